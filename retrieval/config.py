@@ -1,0 +1,79 @@
+"""Settings: flags, then environment, then `retrieval.toml` in the working folder. Each has its one home here."""
+
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_data_path
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from retrieval.errors import UsageError
+
+TOML = "retrieval.toml"
+
+
+class Settings(BaseSettings):
+    """Where things live and which engine holds the codes."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RETRIEVAL_", env_ignore_empty=True, extra="ignore", toml_file=TOML
+    )
+
+    home: Path = Field(default_factory=lambda: user_data_path("retrieval", appauthor=False))
+    """Everything the program keeps: models, embedded collections, downloads, caches."""
+
+    data: Path | None = None
+    """Folder that holds named IDX data sets, one folder each; looked at before any download."""
+
+    qdrant_url: str | None = Field(default=None, validation_alias=AliasChoices("qdrant_url"))
+    """A Qdrant server, `http://host:6333`; without it codes live in the embedded engine under `home`."""
+
+    qdrant_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("qdrant_api_key"))
+    """The server's API key; never by a flag, which other users of the machine could read."""
+
+    @property
+    def models(self) -> Path:
+        return self.home / "models"
+
+    @property
+    def embedded(self) -> Path:
+        return self.home / "embedded"
+
+    @property
+    def downloads(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.home / "checkpoints"
+
+    @property
+    def xla_cache(self) -> Path:
+        return self.home / "cache" / "xla"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(**flags: Any) -> Settings:
+    """Read the settings; flags that are None were not given. Raises UsageError naming the bad setting."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except ValueError as error:  # a toml file that does not parse
+        raise UsageError(f"{TOML}: {error}") from error

@@ -1,0 +1,104 @@
+"""Plain values that travel between the modules: points, hits, filters, and what a collection says of itself."""
+
+import dataclasses
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxtyping import Float32
+from numpy import ndarray
+
+from retrieval.errors import StoreError
+
+Payload = dict[str, Any]
+
+
+def point_id(source: str, key: str) -> str:
+    """UUIDv5 (URL namespace) of `<source>/<key>`: the same image is the same point wherever its root lies."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{source}/{key}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One image in a collection. `code` is None where the codes were not asked for."""
+
+    id: str
+    code: Float32[ndarray, " d"] | None
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One search result; `distance` is Euclidean, smaller is nearer, 0 is the same code."""
+
+    id: str
+    distance: float
+    payload: Payload
+
+    @property
+    def source(self) -> str:
+        return str(self.payload["source"])
+
+    @property
+    def path(self) -> str:
+        return str(self.payload["path"])
+
+    @property
+    def label(self) -> str | None:
+        return self.payload.get("label")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"id": self.id, "distance": self.distance, **self.payload}
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """True for a point whose payload `field` is one of `any_of`."""
+
+    field: str
+    any_of: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Points that meet every `must` and no `must_not`."""
+
+    must: tuple[Match, ...] = ()
+    must_not: tuple[Match, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionMeta:
+    """What a collection says of itself; stored as the collection's metadata.
+
+    model: fingerprint of the model whose codes it holds · image_size: (height, width) the model takes ·
+    sources: short name → what was given on the command line (absolute path, URL or data set name) ·
+    created: UTC, ISO 8601.
+    """
+
+    model: str
+    dim: int
+    image_size: tuple[int, int]
+    channels: int
+    created: str
+    sources: Mapping[str, str] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    distance: str = "Euclid"
+    format: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, collection: str, data: Mapping[str, Any] | None) -> "CollectionMeta":
+        """Read metadata back; raises StoreError when the collection was not made by this program."""
+        fields = {f.name for f in dataclasses.fields(cls)}
+        try:
+            known = {k: v for k, v in (data or {}).items() if k in fields}
+            return cls(**{**known, "image_size": tuple(known["image_size"])})
+        except (KeyError, TypeError) as error:
+            raise StoreError(
+                f"collection {collection} carries no metadata of retrieval's ({error}): it was made by something"
+                " else; choose another --alias"
+            ) from error

@@ -1,0 +1,138 @@
+"""The one interface that both engines meet, and the checks that stand before either of them.
+
+An alias (`images`) points at one collection (`images-20261123t070000z-4f1c2a9b`). People use aliases; every
+method that takes `collection` wants the physical name. `resolve` turns one into the other.
+"""
+
+import datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float32
+
+from retrieval.errors import BadCode, NoCollection, StoreError
+from retrieval.records import CollectionMeta, Filter, Hit, Payload, Point
+
+KEYWORD_INDEXES = ("label", "source", "path", "sha256")
+INTEGER_INDEXES = ("width", "height")
+DATETIME_INDEXES = ("ingested_at",)
+
+BATCH_POINTS = 512
+"""Points in one write: 512-1,024 of at most 4 MB were fastest on the server."""
+BATCH_BYTES = 4 * 2**20
+
+
+class Store(Protocol):
+    """Codes and payloads in named collections. Not for use by two threads at once unless an engine says so."""
+
+    engine: str
+    """`embedded` or `server`."""
+    location: str
+    """The folder or the URL, for messages; never holds a key."""
+
+    def check(self) -> None:
+        """Ask the engine something real; raises StoreUnavailable when it does not answer properly."""
+
+    def create_collection(self, collection: str, meta: CollectionMeta) -> None:
+        """Make an empty collection with its metadata and payload indexes; raises StoreError when it exists."""
+
+    def drop_collection(self, collection: str) -> None:
+        """Remove a collection; raises StoreError while any alias points at it."""
+
+    def collections(self) -> list[str]:
+        """Names of all collections, sorted."""
+
+    def aliases(self) -> dict[str, str]:
+        """Alias → collection."""
+
+    def move_alias(self, alias: str, collection: str) -> None:
+        """Point the alias at the collection in one step, whether or not it pointed elsewhere before.
+
+        Raises StoreError when a collection already bears the alias's name or the collection does not exist.
+        """
+
+    def metadata(self, collection: str) -> CollectionMeta: ...
+
+    def set_metadata(self, collection: str, meta: CollectionMeta) -> None: ...
+
+    def upsert(self, collection: str, points: Sequence[Point]) -> None:
+        """Write points; when it returns, all of them are stored and will survive a crash.
+
+        Any number of points: the engine cuts batches of its own. Checks every code first
+        (`checked`), so that no batch can half-land for a bad one.
+        """
+
+    def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
+        """Replace the whole payload of the given point ids; codes stay."""
+
+    def delete(self, collection: str, ids: Sequence[str]) -> None:
+        """Remove points by id; ids that are not there do not matter."""
+
+    def retrieve(self, collection: str, ids: Sequence[str], *, codes: bool = False) -> dict[str, Point]:
+        """Points by id; missing ids are simply not in the answer."""
+
+    def scroll(
+        self, collection: str, where: Filter | None = None, *, codes: bool = False, page: int = 1000
+    ) -> Iterator[list[Point]]:
+        """All points in id order, a page at a time."""
+
+    def count(self, collection: str, where: Filter | None = None) -> int:
+        """Exact number of points."""
+
+    def query(
+        self,
+        collection: str,
+        codes: Float32[np.ndarray, "q d"],
+        k: int,
+        where: Sequence[Filter | None] | None = None,
+    ) -> list[list[Hit]]:
+        """The k nearest of each code, nearest first, ties by id; `where[i]` restricts query i.
+
+        Fewer than k hits when the collection holds fewer.
+        """
+
+    def close(self) -> None: ...
+
+
+def collection_name(alias: str, fingerprint: str, now: datetime.datetime) -> str:
+    """`images-20261123t070000z-4f1c2a9b`: alias, UTC time, the model fingerprint's first 8."""
+    utc = now.astimezone(datetime.UTC)
+    return f"{alias}-{utc:%Y%m%dt%H%M%Sz}-{fingerprint[:8]}"
+
+
+def resolve(store: Store, alias: str) -> str:
+    """The collection that the alias points at; raises NoCollection, or StoreError for a collection's own name."""
+    found = store.aliases().get(alias)
+    if found is not None:
+        return found
+    if alias in store.collections():
+        raise StoreError(f"{alias!r} at {store.location} is a collection, not an alias; choose another --alias")
+    raise NoCollection(
+        f"no collection {alias!r} at {store.location} yet; make it with: retrieval ingest SOURCE"
+        + ("" if alias == "images" else f" --alias {alias}")
+    )
+
+
+def checked(points: Iterable[Point], dim: int) -> Iterator[Point]:
+    """The same points; raises BadCode for one whose code is missing, of another shape or type, or not finite.
+
+    Qdrant's gRPC and Edge accept NaN, and the point then ranks first in every search; a REST batch with one bad
+    vector stores the others.
+    """
+    for point in points:
+        name = f"{point.payload.get('source', '?')}/{point.payload.get('path', point.id)}"
+        code = point.code
+        if code is None or code.shape != (dim,) or code.dtype != np.float32:
+            found = "no code" if code is None else f"{code.dtype}{list(code.shape)}"
+            raise BadCode(f"{name}: {found}, but the collection takes float32[{dim}]; nothing of this batch was written")
+        if not np.isfinite(code).all():
+            raise BadCode(f"{name}: the code is not finite (NaN or infinite); nothing of this batch was written")
+        yield point
+
+
+def batches(points: Sequence[Point], dim: int) -> Iterator[list[Point]]:
+    """Cut into writes of at most BATCH_POINTS points and about BATCH_BYTES bytes (JSON text of the codes)."""
+    size = max(1, min(BATCH_POINTS, BATCH_BYTES // (dim * 20 + 1024)))
+    for start in range(0, len(points), size):
+        yield list(points[start : start + size])
