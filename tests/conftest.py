@@ -1,0 +1,58 @@
+"""What every test gets: a home of its own, and, when asked for, a real server and real data."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.store import servers
+
+
+def need(found: object, what: str) -> None:
+    """Fail in CI, skip loudly elsewhere, unless the thing that a test cannot do without is there."""
+    if found:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(f"CI must have {what}")
+    pytest.skip(f"NOT TESTED, for want of {what}")
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep every test away from the user's own models, collections, data and server."""
+    for name in ("QDRANT_URL", "QDRANT_API_KEY", "RETRIEVAL_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    home = tmp_path / "home"
+    monkeypatch.setenv("RETRIEVAL_HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path | None:
+    """$RETRIEVAL_DATA as it was given to the test run; `own_home` hides it from the tests themselves."""
+    given = os.environ.get("RETRIEVAL_DATA")
+    return Path(given).absolute() if given else None
+
+
+@pytest.fixture(scope="session")
+def mnist_dir(data_root: Path | None) -> Path:
+    """Folder that holds all of MNIST as IDX files."""
+    folder = (data_root or Path("no-data")) / "mnist"
+    need(any(folder.glob("*-ubyte*")), "all of MNIST in $RETRIEVAL_DATA/mnist")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def qdrant_binary() -> Path:
+    """The real server's binary, fetched if need be."""
+    found = servers.qdrant("path")
+    need(found.returncode == 0, f"a Qdrant server ({found.stderr.strip()})")
+    return Path(found.stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def qdrant_url(qdrant_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real server that all tests share: use collection names of your own, and drop them."""
+    with servers.running(tmp_path_factory.mktemp("qdrant")) as url:
+        yield url

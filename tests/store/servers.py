@@ -1,0 +1,42 @@
+"""Real Qdrant servers for the tests, started and stopped the way a user does it: by `scripts/qdrant`."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "qdrant"
+FETCH_SECONDS = 900
+
+
+def qdrant(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run `scripts/qdrant` with no Qdrant setting of the caller's but the given ones."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("QDRANT__")}
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments],
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        timeout=FETCH_SECONDS,
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def running(folder: Path, **environment: str) -> Iterator[str]:
+    """The URL of a server that lives as long as the block."""
+    started = qdrant("start", "--dir", str(folder), "--http-port", "0", **environment)
+    assert started.returncode == 0, started.stderr
+    try:
+        yield started.stdout.strip()
+    finally:
+        stopped = qdrant("stop", "--dir", str(folder))
+        assert stopped.returncode == 0, stopped.stderr
+
+
+def pid(folder: Path) -> int:
+    """Process id of the server that `running` started in the folder."""
+    return int(json.loads((folder / "server.json").read_text())["pid"])
