@@ -1,0 +1,108 @@
+"""The picture pipeline: train, ingest, search and the web page turn bytes into pixels here and nowhere else.
+
+Open (promised formats only) → size check before decoding → EXIF orientation → 16-bit, palette, CMYK and alpha
+made plain → channels → resize → `u8[h, w, c]`.
+"""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+from PIL import Image
+
+from retrieval.errors import BadImage
+from retrieval.images.opening import load_upright, open_checked, reading, upright_size
+
+_GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Pixels as the model takes them; width and height are the upright original's, in pixels."""
+
+    pixels: UInt8[ndarray, "h w c"]
+    width: int
+    height: int
+
+
+def decode(data: bytes, where: str, size: tuple[int, int], channels: int) -> Picture:
+    """The image as `u8[height, width, channels]`, 0 black to 255 white; read-only.
+
+    size: (height, width); the picture is stretched to it, antialiased. channels: 1 grey, 3 RGB. Transparent
+    parts become white; of an animation the first frame is taken. The same bytes always give the same pixels.
+    Raises BadImage, and nothing else, for bytes that are no usable image; `where` names them in its message.
+    """
+    with reading(where):
+        image = open_checked(data, where)
+        width, height = upright_size(image)
+        flat = _flatten(load_upright(image, max(size)), where, channels)
+        return Picture(_pixels(_resize(flat, (size[1], size[0])), channels), width, height)
+
+
+def probe(data: bytes, where: str) -> tuple[int, int, int]:
+    """(height, width, channels) from the header: upright; 1 channel if grey, else 3. Raises BadImage."""
+    with reading(where):
+        image = open_checked(data, where)
+        width, height = upright_size(image)
+        return height, width, 1 if image.mode in _GREY else 3
+
+
+def thumbnail(data: bytes, where: str, side: int) -> UInt8[ndarray, "h w 3"]:
+    """The picture in colour, its longer edge at most `side` pixels, its proportions kept. Raises BadImage.
+
+    A smaller picture is enlarged by the largest whole factor that fits, each pixel a crisp square.
+    """
+    with reading(where):
+        image = _flatten(load_upright(open_checked(data, where), side), where, 3)
+        width, height = image.size
+        longest = max(width, height)
+        if longest <= side:
+            factor = side // longest
+            return _pixels(image, 3).repeat(factor, axis=0).repeat(factor, axis=1)
+        scaled = (max(1, round(width * side / longest)), max(1, round(height * side / longest)))
+        return _pixels(_resize(image, scaled), 3)
+
+
+def encode_png(pixels: UInt8[ndarray, "h w c"]) -> bytes:
+    """A PNG file of grey (c = 1) or RGB (c = 3) pixels."""
+    out = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def _flatten(image: Image.Image, where: str, channels: int) -> Image.Image:
+    """Any mode to opaque `L` or `RGB`."""
+    if image.mode.startswith("I"):
+        image = _from_16_bit(image, where)
+    elif image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))  # convert("L") alone would show what transparency hides
+        image = white
+    mode = "L" if channels == 1 else "RGB"
+    if image.mode == mode:
+        return image
+    if image.mode not in ("1", "L", "RGB"):
+        image = image.convert("RGB")
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _from_16_bit(image: Image.Image, where: str) -> Image.Image:
+    """The upper 8 of 16 bits; Pillow's own convert("L") clips everything above 255 to white."""
+    values = np.asarray(image)
+    if image.mode == "I" and (values.min() < 0 or values.max() > 0xFFFF):
+        raise BadImage(where, "pixel values outside 0 to 65535; save it with 8 or 16 bits")
+    grey = (values >> 8).astype(np.uint8)
+    if isinstance(transparent := image.info.get("transparency"), int):
+        grey[values == transparent] = 255
+    return Image.fromarray(grey)
+
+
+def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """To (width, height). Pillow's bilinear filter widens with the reduction, so nothing aliases or rings."""
+    return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
+
+
+def _pixels(image: Image.Image, channels: int) -> UInt8[ndarray, "h w c"]:
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, channels)

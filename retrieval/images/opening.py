@@ -1,0 +1,120 @@
+"""From bytes to a loaded, upright Pillow image: what may be opened, how big, and what can go wrong.
+
+Pillow's decoders are many and fail in many ways; here each failure becomes one BadImage with one plain line.
+"""
+
+import contextlib
+import functools
+import importlib.util
+import io
+from collections.abc import Iterator
+
+# Importing a module registers its format; Pillow would otherwise import all of its forty at the first WebP.
+from PIL import (  # noqa: F401
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from retrieval.errors import BadImage
+from retrieval.images.quiet import quiet
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+MAX_PIXELS = 100_000_000
+"""Width times height of the largest picture that is decoded: about 300 MB in memory as colour."""
+MAX_BYTES = 256 * 2**20
+"""Size of the largest file that is looked at."""
+
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@contextlib.contextmanager
+def reading(where: str) -> Iterator[None]:
+    """Turn whatever Pillow raises inside the block into BadImage, and keep its warnings quiet."""
+    try:
+        with quiet():
+            yield
+    except BadImage:
+        raise
+    except UnidentifiedImageError as error:
+        raise BadImage(where, f"not an image in a known format ({', '.join(FORMATS)}, HEIF)") from error
+    except Image.DecompressionBombError as error:
+        raise BadImage(where, f"more than {MAX_PIXELS:,} pixels; scale it down") from error
+    except Exception as error:
+        # Plugins leak struct.error, SyntaxError, IndexError, MemoryError and more for damaged files.
+        detail = " ".join(str(error).split())[:120] or type(error).__name__
+        raise BadImage(where, f"truncated or damaged ({detail})") from error
+
+
+def open_checked(data: bytes, where: str) -> Image.Image:
+    """Read the header only, and refuse what must not be decoded. Call inside `reading`."""
+    if not data:
+        raise BadImage(where, "the file is empty")
+    if len(data) > MAX_BYTES:
+        raise BadImage(where, f"{len(data):,} bytes; at most {MAX_BYTES:,} are read")
+    formats: tuple[str, ...] = FORMATS
+    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
+        if not _register_heif():
+            raise BadImage(
+                where, "a HEIF image; install the extra that reads it: pip install 'retrieval[heif]'"
+            )
+        formats = ("HEIF",)
+    image = Image.open(io.BytesIO(data), formats=formats)
+    if image.width * image.height > MAX_PIXELS:
+        raise BadImage(where, f"{image.width}x{image.height} pixels; at most {MAX_PIXELS:,}; scale it down")
+    if image.mode == "F":
+        raise BadImage(
+            where, "floating-point pixels have no fixed black and white; save it with 8 or 16 bits"
+        )
+    return image
+
+
+def load_upright(image: Image.Image, wanted: int) -> Image.Image:
+    """Decode and turn as EXIF says; a JPEG at 1/2, 1/4 or 1/8 while both sides keep `2 * wanted` pixels."""
+    image.draft("RGB", (2 * wanted, 2 * wanted))
+    image.load()  # unlike verify(), this notices a truncated file
+    turn = _TRANSPOSE.get(orientation(image))
+    return image.transpose(turn) if turn is not None else image
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of an image just opened, as it will be once turned."""
+    return (image.height, image.width) if orientation(image) >= 5 else image.size
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 when there is none or it cannot be read. Decodes nothing."""
+    if image.format == "TIFF":
+        return 1  # Pillow itself turns a TIFF as it loads, and gives the size after that
+    value: object = None
+    with contextlib.suppress(Exception):  # corrupt EXIF fails in as many ways as a corrupt file
+        # The base class's method: PNG's own would decode the whole picture.
+        value = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
+    return value if isinstance(value, int) and value in _TRANSPOSE else 1
+
+
+@functools.cache
+def _register_heif() -> bool:
+    if importlib.util.find_spec("pillow_heif") is None:
+        return False
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return True
