@@ -72,8 +72,7 @@ class Encoder(nnx.Module):
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
         inputs = (config.channels, *config.widths)
         self.convs = nnx.List(
-            nnx.Conv(i, o, (3, 3), strides=2, rngs=rngs)
-            for i, o in zip(inputs, config.widths, strict=False)
+            nnx.Conv(i, o, (3, 3), strides=2, rngs=rngs) for i, o in zip(inputs, config.widths, strict=False)
         )
         height, width = (math.ceil(side / 2 ** len(config.widths)) for side in config.image_size)
         self.dense = nnx.Linear(height * width * config.widths[-1], config.dim, rngs=rngs)

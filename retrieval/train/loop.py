@@ -58,7 +58,9 @@ class Trained:
     seconds: float
 
 
-def default_recipe(images: UInt8[np.ndarray, "n h w c"], *, dim: int = 64, epochs: int | None = None, seed: int = 0) -> Recipe:
+def default_recipe(
+    images: UInt8[np.ndarray, "n h w c"], *, dim: int = 64, epochs: int | None = None, seed: int = 0
+) -> Recipe:
     """What fits the data: the network from the image size, the epochs from the number of images."""
     n, height, width, channels = images.shape
     config = ModelConfig((height, width), channels, dim, default_widths((height, width)))

@@ -1,0 +1,141 @@
+"""A trained model on disk: a folder of config, weights, numbers, a card and a picture. No pickle anywhere."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from retrieval.errors import ModelError
+from retrieval.model import ModelConfig
+
+FORMAT = 1
+DEFAULT = "default"
+"""File in the models' folder that names the default model's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModel:
+    """A model as it lies on disk; `weights` by dotted name, `fingerprint` a SHA-256 over config and weights."""
+
+    config: ModelConfig
+    weights: dict[str, np.ndarray]
+    fingerprint: str
+    metrics: dict[str, Any]
+    path: Path
+
+
+def fingerprint(config: ModelConfig, weights: dict[str, np.ndarray]) -> str:
+    """SHA-256 (hex) over the config as canonical JSON, and each weight's name, shape and float32 bytes in order."""
+    digest = hashlib.sha256(json.dumps({"format": FORMAT, **config.to_json()}, sort_keys=True).encode())
+    for name, array in sorted(weights.items()):
+        digest.update(f"{name}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array, np.float32).data)
+    return digest.hexdigest()
+
+
+def save(
+    models: Path, config: ModelConfig, weights: dict[str, np.ndarray], metrics: dict[str, Any], picture: bytes
+) -> SavedModel:
+    """Write the model's folder under its fingerprint, all of it or nothing; returns what was saved.
+
+    Raises ModelError when a weight is not finite or the disk refuses.
+    """
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise ModelError(f"{name} is not finite: such a model is not saved; train again")
+    mark = fingerprint(config, weights)
+    target = models / mark[:16]
+    metrics = {"fingerprint": mark, **metrics}
+    try:
+        models.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=models, prefix=".saving-") as temporary:
+            folder = Path(temporary) / target.name
+            folder.mkdir()
+            (folder / "config.json").write_text(json.dumps({"format": FORMAT, **config.to_json()}, indent=2) + "\n")
+            save_file(weights, folder / "weights.safetensors")
+            (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+            (folder / "README.md").write_text(card(config, metrics))
+            (folder / "reconstructions.png").write_bytes(picture)
+            if target.exists():  # the same weights, trained again
+                shutil.rmtree(target)
+            folder.rename(target)
+    except OSError as error:
+        raise ModelError(f"{target}: the model could not be saved: {error.strerror}") from error
+    return SavedModel(config, weights, mark, metrics, target)
+
+
+def load(path: Path) -> SavedModel:
+    """Read a model's folder and check it against its fingerprint; raises ModelError naming the file that is wrong."""
+    try:
+        data = json.loads((path / "config.json").read_text())
+        metrics = json.loads((path / "metrics.json").read_text())
+        weights = load_file(path / "weights.safetensors")
+    except FileNotFoundError as error:
+        raise ModelError(f"{path} is not a model: {Path(error.filename).name} is missing") from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{path}: the model cannot be read ({error}); train again or restore it") from error
+    if data.pop("format", None) != FORMAT:
+        raise ModelError(f"{path}: made by another version of retrieval; train again")
+    config = ModelConfig.from_json(data)
+    mark, recorded = fingerprint(config, weights), metrics.get("fingerprint")
+    if mark != recorded:
+        raise ModelError(f"{path}: damaged: its fingerprint is {mark[:8]}, not {str(recorded)[:8]}; restore or retrain")
+    return SavedModel(config, weights, mark, metrics, path)
+
+
+def find(models: Path, model: str | None) -> Path:
+    """The folder of the model that `--model` means: a path, the start of a fingerprint, or None for the default."""
+    if model is None:
+        return default(models) or _none_yet(models)
+    if (Path(model) / "config.json").is_file():
+        return Path(model)
+    found = sorted(models.glob(f"{model[:16]}*")) if len(model) >= 4 and model.isalnum() else []
+    if len(found) != 1:
+        known = ", ".join(sorted(p.name[:8] for p in models.glob("[0-9a-f]*"))) or "none"
+        many = "more than one model" if found else "no model"
+        raise ModelError(f"--model {model}: {many} of that name in {models}; there are: {known}")
+    return found[0]
+
+
+def default(models: Path) -> Path | None:
+    """The default model's folder; None when there is none yet."""
+    try:
+        return models / Path((models / DEFAULT).read_text().strip()).name
+    except FileNotFoundError:
+        return None
+
+
+def set_default(model: SavedModel) -> None:
+    """Make a model the one that is used where none is named; one atomic replacement."""
+    marker = model.path.parent / DEFAULT
+    temporary = marker.with_name(f".{DEFAULT}-{os.getpid()}")
+    temporary.write_text(model.path.name + "\n")
+    temporary.replace(marker)
+
+
+def card(config: ModelConfig, metrics: dict[str, Any]) -> str:
+    """The card beside the model, Markdown."""
+    height, width = config.image_size
+    rows = "\n".join(f"| {k} | {v:.4g} |" if isinstance(v, float) else f"| {k} | {v} |" for k, v in metrics.items())
+    return f"""# Model {metrics["fingerprint"][:8]}
+
+A convolutional autoencoder trained by `retrieval train`, without labels: {height}×{width}×{config.channels} images
+to codes of {config.dim} numbers. `reconstructions.png` shows images of the training set above what the decoder
+makes of their codes.
+
+| | |
+|---|---|
+{rows}
+"""
+
+
+def _none_yet(models: Path) -> Path:
+    raise ModelError(f"no model in {models} yet; make one with: retrieval train SOURCE")

@@ -1,0 +1,65 @@
+"""The command line: parse, call, print, and turn errors into exit codes. Anything about images belongs below."""
+
+import logging
+import os
+import sys
+
+import typer
+
+from retrieval import __version__
+from retrieval.cli.demo import demo
+from retrieval.cli.ingest import ingest
+from retrieval.cli.search import search
+from retrieval.cli.status import status
+from retrieval.cli.train import train
+from retrieval.errors import RetrievalError
+
+DEBUG = "--debug"
+
+app = typer.Typer(
+    name="retrieval",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # Rich's help would cost every start 0.1 s
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Settings: flags, then environment (QDRANT_URL, QDRANT_API_KEY, RETRIEVAL_HOME, RETRIEVAL_DATA),"
+    " then retrieval.toml.",
+)
+for command in (demo, train, ingest, search, status):
+    app.command()(command)
+
+
+def print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"retrieval {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", callback=print_version, is_eager=True, help="Print the version and exit."
+    ),
+    debug: bool = typer.Option(False, DEBUG, help="Show the traceback of an error; anywhere on the line."),
+) -> None:
+    """Find the pictures that look like a given picture, in collections nobody has labelled."""
+
+
+def main() -> None:
+    """Run the command line; every error ends in one line on stderr and its exit code."""
+    debug = DEBUG in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != DEBUG]
+    if not debug:
+        logging.disable(logging.WARNING)  # the libraries' chatter; what matters is raised
+    try:
+        app()
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, RetrievalError):
+            typer.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
+        typer.echo(f"error: {type(error).__name__}: {error} (a defect; {DEBUG} shows where)", err=True)
+        sys.exit(1)

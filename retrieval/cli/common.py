@@ -1,0 +1,119 @@
+"""Options that several commands share, and the few ways in which they all print."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from retrieval.config import Settings
+    from retrieval.encode import Encoder
+    from retrieval.reading import Refused
+    from retrieval.records import CollectionMeta
+    from retrieval.sources import Source
+
+Alias = Annotated[str, typer.Option(help="The collection's alias.")]
+Model = Annotated[
+    str | None, typer.Option(help="A model's folder or the start of its fingerprint; else the default model.")
+]
+QdrantUrl = Annotated[str | None, typer.Option(help="A Qdrant server; else $QDRANT_URL, else the embedded engine.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Name = Annotated[str | None, typer.Option(help="The source's short name; else its folder's or file's.")]
+Labels = Annotated[
+    str | None,
+    typer.Option(metavar="folder", help="`folder`: an image's label is its folder's name (kept, never learned from)."),
+]
+
+DEFAULT_ALIAS = "images"
+SHOWN_REFUSALS = 10
+
+
+def stderr() -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def stdout() -> "Console":
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """One object a line, so that it pipes."""
+    typer.echo(json.dumps(data, ensure_ascii=False))
+
+
+@contextlib.contextmanager
+def progress_bar(*columns: str) -> Iterator["Progress"]:
+    """A bar on stderr while the block runs, on a terminal only; `columns` are task fields shown after it."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = stderr()
+    fields = [TextColumn("{task.fields[" + name + "]}") for name in columns]
+    layout = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        *fields,
+        TimeRemainingColumn(),
+    )
+    with Progress(*layout, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield progress
+
+
+def open_sources(
+    specs: list[str], settings: "Settings", name: str | None = None, labels: str | None = None
+) -> list["Source"]:
+    """The sources of a command line; a data set that is not on this machine is downloaded behind a bar."""
+    from retrieval.errors import UsageError
+    from retrieval.sources import open_source
+
+    if labels not in (None, "folder"):
+        raise UsageError(f"--labels {labels}: the only kind is `folder`")
+    if name is not None and len(specs) > 1:
+        raise UsageError(f"--name {name} with {len(specs)} sources: ingest them one by one, each with its own --name")
+    with progress_bar() as bar:
+        tasks: dict[str, Any] = {}
+
+        def report(file: str, done: int, total: int | None) -> None:
+            if file not in tasks:
+                tasks[file] = bar.add_task(f"Downloading {file}", total=total)
+            bar.update(tasks[file], completed=done, total=total)
+
+        return [open_source(spec, settings, name=name, labels=labels is not None, progress=report) for spec in specs]
+
+
+def load_encoder(settings: "Settings", model: str | None) -> "Encoder":
+    """The model that the command means, ready to run."""
+    from retrieval import checkpoint
+    from retrieval.encode import Encoder, use_compilation_cache
+
+    saved = checkpoint.load(checkpoint.find(settings.models, model))
+    use_compilation_cache(settings.xla_cache)
+    return Encoder(saved)
+
+
+def print_refused(refused: list["Refused"]) -> None:
+    """The images that could not be used, the first few by name."""
+    for item in refused[:SHOWN_REFUSALS]:
+        typer.echo(f"refused: {item.entry.source}/{item.entry.key}: {item.reason}", err=True)
+    if len(refused) > SHOWN_REFUSALS:
+        typer.echo(f"refused: {len(refused) - SHOWN_REFUSALS} more (--json lists them all)", err=True)
+
+
+def read_original(meta: "CollectionMeta", settings: "Settings", source: str, key: str) -> bytes | None:
+    """The picture behind a hit, from where its source was last seen; None when it is not there any more."""
+    from retrieval.errors import RetrievalError
+    from retrieval.sources import open_source
+
+    try:
+        return open_source(meta.sources[source], settings, name=source).read(key)
+    except (KeyError, RetrievalError):
+        return None

@@ -1,0 +1,52 @@
+"""`retrieval demo`."""
+
+from typing import TYPE_CHECKING
+
+from retrieval.cli.common import Json, print_json, progress_bar, stderr, stdout
+
+if TYPE_CHECKING:
+    from retrieval.train import Progress
+
+SHOWN = 4
+"""Queries in the terminal; the galleries show GALLERY."""
+GALLERY = 30
+
+
+def demo(as_json: Json = False) -> None:
+    """The whole way on real handwritten digits, with no server: train, ingest, search, and count what is right."""
+    from retrieval import demo as job
+    from retrieval.cli.results import print_pictures, print_results, write_galleries
+    from retrieval.config import load_settings
+    from retrieval.store import open_store
+
+    settings = load_settings().model_copy(update={"qdrant_url": None})
+    html, png = settings.home / "demo" / "gallery.html", settings.home / "demo" / "gallery.png"
+    html.parent.mkdir(parents=True, exist_ok=True)
+    with open_store(settings) as store, progress_bar("loss", "rate") as bar:
+        task = bar.add_task("Training", total=None, visible=False, loss="", rate="")
+
+        def training(p: "Progress") -> None:
+            rate, loss = f"{p.images_per_second:,.0f} images/s", f"loss {p.loss:.4f}"
+            bar.update(task, visible=True, total=p.steps, completed=p.step, loss=loss, rate=rate)
+
+        outcome = job.run(store, settings, training, lambda text: stderr().print(f"{text} …"))
+    every = max(1, len(outcome.results) // GALLERY)
+    chosen = outcome.results[::every][:GALLERY]
+    write_galleries(chosen, outcome.meta, settings, html=html, png=png, title="Digits the program had never seen")
+    if as_json:
+        print_json({**outcome.to_json(), "html": str(html), "png": str(png)})
+        return
+    console = stdout()
+    for result in chosen[:SHOWN]:
+        print_results([result], console)
+        print_pictures(result, outcome.meta, settings, console)
+    model = outcome.model.fingerprint[:8]
+    console.print(
+        f"P@5 of {len(outcome.results):,} queries: {outcome.precision:.4f} by codes of {outcome.meta.dim} numbers,"
+        f" {outcome.pixels_precision:.4f} by raw pixels\n"
+        f"(the share of the five nearest that show the query's digit; labels were used for this count only)\n\n"
+        f"Look:  {html}\n       {png}\n"
+        f"Next:  retrieval search mnist-sample:test --limit 3 --alias {outcome.summary.alias} --model {model}\n"
+        "       retrieval train FOLDER && retrieval ingest FOLDER && retrieval search IMAGE",
+        soft_wrap=True,
+    )

@@ -1,0 +1,89 @@
+"""`retrieval search`."""
+
+import itertools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from retrieval.cli.common import (
+    DEFAULT_ALIAS,
+    Alias,
+    Json,
+    Model,
+    QdrantUrl,
+    load_encoder,
+    open_sources,
+    print_json,
+    stdout,
+)
+
+if TYPE_CHECKING:
+    from retrieval.config import Settings
+    from retrieval.search import Query, Result
+
+STDIN = "-"
+
+
+def search(
+    image: Annotated[list[str], typer.Argument(help="Images, folders, archives, data sets, or - for stdin.")],
+    k: Annotated[int, typer.Option("-k", "--k", help="Hits for each query.")] = 5,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many queries.")] = None,
+    include_self: Annotated[bool, typer.Option(help="Do not leave out the query's own picture.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the results as a page with pictures.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the results as one picture.")] = None,
+    alias: Alias = DEFAULT_ALIAS,
+    model: Model = None,
+    qdrant_url: QdrantUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Find the pictures nearest to each query, by Euclidean distance of their codes (smaller is nearer)."""
+    from retrieval import search as job
+    from retrieval.cli.results import print_results, write_galleries
+    from retrieval.config import load_settings
+    from retrieval.store import open_store
+    from retrieval.store.base import resolve
+
+    settings = load_settings(qdrant_url=qdrant_url)
+    shown: list[Result] = []
+    good = refused = 0
+    with open_store(settings) as store:
+        store.check()
+        collection = resolve(store, alias)
+        queries = itertools.islice(all_queries(image, settings), limit)
+        encoder = load_encoder(settings, model)
+        for result in job.search(store, encoder, queries, alias, k, include_self=include_self):
+            if result.refused is not None:
+                refused += 1
+                typer.echo(f"refused: {result.query.name}: {result.refused}", err=True)
+            else:
+                good += 1
+            if as_json:
+                print_json(result.to_json())
+            elif result.refused is None:
+                print_results([result], stdout())
+            if html or png:
+                shown.append(result)
+        meta = store.metadata(collection)
+    write_galleries(shown, meta, settings, html=html, png=png)
+    if refused:
+        raise typer.Exit(3 if good else 1)
+
+
+def all_queries(images: list[str], settings: "Settings") -> Iterator["Query"]:
+    """The pictures that the arguments mean, each with the name it is printed under."""
+    from retrieval.search import Query
+    from retrieval.sources.base import MAX_BYTES
+
+    for spec in images:
+        if spec == STDIN:
+            data = sys.stdin.buffer.read(MAX_BYTES + 1)
+            yield Query(STDIN, lambda data=data: data)  # type: ignore[misc]
+            continue
+        (source,) = open_sources([spec], settings)
+        single = not source.whole
+        for entry in source.entries():
+            name = spec if single else f"{spec.rstrip('/')}/{entry.key}"
+            yield Query(name, entry.read, entry.label)

@@ -1,0 +1,102 @@
+"""The whole way on real digits, with no server: train, ingest, search, and count how often it is right.
+
+`mnist-sample` is split once and for all into 4,000 digits to index and 1,000 to query, which the program has
+never seen. The labels count hits afterwards; nothing learns from them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from retrieval import checkpoint
+from retrieval.checkpoint import SavedModel
+from retrieval.config import Settings
+from retrieval.encode import Encoder, use_compilation_cache
+from retrieval.errors import ModelError, NoCollection
+from retrieval.evaluate import nearest, precision_at_k
+from retrieval.ingest import Summary, ingest
+from retrieval.learn import learn
+from retrieval.reading import Loaded, read_pictures
+from retrieval.records import CollectionMeta
+from retrieval.search import Query, Result, search
+from retrieval.sources import Source, open_source
+from retrieval.store.base import Store, resolve
+from retrieval.train import Progress
+
+ALIAS = "demo"
+INDEXED, QUERIED = "mnist-sample:train", "mnist-sample:test"
+K = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the demo found; the two P@5 are over the same queries and the same indexed images."""
+
+    model: SavedModel
+    summary: Summary
+    meta: CollectionMeta
+    results: list[Result]
+    precision: float
+    pixels_precision: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": str(self.model.path),
+            "fingerprint": self.model.fingerprint,
+            "alias": ALIAS,
+            "indexed": self.summary.found,
+            "queries": len(self.results),
+            "p_at_5": round(self.precision, 4),
+            "p_at_5_pixels": round(self.pixels_precision, 4),
+        }
+
+
+def run(
+    store: Store,
+    settings: Settings,
+    training: Callable[[Progress], None] = lambda progress: None,
+    step: Callable[[str], None] = lambda text: None,
+) -> Outcome:
+    """Run it; a second run finds its model and its codes and only searches."""
+    indexed, queried = open_source(INDEXED, settings), open_source(QUERIED, settings)
+    use_compilation_cache(settings.xla_cache)
+    model = trained_before(store, settings)
+    if model is None:
+        step(f"Training on {INDEXED}, without labels")
+        model, _ = learn([indexed], settings, training=training, make_default=False)
+    encoder = Encoder(model)
+    step("Encoding and storing")
+    summary = ingest(store, encoder, [indexed], ALIAS)
+    step(f"Searching with {QUERIED}")
+    queries = [Query(f"{QUERIED}/{entry.key}", entry.read, entry.label) for entry in queried.entries()]
+    results = list(search(store, encoder, queries, ALIAS, K))
+    labels = [result.query.label or "" for result in results]
+    precision = precision_at_k(labels, [[hit.label or "" for hit in result.hits] for result in results], K)
+    step("Searching by raw pixels, to compare")
+    meta = store.metadata(summary.collection)
+    return Outcome(model, summary, meta, results, precision, pixels_precision(indexed, queried, model))
+
+
+def trained_before(store: Store, settings: Settings) -> SavedModel | None:
+    """The model of an earlier demo, when its collection and the model are both still there."""
+    try:
+        mark = store.metadata(resolve(store, ALIAS)).model
+        return checkpoint.load(checkpoint.find(settings.models, mark))
+    except (NoCollection, ModelError):
+        return None
+
+
+def pixels_precision(indexed: Source, queried: Source, model: SavedModel) -> float:
+    """P@5 of the plain pixels, by brute force."""
+    size, channels = model.config.image_size, model.config.channels
+
+    def load(source: Source) -> tuple[np.ndarray, list[str]]:
+        items = [i for i in read_pictures(source.entries(), size, channels) if isinstance(i, Loaded)]
+        pixels = np.stack([item.picture.pixels.ravel() for item in items]).astype(np.float32) / 255
+        return pixels, [item.entry.label or "" for item in items]
+
+    (codes, labels), (queries, wanted) = load(indexed), load(queried)
+    rows, _ = nearest(queries, codes, K)
+    return precision_at_k(wanted, [[labels[row] for row in found] for found in rows], K)

@@ -1,0 +1,61 @@
+"""Images to codes and back, with a trained model, compiled once per batch size and kept on disk."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Float32, UInt8
+
+from retrieval.checkpoint import SavedModel
+from retrieval.errors import BadCode, ModelError
+from retrieval.model import Params, from_flat
+
+BATCH_SIZES = (1, 8, 64, 512)
+"""Batches are padded to one of these, so that each is compiled once and found on disk afterwards."""
+
+
+def use_compilation_cache(folder: Path) -> None:
+    """Keep every compiled function on disk: a second process starts without compiling."""
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+class Encoder:
+    """A model ready to run."""
+
+    def __init__(self, model: SavedModel) -> None:
+        self.config = model.config
+        self.fingerprint = model.fingerprint
+        graph, self._params = from_flat(model.config, model.weights)
+
+        @jax.jit
+        def encode(params: Params, images: Array) -> Array:
+            return nnx.merge(graph, params).encoder(images.astype(jnp.float32) / 255)
+
+        @jax.jit
+        def decode(params: Params, codes: Array) -> Array:
+            return jax.nn.sigmoid(nnx.merge(graph, params).decoder(codes))
+
+        self._encode, self._decode = encode, decode
+
+    def encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
+        """The code of each image in [0,255]. Raises ModelError for another size, BadCode for a code not finite."""
+        expected = (*self.config.image_size, self.config.channels)
+        if images.shape[1:] != expected:
+            raise ModelError(f"images are {images.shape[1:]}, but model {self.fingerprint[:8]} takes {expected}")
+        codes = np.empty((len(images), self.config.dim), np.float32)
+        for start in range(0, len(images), BATCH_SIZES[-1]):
+            batch = images[start : start + BATCH_SIZES[-1]]
+            size = next(s for s in BATCH_SIZES if s >= len(batch))
+            padded = np.pad(batch, [(0, size - len(batch)), (0, 0), (0, 0), (0, 0)])
+            codes[start : start + len(batch)] = self._encode(self._params, padded)[: len(batch)]
+        if not np.isfinite(codes).all():
+            raise BadCode(f"model {self.fingerprint[:8]} gives codes that are not finite; train again")
+        return codes
+
+    def decode(self, codes: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "n h w c"]:
+        """What the decoder makes of the codes, in [0,1]."""
+        return np.asarray(self._decode(self._params, codes))
