@@ -1,0 +1,43 @@
+"""What both engines refuse before they are asked: names, query codes, and a collection changing its space."""
+
+import re
+
+import numpy as np
+
+from retrieval.errors import BadCode, StoreError, UsageError
+from retrieval.records import CollectionMeta
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for a name that is not also a safe folder name and part of a URL."""
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"name {name!r}: use letters, digits, '.', '_' and '-', a letter or digit first; at most 200"
+        )
+
+
+def check_queries(collection: str, codes: np.ndarray, dim: int, k: int, filters: int) -> None:
+    """Raise UsageError for k < 1, BadCode for query codes that are not finite float32[q, dim]."""
+    if k < 1:
+        raise UsageError(f"k = {k}: ask for at least 1 hit")
+    if codes.ndim != 2 or codes.shape[1] != dim or codes.dtype != np.float32:
+        raise BadCode(
+            f"query codes are {codes.dtype}{list(codes.shape)}, but {collection} takes float32[q, {dim}];"
+            " encode with the model that made it"
+        )
+    if not np.isfinite(codes).all():
+        raise BadCode("a query code is not finite (NaN or infinite); is the model damaged?")
+    if filters != len(codes):
+        raise UsageError(f"{filters} filters for {len(codes)} queries: give one each, or none")
+
+
+def check_same_space(collection: str, old: CollectionMeta, new: CollectionMeta) -> None:
+    """Raise StoreError when new metadata claims another model, dimension or distance than the codes have."""
+    for name in ("model", "dim", "distance"):
+        if getattr(old, name) != getattr(new, name):
+            raise StoreError(
+                f"{collection}: {name} is {getattr(old, name)} and cannot become {getattr(new, name)};"
+                " make a new collection"
+            )

@@ -1,0 +1,114 @@
+"""The embedded engine's folder: one process at a time owns it, and every small file is replaced whole.
+
+Edge itself has no lock that names its holder, and half a file must never be read back after a crash.
+"""
+
+import contextlib
+import datetime as dt
+import json
+import os
+import shlex
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from retrieval.errors import Locked, StoreDamaged, StoreUnavailable
+
+LOCK_SECONDS = 5.0
+"""Two quick searches may overlap; a long job may not be waited for."""
+
+
+class FolderLock:
+    """Exclusive use of a folder, from construction to `release`; others are told who holds it."""
+
+    def __init__(self, root: Path, seconds: float = LOCK_SECONDS) -> None:
+        """Raises Locked naming the holder, StoreUnavailable for a folder that cannot be made."""
+        self._holder = root / "holder.json"
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            self._lock = filelock.FileLock(root / "lock")
+            self._lock.acquire(timeout=seconds, poll_interval=0.05)
+            write_json(self._holder, _this_process())
+        except filelock.Timeout as error:
+            raise Locked(
+                f"{root} is in use by {_named(self._holder)}; try again when that is done, or use a server"
+                " (QDRANT_URL) to share one collection"
+            ) from error
+        except OSError as error:
+            raise StoreUnavailable(f"{root} cannot be used: {error}; set RETRIEVAL_HOME elsewhere") from error
+
+    def release(self) -> None:
+        """Let the next one in."""
+        with contextlib.suppress(OSError):
+            self._holder.unlink()
+        self._lock.release()
+
+
+def _this_process() -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "command": shlex.join(sys.argv),
+        "host": socket.gethostname(),
+        "since": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _named(holder: Path) -> str:
+    """The holder in words; a record that a dead process left behind is not believed."""
+    try:
+        who = json.loads(holder.read_text("utf-8"))
+        if who["host"] == socket.gethostname() and not _alive(int(who["pid"])):
+            return "another process"
+        return f"`{who['command']}` (pid {who['pid']} on {who['host']}, since {who['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _alive(pid: int) -> bool:
+    if os.name == "nt":  # there, signal 0 is not a question
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Replace a file in one step; when this returns, it survives a power cut."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:
+        try:
+            json.dump(content, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            Path(file.name).unlink()
+            raise
+    Path(file.name).replace(path)
+    sync_folder(path.parent)
+
+
+def read_json(path: Path) -> Any:
+    """Read a file that `write_json` wrote; raises StoreDamaged when it is not JSON or cannot be read."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreDamaged(
+            f"{path} cannot be read ({error}); restore it, or delete its folder and ingest"
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in the folder durable, where the system can."""
+    if os.name != "nt":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
