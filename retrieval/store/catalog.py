@@ -1,0 +1,99 @@
+"""A Qdrant server's collections: made, dropped, named by aliases, described by their metadata."""
+
+from typing import Any
+
+from qdrant_client import models
+
+from retrieval.errors import NoCollection, StoreError, StoreUnavailable
+from retrieval.records import CollectionMeta
+from retrieval.store import base
+from retrieval.store.checks import check_name, check_same_space
+from retrieval.store.connection import Connection, Patience
+
+
+class Catalog:
+    """The half of `Store` that is about whole collections; `ServerStore` adds the points."""
+
+    def __init__(self, url: str, api_key: str | None = None, *, patience: Patience | None = None) -> None:
+        """Does not connect yet; raises UsageError for a bad URL or a key over plain http to another host."""
+        self._connection = Connection(url, api_key, patience or Patience())
+        self._client, self._job = self._connection.client, self._connection.job
+        self._dims: dict[str, int] = {}
+        self.location = self._connection.location
+
+    def create_collection(self, collection: str, meta: CollectionMeta) -> None:
+        """Make an empty collection; raises StoreError when the name is taken."""
+        check_name(collection)
+        if collection in self.collections() or collection in self.aliases():
+            raise StoreError(f"{collection!r} at {self.location} exists already; choose another name")
+        vectors = models.VectorParams(size=meta.dim, distance=models.Distance(meta.distance))
+        try:
+            self._job(self._client.create_collection, collection, vectors, metadata=meta.to_json())
+        except StoreUnavailable:
+            raise
+        except StoreError:  # "exists", to a second try: the first timed out and was carried out
+            if collection not in self.collections() or self.metadata(collection) != meta:
+                raise
+        kinds = models.PayloadSchemaType
+        for fields, kind in (
+            (base.KEYWORD_INDEXES, kinds.KEYWORD),
+            (base.INTEGER_INDEXES, kinds.INTEGER),
+            (base.DATETIME_INDEXES, kinds.DATETIME),
+        ):
+            for field in fields:
+                self._job(self._client.create_payload_index, collection, field, kind, wait=True)
+
+    def drop_collection(self, collection: str) -> None:
+        """Remove a collection; raises StoreError while any alias points at it."""
+        aliases = [alias for alias, target in self.aliases().items() if target == collection]
+        if aliases:  # the server would drop it, and the alias with it
+            raise StoreError(f"{collection} is in use by alias {', '.join(aliases)}; move that first")
+        self._existing(collection)
+        self._job(self._client.delete_collection, collection)
+
+    def collections(self) -> list[str]:
+        """Names of all collections, sorted."""
+        return sorted(c.name for c in self._job(self._client.get_collections).collections)
+
+    def aliases(self) -> dict[str, str]:
+        """Alias → collection."""
+        return {a.alias_name: a.collection_name for a in self._job(self._client.get_aliases).aliases}
+
+    def move_alias(self, alias: str, collection: str) -> None:
+        """Point the alias at the collection in one call: nobody ever finds it missing."""
+        check_name(alias)
+        if alias in self._existing(collection):
+            raise StoreError(f"{alias!r} at {self.location} is a collection's name; choose another --alias")
+        moves: list[Any] = []
+        if alias in self.aliases():
+            moves.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)))
+        create = models.CreateAlias(collection_name=collection, alias_name=alias)
+        moves.append(models.CreateAliasOperation(create_alias=create))
+        self._job(self._client.update_collection_aliases, moves)
+
+    def metadata(self, collection: str) -> CollectionMeta:
+        """What the collection says of itself; raises StoreError when something else made it."""
+        found = self._job(self._client.get_collection, collection)
+        return CollectionMeta.from_json(collection, found.config.metadata)
+
+    def set_metadata(self, collection: str, meta: CollectionMeta) -> None:
+        """Replace the metadata."""
+        check_same_space(collection, self.metadata(collection), meta)
+        self._job(self._client.update_collection, collection, metadata=meta.to_json())
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._connection.close()
+
+    def _existing(self, collection: str) -> list[str]:
+        """All collections; raises NoCollection when this one is not among them."""
+        names = self.collections()
+        if collection not in names:
+            raise NoCollection(f"no collection {collection!r} at {self.location}; see retrieval status")
+        return names
+
+    def _dim(self, collection: str) -> int:
+        """Dimension of its codes, asked for once: it never changes."""
+        if collection not in self._dims:
+            self._dims[collection] = self.metadata(collection).dim
+        return self._dims[collection]

@@ -1,0 +1,180 @@
+"""The way to a Qdrant server: what is refused before connecting, what is tried again, and what errors mean.
+
+Tried again: no connection, time-outs, 5xx, 429. Never: what the server says is our fault (400-422). A
+time-out does not mean "not applied", so everything sent through here must be safe to send twice.
+"""
+
+import contextlib
+import contextvars
+import dataclasses
+import ipaddress
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+import stamina
+from qdrant_client import QdrantClient
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+
+from retrieval.errors import NoCollection, StoreError, StoreUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from qdrant_client.http.api_client import Send
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+OLDEST_SERVER = (1, 16)
+"""The first with collection metadata."""
+QDRANT_ERRORS = (ApiException, QdrantException, ValueError)
+"""All that the client raises; ValueError is an answer that is not JSON."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Patience:
+    """Seconds: how long one request may take, and how long a call is tried again before giving up."""
+
+    query: float = 5
+    query_deadline: float = 15
+    job: float = 60
+    job_deadline: float = 120
+    first_deadline: float = 5
+    """Until the server has answered once: somebody is waiting, and the likely cause is a wrong URL."""
+
+
+class Connection:
+    """A client that keeps its promises on time-outs and raises only errors of ours."""
+
+    def __init__(self, url: str, api_key: str | None, patience: Patience) -> None:
+        """Does not connect yet; raises UsageError for a bad URL, or a key that would travel in the clear."""
+        self.location, loopback, secure = parsed(url)
+        if api_key and not secure and not loopback:
+            raise UsageError(
+                f"QDRANT_API_KEY would go unencrypted to {self.location}; use https, or a tunnel to localhost"
+            )
+        logging.getLogger("stamina").addHandler(logging.NullHandler())
+        self._timeout: contextvars.ContextVar[float] = contextvars.ContextVar("timeout")
+        self.client = QdrantClient(
+            url=self.location,
+            headers={"api-key": api_key} if api_key else None,  # `api_key=` warns, even on loopback
+            check_compatibility=False,  # warns; `_meet` asks instead
+            trust_env=secure,  # no proxy ever sees plain http
+        )
+        self.client.http.client.add_middleware(self._limit)
+        self._patience, self._met = patience, False
+
+    def query(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Answer of a function that searches; errors as in `job`."""
+        self._meet()
+        patience = self._patience
+        return self._call(lambda: function(*args, **kwargs), patience.query, patience.query_deadline)
+
+    def job(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Answer of a function that writes, or reads much.
+
+        Raises StoreUnavailable after the deadline, NoCollection for 404, StoreError for a refusal.
+        """
+        self._meet()
+        patience = self._patience
+        return self._call(lambda: function(*args, **kwargs), patience.job, patience.job_deadline)
+
+    def _meet(self) -> None:
+        if not self._met:
+            version = self._call(self.client.info, self._patience.first_deadline, self._patience.first_deadline).version
+            if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
+                raise StoreError(f"{self.location} runs Qdrant {version}, but 1.16 is the oldest that will do")
+            self._met = True
+
+    def _call(self, function: Callable[[], T], timeout: float, deadline: float) -> T:
+        end = time.monotonic() + deadline
+
+        def worth_it(error: Exception) -> bool | float:
+            wait = retry_after(error)
+            return wait if isinstance(wait, bool) else wait < end - time.monotonic() and wait
+
+        try:
+            for attempt in stamina.retry_context(
+                on=worth_it,
+                attempts=None,
+                timeout=deadline,
+                wait_max=min(5, deadline / 4),
+                wait_jitter=deadline / 20,
+            ):
+                with attempt:
+                    self._timeout.set(min(timeout, max(0.1, end - time.monotonic())))
+                    return function()
+        except QDRANT_ERRORS as error:
+            raise self._translated(error, deadline) from error
+        raise AssertionError("not reached")
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self.client.close()
+
+    def _limit(self, request: httpx.Request, send: "Send") -> httpx.Response:
+        request.extensions["timeout"] = httpx.Timeout(self._timeout.get()).as_dict()
+        return send(request)
+
+    def _translated(self, error: Exception, deadline: float) -> StoreError:
+        status = error.status_code if isinstance(error, UnexpectedResponse) else None
+        says = reason(error)
+        if status == 401:
+            return StoreError(f"{self.location} wants an API key: set QDRANT_API_KEY to a valid one (401)")
+        if status == 403:
+            return StoreError(f"{self.location}: the key in QDRANT_API_KEY does not allow this (403: {says})")
+        if status == 404:
+            return NoCollection(f"{self.location}: {says} (404)")
+        if retry_after(error) is not False:
+            return StoreUnavailable(
+                f"{self.location} does not answer ({says}; tried for {deadline:g} s): is it running, and"
+                " is QDRANT_URL right? To start one here: scripts/qdrant start"
+            )
+        if status in (400, 409, 413, 422):
+            return StoreError(f"{self.location} refused: {says} ({status})")
+        return StoreError(f"{self.location} does not answer as Qdrant does ({says}); is QDRANT_URL right?")
+
+
+def parsed(url: str) -> tuple[str, bool, bool]:
+    """The URL with its port, whether it is this machine, whether it is encrypted; raises UsageError."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or 6333
+    except ValueError as error:
+        raise UsageError(f"QDRANT_URL: {error}; expected http://host:6333") from error
+    if parts.username or parts.password:
+        raise UsageError("QDRANT_URL must not hold a user or a password; put the key into QDRANT_API_KEY")
+    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+        raise UsageError(f"QDRANT_URL {url!r} is not like http://host:6333")
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    name = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{name}:{port}{parts.path.rstrip('/')}", loopback, parts.scheme == "https"
+
+
+def retry_after(error: Exception) -> bool | float:
+    """False: do not try again. True: after the usual pause. A number: after so many seconds."""
+    if isinstance(error, ResourceExhaustedResponse):
+        return float(error.retry_after_s)
+    if isinstance(error, UnexpectedResponse):
+        return error.status_code == 429 or (error.status_code or 0) >= 500
+    if isinstance(error, ResponseHandlingException):
+        return isinstance(error.source, httpx.TransportError)
+    return isinstance(error, QdrantException)  # 429 with a Retry-After that is a date
+
+
+def reason(error: Exception) -> str:
+    """What went wrong in the server's or the network's own words, on one line."""
+    text: Any = error
+    if isinstance(error, ResponseHandlingException):
+        text = str(error.source) or type(error.source).__name__
+    elif isinstance(error, UnexpectedResponse):
+        text = error.reason_phrase or f"HTTP {error.status_code}"
+        with contextlib.suppress(ValueError, KeyError, TypeError):  # a proxy's page, not Qdrant's answer
+            text = error.structured()["status"]["error"]
+    return " ".join(str(text).split())[:300]
