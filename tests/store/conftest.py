@@ -1,0 +1,89 @@
+"""Both engines, each as a fresh `Store`, and codes to put into them."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jaxtyping import Float32
+
+from retrieval.records import CollectionMeta, Point, point_id
+from retrieval.store.base import Store
+
+DIM = 8
+ENGINES = ("embedded", "server")
+numbers = itertools.count()
+
+
+@pytest.fixture(params=ENGINES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """An open store; on the server, everything that the test made is dropped again."""
+    make: Callable[[str], Store] = request.getfixturevalue("open_engine")
+    opened = make(request.param)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def open_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Store]]:
+    """`embedded` or `server` → an open store with nothing of this test's in it."""
+    from retrieval.store.edge import EdgeStore
+    from retrieval.store.server import ServerStore
+
+    def make(engine: str) -> Store:
+        if engine == "embedded":
+            return EdgeStore(tmp_path / "embedded", lock_seconds=0.2)
+        return ServerStore(request.getfixturevalue("qdrant_url"))
+
+    yield make
+    if "qdrant_url" in request.fixturenames or "server" in request.node.name:
+        clean(request.getfixturevalue("qdrant_url"))
+
+
+def clean(url: str) -> None:
+    from qdrant_client import QdrantClient
+
+    client = QdrantClient(url=url, check_compatibility=False)
+    for collection in client.get_collections().collections:
+        if collection.name.startswith("test-"):
+            client.delete_collection(collection.name)  # its aliases go with it
+    client.close()
+
+
+@pytest.fixture
+def name() -> str:
+    """A collection name that no other test uses."""
+    return f"test-{next(numbers)}"
+
+
+def meta(dim: int = DIM, model: str = "4f1c2a9b") -> CollectionMeta:
+    return CollectionMeta(
+        model=model,
+        dim=dim,
+        image_size=(28, 28),
+        channels=1,
+        created="2026-11-23T07:00:00Z",
+        sources={"cats": "somewhere/cats"},
+    )
+
+
+def codes(count: int, dim: int = DIM, seed: int = 0) -> Float32[np.ndarray, "n d"]:
+    return np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
+
+
+def points(vectors: Float32[np.ndarray, "n d"]) -> list[Point]:
+    """One point a row; labels go 0, 1, 2, 0, 1, 2, ..."""
+    return [
+        Point(
+            point_id("cats", f"{n}.png"),
+            vector,
+            {
+                "source": "cats",
+                "path": f"{n}.png",
+                "label": str(n % 3),
+                "mtime_ns": 1_700_000_000_000_000_000 + n,
+            },
+        )
+        for n, vector in enumerate(vectors)
+    ]

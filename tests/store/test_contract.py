@@ -1,0 +1,183 @@
+"""What `Store` promises, asked of both engines: collections, names, and points going in and out."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from retrieval.errors import BadCode, NoCollection, StoreError, UsageError
+from retrieval.records import Filter, Match, Point, point_id
+from retrieval.store.base import Store, resolve
+from tests.store.conftest import codes, meta, points
+
+ABSENT = point_id("cats", "absent.png")
+
+
+def test_metadata_comes_back_and_can_be_replaced(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    assert store.metadata(name) == meta()
+    for scores in ({"p@5": 0.9, "by_label": {"1": 0.8}}, {"p@5": 0.5}):
+        evaluated = dataclasses.replace(meta(), evaluation=scores, sources={"dogs": "elsewhere"})
+        store.set_metadata(name, evaluated)
+        assert store.metadata(name) == evaluated
+
+
+def test_metadata_cannot_claim_another_model(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    with pytest.raises(StoreError, match=r"model is 4f1c2a9b and cannot become 00000000"):
+        store.set_metadata(name, meta(model="00000000"))
+
+
+def test_a_name_can_be_taken_only_once(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    store.move_alias(f"{name}-alias", name)
+    for taken in (name, f"{name}-alias"):
+        with pytest.raises(StoreError, match="exists already"):
+            store.create_collection(taken, meta())
+
+
+@pytest.mark.parametrize("bad", ["", "../up", "a/b", ".hidden", "with space", "x" * 201])
+def test_a_name_that_is_no_folder_name_is_refused(store: Store, name: str, bad: str) -> None:
+    with pytest.raises(UsageError, match="use letters"):
+        store.create_collection(bad, meta())
+    store.create_collection(name, meta())
+    with pytest.raises(UsageError, match="use letters"):
+        store.move_alias(bad, name)
+
+
+def test_alias_moves_from_one_collection_to_the_next(store: Store, name: str) -> None:
+    alias = f"{name}-alias"
+    with pytest.raises(
+        NoCollection, match=f"no collection '{alias}'.*retrieval ingest SOURCE --alias {alias}"
+    ):
+        resolve(store, alias)
+    for collection in (f"{name}-a", f"{name}-b"):
+        store.create_collection(collection, meta())
+        store.move_alias(alias, collection)
+        assert resolve(store, alias) == collection
+    store.move_alias(alias, f"{name}-b")
+    assert store.aliases()[alias] == f"{name}-b"
+    assert {f"{name}-a", f"{name}-b"} <= set(store.collections())
+
+
+def test_alias_must_not_be_a_collections_name_nor_point_nowhere(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    with pytest.raises(StoreError, match="is a collection's name"):
+        store.move_alias(name, name)
+    with pytest.raises(StoreError, match="is a collection, not an alias"):
+        resolve(store, name)
+    with pytest.raises(NoCollection, match=f"no collection '{name}-none'"):
+        store.move_alias(f"{name}-alias", f"{name}-none")
+
+
+def test_drop_refuses_while_an_alias_points_there(store: Store, name: str) -> None:
+    store.create_collection(f"{name}-a", meta())
+    store.create_collection(f"{name}-b", meta())
+    store.move_alias(f"{name}-alias", f"{name}-a")
+    with pytest.raises(StoreError, match=f"in use by alias {name}-alias"):
+        store.drop_collection(f"{name}-a")
+    store.move_alias(f"{name}-alias", f"{name}-b")
+    store.drop_collection(f"{name}-a")
+    assert f"{name}-a" not in store.collections()
+    assert resolve(store, f"{name}-alias") == f"{name}-b"
+    with pytest.raises(NoCollection, match=f"{name}-a"):
+        store.drop_collection(f"{name}-a")
+
+
+def test_a_collection_that_is_not_there(store: Store, name: str) -> None:
+    with pytest.raises(NoCollection, match=name):
+        store.metadata(name)
+    with pytest.raises(NoCollection, match=name):
+        store.upsert(name, points(codes(1)))
+    with pytest.raises(NoCollection, match=name):
+        store.count(name)
+
+
+def test_upsert_is_idempotent_and_reads_back(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    written = points(codes(1200))
+    for _ in range(2):
+        store.upsert(name, written)
+        assert store.count(name) == 1200
+    found = store.retrieve(name, [*(p.id for p in written), ABSENT], codes=True)
+    assert found.keys() == {p.id for p in written}
+    for point in written:
+        assert found[point.id].payload == point.payload
+        np.testing.assert_array_equal(found[point.id].code, point.code)
+    assert store.retrieve(name, [written[0].id])[written[0].id].code is None
+    assert store.retrieve(name, []) == {}
+    store.upsert(name, [])
+    store.check()
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.full(8, np.nan, np.float32), "not finite"),
+        (np.full(8, np.inf, np.float32), "not finite"),
+        (np.zeros(7, np.float32), r"float32\[7\], but the collection takes float32\[8\]"),
+        (np.zeros(8, np.float64), r"float64\[8\]"),
+        (None, "no code"),
+    ],
+)
+def test_a_bad_code_is_refused_before_anything_is_written(
+    store: Store, name: str, bad: np.ndarray | None, message: str
+) -> None:
+    store.create_collection(name, meta())
+    good = points(codes(1100))  # the bad one would be in the third batch
+    with pytest.raises(BadCode, match=f"cats/bad.png: .*{message}"):
+        store.upsert(name, [*good, Point(ABSENT, bad, {"source": "cats", "path": "bad.png"})])
+    assert store.count(name) == 0
+
+
+def test_set_payload_replaces_the_whole_payload_and_keeps_the_code(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    written = points(codes(3))
+    store.upsert(name, written)
+    store.set_payload(
+        name, {written[0].id: {"source": "dogs"}, written[1].id: {"path": "b.png", "width": 28}}
+    )
+    found = store.retrieve(name, [p.id for p in written], codes=True)
+    assert [found[p.id].payload for p in written] == [
+        {"source": "dogs"},
+        {"path": "b.png", "width": 28},
+        written[2].payload,
+    ]
+    np.testing.assert_array_equal(found[written[0].id].code, written[0].code)
+    store.set_payload(name, {})
+
+
+def test_delete_takes_ids_that_are_not_there(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    written = points(codes(5))
+    store.upsert(name, written)
+    store.delete(name, [written[0].id, written[3].id, ABSENT])
+    store.delete(name, [])
+    assert store.count(name) == 3
+    assert store.retrieve(name, [p.id for p in written]).keys() == {written[n].id for n in (1, 2, 4)}
+
+
+def test_scroll_pages_through_everything_in_id_order(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    assert list(store.scroll(name)) == []
+    written = sorted(points(codes(25)), key=lambda p: p.id)
+    store.upsert(name, written)
+    pages = list(store.scroll(name, codes=True, page=10))
+    assert [len(page) for page in pages] == [10, 10, 5]
+    found = [point for page in pages for point in page]
+    assert [p.id for p in found] == [p.id for p in written]
+    np.testing.assert_array_equal([p.code for p in found], [p.code for p in written])
+    ones = Filter(must=(Match("label", ("1",)),))
+    assert [p.id for page in store.scroll(name, ones, page=3) for p in page] == [
+        p.id for p in written if p.payload["label"] == "1"
+    ]
+
+
+def test_count_with_filters(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    store.upsert(name, points(codes(10)))
+    assert store.count(name, Filter()) == 10
+    assert store.count(name, Filter(must=(Match("label", ("0", "1")),))) == 7
+    assert store.count(name, Filter(must_not=(Match("label", ("0",)),))) == 6
+    both = Filter(must=(Match("label", ("0",)), Match("path", ("0.png", "1.png"))))
+    assert store.count(name, both) == 1

@@ -1,0 +1,111 @@
+"""Search on both engines against brute force over all pairs."""
+
+import numpy as np
+import pytest
+
+from retrieval.errors import BadCode, UsageError
+from retrieval.records import Filter, Hit, Match, Point
+from retrieval.store.base import Store
+from tests.store.conftest import ENGINES, codes, meta, points
+
+
+def brute_force(written: list[Point], queries: np.ndarray, k: int) -> list[list[tuple[str, float]]]:
+    """(id, distance), nearest first, ties by id: the slow twin, in float64."""
+    database = np.array([p.code for p in written], np.float64)
+    found = []
+    for query in queries.astype(np.float64):
+        distances = np.sqrt(((database - query) ** 2).sum(axis=1))
+        found.append(
+            sorted(((p.id, float(d)) for p, d in zip(written, distances, strict=True)), key=by_distance)[:k]
+        )
+    return found
+
+
+def by_distance(hit: tuple[str, float]) -> tuple[float, str]:
+    return hit[1], hit[0]
+
+
+def assert_same(found: list[list[Hit]], expected: list[list[tuple[str, float]]]) -> None:
+    assert [[hit.id for hit in hits] for hits in found] == [[id_ for id_, _ in hits] for hits in expected]
+    np.testing.assert_allclose(
+        [hit.distance for hits in found for hit in hits],
+        [d for hits in expected for _, d in hits],
+        atol=1e-4,
+        rtol=0,
+    )
+
+
+def test_all_pairs_of_1000_codes_equal_brute_force(store: Store, name: str) -> None:
+    store.create_collection(name, meta(dim=64))
+    written = points(codes(1000, dim=64))
+    store.upsert(name, written)
+    queries = np.array([p.code for p in written])
+    found = store.query(name, queries, 5)
+    assert_same(found, brute_force(written, queries, 5))
+    assert [hits[0].distance for hits in found] == [0.0] * 1000
+    assert found[7][0].payload == written[7].payload
+
+
+def test_filters_go_with_their_queries(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    written, queries = points(codes(300)), codes(3, seed=1)
+    store.upsert(name, written)
+    must, must_not = Filter(must=(Match("label", ("1",)),)), Filter(must_not=(Match("label", ("1", "2")),))
+    found = store.query(name, queries, 10, [must, None, must_not])
+    ones, zeros = ([p for p in written if p.payload["label"] == label] for label in "10")
+    for number, allowed in enumerate((ones, written, zeros)):
+        assert_same(found[number : number + 1], brute_force(allowed, queries[number : number + 1], 10))
+
+
+def test_ties_are_broken_by_id_even_at_the_last_place(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    written = points(np.repeat(codes(4), 50, axis=0))
+    store.upsert(name, written)
+    queries = codes(4)
+    for k in (1, 7, 49, 50, 51):
+        assert_same(store.query(name, queries, k), brute_force(written, queries, k))
+
+
+def test_k_larger_than_the_collection_gives_all_of_it(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    assert store.query(name, codes(2), 5) == [[], []]
+    written = points(codes(3))
+    store.upsert(name, written)
+    assert_same(store.query(name, codes(1, seed=2), 100), brute_force(written, codes(1, seed=2), 100))
+    assert store.query(name, codes(0), 5) == []
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_k_below_one_is_refused(store: Store, name: str, k: int) -> None:
+    store.create_collection(name, meta())
+    with pytest.raises(UsageError, match=f"k = {k}: ask for at least 1"):
+        store.query(name, codes(1), k)
+
+
+def test_a_bad_query_is_refused(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    with pytest.raises(BadCode, match=r"float32\[1, 9\], but test-\d+ takes float32\[q, 8\]"):
+        store.query(name, codes(1, dim=9), 5)
+    with pytest.raises(BadCode, match="not finite"):
+        store.query(name, np.full((1, 8), np.nan, np.float32), 5)
+    with pytest.raises(UsageError, match="1 filters for 2 queries"):
+        store.query(name, codes(2), 5, [None])
+
+
+def test_both_engines_give_the_same_hits(request: pytest.FixtureRequest, name: str, qdrant_url: str) -> None:
+    open_engine = request.getfixturevalue("open_engine")
+    answers = []
+    for engine in ENGINES:
+        store: Store = open_engine(engine)
+        store.create_collection(name, meta())
+        store.upsert(name, points(codes(500)))
+        answers.append(store.query(name, codes(50, seed=3), 5))
+        store.close()
+    embedded, server = answers
+    assert [[h.id for h in hits] for hits in embedded] == [[h.id for h in hits] for hits in server]
+    assert [[h.payload for h in hits] for hits in embedded] == [[h.payload for h in hits] for hits in server]
+    np.testing.assert_allclose(
+        [[h.distance for h in hits] for hits in embedded],
+        [[h.distance for h in hits] for hits in server],
+        atol=1e-4,
+    )
