@@ -1,0 +1,147 @@
+"""Zip and tar archives, read in place: nothing is ever unpacked, so no member can write anywhere.
+
+Members are read with the standard library from a file that may lie anywhere fsspec reaches. fsspec's own tar
+file system lists folder by folder, each time going over every member, and sorts the names: in a compressed tar
+each step back decompresses from the start. Here entries come in the archive's own order.
+"""
+
+import datetime as dt
+import tarfile
+import threading
+import weakref
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from lzma import LZMAError
+from typing import IO, BinaryIO
+
+from retrieval.errors import BadImage, SourceError
+from retrieval.sources.base import Entry, folder_label, is_image, key_of, no_images, read_bounded
+
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+
+_DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError, OSError, ValueError),
+    RuntimeError,  # an encrypted zip member, or one packed in an unknown way
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in an archive, images and others. `refusal` says why it must not be read."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    open: Callable[[], IO[bytes] | None]
+    refusal: str | None = None
+
+
+class Archive:
+    """All images in a zip or tar; of two members with the same path the later one counts."""
+
+    whole = True
+
+    def __init__(self, name: str, spec: str, file: BinaryIO, *, labels: bool = False) -> None:
+        """Read the list of members from `file`, and close it when the archive is not used any more.
+
+        Raises SourceError for a broken archive.
+        """
+        self.name = name
+        self.spec = spec
+        self._labels = labels
+        self._lock = threading.Lock()
+        self._files = 0
+        self._images: dict[str, Member] = {}
+        close = weakref.finalize(self, file.close)
+        try:
+            is_zip = file.read(2) == b"PK"
+            file.seek(0)
+            for member in (_zip_members if is_zip else _tar_members)(file):
+                self._add(member)
+        except _DAMAGE as error:
+            close()
+            raise SourceError(f"{spec}: not a readable archive, or a damaged one ({_reason(error)})") from error
+
+    def entries(self) -> Iterator[Entry]:
+        """Every image, in the archive's order; raises SourceError when there is none."""
+        for key, member in self._images.items():
+            label = folder_label(key) if self._labels else None
+            yield Entry(self.name, key, member.size, member.mtime_ns, label, partial(self.read, key))
+        if not self._images:
+            raise no_images(self.spec, self._files)
+
+    def read(self, key: str) -> bytes:
+        """The image with that key; raises BadImage."""
+        where = f"{self.name}/{key}"
+        member = self._images.get(key)
+        if member is None:
+            raise BadImage(where, f"no such image in {self.spec}")
+        if member.refusal:
+            raise BadImage(where, member.refusal)
+        try:
+            with self._lock:  # one file, one position
+                content = member.open()
+                assert content is not None  # tarfile's answer for what is not a file
+                with content:
+                    return read_bounded(content, where)
+        except _DAMAGE as error:
+            raise BadImage(where, f"cannot be read from the archive ({_reason(error)})") from error
+
+    def _add(self, member: Member) -> None:
+        parts = [part for part in member.path.split("/") if part not in ("", ".")]
+        if member.path.startswith("/") or ".." in parts:
+            key = key_of(member.path)
+            member = Member(key, 0, 0, member.open, "a path that leads out of the archive; pack it again")
+        else:
+            key = key_of("/".join(parts))
+            if any(part.startswith(".") for part in parts):
+                return
+        self._files += 1
+        if is_image(key):
+            self._images[key] = member
+
+
+def _zip_members(file: BinaryIO) -> Iterator[Member]:
+    archive = zipfile.ZipFile(file)
+    for info in archive.infolist():
+        if not info.is_dir():
+            yield Member(info.filename, info.file_size, _zip_mtime(info), partial(archive.open, info))
+
+
+def _zip_mtime(info: zipfile.ZipInfo) -> int:
+    """Nanoseconds, the zip's local time taken as UTC; 0 for none or the oldest date, which means none."""
+    if info.date_time == (1980, 1, 1, 0, 0, 0):
+        return 0
+    try:
+        return int(dt.datetime(*info.date_time, tzinfo=dt.UTC).timestamp()) * 10**9
+    except ValueError:
+        return 0
+
+
+def _tar_members(file: BinaryIO) -> Iterator[Member]:
+    archive = tarfile.open(fileobj=file, mode="r:*", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - members are read later
+    files: dict[str, tarfile.TarInfo] = {}
+    for info in archive:
+        content, refusal = info, None
+        if info.islnk() and info.linkname in files:
+            content = files[info.linkname]
+        elif info.issym() or info.islnk():
+            refusal = "a link, and links in archives are not followed; pack the file itself"
+        elif not info.isfile():
+            continue  # a folder or a device
+        files[info.name] = content
+        open_ = partial(archive.extractfile, content)
+        yield Member(info.name, content.size, int(info.mtime * 10**9), open_, refusal)
+    # A damaged header ends tarfile's loop just as the proper end does, which is a block of zeros.
+    assert archive.fileobj is not None
+    archive.fileobj.seek(archive.offset)
+    if any(archive.fileobj.read(tarfile.BLOCKSIZE)):
+        raise tarfile.ReadError(f"broken header at byte {archive.offset:,}")
+
+
+def _reason(error: Exception) -> str:
+    """One line of it: tarfile's has one for each compression that it tried."""
+    return str(error).partition("\n")[0].rstrip(":") or type(error).__name__

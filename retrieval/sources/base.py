@@ -1,0 +1,115 @@
+"""What every source offers, and the few rules they share about names, keys and sizes.
+
+Keys come from file names and archive members, later from payloads and URLs: they are never trusted.
+"""
+
+import builtins
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import IO, Protocol
+
+from retrieval.errors import BadImage, SourceError, UsageError
+from retrieval.images import SUFFIXES
+
+MAX_BYTES = 256 * 2**20
+"""The largest encoded image that is read into memory."""
+
+_NAME_CHARACTERS = r"\w.:-"
+_NAME = re.compile(rf"[{_NAME_CHARACTERS}]{{1,64}}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One image as its source lists it: nothing of it has been read yet.
+
+    key: path relative to the source's root, POSIX style, always valid UTF-8 · bytes: size as listed ·
+    mtime_ns: 0 where the source does not know, so that only the bytes themselves can tell a change.
+    """
+
+    source: str
+    key: str
+    bytes: int
+    mtime_ns: int
+    label: str | None
+    fetch: Callable[[], builtins.bytes] = field(repr=False, compare=False)
+
+    def read(self) -> builtins.bytes:
+        """The encoded image; raises BadImage when it has vanished, cannot be read or is over MAX_BYTES."""
+        return self.fetch()
+
+
+class Source(Protocol):
+    """A named place that holds images. Reading is safe from several threads at once."""
+
+    name: str
+    """Short name; with the key it makes an image's identity."""
+    spec: str
+    """What opens it again from anywhere: absolute path, URL or data set name."""
+    whole: bool
+    """False when `entries` lists only a part of what bears this name (a single file of a folder):
+    that an image is not listed then says nothing about it."""
+
+    def entries(self) -> Iterator[Entry]:
+        """Every image, in an order that stays the same; hidden files and folders are left out.
+
+        Raises SourceError when there is none, or when a part cannot be listed (which must never look like
+        images that are gone).
+        """
+
+    def read(self, key: str) -> bytes:
+        """The encoded image with that key, never anything outside the root; raises BadImage."""
+
+
+def default_name(text: str) -> str:
+    """A short name made from a file's or folder's name: what a name may not hold becomes `-`."""
+    return re.sub(rf"[^{_NAME_CHARACTERS}]+", "-", text).strip("-")[:64] or "images"
+
+
+def check_name(name: str) -> str:
+    """The same name; raises UsageError when it is not one."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"name {name!r} for a source: use 1 to 64 letters, digits and . _ : - (no spaces, no slashes)")
+    return name
+
+
+def key_of(path: str) -> str:
+    r"""A relative path as a key: bytes that are not UTF-8 are written `\xff`."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return path
+
+
+def is_image(name: str) -> bool:
+    """By its suffix; whether it really is one, decoding will tell."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - Path is ten times slower here
+
+
+def is_listable(key: str) -> bool:
+    """True for a key that a source could have listed: relative, no `..`, not hidden, an image's suffix."""
+    return is_image(key) and all(part and not part.startswith(".") for part in key.split("/"))
+
+
+def folder_label(key: str) -> str | None:
+    """The name of the image's parent folder; None directly in the root."""
+    return PurePosixPath(key).parent.name or None
+
+
+def read_bounded(file: IO[bytes], where: str) -> bytes:
+    """Everything in the file; raises BadImage for more than MAX_BYTES without taking more memory."""
+    data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise BadImage(where, f"larger than {MAX_BYTES // 2**20} MiB")
+    return data
+
+
+def no_images(spec: str, files: int) -> SourceError:
+    """The error for a source in which `files` files were seen and no image."""
+    if not files:
+        return SourceError(f"{spec} holds no files (hidden ones do not count)")
+    kinds = ", ".join(sorted(SUFFIXES))
+    return SourceError(f"{spec}: {files:,} file{'s'[: files > 1]}, none of them an image ({kinds})")

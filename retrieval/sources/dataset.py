@@ -1,0 +1,106 @@
+"""Data sets by name: IDX files that are here already, or else are downloaded once.
+
+Looked for in `$RETRIEVAL_DATA/<name>/`, the system's data folder (Debian's dataset-fashion-mnist), this
+package (mnist-sample) and `$RETRIEVAL_HOME/data/<name>/`; what is nowhere comes from mirrors into the last.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from retrieval.config import Settings
+from retrieval.errors import BadImage, SourceError
+from retrieval.sources.base import Entry
+from retrieval.sources.catalog import DATASETS, PACKAGED, SPLITS, SYSTEM_DATA, Named
+from retrieval.sources.download import Progress, download
+from retrieval.sources.idx import read_pair
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One pair of IDX files in memory. prefix: what its keys start with · mtime_ns: of the images' file."""
+
+    prefix: str
+    images: UInt8[ndarray, "n h w"]
+    labels: UInt8[ndarray, " n"]
+    mtime_ns: int
+
+
+class DataSet:
+    """Splits of a data set; each image is given as a PGM file.
+
+    Its key is its index, `00042`, and with more than one split `train/00042`.
+    """
+
+    whole = True
+
+    def __init__(self, name: str, spec: str, splits: Sequence[Split]) -> None:
+        self.name = name
+        self.spec = spec
+        self._splits = {split.prefix: split for split in splits}
+
+    def entries(self) -> Iterator[Entry]:
+        """Every image, split by split, in the order of the files."""
+        for split in self._splits.values():
+            count, height, width = split.images.shape
+            size = len(_pgm_header(height, width)) + height * width
+            for index in range(count):
+                key = f"{split.prefix}{index:05d}"
+                label = str(split.labels[index])
+                yield Entry(self.name, key, size, split.mtime_ns, label, partial(self.read, key))
+
+    def read(self, key: str) -> bytes:
+        """The image with that key as a PGM file; raises BadImage."""
+        match = re.fullmatch(r"(\w+/)?([0-9]{5,9})", key)
+        split = self._splits.get(match[1] or "") if match else None
+        index = int(match[2]) if match else 0
+        if split is None or index >= len(split.images) or key != f"{split.prefix}{index:05d}":
+            raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
+        pixels = split.images[index]
+        return _pgm_header(*pixels.shape) + bytes(pixels)
+
+
+def open_dataset(spec: str, settings: Settings, name: str, progress: Progress | None) -> DataSet:
+    """`mnist`, `mnist:train` …; raises SourceError for an unknown split and for missing or damaged files."""
+    base, _, wanted = spec.partition(":")
+    if wanted not in ("", *SPLITS):
+        raise SourceError(f"{spec}: no such split; there are {base}:train and {base}:test")
+    splits = []
+    for split in [wanted] if wanted else SPLITS:
+        images, labels = _locate(DATASETS[base], SPLITS[split], settings, progress)
+        prefix = "" if wanted else f"{split}/"
+        splits.append(Split(prefix, *read_pair(images, labels), images.stat().st_mtime_ns))
+    return DataSet(name, spec, splits)
+
+
+def _locate(named: Named, stem: str, settings: Settings, progress: Progress | None) -> tuple[Path, Path]:
+    """The images' and the labels' file of a split, from the first folder that holds both, else downloaded."""
+    files = (f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte")
+    for root in (settings.data, SYSTEM_DATA, PACKAGED, settings.downloads):
+        if root and all(found := [_plain_or_gzipped(root / named.name / file) for file in files]):
+            images, labels = (path for path in found if path)
+            return images, labels
+    targets = [settings.downloads / named.name / f"{file}.gz" for file in files]
+    for target in targets:
+        try:
+            download([mirror + target.name for mirror in named.mirrors], target, named.md5[target.name], progress)
+        except SourceError as error:
+            folder = (settings.data or Path("$RETRIEVAL_DATA")) / named.name
+            raise SourceError(
+                f"{named.name}: not on this machine, and no mirror served it ({error});"
+                f" put its files ({target.name} …) into {folder}/, or {named.instead}"
+            ) from error
+    return targets[0], targets[1]
+
+
+def _plain_or_gzipped(path: Path) -> Path | None:
+    return next((file for file in (path, path.with_name(f"{path.name}.gz")) if file.is_file()), None)
+
+
+def _pgm_header(height: int, width: int) -> bytes:
+    return b"P5\n%d %d\n255\n" % (width, height)

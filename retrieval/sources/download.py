@@ -1,0 +1,118 @@
+"""Fetch one file from the first mirror that has it whole: resumable, checked, bounded in size and time."""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from retrieval.errors import SourceError
+
+if TYPE_CHECKING:
+    import httpx
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with the file's name, how many of its bytes are here, and how many it has (None: not known)."""
+
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 30.0
+"""The longest silence in the middle of a download."""
+TOTAL_SECONDS = 900.0
+"""For one file, over all mirrors."""
+MAX_DOWNLOAD_BYTES = 64 * 2**20
+"""The largest known file has 26 MB."""
+ROUNDS = 2
+"""How often each mirror is asked, so that one that broke off is asked for the rest."""
+
+
+class _MirrorError(Exception):
+    """A mirror does not serve; try the next."""
+
+
+def download(urls: Sequence[str], target: Path, md5: str, progress: Progress | None = None) -> None:
+    """Bring the file to `target`, where it appears only after its checksum was found right.
+
+    What has arrived before an interruption waits in `<target>.part` for the next attempt. Raises
+    SourceError that gives each mirror's last failure.
+    """
+    import httpx
+
+    part = target.with_name(f"{target.name}.part")
+    timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
+    end = time.monotonic() + TOTAL_SECONDS
+    failures: dict[str, str] = {}
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            FileLock(target.with_name(f"{target.name}.lock"), timeout=TOTAL_SECONDS),
+            httpx.Client(timeout=timeout, follow_redirects=True) as client,
+        ):
+            if target.is_file():  # another process was faster
+                return
+            for url in [*urls] * ROUNDS:
+                try:
+                    _fetch(client, url, part, end, progress)
+                    _check(part, md5)
+                except (httpx.HTTPError, _MirrorError) as error:
+                    failures[url] = " ".join(str(error).split()) or type(error).__name__
+                else:
+                    part.replace(target)
+                    return
+    except Timeout as error:
+        raise SourceError(f"{target}: another process has held its lock for {TOTAL_SECONDS:.0f} s") from error
+    except OSError as error:
+        raise SourceError(f"{target.parent}: cannot store a download there: {error.strerror}") from error
+    raise SourceError("; ".join(f"{url}: {reason}" for url, reason in failures.items()))
+
+
+def _fetch(client: "httpx.Client", url: str, part: Path, end: float, progress: Progress | None) -> None:
+    """Bring what `part` still lacks."""
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    _check_time(end)
+    with client.stream("GET", url, headers=headers) as response:
+        if response.status_code == 416:  # nothing lies beyond what is here; the checksum will judge it
+            return
+        have = _start(response, have)
+        length = response.headers.get("Content-Length", "")
+        total = have + int(length) if length.isdecimal() else None
+        with part.open("ab" if have else "wb") as file:
+            for chunk in response.iter_raw():
+                have += file.write(chunk)
+                if progress:
+                    progress(part.stem, have, total)
+                _check_time(end)
+                if have > MAX_DOWNLOAD_BYTES:
+                    break
+    if have > MAX_DOWNLOAD_BYTES:
+        part.unlink()
+        raise _MirrorError(f"sends more than {MAX_DOWNLOAD_BYTES // 2**20} MiB")
+
+
+def _start(response: "httpx.Response", have: int) -> int:
+    """The byte of the file with which the body begins: 0, or `have` as asked."""
+    if response.status_code == 200:
+        return 0
+    if response.status_code != 206:
+        raise _MirrorError(f"HTTP {response.status_code}")
+    content_range = response.headers.get("Content-Range", "")
+    if not re.match(rf"bytes {have}-", content_range):
+        raise _MirrorError(f"asked for bytes from {have}, got {content_range or 'no Content-Range'!r}")
+    return have
+
+
+def _check_time(end: float) -> None:
+    if time.monotonic() > end:
+        raise _MirrorError(f"not done after {TOTAL_SECONDS:.0f} s; run again to go on from there")
+
+
+def _check(part: Path, md5: str) -> None:
+    """Remove what has arrived when its checksum is wrong: it could never be completed."""
+    with part.open("rb") as file:
+        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if found != md5:
+        part.unlink()
+        raise _MirrorError(f"MD5 {found}, but {md5} was published")

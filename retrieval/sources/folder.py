@@ -1,0 +1,149 @@
+"""Folders, and single image files.
+
+Symbolic links to folders are not followed, so there are no loops. A link to a file counts as an image when it
+leads to a regular file inside the root (git-annex and DVC trees are made so); any other is listed and refused
+when read: it then shows up among the refused images instead of being left out in silence.
+"""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from retrieval.errors import BadImage, SourceError
+from retrieval.sources.base import (
+    Entry,
+    folder_label,
+    is_image,
+    is_listable,
+    key_of,
+    no_images,
+    read_bounded,
+)
+
+
+class Folder:
+    """All images under a folder: depth first, names sorted in each folder, listed while they are consumed."""
+
+    whole = True
+
+    def __init__(self, name: str, root: Path, *, labels: bool = False) -> None:
+        self.name = name
+        self.root = root
+        self.spec = str(root)
+        self._labels = labels
+        self._real_root = root.resolve()
+
+    def entries(self) -> Iterator[Entry]:
+        """Every image; raises SourceError when there is none or a folder cannot be listed."""
+        files = images = 0
+        waiting = [(item, "") for item in self._list(self.root)]
+        while waiting:
+            item, parent = waiting.pop()
+            if item.name.startswith("."):
+                continue
+            if item.is_dir(follow_symlinks=False):
+                waiting.extend((child, f"{parent}{item.name}/") for child in self._list(item.path))
+                continue
+            files += 1
+            if is_image(item.name) and (entry := self._entry(item, key_of(parent + item.name))):
+                images += 1
+                yield entry
+        if not images:
+            raise no_images(self.spec, files)
+
+    def read(self, key: str) -> bytes:
+        """The image with that key; raises BadImage, also for a key that leads outside the folder."""
+        if not is_listable(key):
+            raise BadImage(f"{self.name}/{key}", "not the key of an image in this folder")
+        return self._read_inside(key, None)
+
+    def _list(self, folder: str | Path) -> list["os.DirEntry[str]"]:
+        """What the folder holds, last name first, because the caller pops from the end."""
+        try:
+            with os.scandir(folder) as items:
+                return sorted(items, key=lambda item: item.name, reverse=True)
+        except FileNotFoundError as error:
+            if folder is self.root:
+                raise SourceError(f"{self.spec} is not there any more") from error
+            return []  # removed after its parent was listed
+        except OSError as error:
+            raise SourceError(f"{key_of(str(folder))} cannot be listed: {error.strerror}") from error
+
+    def _entry(self, item: "os.DirEntry[str]", key: str) -> Entry | None:
+        """None for what is no file (a pipe, a link to a folder) and for one that has just been removed."""
+        label = folder_label(key) if self._labels else None
+        try:
+            if item.is_file(follow_symlinks=False):
+                status = item.stat()
+                fetch = partial(read_file, item.path, f"{self.name}/{key}")
+                return Entry(self.name, key, status.st_size, status.st_mtime_ns, label, fetch)
+            if not item.is_symlink() or item.is_dir():
+                return None
+            inside = partial(self._read_inside, key, Path(item.path))
+            if not item.is_file():  # leads nowhere
+                return Entry(self.name, key, 0, 0, label, inside)
+            status = item.stat()
+            return Entry(self.name, key, status.st_size, status.st_mtime_ns, label, inside)
+        except FileNotFoundError:
+            return None
+
+    def _read_inside(self, key: str, path: Path | None) -> bytes:
+        where = f"{self.name}/{key}"
+        try:
+            real = (path or self._find(key)).resolve(strict=True)
+        except (OSError, ValueError, RuntimeError) as error:  # missing; NUL in the key; links in a circle
+            raise BadImage(where, "not there, or a link that leads nowhere") from error
+        if not real.is_relative_to(self._real_root):
+            raise BadImage(where, f"a link that leads outside {self.spec}; copy the file there or ingest its folder")
+        return read_file(real, where)
+
+    def _find(self, key: str) -> Path:
+        """The path of a key; a part of it may stand for a name that is not UTF-8."""
+        path = self.root
+        for part in key.split("/"):
+            below = path / part
+            if "\\x" in part and not os.path.lexists(below):
+                below = next((child for child in path.iterdir() if key_of(child.name) == part), below)
+            path = below
+        return path
+
+
+class File:
+    """One image file. It bears its folder's name, and so is the same image as in its folder."""
+
+    whole = False
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name
+        self.spec = str(path)
+        self._path = path
+        self._key = key_of(path.name)
+
+    def entries(self) -> Iterator[Entry]:
+        """The one image; raises SourceError when it is gone."""
+        try:
+            status = self._path.stat()
+        except OSError as error:
+            raise SourceError(f"{self.spec}: {error.strerror}") from error
+        yield Entry(self.name, self._key, status.st_size, status.st_mtime_ns, None, partial(self.read, self._key))
+
+    def read(self, key: str) -> bytes:
+        """The image; raises BadImage for any other key."""
+        if key != self._key:
+            raise BadImage(f"{self.name}/{key}", f"not in this source, which is the file {self.spec}")
+        return read_file(self._path, f"{self.name}/{key}")
+
+
+def read_file(path: str | Path, where: str) -> bytes:
+    """The bytes of a regular file; raises BadImage when it has vanished, cannot be read or is too large."""
+    try:
+        with open(path, "rb", opener=_open_regular) as file:
+            return read_bounded(file, where)
+    except OSError as error:
+        raise BadImage(where, f"cannot be read: {error.strerror}") from error
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Opening a pipe that has no writer would wait for ever."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -1,0 +1,52 @@
+"""IDX, the file format of MNIST and its relatives: big-endian header, then unsigned bytes; gzipped or not."""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from retrieval.errors import SourceError
+
+MAX_IDX_BYTES = 2**30
+"""Most pixels that are read into memory at once; MNIST's training set has 47 million."""
+
+
+def read_idx(path: Path, dimensions: int) -> UInt8[ndarray, "..."]:
+    """The file's array, read-only; raises SourceError for anything but exactly what its header says."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rb") as file:
+            header = file.read(4 + 4 * dimensions)
+            if len(header) < 4 + 4 * dimensions:
+                raise SourceError(f"{path}: too short for an IDX file; replace it")
+            magic, *shape = struct.unpack(f">{1 + dimensions}I", header)
+            if magic != 0x0800 + dimensions:
+                raise SourceError(
+                    f"{path}: starts with {magic:#010x}, but an IDX file of bytes in {dimensions} dimensions"
+                    f" starts with {0x0800 + dimensions:#010x}; replace it"
+                )
+            size = math.prod(shape)
+            if size > MAX_IDX_BYTES:
+                raise SourceError(f"{path}: announces {size:,} bytes; at most {MAX_IDX_BYTES:,} are read")
+            data = file.read(size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"{path}: damaged or unreadable ({error}); replace it") from error
+    if len(data) != size:
+        found = f"{len(data):,}" if len(data) < size else "more"
+        raise SourceError(f"{path}: announces {size:,} bytes, but holds {found}; replace it")
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def read_pair(images: Path, labels: Path) -> tuple[UInt8[ndarray, "n h w"], UInt8[ndarray, " n"]]:
+    """Images and their labels; raises SourceError when their numbers differ."""
+    pixels, classes = read_idx(images, 3), read_idx(labels, 1)
+    if len(pixels) != len(classes):
+        raise SourceError(f"{images} holds {len(pixels):,} images, but {labels.name} {len(classes):,} labels")
+    if not pixels.size:
+        raise SourceError(f"{images} holds no images")
+    return pixels, classes
