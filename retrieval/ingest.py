@@ -105,6 +105,7 @@ def remember_sources(store: Store, collection: str, sources: Sequence[Source]) -
 
 
 def only(source: str) -> Filter:
+    """Points of one source."""
     return Filter(must=(Match("source", (source,)),))
 
 
@@ -125,6 +126,7 @@ def same_label(entry: Entry, old: Payload) -> bool:
 
 
 def windows(items: Iterable[Loaded | Refused]) -> Iterator[list[Loaded | Refused]]:
+    """Cut into lists of WINDOW."""
     items = iter(items)
     while window := list(itertools.islice(items, WINDOW)):
         yield window

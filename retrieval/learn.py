@@ -78,9 +78,8 @@ def choose_size(entries: Sequence[Entry]) -> tuple[tuple[int, int], int]:
         except BadImage:
             continue
     if not shapes:
-        raise SourceError(
-            f"none of {len(entries[::step])} images tried can be read; the first: {first_reason(entries[0])}"
-        )
+        tried = len(entries[::step])
+        raise SourceError(f"none of {tried} images tried can be read; the first: {first_reason(entries[0])}")
     channels = max(c for _, _, c in shapes)
     height, width = (int(statistics.median(sides)) for sides in list(zip(*shapes, strict=True))[:2])
     alike = all(shape[:2] == (height, width) for shape in shapes)
@@ -90,6 +89,7 @@ def choose_size(entries: Sequence[Entry]) -> tuple[tuple[int, int], int]:
 
 
 def first_reason(entry: Entry) -> str:
+    """Why an entry cannot be read."""
     try:
         probe(entry.read(), entry.key)
     except BadImage as error:

@@ -54,7 +54,7 @@ class ModelConfig:
     def from_json(cls, data: Mapping[str, Any]) -> "ModelConfig":
         """Read a config back; raises ModelError when a field is missing, unknown or out of range."""
         try:
-            fields = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
             return cls(**fields)
         except TypeError as error:
             raise ModelError(f"not a model's config: {error}") from error
@@ -117,7 +117,7 @@ class Autoencoder(nnx.Module):
         self.decoder = Decoder(config, rngs=rngs)
 
 
-Params = nnx.State
+Params = nnx.State[Any, Any]
 """The network's weights, as NNX keeps them: a pytree."""
 
 

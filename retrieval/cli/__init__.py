@@ -30,6 +30,7 @@ for command in (demo, train, ingest, search, status):
 
 
 def print_version(value: bool) -> None:
+    """`--version`."""
     if value:
         typer.echo(f"retrieval {__version__}")
         raise typer.Exit

@@ -34,12 +34,14 @@ SHOWN_REFUSALS = 10
 
 
 def stderr() -> "Console":
+    """For progress and notes."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
 
 
 def stdout() -> "Console":
+    """For data."""
     from rich.console import Console
 
     return Console(highlight=False)

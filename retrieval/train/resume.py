@@ -47,6 +47,7 @@ def load(folder: Path, like: State) -> tuple[int, State] | None:
 
 
 def forget(folder: Path) -> None:
+    """Remove a run's checkpoints: it is complete."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
