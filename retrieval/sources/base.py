@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import IO, Protocol
 
 from retrieval.errors import BadImage, SourceError, UsageError
@@ -96,7 +95,7 @@ def is_listable(key: str) -> bool:
 
 def folder_label(key: str) -> str | None:
     """The name of the image's parent folder; None directly in the root."""
-    return PurePosixPath(key).parent.name or None
+    return key.rpartition("/")[0].rpartition("/")[2] or None
 
 
 def read_bounded(file: IO[bytes], where: str) -> bytes:

@@ -65,7 +65,7 @@ def download(urls: Sequence[str], target: Path, md5: str, progress: Progress | N
         raise SourceError(f"{target}: another process has held its lock for {TOTAL_SECONDS:.0f} s") from error
     except OSError as error:
         raise SourceError(f"{target.parent}: cannot store a download there: {error.strerror}") from error
-    raise SourceError("; ".join(f"{url}: {reason}" for url, reason in failures.items()))
+    raise SourceError("; ".join(f"{httpx.URL(url).host}: {reason}" for url, reason in failures.items()))
 
 
 def _fetch(client: "httpx.Client", url: str, part: Path, end: float, progress: Progress | None) -> None:

@@ -56,7 +56,7 @@ def _open_path(spec: str, name: str | None, labels: bool) -> Source:
         str(path).encode()  # it is kept in the collection's metadata
         mode = path.stat().st_mode if spec else 0
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise SourceError(f"{spec}: no such file or folder{_near_miss(spec, path)}; {_UNDERSTOOD}") from error
+        raise SourceError(f"{spec}: no such file or folder; {_near_miss(spec, path) or _UNDERSTOOD}") from error
     except (OSError, ValueError) as error:
         raise SourceError(f"{spec!r} cannot be opened: {error}") from error
     if stat.S_ISDIR(mode):
@@ -91,9 +91,9 @@ def _archive_stem(filename: str) -> str | None:
 
 
 def _near_miss(spec: str, path: Path) -> str:
-    """`: did you mean mnist-sample?` when a data set or a neighbour is called nearly so, else nothing."""
+    """`did you mean mnist-sample?` when a data set or a neighbour is called nearly so, else nothing."""
     close = difflib.get_close_matches(spec.lower(), DATASET_NAMES, n=1, cutoff=0.75)
     with contextlib.suppress(OSError):
         neighbours = [child.name for child in itertools.islice(path.parent.iterdir(), 1000)]
         close += difflib.get_close_matches(path.name, neighbours, n=1, cutoff=0.75)
-    return f"; did you mean {close[0]}?" if close else ""
+    return f"did you mean {close[0]}?" if close else ""
