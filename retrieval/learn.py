@@ -69,7 +69,7 @@ def learn(
 
 
 def choose_size(entries: Sequence[Entry]) -> tuple[tuple[int, int], int]:
-    """(height, width) and channels for the model: small images of one size as they are, others 64×64; grey if all are."""
+    """(height, width) and channels for the model: small images of one size as they are, else 64×64; grey if all are."""
     step = max(1, len(entries) // PROBED)
     shapes = []
     for entry in entries[::step]:
