@@ -28,6 +28,7 @@ from retrieval.images.quiet import quiet
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
 
 MAX_PIXELS = 100_000_000
 """Width times height of the largest picture that is decoded: about 300 MB in memory as colour."""
@@ -53,8 +54,6 @@ def reading(where: str) -> Iterator[None]:
             yield
     except BadImage:
         raise
-    except UnidentifiedImageError as error:
-        raise BadImage(where, f"not an image in a known format ({', '.join(FORMATS)}, HEIF)") from error
     except Image.DecompressionBombError as error:
         raise BadImage(where, f"more than {MAX_PIXELS:,} pixels; scale it down") from error
     except Exception as error:
@@ -72,17 +71,20 @@ def open_checked(data: bytes, where: str) -> Image.Image:
     formats: tuple[str, ...] = FORMATS
     if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
         if not _register_heif():
-            raise BadImage(
-                where, "a HEIF image; install the extra that reads it: pip install 'retrieval[heif]'"
-            )
+            raise BadImage(where, "a HEIF image; install the extra that reads it: pip install 'retrieval[heif]'")
         formats = ("HEIF",)
-    image = Image.open(io.BytesIO(data), formats=formats)
+    try:
+        image = Image.open(io.BytesIO(data), formats=formats)
+    except UnidentifiedImageError as error:
+        if data.startswith(_MAGIC):
+            raise BadImage(where, "truncated or damaged (its header cannot be read)") from error
+        raise BadImage(where, f"not an image in a known format ({', '.join(FORMATS)}, HEIF)") from error
     if image.width * image.height > MAX_PIXELS:
         raise BadImage(where, f"{image.width}x{image.height} pixels; at most {MAX_PIXELS:,}; scale it down")
     if image.mode == "F":
-        raise BadImage(
-            where, "floating-point pixels have no fixed black and white; save it with 8 or 16 bits"
-        )
+        raise BadImage(where, "floating-point pixels have no fixed black and white; save it with 8 or 16 bits")
+    if image.format == "PNG" and b"eXIf" in data:
+        image.load()  # a PNG may carry its EXIF behind the pixels
     return image
 
 

@@ -1,0 +1,156 @@
+"""Whatever the bytes are: pixels, or a BadImage with one plain line; never anything else, never a warning."""
+
+import sys
+import threading
+import tracemalloc
+import warnings
+
+import pytest
+from PIL import Image
+from retrieval.errors import BadImage
+from retrieval.images import opening
+from retrieval.images.decode import decode, probe
+from retrieval.images.quiet import quiet
+
+from tests.images.samples import WHOLE, file, file_of, noise, photo, png_header_only
+
+
+def reason(data: bytes) -> str:
+    with pytest.raises(BadImage) as caught:
+        decode(data, "cats/7.png", (28, 28), 3)
+    assert caught.value.where == "cats/7.png"
+    assert str(caught.value) == f"cats/7.png: {caught.value.reason}"
+    assert "\n" not in str(caught.value)
+    return caught.value.reason
+
+
+def test_an_empty_file() -> None:
+    assert reason(b"") == "the file is empty"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"Dear diary, this is a text file named .png\n",
+        b"<svg xmlns='http://www.w3.org/2000/svg'><rect/></svg>",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
+        file_of(Image.new("RGB", (32, 32)), "ICO"),
+        file_of(Image.new("RGB", (8, 8)), "PCX"),
+        file_of(Image.new("RGB", (8, 8)), "EPS"),
+    ],
+    ids=["text", "svg", "bare eps", "ico", "pcx", "eps"],
+)
+def test_anything_but_the_promised_formats(data: bytes) -> None:
+    assert reason(data).startswith("not an image in a known format (PNG, JPEG, WEBP, GIF, BMP, TIFF, PPM, HEIF)")
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_half_a_file(kind: str, share: float) -> None:
+    data = WHOLE[kind]
+    assert reason(data[: int(len(data) * share)]).startswith("truncated or damaged")
+
+
+def test_half_a_heic() -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    data = file(noise(64, 64), "HEIF")
+    assert decode(data, "a", (64, 64), 3).pixels.shape == (64, 64, 3)
+    assert reason(data[: len(data) // 2]).startswith(("truncated or damaged", "not an image"))
+
+
+def test_heic_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "_register_heif", lambda: False)
+    assert "pip install 'retrieval[heif]'" in reason(b"\0\0\0\x18ftypheic" + b"\0" * 64)
+
+
+@pytest.mark.parametrize(("width", "height"), [(20_000, 20_000), (10_001, 10_000), (1, 200_000_000)])
+def test_too_many_pixels_are_refused_before_decoding(width: int, height: int) -> None:
+    data = png_header_only(width, height)
+    tracemalloc.start()
+    message = reason(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "100,000,000" in message
+    assert peak < 2**20
+    with pytest.raises(BadImage, match="100,000,000"):
+        probe(data, "a")
+
+
+def test_refused_by_size_means_never_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
+    assert reason(png_header_only(12_000, 9_000)) == ("12000x9000 pixels; at most 100,000,000; scale it down")
+
+
+def test_9000_by_9000_is_allowed() -> None:
+    """81 million pixels: under the rule. Its 9 KB decode to 81 MB, and no warning of Pillow's gets out."""
+    data = file_of(Image.new("1", (9_000, 9_000), 1), "PNG")
+    assert probe(data, "a") == (9_000, 9_000, 1)
+    assert (decode(data, "a", (28, 28), 1).pixels == 255).all()
+
+
+def test_a_file_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "MAX_BYTES", 100)
+    assert reason(b"x" * 101) == "101 bytes; at most 100 are read"
+
+
+def test_between_pillows_warning_and_our_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow warns from here to twice as many
+    assert decode(file(noise(11, 11)), "a", (11, 11), 3).width == 11
+
+
+def test_a_warning_of_ours_still_gets_out() -> None:
+    with pytest.warns(UserWarning, match="ours"), quiet():
+        warnings.warn("ours", stacklevel=1)
+
+
+def test_filters_are_as_before_after_many_threads() -> None:
+    before = list(warnings.filters)
+    data, failures = file(photo(), "JPEG"), list[BaseException]()
+
+    def work() -> None:
+        try:
+            for _ in range(50):
+                decode(data, "a", (8, 8), 3)
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failures
+    assert list(warnings.filters) == before
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [MemoryError(), SyntaxError("odd"), ValueError("a\nb"), OSError("x"), EOFError(), ZeroDivisionError("0")],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_a_plugin_raises(raised: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    assert reason(WHOLE["BMP"]).startswith("truncated or damaged (")
+
+
+def test_ctrl_c_goes_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        decode(WHOLE["BMP"], "a", (4, 4), 3)
+
+
+def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    for data in WHOLE.values():
+        reason(data[: len(data) // 2])
+    sys.stderr.flush()
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,141 @@
+"""The pipeline against plain computations: formats, channels, resizing, determinism, and what `probe` foretells."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from retrieval.images import SUFFIXES
+from retrieval.images.decode import decode, encode_png, probe
+
+from tests.images.samples import file, file_of, noise, photo
+
+
+def test_a_png_comes_back_pixel_by_pixel() -> None:
+    pixels = noise(5, 7)
+    picture = decode(file(pixels), "a.png", (5, 7), 3)
+    np.testing.assert_array_equal(picture.pixels, pixels)
+    assert (picture.width, picture.height) == (7, 5)
+    assert picture.pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "tolerance"),
+    [
+        ("PNG", {}, 0),
+        ("BMP", {}, 0),
+        ("TIFF", {}, 0),
+        ("TIFF", {"compression": "tiff_lzw"}, 0),
+        ("PPM", {}, 0),
+        ("WEBP", {"lossless": True}, 0),
+        ("WEBP", {"quality": 95}, 16),
+        ("JPEG", {"quality": 95}, 8),
+        ("JPEG", {"quality": 95, "progressive": True}, 8),
+        ("GIF", {}, 24),
+        ("HEIF", {"quality": 95}, 12),
+    ],
+)
+def test_every_promised_format(kind: str, options: dict[str, object], tolerance: int) -> None:
+    if kind == "HEIF":
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    data = file(photo(), kind, **options)
+    picture = decode(data, f"a.{kind}", (48, 64), 3)
+    assert np.abs(picture.pixels.astype(int) - photo()).max() <= tolerance
+    assert probe(data, "a") == (48, 64, 3)
+
+
+def test_colour_to_grey_is_luma() -> None:
+    pixels = noise(6, 6)
+    luma = pixels @ np.array([0.299, 0.587, 0.114])
+    grey = decode(file(pixels), "a", (6, 6), 1).pixels
+    assert grey.shape == (6, 6, 1)
+    assert np.abs(grey[..., 0] - luma).max() <= 1
+
+
+def test_grey_to_colour_repeats_the_channel() -> None:
+    grey = noise(6, 6, 1)
+    colour = decode(file(grey[..., 0]), "a", (6, 6), 3).pixels
+    np.testing.assert_array_equal(colour, grey.repeat(3, axis=2))
+
+
+def test_grey_to_colour_and_back_is_the_same_grey() -> None:
+    grey = noise(6, 6, 1)
+    colour = decode(file(grey[..., 0]), "a", (6, 6), 3).pixels
+    np.testing.assert_array_equal(decode(encode_png(colour), "a", (6, 6), 1).pixels, grey)
+
+
+def test_halving_averages_with_a_tent() -> None:
+    """The slow twin: at half size, each output is a weighted mean of four inputs a side, 1-3-3-1, cut at the edge."""
+    pixels = noise(8, 8, 1)
+
+    def halve(rows: np.ndarray) -> np.ndarray:
+        out = []
+        for i in range(len(rows) // 2):
+            weights = {2 * i - 1: 1, 2 * i: 3, 2 * i + 1: 3, 2 * i + 2: 1}
+            inside = {j: w for j, w in weights.items() if 0 <= j < len(rows)}
+            out.append(sum(w * rows[j] for j, w in inside.items()) / sum(inside.values()))
+        return np.array(out)
+
+    twin = halve(halve(pixels[..., 0].astype(float)).T).T
+    small = decode(file(pixels[..., 0]), "a", (4, 4), 1).pixels[..., 0]
+    assert np.abs(small - twin).max() <= 1.5
+
+
+def test_size_is_height_then_width() -> None:
+    assert decode(file(photo(48, 64)), "a", (10, 20), 3).pixels.shape == (10, 20, 3)
+
+
+def test_a_fine_pattern_becomes_grey_not_moire() -> None:
+    stripes = np.zeros((64, 64), np.uint8)
+    stripes[::2] = 255
+    small = decode(file(stripes), "a", (7, 7), 1).pixels
+    assert np.abs(small.astype(int) - 127).max() <= 12
+
+
+def test_the_same_bytes_give_the_same_pixels() -> None:
+    data = file(photo(300, 400), "JPEG")
+    first, second = (decode(data, "a", (28, 28), 3).pixels for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_large_jpeg_read_at_a_fraction_looks_as_if_read_whole() -> None:
+    data = file(photo(600, 800), "JPEG", quality=95)
+    quick = decode(data, "a", (32, 32), 3)
+    whole = Image.open(io.BytesIO(data)).resize((32, 32), Image.Resampling.BILINEAR)
+    assert np.abs(quick.pixels.astype(int) - np.asarray(whole)).max() <= 4
+    assert (quick.width, quick.height) == (800, 600)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_an_animation_gives_its_first_frame(kind: str) -> None:
+    first, *rest = (Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue"))
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = file_of(first, kind, save_all=True, append_images=rest, **options)
+    assert (decode(data, "a", (8, 8), 3).pixels == (255, 0, 0)).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_probe_foretells_what_decode_finds(mode: str) -> None:
+    data = file_of(Image.new("RGB", (9, 5), "teal").convert("L" if mode == "I;16" else mode), "TIFF")
+    if mode == "I;16":
+        data = file_of(Image.fromarray(np.full((5, 9), 999, np.uint16)), "TIFF")
+    height, width, channels = probe(data, "a")
+    picture = decode(data, "a", (height, width), channels)
+    assert (picture.height, picture.width) == (height, width) == (5, 9)
+    assert channels == (1 if mode in ("1", "L", "LA", "I;16") else 3)
+
+
+def test_png_round_trip() -> None:
+    for channels in (1, 3):
+        pixels = noise(9, 4, channels)
+        np.testing.assert_array_equal(decode(encode_png(pixels), "a", (9, 4), channels).pixels, pixels)
+
+
+def test_suffixes_cost_no_pillow() -> None:
+    assert {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic"} <= SUFFIXES
+    code = "import sys, retrieval.images; sys.exit('PIL' in sys.modules or 'pillow_heif' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
