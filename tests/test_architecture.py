@@ -1,0 +1,170 @@
+"""The map of the package, held to: imports point downwards, each vendor has one room, modules stay small."""
+
+import ast
+import graphlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "retrieval"
+
+ROWS: tuple[frozenset[str], ...] = tuple(
+    frozenset(row.split())
+    for row in (
+        "__main__",
+        "cli web",  # talk to people
+        "reindex evaluate duplicates demo gallery",  # whole jobs
+        "ingest search learn",  # one pass over the pictures
+        "encode train reading",  # pictures to codes
+        "model checkpoint images store sources",  # one vendor or format, one room
+        "config records errors",  # plain values
+        PACKAGE,  # the package itself: its version
+    )
+)
+"""Top to bottom. A room is a module or a folder of modules; it imports from its own row or from below."""
+
+VENDORS = {
+    "qdrant_client": {"store"},
+    "qdrant_edge": {"store"},
+    "PIL": {"images"},
+    "pillow_heif": {"images"},
+    **{vendor: {"model", "checkpoint", "encode", "train"} for vendor in ("jax", "flax", "optax", "orbax")},
+}
+UNSAFE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve"}
+HEAVY = {"jax", "numpy", "PIL", "pydantic_settings", "qdrant_client", "qdrant_edge"}
+MOST_LINES = 220
+
+
+class Import(NamedTuple):
+    file: Path
+    line: int
+    room: str
+    target: str
+    """Dotted name of what is imported, `retrieval.store.base` or `jax.numpy`."""
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}:{self.line}"
+
+    @property
+    def target_room(self) -> str | None:
+        """The room of our own that is imported; None for somebody else's package."""
+        return room_of(self.target) if self.target.split(".")[0] == PACKAGE else None
+
+
+def room_of(module: str) -> str:
+    """`retrieval.store.base` is in the room `store`."""
+    return module.split(".")[1] if "." in module else module
+
+
+def row_of(room: str) -> int:
+    """0 is the top row; raises LookupError for a room that is not on the map."""
+    for number, row in enumerate(ROWS):
+        if room in row:
+            return number
+    raise LookupError(f"{PACKAGE}/{room} is not on the map: give it a row in ROWS")
+
+
+def imports_in(file: Path, text: str, module: str, *, package: bool) -> Iterator[Import]:
+    """Every import of a module, those inside functions and `if TYPE_CHECKING` too."""
+    parts = module.split(".") if package else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = parts[: len(parts) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            # `from retrieval import config` imports the room `config`, `from retrieval import __version__` none
+            names = (f"{base}.{alias.name}" for alias in node.names)
+            targets = [name if is_module(name) else base for name in names]
+        else:
+            continue
+        yield from (Import(file, node.lineno, room_of(module), target) for target in targets)
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return name.split(".")[0] == PACKAGE and (path.is_dir() or path.with_suffix(".py").is_file())
+
+
+def modules() -> dict[Path, str]:
+    """File, relative to the repository → dotted name."""
+    files = sorted(file.relative_to(ROOT) for file in (ROOT / PACKAGE).rglob("*.py"))
+    return {file: ".".join(file.with_suffix("").parts).removesuffix(".__init__") for file in files}
+
+
+def all_imports() -> list[Import]:
+    return [
+        found
+        for file, module in modules().items()
+        for found in imports_in(file, (ROOT / file).read_text("utf-8"), module, package=file.name == "__init__.py")
+    ]
+
+
+def wrong_arrows(imports: list[Import]) -> list[str]:
+    return [
+        f"{found.where}: {found.room} -> {found.target_room} points up; move what is shared to a lower row"
+        for found in imports
+        if found.target_room and row_of(found.target_room) < row_of(found.room)
+    ]
+
+
+def strangers(imports: list[Import]) -> list[str]:
+    return [
+        f"{found.where}: {found.room} imports {vendor}, which only {', '.join(sorted(VENDORS[vendor]))} may"
+        for found in imports
+        if found.room not in VENDORS.get(vendor := found.target.split(".")[0], {found.room})
+    ]
+
+
+def test_every_arrow_points_down() -> None:
+    assert wrong_arrows(all_imports()) == []
+
+
+def test_rooms_of_one_row_do_not_go_round_in_a_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for found in all_imports():
+        if found.target_room and found.target_room != found.room:
+            graph.setdefault(found.room, set()).add(found.target_room)
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_each_vendor_has_one_room() -> None:
+    assert strangers(all_imports()) == []
+
+
+def test_nothing_unpickles() -> None:
+    assert [f"{i.where}: {i.target}" for i in all_imports() if i.target.split(".")[0] in UNSAFE] == []
+
+
+@pytest.mark.parametrize("file", modules(), ids=str)
+def test_a_module_fits_in_the_head(file: Path) -> None:
+    lines = len((ROOT / file).read_text("utf-8").splitlines())
+    assert lines <= MOST_LINES, f"{file}: {lines} lines, at most {MOST_LINES}; split it by job"
+
+
+def test_the_command_line_starts_light() -> None:
+    code = "import json, sys, retrieval.cli; retrieval.cli.main; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert set(json.loads(done.stdout)) & HEAVY == set(), "import these inside the function that needs them"
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "complaint"),
+    [
+        ("retrieval.store.base", "from retrieval.ingest import x", "a.py:1: store -> ingest points up"),
+        ("retrieval.store.base", "def f():\n    from .. import search", "a.py:2: store -> search points up"),
+        ("retrieval.records", "import retrieval.cli.common", "a.py:1: records -> cli points up"),
+        ("retrieval.ingest", "import jax.numpy as jnp", "a.py:1: ingest imports jax, which only"),
+        ("retrieval.search", "from PIL import Image", "a.py:1: search imports PIL, which only images may"),
+    ],
+)
+def test_the_check_itself_sees_a_wrong_import(module: str, text: str, complaint: str) -> None:
+    found = list(imports_in(Path("a.py"), text, module, package=False))
+    assert [message[: len(complaint)] for message in wrong_arrows(found) + strangers(found)] == [complaint]
