@@ -28,6 +28,8 @@ from retrieval.train import Progress
 ALIAS = "demo"
 INDEXED, QUERIED = "mnist-sample:train", "mnist-sample:test"
 K = 5
+EPOCHS = 20
+"""Fewer than `train` would choose: a newcomer is waiting, and it is enough to beat raw pixels well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def run(
     model = trained_before(store, settings)
     if model is None:
         step(f"Training on {INDEXED}, without labels")
-        model, _ = learn([indexed], settings, training=training, make_default=False)
+        model, _ = learn([indexed], settings, epochs=EPOCHS, training=training, make_default=False)
     encoder = Encoder(model)
     step("Encoding and storing")
     summary = ingest(store, encoder, [indexed], ALIAS)

@@ -1,0 +1,72 @@
+"""The README is tested: every command is described, and every command it shows runs."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from retrieval.cli import app
+from retrieval.config import Settings
+from retrieval.images.decode import decode, encode_png
+from retrieval.sources import open_source
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+ELSEWHERE = ("./scripts/demo", "./scripts/test", "docker", "git ", "cd ", "just ")
+"""Commands that have tests of their own or need what a test machine lacks."""
+DEADLINE = 240
+
+
+def shown_commands() -> list[str]:
+    blocks = re.findall(r"^```console\n(.*?)^```", README, re.M | re.S)
+    lines = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    return [line for line in lines if not line.startswith(ELSEWHERE)]
+
+
+@pytest.mark.parametrize("command", app.registered_commands, ids=lambda c: c.callback.__name__)
+def test_every_command_is_described(command) -> None:  # type: ignore[no-untyped-def]
+    name = command.callback.__name__
+    assert f"`retrieval {name}" in README or f"$ retrieval {name}" in README
+    assert command.callback.__doc__
+
+
+def test_every_local_link_leads_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    """The folder that the README speaks of, in small."""
+    settings = Settings(home=tmp_path / "unused")
+    for entry in list(open_source("mnist-sample:train", settings).entries())[:200]:
+        file = tmp_path / "digits" / str(entry.label) / f"{entry.key}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(encode_png(decode(entry.read(), entry.key, (28, 28), 1).pixels))
+    (tmp_path / "query.png").write_bytes(file.read_bytes())
+    return tmp_path / "digits"
+
+
+@pytest.mark.usefixtures("qdrant_binary")
+def test_the_commands_shown_run(digits: Path, tmp_path: Path) -> None:
+    commands = shown_commands()
+    assert any(c.startswith("retrieval search") for c in commands)
+    folder = digits.parent
+    (folder / "scripts").symlink_to(ROOT / "scripts")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("QDRANT_URL", "QDRANT_API", "RETRIEVAL_"))}
+    environment |= {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "RETRIEVAL_HOME": str(tmp_path / "home"),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
+    script = "\n".join(["set -e", "trap 'scripts/qdrant stop' EXIT", *commands])
+    ran = subprocess.run(
+        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=DEADLINE
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "error" not in ran.stderr
+    assert (folder / "hits.html").stat().st_size > 1000
