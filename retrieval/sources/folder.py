@@ -6,6 +6,7 @@ when read: it then shows up among the refused images instead of being left out i
 """
 
 import os
+import stat
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -72,21 +73,24 @@ class Folder:
 
     def _entry(self, item: "os.DirEntry[str]", key: str) -> Entry | None:
         """None for what is no file (a pipe, a link to a folder) and for one that has just been removed."""
-        label = folder_label(key) if self._labels else None
+        link = item.is_symlink()
         try:
-            if item.is_file(follow_symlinks=False):
-                status = item.stat()
-                fetch = partial(read_file, item.path, f"{self.name}/{key}")
-                return Entry(self.name, key, status.st_size, status.st_mtime_ns, label, fetch)
-            if not item.is_symlink() or item.is_dir():
-                return None
-            inside = partial(self._read_inside, key, Path(item.path))
-            if not item.is_file():  # leads nowhere
-                return Entry(self.name, key, 0, 0, label, inside)
             status = item.stat()
-            return Entry(self.name, key, status.st_size, status.st_mtime_ns, label, inside)
-        except FileNotFoundError:
-            return None
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and not link:
+                return None
+            size = mtime_ns = 0  # reading it will say what is wrong
+        else:
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            size, mtime_ns = status.st_size, status.st_mtime_ns
+        label = folder_label(key) if self._labels else None
+        fetch = (
+            partial(self._read_inside, key, Path(item.path))
+            if link
+            else partial(read_file, item.path, f"{self.name}/{key}")
+        )
+        return Entry(self.name, key, size, mtime_ns, label, fetch)
 
     def _read_inside(self, key: str, path: Path | None) -> bytes:
         where = f"{self.name}/{key}"

@@ -1,0 +1,193 @@
+"""Zip and tar: read in place, in the archive's order, and never trusted."""
+
+import io
+import os
+import stat
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retrieval.config import Settings
+from retrieval.errors import BadImage, SourceError
+from retrieval.sources import base, open_source
+from tests.sources.conftest import PGM, Open, listed, only
+
+TARS = ["tar", "tar.gz", "tgz", "tar.bz2", "tbz2", "tar.xz", "txz"]
+KINDS = ["zip", *TARS]
+MTIME = 1_700_000_000
+Contents = dict[str, bytes]
+
+
+def pack(folder: Path, kind: str, contents: Contents, name: str = "pics") -> Path:
+    path = folder / f"{name}.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for member, data in contents.items():
+                archive.writestr(zipfile.ZipInfo(member, (2023, 11, 14, 22, 13, 20)), data)
+        return path
+    with tarfile.open(path, f"w:{compression(kind)}") as tar:  # type: ignore[call-overload]
+        for member, data in contents.items():
+            info = tarfile.TarInfo(member)
+            info.size, info.mtime = len(data), MTIME
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def compression(kind: str) -> str:
+    short = {"tar": "", "tgz": "gz", "tbz2": "bz2", "txz": "xz"}
+    return short.get(kind, kind.removeprefix("tar."))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lists_and_reads_in_the_archives_order(tmp_path: Path, opened: Open, kind: str) -> None:
+    contents = {"./b/2.png": b"two", "a b/😺\n.JPG": b"one", "readme.txt": b"", "z.png": b"three"}
+    hidden = {".x.png": b"", "__MACOSX/._z.png": b"", ".git/y.png": b""}
+    path = pack(tmp_path, kind, contents | hidden, "my pics")
+    source = opened(path, labels=True)
+    assert (source.name, source.spec, source.whole) == ("my-pics", str(path), True)
+    entries = list(source.entries())
+    assert [(e.key, e.bytes, e.label) for e in entries] == [
+        ("b/2.png", 3, "b"),
+        ("a b/😺\n.JPG", 3, "a b"),
+        ("z.png", 5, None),
+    ]
+    assert {e.mtime_ns for e in entries} == {MTIME * 10**9}
+    assert [e.read() for e in reversed(entries)] == [b"three", b"one", b"two"]
+    assert source.read("b/2.png") == b"two"
+    with pytest.raises(BadImage, match=r"^my-pics/readme.txt: no such image in"):
+        source.read("readme.txt")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+@given(
+    contents=st.dictionaries(
+        st.text(st.characters(exclude_characters="./\\\0", codec="utf-8"), min_size=1, max_size=8).map(
+            lambda s: f"{s}.png"
+        ),
+        st.binary(max_size=600),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, kind: str, contents: Contents) -> None:
+    folder = tmp_path_factory.mktemp("packed")
+    source = open_source(str(pack(folder, kind, contents)), Settings(home=folder))
+    assert {entry.key: entry.read() for entry in source.entries()} == contents
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_members_that_lead_out_are_refused_one_by_one(tmp_path: Path, opened: Open, kind: str) -> None:
+    (tmp_path / "outside.png").write_bytes(b"secret")
+    bad = ["../outside.png", "a/../../outside.png", f"{tmp_path}/outside.png"]
+    (tmp_path / "in").mkdir()
+    source = opened(pack(tmp_path / "in", kind, {"ok.png": PGM} | dict.fromkeys(bad, b"x")))
+    assert listed(source) == ["ok.png", *bad]
+    for key in bad:
+        with pytest.raises(BadImage, match="a path that leads out of the archive"):
+            source.read(key)
+    assert source.read("ok.png") == PGM
+
+
+def test_of_two_members_with_one_path_the_later_counts(tmp_path: Path, opened: Open) -> None:
+    entry = only(opened(pack(tmp_path, "tar", {"./a.png": b"old", "a.png": b"new!"})))
+    assert (entry.key, entry.bytes, entry.read()) == ("a.png", 4, b"new!")
+
+
+def test_links_in_a_tar(tmp_path: Path, opened: Open) -> None:
+    path = pack(tmp_path, "tar", {"a.png": PGM})
+    with tarfile.open(path, "a") as tar:
+        for name, kind, target in (
+            ("hard.png", tarfile.LNKTYPE, "a.png"),
+            ("hard-out.png", tarfile.LNKTYPE, "../x.png"),
+            ("soft.png", tarfile.SYMTYPE, "/etc/passwd"),
+            ("pipe.png", tarfile.FIFOTYPE, ""),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            tar.addfile(info)
+    source = opened(path)
+    assert listed(source) == ["a.png", "hard.png", "hard-out.png", "soft.png"]
+    assert source.read("hard.png") == PGM
+    for key in ("hard-out.png", "soft.png"):
+        with pytest.raises(BadImage, match="links in archives are not followed"):
+            source.read(key)
+
+
+def test_names_that_are_not_utf8(tmp_path: Path, opened: Open) -> None:
+    path = tmp_path / "pics.tar"
+    with tarfile.open(path, "w", encoding="utf-8", errors="surrogateescape") as tar:
+        info = tarfile.TarInfo(os.fsdecode(b"caf\xe9.png"))
+        info.size = len(PGM)
+        tar.addfile(info, io.BytesIO(PGM))
+    source = opened(path)
+    assert listed(source) == ["caf\\xe9.png"]
+    assert source.read("caf\\xe9.png") == PGM
+
+
+def test_members_that_cannot_be_read(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = pack(tmp_path, "zip", {"locked.png": PGM, "rotten.png": b"rotten" * 9, "large.png": bytes(5000)})
+    raw = bytearray(path.read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # of the first member, locked.png
+        raw[raw.index(signature) + flags] |= 1
+    rotten = raw.index(b"rotten.png") + len(b"rotten.png")
+    raw[rotten : rotten + 4] = b"\xff\xff\xff\xff"
+    path.write_bytes(raw)
+    source = opened(path)
+    monkeypatch.setattr(base, "MAX_BYTES", 4999)
+    for key, reason in (("locked", "encrypted"), ("rotten", "cannot be read"), ("large", "larger than")):
+        with pytest.raises(BadImage, match=rf"^pics/{key}\.png: .*{reason}"):
+            source.read(f"{key}.png")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_broken_archives(tmp_path: Path, opened: Open, kind: str) -> None:
+    whole = pack(tmp_path, kind, {f"{n}.png": os.urandom(4000) for n in range(9)}).read_bytes()
+    path = tmp_path / f"broken.{kind}"
+    for data in (b"", b"no archive at all", b"PK and no more", whole[: len(whole) // 2], whole[:20]):
+        path.write_bytes(data)
+        with pytest.raises(SourceError, match=r"broken.* not a readable archive, or a damaged one \(.+\)") as caught:
+            opened(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_broken_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path, opened: Open) -> None:
+    path = pack(tmp_path, "tar", {f"{n}.png": bytes(700) for n in range(9)})
+    raw = bytearray(path.read_bytes())
+    raw[4 * 1536 + 148] ^= 0xFF  # in the checksum of the fifth member's header
+    path.write_bytes(raw)
+    with pytest.raises(SourceError, match="broken header at byte 6,144"):
+        opened(path)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_nothing_to_find(tmp_path: Path, opened: Open, kind: str) -> None:
+    with pytest.raises(SourceError, match="holds no files"):
+        listed(opened(pack(tmp_path, kind, {".hidden.png": PGM})))
+    with pytest.raises(SourceError, match="2 files, none of them an image"):
+        listed(opened(pack(tmp_path, kind, {"a.txt": b"", "b/c.csv": b""})))
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_by_url(tmp_path: Path, opened: Open, kind: str) -> None:
+    import fsspec
+
+    url = f"memory://{tmp_path.name}/pics.{kind}"
+    fsspec.filesystem("memory").pipe(url, pack(tmp_path, kind, {"a.png": PGM}).read_bytes())
+    source = opened(url)
+    assert (source.name, source.spec) == ("pics", url)
+    assert only(source).read() == PGM
+    with pytest.raises(SourceError, match=r"^memory://gone/x\.zip cannot be opened"):
+        opened("memory://gone/x.zip")
+
+
+def test_members_without_a_date_have_no_mtime(tmp_path: Path, opened: Open) -> None:
+    path = tmp_path / "pics.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        info = zipfile.ZipInfo("a.png")
+        info.external_attr = stat.S_IFREG << 16
+        archive.writestr(info, PGM)
+    assert only(opened(path)).mtime_ns == 0
