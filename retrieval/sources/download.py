@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from retrieval.errors import SourceError
 
 if TYPE_CHECKING:
@@ -39,6 +37,7 @@ def download(urls: Sequence[str], target: Path, md5: str, progress: Progress | N
     SourceError that gives each mirror's last failure.
     """
     import httpx
+    from filelock import FileLock, Timeout
 
     part = target.with_name(f"{target.name}.part")
     timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
