@@ -9,15 +9,16 @@ die() {
 
 # Prints the path of a Python that the project runs on; $PYTHON, when set, is the only candidate.
 find_python() {
-  local name found
-  for name in ${PYTHON:-python3.13 python3.12 python3.11 python3}; do
+  local name found candidates=(python3.13 python3.12 python3.11 python3)
+  [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
+  for name in "${candidates[@]}"; do
     found=$("$name" -c '
 import sys
 if (3, 11) <= sys.version_info[:2] < (3, 14):
     print(sys.executable)' 2>/dev/null) || continue
     [ -z "$found" ] || { printf '%s\n' "$found" && return; }
   done
-  die "no Python 3.11, 3.12 or 3.13 among: ${PYTHON:-python3.13 python3.12 python3.11 python3};" \
+  die "no Python 3.11, 3.12 or 3.13 among: ${candidates[*]};" \
     "install one, or name it: PYTHON=/path/to/python $0"
 }
 
