@@ -56,21 +56,23 @@ def ingest(
 ) -> Summary:
     """Ingest every image of the sources into the alias's collection, which is made when there is none.
 
-    Raises ModelError when the collection was made by another model, UsageError for two sources of one name.
+    Raises ModelError when the collection was made by another model, UsageError for two sources of one name,
+    SourceError for a source with no image.
     """
     names = [source.name for source in sources]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UsageError(f"two sources are called {twice.pop()!r}; ingest them one by one, each with its own --name")
     started = time.monotonic()
+    listings = [begun(source.entries()) for source in sources]
     summary = Summary(alias, open_collection(store, encoder, alias))
     remember_sources(store, summary.collection, sources)
-    for source in sources:
+    for source, entries in zip(sources, listings, strict=True):
         known = {
             point.payload["path"]: point.payload
             for page in store.scroll(summary.collection, only(source.name))
             for point in page
         }
-        new = changed(source.entries(), known, summary)
+        new = changed(entries, known, summary)
         for window in windows(read_pictures(new, encoder.config.image_size, encoder.config.channels)):
             write(store, encoder, window, known, summary)
             summary.seconds = time.monotonic() - started
@@ -96,10 +98,19 @@ def open_collection(store: Store, encoder: Encoder, alias: str) -> str:
     return collection
 
 
+def begun(entries: Iterator[Entry]) -> Iterator[Entry]:
+    """The same entries; an empty source raises its SourceError here, before anything is written."""
+    return itertools.chain([next(entries)], entries)
+
+
 def remember_sources(store: Store, collection: str, sources: Sequence[Source]) -> None:
-    """Note in the metadata where each source lies now, so that its pictures can be found again."""
+    """Note in the metadata where each source lies now, so that its pictures can be found again.
+
+    A single file of a folder that is known already does not take the folder's place.
+    """
     meta = store.metadata(collection)
-    specs = {**meta.sources, **{source.name: source.spec for source in sources}}
+    new = {source.name: source.spec for source in sources if source.whole or source.name not in meta.sources}
+    specs = {**meta.sources, **new}
     if specs != dict(meta.sources):
         store.set_metadata(collection, replace(meta, sources=specs))
 
@@ -114,10 +125,15 @@ def changed(entries: Iterable[Entry], known: dict[str, Payload], summary: Summar
     for entry in entries:
         summary.found += 1
         old = known.get(entry.key)
-        if old and (old["bytes"], old["mtime_ns"]) == (entry.bytes, entry.mtime_ns) and same_label(entry, old):
+        if old and same_file(entry, old) and same_label(entry, old):
             summary.unchanged += 1
         else:
             yield entry
+
+
+def same_file(entry: Entry, old: Payload) -> bool:
+    """Same size and time; where a source knows no time, only the content can tell."""
+    return entry.mtime_ns != 0 and (old["bytes"], old["mtime_ns"]) == (entry.bytes, entry.mtime_ns)
 
 
 def same_label(entry: Entry, old: Payload) -> bool:

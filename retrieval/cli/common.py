@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from retrieval.config import Settings
     from retrieval.encode import Encoder
     from retrieval.reading import Refused
-    from retrieval.records import CollectionMeta
     from retrieval.sources import Source
 
 Alias = Annotated[str, typer.Option(help="The collection's alias.")]
@@ -108,14 +107,3 @@ def print_refused(refused: list["Refused"]) -> None:
         typer.echo(f"refused: {item.entry.source}/{item.entry.key}: {item.reason}", err=True)
     if len(refused) > SHOWN_REFUSALS:
         typer.echo(f"refused: {len(refused) - SHOWN_REFUSALS} more (--json lists them all)", err=True)
-
-
-def read_original(meta: "CollectionMeta", settings: "Settings", source: str, key: str) -> bytes | None:
-    """The picture behind a hit, from where its source was last seen; None when it is not there any more."""
-    from retrieval.errors import RetrievalError
-    from retrieval.sources import open_source
-
-    try:
-        return open_source(meta.sources[source], settings, name=source).read(key)
-    except (KeyError, RetrievalError):
-        return None

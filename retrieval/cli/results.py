@@ -1,5 +1,7 @@
 """Search results for people: a table in the terminal, lines in a pipe, galleries in files."""
 
+import contextlib
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +12,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from retrieval.config import Settings
-    from retrieval.records import CollectionMeta
+    from retrieval.gallery import Row
+    from retrieval.records import CollectionMeta, Hit
     from retrieval.search import Result
+    from retrieval.sources import Source
 
 
 def print_results(results: Sequence["Result"], console: "Console") -> None:
@@ -51,13 +55,39 @@ def write_galleries(
     """The results with their pictures, as a page and as one picture, where they are wanted."""
     if not (html or png):
         return
-    from retrieval import gallery
+    from retrieval.gallery import write_html, write_png
 
     rows = gallery_rows(results, meta, settings)
     if html:
-        gallery.write_html(html, rows, title=title)
+        write_html(html, rows, title=title)
     if png:
-        gallery.write_png(png, rows)
+        write_png(png, rows, title=title)
+
+
+def gallery_rows(results: Sequence["Result"], meta: "CollectionMeta", settings: "Settings") -> list["Row"]:
+    """The results as a gallery takes them; a hit's picture is read from where its source was last seen."""
+    from retrieval.gallery import Row, Tile
+
+    sources = open_known(meta, settings)
+
+    def tile(hit: "Hit") -> Tile:
+        source = sources.get(hit.source)
+        read = functools.partial(source.read, hit.path) if source else None
+        return Tile(read, hit.distance, hit.source, hit.path, hit.label, hit.id)
+
+    return [Row(r.query.name, r.query.read, [tile(h) for h in r.hits], r.query.label, r.refused) for r in results]
+
+
+def open_known(meta: "CollectionMeta", settings: "Settings") -> dict[str, "Source"]:
+    """The collection's sources that are still where they were, by name."""
+    from retrieval.errors import RetrievalError
+    from retrieval.sources import open_source
+
+    found: dict[str, Source] = {}
+    for name, spec in meta.sources.items():
+        with contextlib.suppress(RetrievalError):
+            found[name] = open_source(spec, settings, name=name)
+    return found
 
 
 def print_pictures(result: "Result", meta: "CollectionMeta", settings: "Settings", console: "Console") -> None:
