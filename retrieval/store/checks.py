@@ -13,9 +13,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 def check_name(name: str) -> None:
     """Raise UsageError for a name that is not also a safe folder name and part of a URL."""
     if not NAME.fullmatch(name):
-        raise UsageError(
-            f"name {name!r}: use letters, digits, '.', '_' and '-', a letter or digit first; at most 200"
-        )
+        raise UsageError(f"name {name!r}: use letters, digits, '.', '_' and '-', a letter or digit first; at most 200")
 
 
 def check_queries(collection: str, codes: np.ndarray, dim: int, k: int, filters: int) -> None:

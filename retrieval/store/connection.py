@@ -9,6 +9,7 @@ import contextvars
 import dataclasses
 import ipaddress
 import logging
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -85,7 +86,7 @@ class Connection:
     def _meet(self) -> None:
         if not self._met:
             version = self._call(self.client.info, self._patience.first_deadline, self._patience.first_deadline).version
-            if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
+            if not (number := re.match(r"(\d+)\.(\d+)", version)) or (int(number[1]), int(number[2])) < OLDEST_SERVER:
                 raise StoreError(f"{self.location} runs Qdrant {version}, but 1.16 is the oldest that will do")
             self._met = True
 
@@ -102,13 +103,13 @@ class Connection:
                 attempts=None,
                 timeout=deadline,
                 wait_max=min(5, deadline / 4),
-                wait_jitter=deadline / 20,
+                wait_jitter=min(0.5, deadline / 20),
             ):
                 with attempt:
                     self._timeout.set(min(timeout, max(0.1, end - time.monotonic())))
                     return function()
         except QDRANT_ERRORS as error:
-            raise self._translated(error, deadline) from error
+            raise self._translated(error, time.monotonic() - end + deadline) from error
         raise AssertionError("not reached")
 
     def close(self) -> None:
@@ -119,21 +120,21 @@ class Connection:
         request.extensions["timeout"] = httpx.Timeout(self._timeout.get()).as_dict()
         return send(request)
 
-    def _translated(self, error: Exception, deadline: float) -> StoreError:
+    def _translated(self, error: Exception, spent: float) -> StoreError:
         status = error.status_code if isinstance(error, UnexpectedResponse) else None
         says = reason(error)
         if status == 401:
             return StoreError(f"{self.location} wants an API key: set QDRANT_API_KEY to a valid one (401)")
         if status == 403:
             return StoreError(f"{self.location}: the key in QDRANT_API_KEY does not allow this (403: {says})")
-        if status == 404:
+        if status == 404 and "ollection" in says:  # not a point that is not found
             return NoCollection(f"{self.location}: {says} (404)")
         if retry_after(error) is not False:
             return StoreUnavailable(
-                f"{self.location} does not answer ({says}; tried for {deadline:g} s): is it running, and"
+                f"{self.location} does not answer ({says}; tried for {spent:.0f} s): is it running, and"
                 " is QDRANT_URL right? To start one here: scripts/qdrant start"
             )
-        if status in (400, 409, 413, 422):
+        if status in (400, 404, 409, 413, 422):
             return StoreError(f"{self.location} refused: {says} ({status})")
         return StoreError(f"{self.location} does not answer as Qdrant does ({says}); is QDRANT_URL right?")
 

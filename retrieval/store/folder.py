@@ -99,9 +99,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise StoreDamaged(
-            f"{path} cannot be read ({error}); restore it, or delete its folder and ingest"
-        ) from error
+        raise StoreDamaged(f"{path} cannot be read ({error}); restore it, or delete its folder and ingest") from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -34,9 +34,7 @@ class ServerStore(Catalog):
         dim = self._dim(collection)
         for batch in batches(list(checked(points, dim)), dim):
             structs = [
-                models.PointStruct(
-                    id=p.id, vector=[] if p.code is None else p.code.tolist(), payload=p.payload
-                )
+                models.PointStruct(id=p.id, vector=[] if p.code is None else p.code.tolist(), payload=p.payload)
                 for p in batch
             ]
             self._job(self._client.upsert, collection, structs, wait=True)
@@ -45,9 +43,7 @@ class ServerStore(Catalog):
         """Replace whole payloads by point id; raises StoreError for an id that is not there."""
         for chunk in chunks(list(payloads.items()), BATCH_POINTS):
             writes = [
-                models.OverwritePayloadOperation(
-                    overwrite_payload=models.SetPayload(payload=payload, points=[id_])
-                )
+                models.OverwritePayloadOperation(overwrite_payload=models.SetPayload(payload=payload, points=[id_]))
                 for id_, payload in chunk
             ]
             self._job(self._client.batch_update_points, collection, writes, wait=True)
@@ -62,9 +58,7 @@ class ServerStore(Catalog):
         """Points by id; missing ids are not in the answer."""
         found = {}
         for chunk in chunks(ids, IDS):
-            records = self._job(
-                self._client.retrieve, collection, list(chunk), with_payload=True, with_vectors=codes
-            )
+            records = self._job(self._client.retrieve, collection, list(chunk), with_payload=True, with_vectors=codes)
             found.update({point.id: point for point in map(_point, records)})
         return found
 
@@ -125,9 +119,7 @@ def _filter(where: Filter | None) -> models.Filter | None:
         return None
 
     def conditions(matches: Sequence[Match]) -> list[Any]:
-        return [
-            models.FieldCondition(key=m.field, match=models.MatchAny(any=list(m.any_of))) for m in matches
-        ]
+        return [models.FieldCondition(key=m.field, match=models.MatchAny(any=list(m.any_of))) for m in matches]
 
     return models.Filter(must=conditions(where.must), must_not=conditions(where.must_not))
 

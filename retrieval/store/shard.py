@@ -77,9 +77,7 @@ class Shard:
         ensure_space(draft, 0)
         with translated(f"cannot make {folder}", StoreError):
             vectors = edge.EdgeVectorParams(size=meta.dim, distance=getattr(edge.Distance, meta.distance))
-            shard = edge.EdgeShard.create(
-                str(draft / "shard"), edge.EdgeConfig(vectors=vectors, wal_enabled=True)
-            )
+            shard = edge.EdgeShard.create(str(draft / "shard"), edge.EdgeConfig(vectors=vectors, wal_enabled=True))
             kinds = edge.PayloadSchemaType
             for fields, kind in (
                 (base.KEYWORD_INDEXES, kinds.Keyword),
@@ -117,10 +115,7 @@ class Shard:
                 ensure_space(self.folder, len(batch) * (self.meta.dim * 4 + 4096))
                 self.edge.update(
                     edge.UpdateOperation.upsert_points(
-                        [
-                            edge.Point(p.id, [] if p.code is None else p.code.tolist(), p.payload)
-                            for p in batch
-                        ]
+                        [edge.Point(p.id, [] if p.code is None else p.code.tolist(), p.payload) for p in batch]
                     )
                 )
 
@@ -175,9 +170,7 @@ class Shard:
             raise self._damaged(f"a search among its {found:,} points finds none")
 
     def _damaged(self, how: str) -> StoreDamaged:
-        return StoreDamaged(
-            f"{self.folder} is damaged: {how}; delete that folder and ingest again, or restore it"
-        )
+        return StoreDamaged(f"{self.folder} is damaged: {how}; delete that folder and ingest again, or restore it")
 
 
 def ensure_space(folder: Path, size: int) -> None:

@@ -2,16 +2,23 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from jaxtyping import Float32
+from qdrant_client import QdrantClient
 
 from retrieval.records import CollectionMeta, Point, point_id
 from retrieval.store.base import Store
+from retrieval.store.connection import Patience
+from retrieval.store.edge import EdgeStore
+from retrieval.store.server import ServerStore
 
 DIM = 8
+SHORT = Patience(query=0.5, query_deadline=1, job=0.5, job_deadline=1, first_deadline=2)
+"""For servers that are not going to answer."""
 ENGINES = ("embedded", "server")
 numbers = itertools.count()
 
@@ -28,8 +35,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def open_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Store]]:
     """`embedded` or `server` → an open store with nothing of this test's in it."""
-    from retrieval.store.edge import EdgeStore
-    from retrieval.store.server import ServerStore
 
     def make(engine: str) -> Store:
         if engine == "embedded":
@@ -42,8 +47,6 @@ def open_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Call
 
 
 def clean(url: str) -> None:
-    from qdrant_client import QdrantClient
-
     client = QdrantClient(url=url, check_compatibility=False)
     for collection in client.get_collections().collections:
         if collection.name.startswith("test-"):
@@ -87,3 +90,22 @@ def points(vectors: Float32[np.ndarray, "n d"]) -> list[Point]:
         )
         for n, vector in enumerate(vectors)
     ]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder with a collection `a` of 2,000 points, which alias `images` points at; closed cleanly."""
+    root = tmp_path / "embedded"
+    with closing(EdgeStore(root)) as store:
+        store.create_collection("a", meta())
+        store.move_alias("images", "a")
+        for start in range(0, 2000, 500):
+            store.upsert("a", points(codes(2000))[start : start + 500])
+    return root
+
+
+@contextmanager
+def connected(url: str, key: str | None = None, patience: Patience | None = None) -> Iterator[ServerStore]:
+    """A store that is closed after the block."""
+    with closing(ServerStore(url, key, patience=patience)) as store:
+        yield store

@@ -47,9 +47,7 @@ def test_a_name_that_is_no_folder_name_is_refused(store: Store, name: str, bad: 
 
 def test_alias_moves_from_one_collection_to_the_next(store: Store, name: str) -> None:
     alias = f"{name}-alias"
-    with pytest.raises(
-        NoCollection, match=f"no collection '{alias}'.*retrieval ingest SOURCE --alias {alias}"
-    ):
+    with pytest.raises(NoCollection, match=f"no collection '{alias}'.*retrieval ingest SOURCE --alias {alias}"):
         resolve(store, alias)
     for collection in (f"{name}-a", f"{name}-b"):
         store.create_collection(collection, meta())
@@ -134,9 +132,7 @@ def test_set_payload_replaces_the_whole_payload_and_keeps_the_code(store: Store,
     store.create_collection(name, meta())
     written = points(codes(3))
     store.upsert(name, written)
-    store.set_payload(
-        name, {written[0].id: {"source": "dogs"}, written[1].id: {"path": "b.png", "width": 28}}
-    )
+    store.set_payload(name, {written[0].id: {"source": "dogs"}, written[1].id: {"path": "b.png", "width": 28}})
     found = store.retrieve(name, [p.id for p in written], codes=True)
     assert [found[p.id].payload for p in written] == [
         {"source": "dogs"},
@@ -145,6 +141,9 @@ def test_set_payload_replaces_the_whole_payload_and_keeps_the_code(store: Store,
     ]
     np.testing.assert_array_equal(found[written[0].id].code, written[0].code)
     store.set_payload(name, {})
+    with pytest.raises(StoreError, match=f"No point with id {ABSENT}") as refusal:
+        store.set_payload(name, {ABSENT: {"source": "dogs"}})
+    assert type(refusal.value) is StoreError
 
 
 def test_delete_takes_ids_that_are_not_there(store: Store, name: str) -> None:

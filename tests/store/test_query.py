@@ -15,9 +15,7 @@ def brute_force(written: list[Point], queries: np.ndarray, k: int) -> list[list[
     found = []
     for query in queries.astype(np.float64):
         distances = np.sqrt(((database - query) ** 2).sum(axis=1))
-        found.append(
-            sorted(((p.id, float(d)) for p, d in zip(written, distances, strict=True)), key=by_distance)[:k]
-        )
+        found.append(sorted(((p.id, float(d)) for p, d in zip(written, distances, strict=True)), key=by_distance)[:k])
     return found
 
 

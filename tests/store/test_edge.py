@@ -1,0 +1,106 @@
+"""The embedded engine alone: who holds the folder, and what is written when."""
+
+import json
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from retrieval.errors import Locked, StoreError, StoreUnavailable
+from retrieval.store import shard as shard_module
+from retrieval.store.edge import EdgeStore
+from tests.store.conftest import codes, meta, points
+from tests.store.folders import line, manifest, python
+
+HOLD = """
+import sys
+from pathlib import Path
+from retrieval.store.edge import EdgeStore
+store = EdgeStore(Path(sys.argv[1]))
+print("holding", flush=True)
+sys.stdin.read()
+store.close()
+"""
+
+
+def test_another_process_that_holds_the_folder_is_named(root: Path) -> None:
+    with python(HOLD, root) as holder:
+        assert line(holder) == "holding"
+        with pytest.raises(Locked, match=rf"`-c .*` \(pid {holder.pid} on .*, since 20.*\); try again") as refusal:
+            EdgeStore(root, lock_seconds=0.2)
+        assert refusal.value.exit_code == 4
+        holder.communicate("", timeout=30)
+    EdgeStore(root).close()
+    assert not (root / "holder.json").exists()
+
+
+def test_a_holder_that_died_is_not_blamed(root: Path) -> None:
+    with python("", root) as dead:
+        dead.wait(timeout=30)
+    with closing(EdgeStore(root)):
+        record = json.loads((root / "holder.json").read_text())
+        (root / "holder.json").write_text(json.dumps({**record, "pid": dead.pid}))
+        with pytest.raises(Locked, match="in use by another process;"):
+            EdgeStore(root, lock_seconds=0.1)
+
+
+def test_a_second_store_waits_for_the_first(root: Path) -> None:
+    with python(HOLD, root) as holder:
+        assert line(holder) == "holding"
+        assert holder.stdin is not None
+        holder.stdin.close()
+        EdgeStore(root, lock_seconds=30).close()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreUnavailable, match=r"cannot be used.*RETRIEVAL_HOME"):
+        EdgeStore(tmp_path / "file" / "embedded")
+
+
+def test_a_clean_reopen_writes_nothing_of_ours(root: Path) -> None:
+    files = [root / "collections/a" / name for name in ("manifest.json", "meta.json")]
+    before = [(f.stat().st_mtime_ns, f.stat().st_ino) for f in files]
+    with closing(EdgeStore(root)) as store:
+        assert store.count("a") == 2000
+        assert len(store.query("a", codes(1), 5)[0]) == 5
+        store.check()
+    assert [(f.stat().st_mtime_ns, f.stat().st_ino) for f in files] == before
+
+
+def test_a_creation_or_a_drop_that_was_killed_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with closing(EdgeStore(root)) as store:
+        store.create_collection("c", meta())
+        with monkeypatch.context() as patch:
+            patch.setattr(shard_module, "write_json", killed)
+            with pytest.raises(Killed):
+                store.create_collection("b", meta())
+            patch.setattr(shutil, "rmtree", killed)
+            with pytest.raises(Killed):
+                store.drop_collection("c")
+        assert store.collections() == ["a"]
+        assert len(list((root / "collections").iterdir())) == 3
+    with closing(EdgeStore(root)) as store:
+        assert [f.name for f in (root / "collections").iterdir()] == ["a"]
+        store.create_collection("b", meta())
+
+
+def test_a_disk_that_is_nearly_full_is_not_written_to(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(root)
+    with closing(EdgeStore(root)) as store:
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100 * 2**20))
+            with pytest.raises(StoreError, match=r"100 MB free on its disk, 2\d\d MB needed"):
+                store.upsert("a", points(codes(2100))[2000:])
+            with pytest.raises(StoreError, match=r"100 MB free on its disk, 256 MB needed"):
+                store.create_collection("b", meta())
+        assert store.count("a") == 2000
+        store.upsert("a", points(codes(2100))[2000:])
+    assert manifest(root)["count"] == 2100

@@ -1,0 +1,117 @@
+"""What a crash leaves in the embedded folder, and damage that Edge itself does not notice."""
+
+import json
+import os
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval.errors import NoCollection, StoreDamaged
+from retrieval.store.edge import EdgeStore
+from tests.store.conftest import codes, meta, points
+from tests.store.folders import line, manifest, python
+
+WRITE = """
+import sys
+from pathlib import Path
+from retrieval.store.edge import EdgeStore
+from tests.store.conftest import codes, points
+store, written = EdgeStore(Path(sys.argv[1])), points(codes(20_000))
+for start in range(0, len(written), 100):
+    store.upsert("a", written[start : start + 100])
+    print(start + 100, flush=True)
+"""
+
+
+def segment_file(root: Path, pattern: str) -> Path:
+    (found,) = (root / "collections/a/shard/segments").glob(f"*/{pattern}")
+    return found
+
+
+def test_kill_in_the_middle_of_writing_loses_nothing_acknowledged(root: Path) -> None:
+    with python(WRITE, root) as writer:
+        acknowledged = [int(line(writer)) for _ in range(25)][-1]
+        writer.kill()
+        writer.wait(timeout=30)
+        assert writer.stdout is not None
+        acknowledged = max([acknowledged, *(int(word) for word in writer.stdout.read().split())])
+    assert 2000 < acknowledged < 20_000, "it was to be killed in the middle"
+    assert not manifest(root)["clean"]
+    with closing(EdgeStore(root)) as store:
+        written = points(codes(20_000))[:acknowledged]
+        found = store.retrieve("a", [p.id for p in written], codes=True)
+        assert len(found) == acknowledged
+        np.testing.assert_array_equal([found[p.id].code for p in written], [p.code for p in written])
+        count = store.count("a")
+    assert manifest(root) == {**manifest(root), "clean": True, "count": count}
+
+
+def test_a_truncated_id_tracker_is_noticed(root: Path) -> None:
+    mappings = segment_file(root, "mutable_id_tracker.mappings")
+    os.truncate(mappings, mappings.stat().st_size // 2)
+    with closing(EdgeStore(root)) as store:
+        for _ in range(2):
+            with pytest.raises(StoreDamaged, match=r"it holds 1,500 points, its manifest says 2,000; delete"):
+                store.count("a")
+
+
+def test_after_a_kill_fewer_than_acknowledged_is_damage(root: Path) -> None:
+    path = root / "collections/a/manifest.json"
+    path.write_text(json.dumps({**manifest(root), "clean": False, "count": 2001}))
+    with closing(EdgeStore(root)) as store, pytest.raises(StoreDamaged, match=r"2,000 .* at least 2,001"):
+        store.count("a")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("vector_storage/vectors/status.dat", None, "a search among its 2,000 points finds none"),
+        ("vector_storage/vectors/status.dat", b"", "Edge panicked"),
+        ("vector_storage/vectors/chunk_0.mmap", b"", "vector 0 is not readable"),
+        ("version.info", b"", "Can't parse version"),
+        ("../../../shard", None, "does not exist"),
+        ("../../../manifest.json", b"[1", "manifest.json cannot be read"),
+        ("../../../manifest.json", b'{"count": 2000}', "manifest cannot be understood"),
+        ("../../../meta.json", None, "meta.json cannot be read"),
+    ],
+)
+def test_lost_or_emptied_files_are_damage_not_a_traceback(
+    root: Path, file: str, content: bytes | None, message: str
+) -> None:
+    path = (segment_file(root, "segment.json").parent / file).resolve()
+    if content is not None:
+        path.write_bytes(content)
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    with closing(EdgeStore(root)) as store, pytest.raises(StoreDamaged, match=message) as damage:
+        store.query("a", codes(1), 1)
+    assert "\n" not in str(damage.value)
+    assert str(root) in str(damage.value)
+
+
+def test_lost_payloads_are_found_when_read(root: Path) -> None:
+    segment_file(root, "payload_storage/page_0.dat").write_bytes(b"")
+    with closing(EdgeStore(root)) as store, pytest.raises(StoreDamaged, match="delete that folder and ingest"):
+        store.query("a", codes(1), 1)
+
+
+def test_the_way_out_of_damage(root: Path) -> None:
+    shutil.rmtree(root / "collections/a")
+    with closing(EdgeStore(root)) as store:
+        assert store.aliases() == {}
+        with pytest.raises(NoCollection):
+            store.count("a")
+        store.create_collection("b", meta())
+        store.move_alias("images", "b")
+        assert store.aliases() == {"images": "b"}
+
+
+def test_damaged_aliases_are_named(root: Path) -> None:
+    (root / "aliases.json").write_text("{")
+    with closing(EdgeStore(root)) as store, pytest.raises(StoreDamaged, match=r"aliases\.json cannot be read"):
+        store.check()

@@ -1,0 +1,96 @@
+"""The server engine alone: URLs, keys, and collections that are not ours."""
+
+import socket
+import warnings
+from pathlib import Path
+
+import pytest
+from qdrant_client import QdrantClient, models
+
+from retrieval.config import load_settings
+from retrieval.errors import StoreError, StoreUnavailable, UsageError
+from retrieval.store import open_store
+from retrieval.store.edge import EdgeStore
+from retrieval.store.server import ServerStore
+from tests.store import servers
+from tests.store.conftest import SHORT, clean, codes, connected, meta, points
+
+KEY = "the-very-secret-key"
+
+
+def test_open_store_picks_the_engine(qdrant_url: str, monkeypatch: pytest.MonkeyPatch, own_home: Path) -> None:
+    with open_store(load_settings()) as store:
+        assert (store.engine, store.location) == ("embedded", str(own_home / "embedded"))
+        assert isinstance(store, EdgeStore)
+    monkeypatch.setenv("QDRANT_URL", qdrant_url)
+    monkeypatch.setenv("QDRANT_API_KEY", KEY)  # a server without a key does not mind one
+    with open_store(load_settings()) as store:
+        assert (store.engine, store.location) == ("server", qdrant_url)
+        store.check()
+
+
+@pytest.mark.parametrize(
+    "url", ["qdrant:6333", "ftp://host", "http://", "http://host:port", "http://host:99999", "http://host?key=1", "x"]
+)
+def test_a_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match=r"QDRANT_URL.*http://host:6333"):
+        ServerStore(url)
+
+
+def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
+    with pytest.raises(UsageError, match="must not hold") as refusal:
+        ServerStore(f"https://user:{KEY}@host:6333")
+    assert KEY not in str(refusal.value)
+
+
+@pytest.mark.parametrize("host", ["qdrant.example.org", "192.168.1.7", "localhost.example.org", "[2001:db8::1]"])
+def test_a_key_over_plain_http_to_another_host_is_refused(host: str) -> None:
+    with pytest.raises(UsageError, match=r"QDRANT_API_KEY would go unencrypted to http://.*; use https") as refusal:
+        ServerStore(f"http://{host}:6333", KEY)
+    assert KEY not in str(refusal.value)
+    ServerStore(f"http://{host}:6333").close()
+    ServerStore(f"https://{host}:6333", KEY).close()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"])
+def test_a_key_over_plain_http_on_this_machine_is_fine(host: str) -> None:
+    with warnings.catch_warnings(action="error"):
+        ServerStore(f"http://{host}", KEY).close()
+
+
+def test_a_server_that_is_down_is_named() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        with connected(url, patience=SHORT) as store, pytest.raises(StoreUnavailable) as failure:
+            store.check()
+    for word in (url, "refused", "QDRANT_URL", "scripts/qdrant start"):
+        assert word in str(failure.value)
+
+
+def test_keys(qdrant_binary: Path, tmp_path: Path) -> None:
+    keys = {"QDRANT__SERVICE__API_KEY": KEY, "QDRANT__SERVICE__READ_ONLY_API_KEY": "only-reads"}
+    with servers.running(tmp_path / "own", **keys) as url:
+        with connected(url, KEY) as store:
+            store.create_collection("a", meta())
+            store.upsert("a", points(codes(3)))
+        for wrong in (None, "wrong-key"):
+            with connected(url, wrong) as store, pytest.raises(StoreError, match=r"QDRANT_API_KEY.*401") as refusal:
+                store.check()
+            assert "wrong-key" not in str(refusal.value)
+        with connected(url, "only-reads") as store:
+            assert len(store.query("a", codes(1), 5)[0]) == 3
+            with pytest.raises(StoreError, match=r"QDRANT_API_KEY does not allow this .403") as refusal:
+                store.upsert("a", points(codes(1)))
+            assert "only-reads" not in str(refusal.value)
+
+
+def test_a_collection_made_by_something_else(qdrant_url: str, name: str) -> None:
+    client = QdrantClient(url=qdrant_url)
+    client.create_collection(name, models.VectorParams(size=8, distance=models.Distance.COSINE))
+    client.close()
+    with connected(qdrant_url) as store:
+        for use in (store.metadata, lambda c: store.query(c, codes(1), 5), lambda c: store.upsert(c, [])):
+            with pytest.raises(StoreError, match=f"{name} carries no metadata of retrieval's"):
+                use(name)
+    clean(qdrant_url)

@@ -1,0 +1,116 @@
+"""What the server engine tries again, when it gives up, and what it says then."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from retrieval.errors import NoCollection, StoreError, StoreUnavailable
+from tests.store import servers
+from tests.store.conftest import SHORT, clean, codes, connected, meta, points
+from tests.store.faults import LOSE, Proxy, Refuse, proxy
+
+
+@pytest.fixture
+def faulty(qdrant_url: str) -> Iterator[Proxy]:
+    """The shared real server behind a proxy that fails on demand."""
+    with proxy(qdrant_url) as between:
+        yield between
+    clean(qdrant_url)
+
+
+def test_a_server_that_hangs_is_given_up_and_found_again(qdrant_binary: Path, tmp_path: Path) -> None:
+    with servers.running(tmp_path) as url, connected(url) as patient, connected(url, patience=SHORT) as store:
+        patient.create_collection("a", meta())
+        store.check()
+        os.kill(servers.pid(tmp_path), signal.SIGSTOP)
+        try:
+            for use in (lambda: store.query("a", codes(1), 5), lambda: store.upsert("a", points(codes(1)))):
+                with pytest.raises(StoreUnavailable, match=f"{url} does not answer"):
+                    use()
+        finally:
+            os.kill(servers.pid(tmp_path), signal.SIGCONT)
+        patient.upsert("a", points(codes(1)))
+        assert patient.count("a") == 1
+
+
+def test_passing_trouble_is_tried_again(faulty: Proxy, name: str) -> None:
+    with connected(faulty.url) as store:
+        store.create_collection(name, meta())
+        faulty.fail("/points", Refuse(503), Refuse(500), Refuse(429), Refuse(429, {"Retry-After": "0"}), LOSE)
+        store.upsert(name, points(codes(3)))
+        assert faulty.seen.count(f"PUT /collections/{name}/points") == 6
+        faulty.fail("/query/batch", Refuse(502), LOSE)
+        assert len(store.query(name, codes(1), 5)[0]) == 3
+        assert store.count(name) == 3
+
+
+def test_lost_answers_to_whole_collection_calls_do_no_harm(faulty: Proxy, name: str) -> None:
+    with connected(faulty.url) as store:
+        for collection in (f"{name}-a", f"{name}-b"):
+            faulty.fail(collection, LOSE)
+            store.create_collection(collection, meta())
+            faulty.fail("/aliases", Refuse(503), LOSE)
+            store.move_alias(f"{name}-alias", collection)
+            assert store.aliases()[f"{name}-alias"] == collection
+        assert store.metadata(f"{name}-b") == meta()
+        faulty.fail(f"{name}-a", LOSE)
+        store.drop_collection(f"{name}-a")
+        assert f"{name}-a" not in store.collections()
+
+
+def test_every_alias_move_is_one_call(faulty: Proxy, name: str) -> None:
+    with connected(faulty.url) as store:
+        for collection in (f"{name}-a", f"{name}-b"):
+            store.create_collection(collection, meta())
+            faulty.fail("")
+            store.move_alias(f"{name}-alias", collection)
+            assert faulty.seen.count("POST /collections/aliases") == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+def test_what_is_our_fault_is_not_tried_again(faulty: Proxy, name: str, status: int) -> None:
+    with connected(faulty.url) as store:
+        store.create_collection(name, meta())
+        faulty.fail("/count", *[Refuse(status, body=b'{"status": {"error": "Because."}}')] * 5)
+        with pytest.raises(StoreError, match=f"{status}") as refusal:
+            store.count(name)
+        assert not isinstance(refusal.value, StoreUnavailable | NoCollection)
+        assert faulty.seen == [f"POST /collections/{name}/points/count"]
+
+
+@pytest.mark.parametrize("seconds", ["3600", "Wed, 21 Oct 2026 07:28:00 GMT"])
+def test_too_long_a_pause_is_not_waited_for(faulty: Proxy, name: str, seconds: str) -> None:
+    with connected(faulty.url, patience=SHORT) as store:
+        store.check()
+        faulty.fail("/collections", *[Refuse(429, {"Retry-After": seconds})] * 100)
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            store.collections()
+
+
+def test_trouble_that_stays_ends_at_the_deadline(faulty: Proxy) -> None:
+    with connected(faulty.url, patience=SHORT) as store:
+        faulty.fail("", *[Refuse(503)] * 1000)
+        with pytest.raises(StoreUnavailable, match=r"Service Unavailable; tried for \d+ s"):
+            store.collections()
+        assert len(faulty.seen) > 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (Refuse(200, body=b"<html>Hello</html>"), "does not answer as Qdrant does"),
+        (Refuse(200, body=b'{"it": "is"}'), "does not answer as Qdrant does"),
+        (Refuse(301, {"Location": "http://127.0.0.1:1/"}), "does not answer as Qdrant does"),
+        (Refuse(404, body=b"<html>no</html>"), "refused: Not Found .404"),
+        (Refuse(200, body=b'{"title": "qdrant", "version": "1.15.4"}'), "runs Qdrant 1.15.4, but 1.16 is the oldest"),
+        (Refuse(200, body=b'{"title": "qdrant", "version": "dev"}'), "runs Qdrant dev, but 1.16 is the oldest"),
+    ],
+)
+def test_something_that_is_not_a_fitting_qdrant(answer: Refuse, message: str) -> None:
+    with proxy("") as stub, connected(stub.url) as store:
+        stub.fail("", answer)
+        with pytest.raises(StoreError, match=message):
+            store.check()
