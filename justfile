@@ -1,0 +1,43 @@
+# The habits, by name; `just` alone lists them. Each works as well by hand as it stands here.
+
+_list:
+    @just --list --unsorted
+
+# make or mend .venv with the tools for developing
+setup:
+    scripts/setup dev
+
+# lay the code out
+format: setup
+    .venv/bin/ruff format .
+    .venv/bin/ruff check --fix .
+
+# what .ci/run holds against it, but for the tests
+lint: setup
+    .venv/bin/ruff format --check .
+    .venv/bin/ruff check .
+    .venv/bin/pre-commit run shellcheck --all-files
+
+# the type checker, over package, tests and scripts
+types: setup
+    .venv/bin/mypy
+
+# the tests; takes pytest's arguments: just test tests/store -k alias
+test *arguments:
+    scripts/test {{ arguments }}
+
+# the measured table of the README
+bench: setup
+    .venv/bin/python scripts/bench
+
+# the whole way on real digits
+demo *arguments:
+    scripts/demo {{ arguments }}
+
+# write the lock files; `just lock --upgrade` takes newer versions
+lock *arguments:
+    scripts/lock {{ arguments }}
+
+# a real server without Docker: just qdrant start, just qdrant stop
+qdrant *arguments: setup
+    .venv/bin/python scripts/qdrant {{ arguments }}
