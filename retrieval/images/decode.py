@@ -72,6 +72,13 @@ def encode_png(pixels: UInt8[ndarray, "h w c"]) -> bytes:
     return out.getvalue()
 
 
+def encode_jpeg(pixels: UInt8[ndarray, "h w 3"]) -> bytes:
+    """A JPEG file of RGB pixels, good enough to look at."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=85)
+    return out.getvalue()
+
+
 def _flatten(image: Image.Image, where: str, channels: int) -> Image.Image:
     """Any mode to opaque `L` or `RGB`."""
     if image.mode.startswith("I"):

@@ -1,0 +1,94 @@
+"""A gallery as one HTML page that needs nothing else: pictures within it, no script, no request to anywhere."""
+
+import base64
+import hashlib
+import html
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from retrieval.gallery.output import write
+from retrieval.gallery.rows import EXPLANATION, NOTHING, TITLE, Read, Row, Tile, left_out, small
+from retrieval.images.decode import encode_jpeg, encode_png
+from retrieval.images.draw import shorten
+
+MAX_PICTURES, MAX_HITS = 3000, 60
+"""Pictures in a page, and hits of one query: at most some 30 MB of photos, a few of digits."""
+SIDE = 168
+"""Longer edge in pixels of a picture in the page: six times an MNIST digit."""
+PATH = 44
+"""Characters of a path that are shown; all of it appears when the pointer rests on it."""
+
+
+def write_html(path: Path, rows: Sequence[Row], title: str = TITLE, notes: Sequence[str] = ()) -> None:
+    """Write the page; `notes` are paragraphs under the title.
+
+    A picture that cannot be read becomes an empty tile. What is beyond MAX_PICTURES and MAX_HITS is left out, and
+    the page says so. Raises RetrievalError when the file cannot be written.
+    """
+    sections: list[str] = []
+    room = MAX_PICTURES
+    for row in rows:
+        room -= 1 + min(len(row.hits), MAX_HITS)
+        if room < 0:
+            break
+        sections.append(section(row))
+    template = files("retrieval.gallery").joinpath("page.html").read_text("utf-8")
+    style = re.findall(r"<style>(.*?)</style>", template, re.DOTALL)[0]
+    notes = [EXPLANATION, *notes, *left_out(rows, len(sections), MAX_HITS)]
+    page = Template(template).substitute(
+        title=text(title),
+        notes="\n".join(f"<p>{text(note)}</p>" for note in notes),
+        rows="\n".join(sections),
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+    )
+    write(path, page.encode())
+
+
+def section(row: Row) -> str:
+    """A query and its hits."""
+    hits = "\n".join(hit_figure(row, rank, hit) for rank, hit in enumerate(row.hits[:MAX_HITS], start=1))
+    nothing = f'<p class="none">{text(row.refused or NOTHING)}</p>'
+    caption = f"<b>query</b>{label(row.label)}{name(row.query)}"
+    return (
+        f"<section>\n{figure(row.read, row.query, f'query {row.query}', caption, 'query')}\n"
+        f'<div class="hits">\n{hits or nothing}\n</div>\n</section>'
+    )
+
+
+def hit_figure(row: Row, rank: int, hit: Tile) -> str:
+    """A hit: rank, distance, label and path under its picture."""
+    where = f"{hit.source}/{hit.path}"
+    kind = {True: "same", False: "other", None: ""}[row.right(hit)]
+    caption = f'<span class="rank">{rank}</span><b>{hit.distance:.4f}</b>{label(hit.label, kind)}{name(where)}'
+    return figure(hit.read, where, f"hit {rank}: {where}, distance {hit.distance:.4f}", caption, "hit")
+
+
+def figure(read: Read | None, where: str, alt: str, caption: str, kind: str) -> str:
+    """A picture, or an empty tile, and the caption (HTML) under it."""
+    found = small(read, where, SIDE)
+    if found is None:
+        shown = f'<span role="img" aria-label="{text(alt)}, no picture">no picture</span>'
+    else:
+        encode, mime, look = (encode_png, "png", "tiny") if found.tiny else (encode_jpeg, "jpeg", "photo")
+        height, width, _ = found.pixels.shape
+        source = f"data:image/{mime};base64,{base64.b64encode(encode(found.pixels)).decode()}"
+        shown = f'<img class="{look}" src="{source}" width="{width}" height="{height}" alt="{text(alt)}">'
+    return f'<figure class="{kind}"><div class="mat">{shown}</div><figcaption>{caption}</figcaption></figure>'
+
+
+def label(value: str | None, kind: str = "") -> str:
+    """A pill: kind `same` is green, `other` orange."""
+    return f'<span class="label {kind}">{text(value)}</span>' if value else ""
+
+
+def name(where: str) -> str:
+    """A path, shortened in the middle."""
+    return f'<span class="path" title="{text(where)}">{text(shorten(where, PATH))}</span>'
+
+
+def text(value: str) -> str:
+    """Any text, as HTML shows it; what UTF-8 cannot hold becomes `?`."""
+    return html.escape(value.encode("utf-8", "replace").decode())
