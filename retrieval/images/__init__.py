@@ -6,6 +6,9 @@ itself stays light, so that asking for SUFFIXES costs nothing.
 
 import importlib.util
 
+MAX_BYTES = 256 * 2**20
+"""Size of the largest file that is looked at."""
+
 _HEIF = (".heic", ".heif", ".hif") if importlib.util.find_spec("pillow_heif") else ()
 
 SUFFIXES = frozenset(

@@ -24,6 +24,7 @@ from PIL import (  # noqa: F401
 )
 
 from retrieval.errors import BadImage
+from retrieval.images import MAX_BYTES
 from retrieval.images.quiet import quiet
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -32,9 +33,6 @@ _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
 
 MAX_PIXELS = 100_000_000
 """Width times height of the largest picture that is decoded: about 300 MB in memory as colour."""
-MAX_BYTES = 256 * 2**20
-"""Size of the largest file that is looked at."""
-
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

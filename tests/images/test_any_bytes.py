@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from retrieval.errors import BadImage
 from retrieval.images.decode import Picture, decode, probe, thumbnail
-
 from tests.images.samples import WHOLE
 
 CALLS: list[Callable[[bytes], object]] = [

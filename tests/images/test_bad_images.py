@@ -7,11 +7,11 @@ import warnings
 
 import pytest
 from PIL import Image
+
 from retrieval.errors import BadImage
 from retrieval.images import opening
 from retrieval.images.decode import decode, probe
 from retrieval.images.quiet import quiet
-
 from tests.images.samples import WHOLE, file, file_of, noise, photo, png_header_only
 
 

@@ -5,9 +5,9 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+
 from retrieval.errors import BadImage
 from retrieval.images.decode import decode, probe
-
 from tests.images.samples import file, file_of, noise
 
 VALUES = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)

@@ -6,8 +6,8 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from retrieval.images.decode import decode, probe, thumbnail
 
+from retrieval.images.decode import decode, probe, thumbnail
 from tests.images.samples import file, photo
 
 ORIENTATION = 0x0112

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+
 from retrieval.errors import BadImage
 from retrieval.images.decode import decode, thumbnail
-
 from tests.images.samples import file, noise, photo
 
 
