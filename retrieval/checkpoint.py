@@ -3,18 +3,20 @@
 import hashlib
 import json
 import os
-import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import safetensors.numpy
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from retrieval.errors import ModelError
 from retrieval.model import ModelConfig
+
+T = TypeVar("T")
 
 FORMAT = 1
 DEFAULT = "default"
@@ -60,12 +62,12 @@ def save(
             folder = Path(temporary) / target.name
             folder.mkdir()
             (folder / "config.json").write_text(json.dumps({"format": FORMAT, **config.to_json()}, indent=2) + "\n")
-            save_file(weights, folder / "weights.safetensors")
+            (folder / "weights.safetensors").write_bytes(safetensors.numpy.save(weights))
             (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
             (folder / "README.md").write_text(card(config, metrics))
             (folder / "reconstructions.png").write_bytes(picture)
             if target.exists():  # the same weights, trained again
-                shutil.rmtree(target)
+                target.rename(Path(temporary) / "before")
             folder.rename(target)
     except OSError as error:
         raise ModelError(f"{target}: the model could not be saved: {error.strerror}") from error
@@ -74,17 +76,15 @@ def save(
 
 def load(path: Path) -> SavedModel:
     """Read a model's folder and check it against its fingerprint; raises ModelError naming the file that is wrong."""
-    try:
-        data = json.loads((path / "config.json").read_text())
-        metrics = json.loads((path / "metrics.json").read_text())
-        weights = load_file(path / "weights.safetensors")
-    except FileNotFoundError as error:
-        raise ModelError(f"{path} is not a model: {Path(error.filename).name} is missing") from error
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{path}: the model cannot be read ({error}); train again or restore it") from error
+    data = _read(path / "config.json", _json_object)
+    metrics = _read(path / "metrics.json", _json_object)
+    weights = _read(path / "weights.safetensors", safetensors.numpy.load)
     if data.pop("format", None) != FORMAT:
         raise ModelError(f"{path}: made by another version of retrieval; train again")
-    config = ModelConfig.from_json(data)
+    try:
+        config = ModelConfig.from_json(data)
+    except ModelError as error:
+        raise ModelError(f"{path / 'config.json'}: {error}; train again or restore it") from error
     mark, recorded = fingerprint(config, weights), metrics.get("fingerprint")
     if mark != recorded:
         raise ModelError(f"{path}: damaged: its fingerprint is {mark[:8]}, not {str(recorded)[:8]}; restore or retrain")
@@ -117,8 +117,11 @@ def set_default(model: SavedModel) -> None:
     """Make a model the one that is used where none is named; one atomic replacement."""
     marker = model.path.parent / DEFAULT
     temporary = marker.with_name(f".{DEFAULT}-{os.getpid()}")
-    temporary.write_text(model.path.name + "\n")
-    temporary.replace(marker)
+    try:
+        temporary.write_text(model.path.name + "\n")
+        temporary.replace(marker)
+    except OSError as error:
+        raise ModelError(f"{marker}: the default model could not be set: {error.strerror}") from error
 
 
 def card(config: ModelConfig, metrics: dict[str, Any]) -> str:
@@ -135,6 +138,20 @@ makes of their codes.
 |---|---|
 {rows}
 """
+
+
+def _read(file: Path, parse: Callable[[bytes], T]) -> T:
+    """What a file of a model holds; raises ModelError naming the file."""
+    try:
+        return parse(file.read_bytes())
+    except FileNotFoundError as error:
+        raise ModelError(f"{file.parent} is not a model: {file.name} is missing") from error
+    except (OSError, TypeError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{file}: cannot be read ({error}); train again or restore it") from error
+
+
+def _json_object(data: bytes) -> dict[str, Any]:
+    return dict(json.loads(data))
 
 
 def _none_yet(models: Path) -> Path:

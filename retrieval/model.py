@@ -56,7 +56,7 @@ class ModelConfig:
         try:
             fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
             return cls(**fields)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ModelError(f"not a model's config: {error}") from error
 
 

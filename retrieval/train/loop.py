@@ -127,7 +127,7 @@ def train(
                 report(Progress(done, steps, value, rate, resumed_at > 0))
         metrics = {name: float(np.mean([h[name] for h in history])) for name in history[0]}
         state["seconds"] = np.float64(spent + time.monotonic() - started)
-        if folder:
+        if folder and done < steps:
             resume.save(folder, done, state)
     if folder:
         resume.forget(folder)

@@ -1,5 +1,6 @@
 """Checkpoints of a run in progress, optimiser state included, by Orbax; gone when the run is complete."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -11,6 +12,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import UInt8
+
+from retrieval.errors import TrainingError
 
 if TYPE_CHECKING:
     from retrieval.train.loop import Recipe
@@ -27,28 +30,48 @@ def run_name(recipe: "Recipe", images: UInt8[np.ndarray, "n h w c"]) -> str:
 
 
 def save(folder: Path, step: int, state: State) -> None:
-    """Write the state of a step, then drop older ones: the last good one survives whatever happens here."""
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder.absolute() / str(step), to_arrays(state))
+    """Write the state of a step, then drop older ones: the last good one survives whatever happens here.
+
+    Raises TrainingError when the disk refuses.
+    """
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(folder.absolute() / str(step), to_arrays(state))
+    except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
+        raise TrainingError(
+            f"{folder}: the checkpoint of step {step} could not be written: {first_line(error)}"
+        ) from error
     for older in saved_steps(folder)[:-1]:
         shutil.rmtree(folder / str(older), ignore_errors=True)
 
 
 def load(folder: Path, like: State) -> tuple[int, State] | None:
-    """The newest saved state and its step, in the shape of `like`; None when there is nothing to resume."""
+    """The newest saved state and its step, in the shape of `like`; None when there is nothing to resume.
+
+    Raises TrainingError when the checkpoint is damaged.
+    """
     steps = saved_steps(folder)
     if not steps:
         return None
     target = to_arrays(like)
-    with ocp.StandardCheckpointer() as checkpointer:
-        arrays = checkpointer.restore(folder.absolute() / str(steps[-1]), target)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            arrays = checkpointer.restore(folder.absolute() / str(steps[-1]), target)
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(
+            f"{folder / str(steps[-1])}: the checkpoint is damaged ({first_line(error)}); delete {folder} to start over"
+        ) from error
     leaves = jax.tree.leaves(arrays)
     return steps[-1], jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def forget(folder: Path) -> None:
-    """Remove a run's checkpoints: it is complete."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove a run's checkpoints: it is complete. Renamed first: none is ever found half removed."""
+    gone = folder.with_suffix(".done")
+    shutil.rmtree(gone, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def saved_steps(folder: Path) -> list[int]:
@@ -59,3 +82,8 @@ def saved_steps(folder: Path) -> list[int]:
 def to_arrays(state: State) -> dict[str, Any]:
     """The state as a flat dict of arrays: Orbax needs no knowledge of Flax's or Optax's own types."""
     return {f"{number:04}": np.asarray(leaf) for number, leaf in enumerate(jax.tree.leaves(state))}
+
+
+def first_line(error: Exception) -> str:
+    """Orbax's messages go on for pages."""
+    return str(error).partition("\n")[0]
