@@ -1,0 +1,51 @@
+"""One small trained model for all tests, and compiled functions kept between them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jaxtyping import UInt8
+
+from retrieval import checkpoint
+from retrieval.checkpoint import SavedModel
+from retrieval.encode import Encoder, use_compilation_cache
+from retrieval.model import to_flat
+from retrieval.train import Trained, train
+from tests.learning.samples import blobs, recipe
+
+PNG = b"\x89PNG\r\n\x1a\n: any bytes will do, saving does not look at them"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def xla_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("xla")
+    use_compilation_cache(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def images() -> UInt8[np.ndarray, "n h w c"]:
+    return blobs()
+
+
+@pytest.fixture(scope="session")
+def trained(images: UInt8[np.ndarray, "n h w c"]) -> Trained:
+    """The run that all others are compared with: never interrupted, no checkpoints."""
+    return train(images, recipe())
+
+
+@pytest.fixture(scope="session")
+def weights(trained: Trained) -> dict[str, np.ndarray]:
+    return {name: np.asarray(array) for name, array in to_flat(trained.params).items()}
+
+
+@pytest.fixture
+def saved(tmp_path: Path, trained: Trained, weights: dict[str, np.ndarray]) -> SavedModel:
+    """The trained model, saved where a test may spoil it."""
+    return checkpoint.save(tmp_path / "models", recipe().model, weights, dict(trained.metrics), PNG)
+
+
+@pytest.fixture(scope="session")
+def encoder(trained: Trained, weights: dict[str, np.ndarray]) -> Encoder:
+    mark = checkpoint.fingerprint(recipe().model, weights)
+    return Encoder(SavedModel(recipe().model, weights, mark, {}, Path("not-saved")))

@@ -1,0 +1,195 @@
+"""Models on disk: what is saved comes back, what is damaged is named, what was there stays until the new is whole."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval import checkpoint
+from retrieval.checkpoint import SavedModel
+from retrieval.encode import Encoder
+from retrieval.errors import ModelError
+from tests.learning.conftest import PNG
+from tests.learning.samples import CONFIG, blobs, file_size_limit
+
+FILES = ["README.md", "config.json", "metrics.json", "reconstructions.png", "weights.safetensors"]
+
+
+def save_as(models: Path, name: str, saved: SavedModel) -> Path:
+    """A copy of a saved model's folder under a fingerprint of our choosing."""
+    folder = models / name
+    folder.mkdir()
+    for file in FILES:
+        (folder / file).write_bytes((saved.path / file).read_bytes())
+    return folder
+
+
+def test_loaded_encodes_as_saved(saved: SavedModel, encoder: Encoder) -> None:
+    loaded = checkpoint.load(saved.path)
+    assert (loaded.config, loaded.fingerprint, loaded.metrics) == (saved.config, saved.fingerprint, saved.metrics)
+    assert loaded.path == saved.path
+    np.testing.assert_array_equal(Encoder(loaded).encode(blobs(8)), encoder.encode(blobs(8)))
+
+
+def test_what_is_in_the_folder(saved: SavedModel) -> None:
+    assert sorted(file.name for file in saved.path.iterdir()) == FILES
+    assert saved.path.name == saved.fingerprint[:16]
+    assert [file.name for file in saved.path.parent.iterdir()] == [saved.path.name]
+    assert json.loads((saved.path / "config.json").read_text())["image_size"] == [12, 12]
+    assert json.loads((saved.path / "metrics.json").read_text())["fingerprint"] == saved.fingerprint
+    assert (saved.path / "reconstructions.png").read_bytes() == PNG
+    card = (saved.path / "README.md").read_text()
+    assert f"# Model {saved.fingerprint[:8]}" in card
+    assert "12×12×1 images\nto codes of 4 numbers" in card
+    header = (saved.path / "weights.safetensors").read_bytes()[8:]
+    assert header.startswith(b"{")  # safetensors: JSON and plain numbers, nothing that could be executed
+
+
+def test_any_change_changes_the_fingerprint(weights: dict[str, np.ndarray]) -> None:
+    changed = [
+        (replace(CONFIG, image_size=(12, 13)), weights),
+        (replace(CONFIG, channels=3), weights),
+        (replace(CONFIG, dim=5), weights),
+        (replace(CONFIG, widths=(8, 9)), weights),
+    ]
+    for name, array in weights.items():
+        other = array.copy()
+        other.flat[-1] = np.nextafter(other.flat[-1], np.float32(9))
+        changed.append((CONFIG, {**weights, name: other}))
+        changed.append((CONFIG, {**weights, name: array[None]}))
+    marks = {checkpoint.fingerprint(config, arrays) for config, arrays in changed}
+    assert len(marks) == len(changed)
+    assert checkpoint.fingerprint(CONFIG, weights) not in marks
+    backwards = dict(reversed(weights.items()))
+    assert checkpoint.fingerprint(CONFIG, backwards) == checkpoint.fingerprint(CONFIG, weights)
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.json", "weights.safetensors"])
+def test_a_missing_file_is_named(saved: SavedModel, name: str) -> None:
+    (saved.path / name).unlink()
+    with pytest.raises(ModelError, match=rf"{saved.path} is not a model: {name} is missing"):
+        checkpoint.load(saved.path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.json", "weights.safetensors"])
+@pytest.mark.parametrize("keep", [0.0, 0.5])
+def test_a_truncated_file_is_named(saved: SavedModel, name: str, keep: float) -> None:
+    file = saved.path / name
+    file.write_bytes(file.read_bytes()[: int(file.stat().st_size * keep)])
+    with pytest.raises(ModelError, match=rf"{file}: cannot be read \(.*train again or restore it"):
+        checkpoint.load(saved.path)
+
+
+@pytest.mark.parametrize("text", ["[1]", "3", '"x"', "null"])
+def test_json_that_is_no_object_is_named(saved: SavedModel, text: str) -> None:
+    (saved.path / "config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"config\.json: cannot be read"):
+        checkpoint.load(saved.path)
+
+
+def test_one_flipped_bit_is_found(saved: SavedModel) -> None:
+    file = saved.path / "weights.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ModelError, match=rf"{saved.path}: damaged: .* not {saved.fingerprint[:8]}; restore or retrain"):
+        checkpoint.load(saved.path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": 2}, "made by another version of retrieval"),
+        ({"image_size": [3, 3]}, r"config\.json: image size 3×3"),
+        ({"image_size": [3]}, r"config\.json: not a model's config"),
+        ({"depth": 3}, r"config\.json: not a model's config"),
+        ({"dim": 5}, "damaged: its fingerprint is"),
+    ],
+)
+def test_a_config_that_was_changed_is_named(saved: SavedModel, change: dict[str, object], message: str) -> None:
+    file = saved.path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(ModelError, match=rf"^{saved.path}.*{message}"):
+        checkpoint.load(saved.path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_not_saved(
+    tmp_path: Path, weights: dict[str, np.ndarray], value: float
+) -> None:
+    broken = {**weights, "encoder.dense.bias": np.full(CONFIG.dim, value, np.float32)}
+    with pytest.raises(ModelError, match=r"encoder\.dense\.bias is not finite"):
+        checkpoint.save(tmp_path / "models", CONFIG, broken, {}, PNG)
+    assert not (tmp_path / "models").exists()
+
+
+def test_saving_again_replaces(saved: SavedModel) -> None:
+    (saved.path / "README.md").write_text("spoilt")
+    again = checkpoint.save(saved.path.parent, saved.config, saved.weights, {"seconds": 2.0}, PNG)
+    assert again.path == saved.path
+    assert checkpoint.load(saved.path).metrics["seconds"] == 2
+    assert "spoilt" not in (saved.path / "README.md").read_text()
+    assert [file.name for file in saved.path.parent.iterdir()] == [saved.path.name]
+
+
+def test_a_full_disk_leaves_the_old_model(saved: SavedModel) -> None:
+    models = saved.path.parent
+    checkpoint.set_default(saved)
+    with file_size_limit(1000), pytest.raises(ModelError, match=r"the model could not be saved: File too large"):
+        checkpoint.save(models, saved.config, saved.weights, {"seconds": 2.0}, PNG)
+    assert sorted(file.name for file in models.iterdir()) == sorted([saved.path.name, "default"])
+    assert checkpoint.load(checkpoint.find(models, None)).metrics == saved.metrics
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, weights: dict[str, np.ndarray]) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ModelError, match=rf"{tmp_path}/file/models/.*: the model could not be saved: Not a directory"):
+        checkpoint.save(tmp_path / "file" / "models", CONFIG, weights, {}, PNG)
+
+
+def test_find(saved: SavedModel) -> None:
+    models = saved.path.parent
+    for model in (str(saved.path), saved.fingerprint, saved.fingerprint[:8], saved.fingerprint[:4]):
+        assert checkpoint.find(models, model) == saved.path
+    with pytest.raises(ModelError, match=r"no model in .* yet; make one with: retrieval train SOURCE"):
+        checkpoint.find(models, None)
+    checkpoint.set_default(saved)
+    assert checkpoint.find(models, None) == saved.path
+
+
+@pytest.mark.parametrize("model", ["feedfeed", "abc", "*", "../*", "no/such/folder", ""])
+def test_a_model_that_is_not_there(saved: SavedModel, model: str) -> None:
+    with pytest.raises(ModelError, match=rf"no model of that name in .*; there are: {saved.fingerprint[:8]}"):
+        checkpoint.find(saved.path.parent, model)
+
+
+def test_no_model_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no model of that name in .*; there are: none"):
+        checkpoint.find(tmp_path / "models", "feedfeed")
+
+
+def test_a_prefix_of_two_models_is_ambiguous(saved: SavedModel) -> None:
+    models = saved.path.parent
+    first, _ = save_as(models, "aaaa111100000000", saved), save_as(models, "aaaa222200000000", saved)
+    assert checkpoint.find(models, "aaaa1") == first
+    with pytest.raises(ModelError, match=r"--model aaaa: more than one model .*; there are: .*aaaa1111.*aaaa2222"):
+        checkpoint.find(models, "aaaa")
+
+
+def test_the_default_moves_in_one_step(saved: SavedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = saved.path.parent
+    other = replace(saved, path=save_as(models, "aaaa111100000000", saved))
+    checkpoint.set_default(saved)
+
+    def interrupted(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", interrupted)
+        with pytest.raises(ModelError, match="the default model could not be set: No space left"):
+            checkpoint.set_default(other)
+    assert checkpoint.default(models) == saved.path  # all but the last step changes nothing
+    checkpoint.set_default(other)
+    assert checkpoint.default(models) == other.path

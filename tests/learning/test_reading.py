@@ -1,0 +1,95 @@
+"""Reading ahead: in order, bounded, and over as soon as nobody listens."""
+
+import hashlib
+import itertools
+from collections.abc import Iterator
+from functools import partial
+from threading import Event
+
+import numpy as np
+import pytest
+
+from retrieval import reading
+from retrieval.errors import BadImage
+from retrieval.images.decode import encode_png
+from retrieval.reading import Loaded, Refused, read_pictures
+from retrieval.sources import Entry
+from tests.learning.samples import blobs, entry
+
+SIZE = (12, 12)
+
+
+def test_order_is_kept_and_bad_ones_are_refused() -> None:
+    images = blobs(40)
+    entries = [entry(f"{n}.png", encode_png(image)) for n, image in enumerate(images)]
+    entries[7] = entry("7.png", b"no image")
+    read = list(read_pictures(entries, SIZE, 1))
+    assert [item.entry for item in read] == entries
+    for n, item in enumerate(read):
+        if n == 7:
+            assert isinstance(item, Refused)
+            assert item.to_json() == {"source": "test", "path": "7.png", "reason": item.reason}
+            assert item.reason
+        else:
+            assert isinstance(item, Loaded)
+            assert item.sha256 == hashlib.sha256(encode_png(images[n])).hexdigest()
+            np.testing.assert_array_equal(item.picture.pixels, images[n])
+
+
+def test_an_entry_that_vanished_is_refused() -> None:
+    def vanished() -> bytes:
+        raise BadImage("test/a.png", "is gone")
+
+    (item,) = read_pictures([Entry("test", "a.png", 0, 0, None, vanished)], SIZE, 1)
+    assert isinstance(item, Refused)
+    assert item.reason == "is gone"
+
+
+def test_an_unexpected_error_is_not_swallowed() -> None:
+    def broken() -> bytes:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(read_pictures([Entry("test", "a.png", 0, 0, None, broken)], SIZE, 1))
+
+
+@pytest.mark.timeout(60)
+def test_an_endless_source_is_read_ahead_only_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "WINDOW", 16)
+    png = encode_png(blobs(1)[0])
+    listed = 0
+
+    def endless() -> Iterator[Entry]:
+        nonlocal listed
+        for listed in itertools.count(1):
+            yield entry(f"{listed}.png", png)
+
+    pictures = read_pictures(endless(), SIZE, 1)
+    for n in range(1, 30):
+        assert next(pictures).entry.key == f"{n}.png"
+        assert listed == n + 15
+    pictures.close()  # type: ignore[attr-defined]
+    assert listed == 29 + 15
+
+
+@pytest.mark.timeout(120)
+def test_closing_early_drops_what_was_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    png = encode_png(blobs(1)[0])
+    fetched: list[int] = []
+    closing = Event()
+
+    def fetch(n: int) -> bytes:
+        fetched.append(n)
+        if n > 5:  # the only thread stays here until the reader closes, then goes slowly
+            closing.wait(60)
+        if n > 6:
+            Event().wait(0.02)
+        return png
+
+    entries = [Entry("test", f"{n}.png", len(png), 0, None, partial(fetch, n)) for n in range(reading.WINDOW + 1)]
+    pictures = read_pictures(entries, SIZE, 1)
+    next(pictures)
+    closing.set()
+    pictures.close()  # type: ignore[attr-defined]
+    assert len(fetched) < reading.WINDOW

@@ -1,0 +1,153 @@
+"""A run that was interrupted, politely or not, ends with the same weights as one that was not."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jaxtyping import UInt8
+
+from retrieval.errors import TrainingError
+from retrieval.train import Progress, Trained, resume, train
+from tests.learning.samples import file_size_limit, recipe
+from tests.learning.test_loop import weight_bytes
+
+DEADLINE = 120
+"""Seconds for a child process to reach its first checkpoint."""
+
+
+class Interrupted(Exception):
+    pass
+
+
+def some_state(value: float = 1) -> resume.State:
+    weights = np.arange(6, dtype=np.float32).reshape(2, 3) * value
+    return {"params": {"kernel": weights}, "optimiser": (np.int32(4), weights + 1), "seconds": np.float64(2.5)}
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(
+    images: UInt8[np.ndarray, "n h w c"], trained: Trained, tmp_path: Path
+) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 9:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(images, recipe(), tmp_path, interrupt)
+    assert resume.saved_steps(tmp_path / resume.run_name(recipe(), images)) == [6]
+
+    reports: list[Progress] = []
+    resumed = train(images, recipe(), tmp_path, reports.append)
+    assert [(p.step, p.resumed) for p in reports] == [(9, True), (12, True)]
+    assert weight_bytes(resumed) == weight_bytes(trained)
+    assert resumed.metrics == trained.metrics
+    assert list(tmp_path.iterdir()) == []  # complete: nothing left to resume
+
+
+def test_interrupted_after_the_last_step_still_has_its_numbers(
+    images: UInt8[np.ndarray, "n h w c"], trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(folder: Path) -> None:
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "forget", interrupt)
+        with pytest.raises(Interrupted):
+            train(images, recipe(), tmp_path)
+    assert train(images, recipe(), tmp_path).metrics == trained.metrics
+
+
+def test_checkpoints_left_half_removed_are_not_resumed_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resume.save(tmp_path / "run", 3, some_state())
+    monkeypatch.setattr("shutil.rmtree", lambda folder, ignore_errors: None)  # killed before it removed anything
+    resume.forget(tmp_path / "run")
+    assert resume.load(tmp_path / "run", some_state()) is None
+
+
+def test_killed_and_resumed_equals_uninterrupted(
+    images: UInt8[np.ndarray, "n h w c"], trained: Trained, tmp_path: Path, xla_cache: Path
+) -> None:
+    folder = tmp_path / resume.run_name(recipe(), images)
+    command = [sys.executable, "-m", "tests.learning.samples", str(tmp_path), str(xla_cache)]
+    repository = Path(__file__).parents[2]
+    with subprocess.Popen(command, cwd=repository, stdin=subprocess.PIPE) as child:
+        try:
+            deadline = time.monotonic() + DEADLINE
+            while not resume.saved_steps(folder):
+                assert child.poll() is None, "the run ended before it could be killed"
+                assert time.monotonic() < deadline, "no checkpoint in time"
+                time.sleep(0.005)
+        finally:
+            child.kill()
+    assert child.returncode == -9
+
+    reports: list[Progress] = []
+    resumed = train(images, recipe(), tmp_path, reports.append)
+    assert reports[0].resumed
+    assert weight_bytes(resumed) == weight_bytes(trained)
+    assert resumed.metrics == trained.metrics
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_state_survives_and_older_ones_go(tmp_path: Path) -> None:
+    resume.save(tmp_path / "run", 3, some_state(1))
+    resume.save(tmp_path / "run", 12, some_state(2))
+    assert resume.saved_steps(tmp_path / "run") == [12]
+    loaded = resume.load(tmp_path / "run", some_state(0))
+    assert loaded is not None
+    step, state = loaded
+    assert step == 12
+    np.testing.assert_array_equal(state["params"]["kernel"], some_state(2)["params"]["kernel"])
+    np.testing.assert_array_equal(state["optimiser"][1], some_state(2)["optimiser"][1])
+    assert state["optimiser"][0] == 4
+    assert state["seconds"] == 2.5
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    assert resume.load(tmp_path / "never", some_state()) is None
+
+
+def test_a_half_written_checkpoint_is_ignored(tmp_path: Path) -> None:
+    resume.save(tmp_path, 3, some_state())
+    half = tmp_path / "6.orbax-checkpoint-tmp"
+    half.mkdir()
+    (half / "manifest.ocdbt").write_bytes(b"half")
+    loaded = resume.load(tmp_path, some_state())
+    assert loaded is not None
+    assert loaded[0] == 3
+    resume.save(tmp_path, 6, some_state())  # the same step, now done properly
+    assert resume.saved_steps(tmp_path) == [6]
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    resume.save(tmp_path, 3, some_state())
+    for file in (tmp_path / "3").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"damaged")
+    with pytest.raises(TrainingError, match=r"/3: the checkpoint is damaged \(.*\); delete .* to start over"):
+        resume.load(tmp_path, some_state())
+
+
+def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    resume.save(tmp_path, 3, some_state())
+    big = {**some_state(), "params": {"kernel": np.random.default_rng(0).normal(size=2**16)}}
+    with file_size_limit(1000), pytest.raises(TrainingError, match="checkpoint of step 6 could not be written"):
+        resume.save(tmp_path, 6, big)
+    assert resume.saved_steps(tmp_path) == [3]
+    assert resume.load(tmp_path, some_state()) is not None
+
+
+def test_only_the_same_recipe_and_images_are_resumed(images: UInt8[np.ndarray, "n h w c"]) -> None:
+    changed = images.copy()
+    changed[0, 0, 0, 0] ^= 1
+    names = {
+        resume.run_name(recipe(), images),
+        resume.run_name(recipe(), changed),
+        resume.run_name(recipe(), images[::-1]),
+        resume.run_name(recipe(epochs=5), images),
+        resume.run_name(recipe(seed=1), images),
+    }
+    assert len(names) == 5
+    assert resume.run_name(recipe(), images.copy()) in names
