@@ -3,7 +3,6 @@
 import statistics
 from collections.abc import Callable, Sequence
 
-import jax
 import numpy as np
 from jaxtyping import UInt8
 
@@ -57,7 +56,6 @@ def learn(
         "batch": recipe.batch,
         "seed": seed,
         "seconds": round(trained.seconds, 1),
-        "devices": f"{jax.device_count()} {jax.default_backend()}",
         **{name: round(value, 5) for name, value in trained.metrics.items()},
     }
     draft = SavedModel(recipe.model, weights, checkpoint.fingerprint(recipe.model, weights), numbers, settings.models)

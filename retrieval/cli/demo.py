@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 SHOWN = 4
 """Queries in the terminal; the galleries show GALLERY."""
-GALLERY = 30
+GALLERY = 12
 
 
 def demo(as_json: Json = False) -> None:
     """The whole way on real handwritten digits, with no server: train, ingest, search, and count what is right."""
     from retrieval import demo as job
-    from retrieval.cli.results import print_pictures, print_results, write_galleries
+    from retrieval.cli.results import gallery_rows, print_pictures, print_results, write_galleries
     from retrieval.config import load_settings
     from retrieval.store import open_store
 
@@ -32,14 +32,15 @@ def demo(as_json: Json = False) -> None:
         outcome = job.run(store, settings, training, lambda text: stderr().print(f"{text} …"))
     every = max(1, len(outcome.results) // GALLERY)
     chosen = outcome.results[::every][:GALLERY]
-    write_galleries(chosen, outcome.meta, settings, html=html, png=png, title="Digits the program had never seen")
+    rows = gallery_rows(chosen, outcome.meta, settings)
+    write_galleries(rows, html=html, png=png, title="Digits the program had never seen")
     if as_json:
         print_json({**outcome.to_json(), "html": str(html), "png": str(png)})
         return
     console = stdout()
-    for result in chosen[:SHOWN]:
+    for result, row in zip(chosen[:SHOWN], rows, strict=False):
         print_results([result], console)
-        print_pictures(result, outcome.meta, settings, console)
+        print_pictures([row], console)
     model = outcome.model.fingerprint[:8]
     console.print(
         f"P@5 of {len(outcome.results):,} queries: {outcome.precision:.4f} by codes of {outcome.meta.dim} numbers,"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from retrieval.config import Settings
-    from retrieval.gallery import Row
+    from retrieval.gallery import Row, Tile
     from retrieval.records import CollectionMeta, Hit
     from retrieval.search import Result
     from retrieval.sources import Source
@@ -44,20 +44,11 @@ def print_results(results: Sequence["Result"], console: "Console") -> None:
 
 
 def write_galleries(
-    results: Sequence["Result"],
-    meta: "CollectionMeta",
-    settings: "Settings",
-    *,
-    html: Path | None = None,
-    png: Path | None = None,
-    title: str = "Nearest pictures",
+    rows: Sequence["Row"], *, html: Path | None = None, png: Path | None = None, title: str = "Nearest pictures"
 ) -> None:
     """The results with their pictures, as a page and as one picture, where they are wanted."""
-    if not (html or png):
-        return
     from retrieval.gallery import write_html, write_png
 
-    rows = gallery_rows(results, meta, settings)
     if html:
         write_html(html, rows, title=title)
     if png:
@@ -73,7 +64,7 @@ def gallery_rows(results: Sequence["Result"], meta: "CollectionMeta", settings: 
     def tile(hit: "Hit") -> Tile:
         source = sources.get(hit.source)
         read = functools.partial(source.read, hit.path) if source else None
-        return Tile(read, hit.distance, hit.source, hit.path, hit.label, hit.id)
+        return Tile(read, hit.distance, hit.source, hit.path, hit.label)
 
     return [Row(r.query.name, r.query.read, [tile(h) for h in r.hits], r.query.label, r.refused) for r in results]
 
@@ -90,5 +81,20 @@ def open_known(meta: "CollectionMeta", settings: "Settings") -> dict[str, "Sourc
     return found
 
 
-def print_pictures(result: "Result", meta: "CollectionMeta", settings: "Settings", console: "Console") -> None:
-    """The query and its hits as small pictures, side by side."""
+def print_pictures(rows: Sequence["Row"], console: "Console") -> None:
+    """Each query and its hits as small pictures, side by side."""
+    from retrieval.cli.pictures import strip
+    from retrieval.errors import BadImage
+
+    def read(picture: "Row | Tile") -> bytes | None:
+        try:
+            return picture.read() if picture.read else None
+        except BadImage:
+            return None
+
+    for row in rows:
+        captions = ["query", *(f"{hit.distance:.3g}" for hit in row.hits)]
+        shown: list[Row | Tile] = [row, *row.hits]
+        pictures = [read(picture) for picture in shown]
+        colour = console.is_terminal and not console.no_color
+        console.print(strip(pictures, captions, console.width, colour=colour))

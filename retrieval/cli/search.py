@@ -41,25 +41,25 @@ def search(
 ) -> None:
     """Find the pictures nearest to each query, by Euclidean distance of their codes (smaller is nearer)."""
     from retrieval import search as job
-    from retrieval.cli.results import print_results, write_galleries
+    from retrieval.cli.results import gallery_rows, print_results, write_galleries
     from retrieval.config import load_settings
+    from retrieval.errors import SourceError
     from retrieval.store import open_store
     from retrieval.store.base import resolve
 
     settings = load_settings(qdrant_url=qdrant_url)
     shown: list[Result] = []
-    good = refused = 0
+    refused: list[Result] = []
+    asked = 0
     with open_store(settings) as store:
         store.check()
         collection = resolve(store, alias)
         queries = itertools.islice(all_queries(image, settings), limit)
         encoder = load_encoder(settings, model)
         for result in job.search(store, encoder, queries, alias, k, include_self=include_self):
+            asked += 1
             if result.refused is not None:
-                refused += 1
-                typer.echo(f"refused: {result.query.name}: {result.refused}", err=True)
-            else:
-                good += 1
+                refused.append(result)
             if as_json:
                 print_json(result.to_json())
             elif result.refused is None:
@@ -67,15 +67,21 @@ def search(
             if html or png:
                 shown.append(result)
         meta = store.metadata(collection)
-    write_galleries(shown, meta, settings, html=html, png=png)
+    if refused and len(refused) == asked:
+        none = "" if asked == 1 else f"none of {asked:,} queries can be used; the first: "
+        raise SourceError(f"{none}{refused[0].query.name}: {refused[0].refused}")
+    if shown:
+        write_galleries(gallery_rows(shown, meta, settings), html=html, png=png)
+    for result in refused:
+        typer.echo(f"refused: {result.query.name}: {result.refused}", err=True)
     if refused:
-        raise typer.Exit(3 if good else 1)
+        raise typer.Exit(3)
 
 
 def all_queries(images: list[str], settings: "Settings") -> Iterator["Query"]:
     """The pictures that the arguments mean, each with the name it is printed under."""
     from retrieval.search import Query
-    from retrieval.sources.base import MAX_BYTES
+    from retrieval.images import MAX_BYTES
 
     for spec in images:
         if spec == STDIN:

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import typer
+
 from retrieval import __version__
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, print_json, stdout
+from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, print_json
 
 
 def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: Json = False) -> None:
@@ -35,10 +37,7 @@ def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
     if as_json:
         print_json(facts)
         return
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None)
     for name, value in facts.items():
         lines = [f"{k} → {v}" for k, v in value.items()] if isinstance(value, dict) else [str(value)]
-        table.add_row(name, "\n".join(lines) if value not in (None, {}) else "none yet")
-    stdout().print(table)
+        for line in lines if value not in (None, {}) else ["none yet"]:
+            typer.echo(f"{name:<14} {line}")

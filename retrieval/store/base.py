@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float32
 
-from retrieval.errors import BadCode, NoCollection, StoreError
+from retrieval.errors import BadCode, ModelError, NoCollection, StoreError
 from retrieval.records import CollectionMeta, Filter, Hit, Payload, Point
 
 KEYWORD_INDEXES = ("label", "source", "path", "sha256")
@@ -125,7 +125,9 @@ def checked(points: Iterable[Point], dim: int) -> Iterator[Point]:
         code = point.code
         if code is None or code.shape != (dim,) or code.dtype != np.float32:
             found = "no code" if code is None else f"{code.dtype}{list(code.shape)}"
-            raise BadCode(f"{name}: {found}, but the collection takes float32[{dim}]; nothing of this batch was written")
+            raise BadCode(
+                f"{name}: {found}, but the collection takes float32[{dim}]; nothing of this batch was written"
+            )
         if not np.isfinite(code).all():
             raise BadCode(f"{name}: the code is not finite (NaN or infinite); nothing of this batch was written")
         yield point
@@ -136,3 +138,13 @@ def batches(points: Sequence[Point], dim: int) -> Iterator[list[Point]]:
     size = max(1, min(BATCH_POINTS, BATCH_BYTES // (dim * 20 + 1024)))
     for start in range(0, len(points), size):
         yield list(points[start : start + size])
+
+
+def require_model(store: Store, collection: str, fingerprint: str) -> None:
+    """Raise ModelError when the collection's codes are another model's: their distances would mean nothing."""
+    theirs = store.metadata(collection).model
+    if theirs != fingerprint:
+        raise ModelError(
+            f"collection {collection} holds codes of model {theirs[:8]}, but this is model {fingerprint[:8]}:"
+            f" pass --model {theirs[:8]}, or ingest into another --alias"
+        )
