@@ -106,7 +106,7 @@ class Connection:
                 wait_jitter=min(0.5, deadline / 20),
             ):
                 with attempt:
-                    self._timeout.set(30)
+                    self._timeout.set(min(timeout, max(0.1, end - time.monotonic())))
                     return function()
         except QDRANT_ERRORS as error:
             raise self._translated(error, time.monotonic() - end + deadline) from error

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 from contextlib import closing
 from pathlib import Path
 
@@ -26,6 +27,28 @@ for start in range(0, len(written), 100):
 """
 
 
+DIE = """
+import os
+import signal
+import sys
+from pathlib import Path
+from retrieval.store import shard
+from retrieval.store.edge import EdgeStore
+from tests.store.conftest import codes, points
+store, written = EdgeStore(Path(sys.argv[1])), points(codes(4000))
+store.count("a")
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "upsert":
+    shard.ensure_space = lambda folder, size, left=[None, None]: left.pop() if left else die()
+    store.upsert("a", written[1500:])
+else:
+    shard.Shard.count = die
+    store.delete("a", [p.id for p in written[:300]])
+"""
+"""Dies when two batches are applied and not synced; or when points are deleted and the manifest does not know."""
+
+
 def segment_file(root: Path, pattern: str) -> Path:
     (found,) = (root / "collections/a/shard/segments").glob(f"*/{pattern}")
     return found
@@ -47,6 +70,16 @@ def test_kill_in_the_middle_of_writing_loses_nothing_acknowledged(root: Path) ->
         np.testing.assert_array_equal([found[p.id].code for p in written], [p.code for p in written])
         count = store.count("a")
     assert manifest(root) == {**manifest(root), "clean": True, "count": count}
+
+
+@pytest.mark.parametrize(("write", "fewest", "most"), [("upsert", 2000, 2524), ("delete", 1700, 1700)])
+def test_kill_in_the_first_write_after_opening_is_no_damage(root: Path, write: str, fewest: int, most: int) -> None:
+    with python(DIE, root, write) as writer:
+        assert writer.wait(timeout=60) == -signal.SIGKILL
+    with closing(EdgeStore(root)) as store:
+        assert fewest <= store.count("a") <= most
+    with closing(EdgeStore(root)) as store:
+        store.check()
 
 
 def test_a_truncated_id_tracker_is_noticed(root: Path) -> None:

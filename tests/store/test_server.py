@@ -68,6 +68,15 @@ def test_a_server_that_is_down_is_named() -> None:
         assert word in str(failure.value)
 
 
+def test_a_proxy_in_the_environment_never_sees_plain_http(qdrant_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with connected(qdrant_url, patience=SHORT) as store:
+        store.check()
+
+
 def test_keys(qdrant_binary: Path, tmp_path: Path) -> None:
     keys = {"QDRANT__SERVICE__API_KEY": KEY, "QDRANT__SERVICE__READ_ONLY_API_KEY": "only-reads"}
     with servers.running(tmp_path / "own", **keys) as url:

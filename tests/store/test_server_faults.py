@@ -21,6 +21,7 @@ def faulty(qdrant_url: str) -> Iterator[Proxy]:
     clean(qdrant_url)
 
 
+@pytest.mark.timeout(60)  # one request without a limit takes longer
 def test_a_server_that_hangs_is_given_up_and_found_again(qdrant_binary: Path, tmp_path: Path) -> None:
     with servers.running(tmp_path) as url, connected(url) as patient, connected(url, patience=SHORT) as store:
         patient.create_collection("a", meta())
