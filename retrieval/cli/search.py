@@ -80,8 +80,8 @@ def search(
 
 def all_queries(images: list[str], settings: "Settings") -> Iterator["Query"]:
     """The pictures that the arguments mean, each with the name it is printed under."""
-    from retrieval.search import Query
     from retrieval.images import MAX_BYTES
+    from retrieval.search import Query
 
     for spec in images:
         if spec == STDIN:
