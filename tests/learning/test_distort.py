@@ -33,21 +33,21 @@ def test_sample_equals_its_slow_twin_also_outside(channels: int) -> None:
     expected = np.empty_like(images)
     for b, i, j in np.ndindex(at.shape[:3]):
         expected[b, i, j] = slow_sample(images[b], *at[b, i, j].astype(float))
-    np.testing.assert_allclose(distort.sample(jnp.asarray(images), jnp.asarray(at)), expected, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(distort.sample)(jnp.asarray(images), jnp.asarray(at)), expected, atol=1e-5)
 
 
 def test_affine_without_limits_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TURN", "SCALE", "SHEAR", "SHIFT"):
         monkeypatch.setattr(distort, name, 0.0)
     images = some_images(3, 9, 8, 1)
-    np.testing.assert_allclose(distort.affine(jax.random.key(0), jnp.asarray(images)), images, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(distort.affine)(jax.random.key(0), jnp.asarray(images)), images, atol=1e-6)
 
 
 def test_affine_keeps_the_limit_of_its_shift(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TURN", "SCALE", "SHEAR"):
         monkeypatch.setattr(distort, name, 0.0)
     ramp = jnp.broadcast_to(jnp.arange(40.0)[None, :, None, None] / 39, (64, 40, 8, 1))
-    moved = distort.affine(jax.random.key(0), ramp) - ramp
+    moved = jax.jit(distort.affine)(jax.random.key(0), ramp) - ramp
     rows = np.asarray(moved[:, 10:30, 0, 0]) * 39  # away from the border
     assert rows.max() - rows.min() > distort.SHIFT * 40  # both ways
     assert np.abs(rows).max() <= distort.SHIFT * 40 + 1e-3
@@ -58,7 +58,7 @@ def test_affine_keeps_the_limit_of_its_shift(monkeypatch: pytest.MonkeyPatch) ->
 def test_views_stay_in_range_and_differ_by_image_and_key(channels: int) -> None:
     one = some_images(1, 16, 16, channels)
     images = jnp.asarray(np.concatenate([one, one]))
-    first, same, other = (np.asarray(distort.views(jax.random.key(k), images)) for k in (0, 0, 1))
+    first, same, other = (np.asarray(jax.jit(distort.views)(jax.random.key(k), images)) for k in (0, 0, 1))
     assert first.shape == images.shape
     assert first.min() >= 0
     assert first.max() <= 1
@@ -70,9 +70,9 @@ def test_views_stay_in_range_and_differ_by_image_and_key(channels: int) -> None:
 
 def test_grey_keeps_its_brightness_and_colour_does_not() -> None:
     flat = jnp.full((4, 16, 16, 3), 0.5)
-    grey = distort.views(jax.random.key(0), flat[..., :1])
+    grey = jax.jit(distort.views)(jax.random.key(0), flat[..., :1])
     np.testing.assert_allclose(grey, 0.5, atol=1e-6)
-    means = np.asarray(distort.views(jax.random.key(0), flat)).mean((1, 2))
+    means = np.asarray(jax.jit(distort.views)(jax.random.key(0), flat)).mean((1, 2))
     assert np.ptp(means, axis=0).min() > 0.01  # from image to image
     assert np.ptp(means, axis=1).min() > 0.001  # from channel to channel
     assert np.abs(means - 0.5).max() <= distort.BRIGHTNESS / 2 + 1e-6
