@@ -1,0 +1,73 @@
+"""The command line describes itself: every command and every option, fast, and without colours in a pipe."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from retrieval import __version__
+from retrieval.cli import app
+from tests.cli.conftest import Call, done_well, run
+
+COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands if command.callback)
+
+
+def test_the_promised_commands_are_there() -> None:
+    assert {"train", "ingest", "search", "status", "demo"} <= set(COMMANDS)
+
+
+def test_help_lists_every_command(tmp_path: Path) -> None:
+    done = done_well("--help", home=tmp_path / "home")
+    assert done.err == ""
+    assert "\x1b" not in done.out
+    for name in COMMANDS:
+        assert re.search(rf"^\s+{name}\s+\w", done.out, re.MULTILINE), f"{name} has no summary"
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_has_help(name: str, call: Call) -> None:
+    done = call(name, "--help")
+    assert done.code == 0
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    assert command.help
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), f"{name}: {parameter.name} has no help"
+        if parameter.param_type_name == "option":
+            assert max(parameter.opts, key=len) in done.out
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "serve"])
+def test_every_command_that_prints_data_takes_json(name: str, call: Call) -> None:
+    assert "--json" in call(name, "--help").out
+
+
+def test_version(call: Call) -> None:
+    assert call("--version").out == f"retrieval {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["frobnicate"],
+        ["ingest"],
+        ["search", "x.png", "--nope"],
+        ["search", "x.png", "-k", "many"],
+        ["search", "x.png", "--limit", "0"],
+        ["train", "x", "--epochs", "0"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_exit_code_2_and_names_the_help(wrong: list[str], call: Call) -> None:
+    done = call(*wrong)
+    assert done.code == 2
+    assert done.out == ""
+    assert "--help" in done.err or "-h" in done.err
+    assert done.err.splitlines()[-1].lower().startswith("error: ")
+
+
+def test_an_unknown_command_is_no_traceback(tmp_path: Path) -> None:
+    done = run("frobnicate", home=tmp_path / "home")
+    assert done.code == 2
+    assert "Traceback" not in done.err
