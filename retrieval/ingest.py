@@ -100,7 +100,8 @@ def open_collection(store: Store, encoder: Encoder, alias: str) -> str:
 
 def begun(entries: Iterator[Entry]) -> Iterator[Entry]:
     """The same entries; an empty source raises its SourceError here, before anything is written."""
-    return itertools.chain([next(entries)], entries)
+    first = list(itertools.islice(entries, 1))
+    return itertools.chain(first, entries)
 
 
 def remember_sources(store: Store, collection: str, sources: Sequence[Source]) -> None:
