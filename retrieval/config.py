@@ -20,7 +20,7 @@ TOML = "retrieval.toml"
 class Settings(BaseSettings):
     """Where things live and which engine holds the codes."""
 
-    model_config = SettingsConfigDict(env_prefix="RETRIEVAL_", env_ignore_empty=True, extra="ignore", toml_file=TOML)
+    model_config = SettingsConfigDict(env_prefix="RETRIEVAL_", env_ignore_empty=True, extra="forbid", toml_file=TOML)
 
     home: Path = Field(default_factory=lambda: user_data_path("retrieval", appauthor=False))
     """Everything the program keeps: models, embedded collections, downloads, caches."""

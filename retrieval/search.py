@@ -56,13 +56,18 @@ def search(
     A picture with the query's own content (SHA-256) is left out unless `include_self`. Fewer than k hits when the
     collection holds fewer. Raises UsageError for a k out of range, NoCollection, and ModelError for another model's.
     """
-    if not 1 <= k <= MAX_K:
-        raise UsageError(f"k = {k}: ask for between 1 and {MAX_K:,} hits")
+    check_k(k)
     collection = resolve(store, alias)
     require_model(store, collection, encoder.fingerprint)
     queries = iter(queries)
     while batch := list(itertools.islice(queries, BATCH)):
         yield from search_batch(store, encoder, batch, collection, k, include_self)
+
+
+def check_k(k: int) -> None:
+    """Raise UsageError for a number of hits that cannot be asked for."""
+    if not 1 <= k <= MAX_K:
+        raise UsageError(f"k = {k}: ask for between 1 and {MAX_K:,} hits")
 
 
 def search_batch(

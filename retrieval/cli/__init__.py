@@ -15,6 +15,8 @@ from retrieval.cli.train import train
 from retrieval.errors import RetrievalError
 
 DEBUG = "--debug"
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 app = typer.Typer(
     name="retrieval",
@@ -54,6 +56,10 @@ def main() -> None:
         logging.disable(logging.WARNING)  # the libraries' chatter; what matters is raised
     try:
         app()
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            typer.echo("interrupted: run the same command again to go on", err=True)
+        raise
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:

@@ -47,6 +47,7 @@ def search(
     from retrieval.store import open_store
     from retrieval.store.base import resolve
 
+    job.check_k(k)
     settings = load_settings(qdrant_url=qdrant_url)
     shown: list[Result] = []
     refused: list[Result] = []

@@ -98,7 +98,12 @@ def train(
     # Not donated: on a CPU that gains nothing, and the checkpoint still reads the old state.
     @jax.jit
     def step(
-        params: Params, optimiser_state: optax.OptState, data: jax.Array, order: jax.Array, number: jax.Array
+        params: Params,
+        optimiser_state: optax.OptState,
+        data: jax.Array,
+        order: jax.Array,
+        base: jax.Array,
+        number: jax.Array,
     ) -> tuple[Params, optax.OptState, dict[str, jax.Array]]:
         rows = jax.lax.dynamic_slice_in_dim(order, (number % steps_per_epoch) * recipe.batch, recipe.batch)
         batch = data[rows].astype(jnp.float32) / 255
@@ -115,7 +120,7 @@ def train(
         history: list[dict[str, jax.Array]] = []
         for _ in range(steps_per_epoch):
             state["params"], state["optimiser"], terms = step(
-                state["params"], state["optimiser"], data, order, jnp.int32(done)
+                state["params"], state["optimiser"], data, order, base, jnp.int32(done)
             )
             history.append(terms)
             done += 1

@@ -118,7 +118,12 @@ def test_bad_labels(home: Path, pictures: Path, call: Call) -> None:
 
 @pytest.mark.parametrize(
     ("text", "named"),
-    [("home = [", "retrieval.toml"), ("data = 3\n", "data"), ("qdrant_url = []\n", "qdrant_url")],
+    [
+        ("home = [", "retrieval.toml"),
+        ("qdrant_ulr = 1\n", "qdrant_ulr"),
+        ("data = 3\n", "data"),
+        ("qdrant_url = []\n", "qdrant_url"),
+    ],
     ids=["unparseable", "data", "url"],
 )
 def test_a_bad_settings_file(text: str, named: str, home: Path, tmp_path: Path, call: Call) -> None:
