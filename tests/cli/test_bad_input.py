@@ -124,7 +124,7 @@ def test_bad_labels(home: Path, pictures: Path, call: Call) -> None:
         ("data = 3\n", "data"),
         ("qdrant_url = []\n", "qdrant_url"),
     ],
-    ids=["unparseable", "data", "url"],
+    ids=["unparseable", "misspelt", "data", "url"],
 )
 def test_a_bad_settings_file(text: str, named: str, home: Path, tmp_path: Path, call: Call) -> None:
     (tmp_path / "retrieval.toml").write_text(text)
