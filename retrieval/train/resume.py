@@ -18,6 +18,9 @@ from retrieval.errors import TrainingError
 if TYPE_CHECKING:
     from retrieval.train.loop import Recipe
 
+SPARE = 64 * 2**20
+"""Bytes left free beside a checkpoint, for its own files and everybody else's."""
+
 State = dict[str, Any]
 """`params`, `optimiser` (Optax's state) and `seconds` spent so far."""
 
@@ -34,15 +37,29 @@ def save(folder: Path, step: int, state: State) -> None:
 
     Raises TrainingError when the disk refuses.
     """
+    arrays = to_arrays(state)
+    check_room(folder, arrays)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(folder.absolute() / str(step), to_arrays(state))
+            checkpointer.save(folder.absolute() / str(step), arrays)
     except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
         raise TrainingError(
             f"{folder}: the checkpoint of step {step} could not be written: {first_line(error)}"
         ) from error
     for older in saved_steps(folder)[:-1]:
         shutil.rmtree(folder / str(older), ignore_errors=True)
+
+
+def check_room(folder: Path, arrays: dict[str, Any]) -> None:
+    """Raise TrainingError before the disk is full: Orbax takes that badly."""
+    folder.mkdir(parents=True, exist_ok=True)
+    needed = SPARE + sum(array.nbytes for array in arrays.values())
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise TrainingError(
+            f"{folder}: {free // 2**20} MB free, but a checkpoint takes up to {needed // 2**20} MB; make room and run"
+            " again: training goes on from the last one"
+        )
 
 
 def load(folder: Path, like: State) -> tuple[int, State] | None:
