@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,14 @@ DIGITS = 4000
 """In mnist-sample:train; eight windows of ingest."""
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def heed_ctrl_c() -> Iterator[None]:
+    """A test run in the background ignores Ctrl-C, and what it starts would inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def stop_when(condition: Callable[[], bool], how: int, home: Path, *arguments: object) -> tuple[int, str]:
