@@ -112,7 +112,7 @@ def test_training_stopped_by_ctrl_c_goes_on_to_the_same_model(trained_home: Path
     def checkpointed() -> list[Path]:
         return [f for f in (trained_home / "checkpoints").glob("*/*") if f.name.isdigit()]
 
-    for _ in range(5):  # a library's callback can swallow a Ctrl-C, and the run then ends by itself
+    for _ in range(5):  # a Ctrl-C is lost now and then, cause not found; the run then ends by itself
         code, err = stop_when(lambda: bool(checkpointed()), signal.SIGINT, trained_home, *job)
         if code != 0:
             break
