@@ -1,7 +1,7 @@
 """Search results with their pictures, for people: one self-contained HTML page, or one PNG."""
 
 from retrieval.gallery.page import write_html
-from retrieval.gallery.rows import Row, Tile
+from retrieval.gallery.rows import Row, Table, Tile
 from retrieval.gallery.sheet import write_png
 
-__all__ = ["Row", "Tile", "write_html", "write_png"]
+__all__ = ["Row", "Table", "Tile", "write_html", "write_png"]

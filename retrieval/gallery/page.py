@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 
 from retrieval.gallery.output import write
-from retrieval.gallery.rows import EXPLANATION, NOTHING, TITLE, Read, Row, Tile, left_out, small
+from retrieval.gallery.rows import EXPLANATION, NOTHING, TITLE, Read, Row, Table, Tile, left_out, small
 from retrieval.images.decode import encode_jpeg, encode_png
 from retrieval.images.draw import shorten
 
@@ -22,8 +22,10 @@ PATH = 44
 """Characters of a path that are shown; all of it appears when the pointer rests on it."""
 
 
-def write_html(path: Path, rows: Sequence[Row], title: str = TITLE, notes: Sequence[str] = ()) -> None:
-    """Write the page; `notes` are paragraphs under the title.
+def write_html(
+    path: Path, rows: Sequence[Row], title: str = TITLE, notes: Sequence[str] = (), tables: Sequence[Table] = ()
+) -> None:
+    """Write the page; `notes` are paragraphs under the title, `tables` come between them and the rows.
 
     A picture that cannot be read becomes an empty tile. What is beyond MAX_PICTURES and MAX_HITS is left out, and
     the page says so. Raises RetrievalError when the file cannot be written.
@@ -41,6 +43,7 @@ def write_html(path: Path, rows: Sequence[Row], title: str = TITLE, notes: Seque
     page = Template(template).substitute(
         title=text(title),
         notes="\n".join(f"<p>{text(note)}</p>" for note in notes),
+        tables="\n".join(table(each) for each in tables),
         rows="\n".join(sections),
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
     )
@@ -51,7 +54,7 @@ def section(row: Row) -> str:
     """A query and its hits."""
     hits = "\n".join(hit_figure(row, rank, hit) for rank, hit in enumerate(row.hits[:MAX_HITS], start=1))
     nothing = f'<p class="none">{text(row.refused or NOTHING)}</p>'
-    caption = f"<b>query</b>{label(row.label)}{name(row.query)}"
+    caption = f"<b>query</b>{label(row.label)}{name(row.query)}{remark(row.note)}"
     return (
         f"<section>\n{figure(row.read, row.query, f'query {row.query}', caption, 'query')}\n"
         f'<div class="hits">\n{hits or nothing}\n</div>\n</section>'
@@ -82,6 +85,24 @@ def figure(read: Read | None, where: str, alt: str, caption: str, kind: str) -> 
 def label(value: str | None, kind: str = "") -> str:
     """A pill: kind `same` is green, `other` orange."""
     return f'<span class="label {kind}">{text(value)}</span>' if value else ""
+
+
+def remark(value: str | None) -> str:
+    """A line under the path."""
+    return f'<span class="note">{text(value)}</span>' if value else ""
+
+
+def table(numbers: Table) -> str:
+    """A table with its caption, the first cell of a row as its heading."""
+    head = "".join(f'<th scope="col">{text(column)}</th>' for column in numbers.columns)
+    body = "\n".join(
+        f'<tr><th scope="row">{text(first)}</th>' + "".join(f"<td>{text(cell)}</td>" for cell in cells) + "</tr>"
+        for first, *cells in numbers.rows
+    )
+    return (
+        f"<table>\n<caption>{text(numbers.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
+        f"<tbody>\n{body}\n</tbody>\n</table>"
+    )
 
 
 def name(where: str) -> str:

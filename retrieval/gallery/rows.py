@@ -30,17 +30,30 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A query and its hits, nearest first; `refused` says why there are none when the query was no picture."""
+    """A query and its hits, nearest first; `refused` says why there are none when the query was no picture.
+
+    note: a few words under the query, on the page only.
+    """
 
     query: str
     read: Read | None
     hits: Sequence[Tile]
     label: str | None = None
     refused: str | None = None
+    note: str | None = None
 
     def right(self, hit: Tile) -> bool | None:
         """Whether the hit bears the query's label; None where either has none."""
         return None if self.label is None or hit.label is None else hit.label == self.label
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Numbers as they are printed; the first column names the rows."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,100 @@
+"""`retrieval evaluate`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from retrieval.cli.common import (
+    DEFAULT_ALIAS,
+    Json,
+    Labels,
+    Model,
+    QdrantUrl,
+    load_encoder,
+    open_sources,
+    print_json,
+    print_refused,
+    progress_bar,
+    stdout,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from retrieval.gallery import Table
+
+
+def evaluate(
+    source: Annotated[list[str], typer.Argument(help="Folders, archives or data sets to search.")],
+    queries: Annotated[
+        list[str] | None, typer.Option(help="A source that asks; else each picture searches the others.")
+    ] = None,
+    labels: Labels = None,
+    k: Annotated[int, typer.Option("-k", "--k", help="Hits of each query that P@k and recall@k look at.")] = 5,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Queries at most, chosen at random, always the same; by default 10,000.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the numbers and the worst queries as a page with pictures.")
+    ] = None,
+    alias: Annotated[
+        str | None, typer.Option(help="The collection whose engine is compared with brute force; else images, if any.")
+    ] = None,
+    model: Model = None,
+    qdrant_url: QdrantUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how good the retrieval is, with labels or without, beside raw pixels, PCA and an untrained encoder."""
+    from retrieval.config import load_settings
+    from retrieval.evaluate import job
+    from retrieval.evaluate.tables import lines, tables, write_report
+
+    settings = load_settings(qdrant_url=qdrant_url)
+    encoder = load_encoder(settings, model)
+    sources = open_sources(source, settings, labels=labels)
+    asking = open_sources(queries, settings, labels=labels) if queries else None
+    with progress_bar() as bar:
+        task = bar.add_task("Reading", total=None)
+
+        def step(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        report = job.evaluate(
+            settings,
+            encoder,
+            sources,
+            asking,
+            alias or DEFAULT_ALIAS,
+            must_compare=alias is not None,
+            k=k,
+            limit=limit or job.LIMIT,
+            step=step,
+        )
+    if html:
+        write_report(html, report)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        for table in tables(report):
+            print_table(table, stdout())
+        stdout().print("\n".join(lines(report)), soft_wrap=True)
+    for note in report.notes:
+        typer.echo(f"note: {note}", err=True)
+    if report.helped is False:
+        typer.echo(f"warning: {report.verdict}; train longer (--epochs) or on more pictures", err=True)
+    print_refused(list(report.refused))
+    if report.refused:
+        raise typer.Exit(3)
+
+
+def print_table(table: "Table", console: "Console") -> None:
+    """The first column to the left, numbers to the right."""
+    import rich.table
+
+    shown = rich.table.Table(title=table.caption, title_justify="left", title_style="bold", box=None)
+    for number, column in enumerate(table.columns):
+        shown.add_column(column, justify="right" if number else "left", overflow="fold")
+    for row in table.rows:
+        shown.add_row(*row)
+    console.print(shown)

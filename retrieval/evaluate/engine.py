@@ -1,0 +1,67 @@
+"""Does the engine find what is there? Its answers against brute force over the codes that it holds itself."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from retrieval.errors import StoreError
+from retrieval.store.base import Store, require_model, resolve
+
+QUERIES = 500
+"""Asked at most: enough to tell 0.99 from 1, few enough to wait for."""
+TIE = 1e-5
+"""Relative: a hit that is farther than the true k-th by less than this is as good (rounding of float32)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRecall:
+    """recall: share of the true k nearest that the engine gave, in [0, 1], over all queries."""
+
+    engine: str
+    collection: str
+    points: int
+    queries: int
+    k: int
+    recall: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def engine_recall(
+    store: Store, alias: str, fingerprint: str, codes: Float32[np.ndarray, "q d"], k: int
+) -> EngineRecall:
+    """Ask the engine for the k nearest of each code, and look at all that it holds, a page at a time.
+
+    As ann-benchmarks counts (Aumüller et al. 2018, arXiv 1807.05614): a hit is right when it is no farther than the
+    true k-th, so that ties are fair; distances are measured again, and a hit given twice counts once. Raises
+    NoCollection, ModelError when the codes there are another model's, StoreError when the engine fails.
+    """
+    collection = resolve(store, alias)
+    require_model(store, collection, fingerprint)
+    limits, points = kth_distances(store, collection, codes, k)
+    if not points:
+        raise StoreError(f"collection {collection} is empty; fill it with: retrieval ingest SOURCE")
+    answers = [{hit.id for hit in hits} for hits in store.query(collection, codes, k)]
+    stored = store.retrieve(collection, sorted(set().union(*answers)), codes=True)
+    right = 0
+    for code, ids, limit in zip(codes, answers, limits, strict=True):
+        found = np.array([stored[id_].code for id_ in ids if id_ in stored], np.float32).reshape(-1, codes.shape[1])
+        right += int((np.linalg.norm(found - code, axis=1) <= limit * (1 + TIE)).sum())
+    return EngineRecall(store.engine, collection, points, len(codes), k, right / (len(codes) * min(k, points)))
+
+
+def kth_distances(
+    store: Store, collection: str, codes: Float32[np.ndarray, "q d"], k: int
+) -> tuple[Float[np.ndarray, " q"], int]:
+    """Distance of each code's k-th nearest point (of its last, where there are fewer), and the number of points."""
+    best, points = np.full((len(codes), k), np.inf, np.float32), 0
+    for page in store.scroll(collection, codes=True):
+        stored = np.array([point.code for point in page], np.float32)
+        points += len(stored)
+        for row, code in zip(best, codes, strict=True):
+            distances = np.concatenate([row, np.linalg.norm(stored - code, axis=1)])
+            row[:] = np.partition(distances, k - 1)[:k]
+    return np.where(np.isfinite(best), best, -np.inf).max(axis=1), points

@@ -1,0 +1,115 @@
+"""The `evaluate` job: pictures in, a report out. Labels, where there are any, are counted and never learned from."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from retrieval.config import Settings
+from retrieval.encode import Encoder
+from retrieval.errors import RetrievalError, UsageError
+from retrieval.evaluate.cases import worst
+from retrieval.evaluate.codings import Codes, Coding, codings
+from retrieval.evaluate.engine import QUERIES, EngineRecall, engine_recall
+from retrieval.evaluate.pictures import NO_LABEL, SEED, Pictures, chosen, gather
+from retrieval.evaluate.report import Report
+from retrieval.evaluate.scoring import Scores, Tick, score
+from retrieval.search import check_k
+from retrieval.sources import Source
+from retrieval.store import open_store
+
+LIMIT = 10_000
+"""Queries at most: a P@5 is then known to within 0.01, and MNIST's test images are used whole."""
+
+Step = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and out of how much."""
+
+
+def evaluate(
+    settings: Settings,
+    encoder: Encoder,
+    sources: Sequence[Source],
+    asking: Sequence[Source] | None = None,
+    alias: str = "images",
+    *,
+    k: int = 5,
+    limit: int = LIMIT,
+    must_compare: bool = False,
+    step: Step = lambda what, done, total: None,
+) -> Report:
+    """Let pictures search the sources by the model's codes and by the baselines', and count what they find.
+
+    Without `asking` each picture searches the others; of more than `limit` queries so many ask, chosen at random.
+    The engine behind the alias is compared with brute force; where that cannot be, a note says so. Raises UsageError
+    for a k out of range, SourceError for too few pictures, and StoreError or ModelError when it `must_compare` but
+    cannot.
+    """
+    check_k(k)
+    began = time.monotonic()
+    size, channels = encoder.config.image_size, encoder.config.channels
+    searched = [entry for source in sources for entry in source.entries()]
+    queries = None if asking is None else [entry for source in asking for entry in source.entries()]
+    pictures, refused = gather(
+        searched, queries, size, channels, limit, lambda done, total: step("Reading", done, total)
+    )
+    others = pictures.indexed - (asking is None)
+    if k > others:
+        raise UsageError(f"k = {k}, but a query has only {others:,} others to find: ask for between 1 and as many")
+    notes = about_labels(pictures)
+    engine: EngineRecall | None = None
+    try:
+        step("Asking the engine", 0, 1)
+        engine = compare_engine(settings, encoder, pictures, k, alias)
+    except RetrievalError as error:
+        if must_compare:
+            raise
+        notes.append(f"the engine is not compared with brute force: {error}")
+
+    def measure(coding: Coding) -> tuple[Codes, Codes, Scores]:
+        codes, copied = coding.codes(pictures.images), coding.codes(pictures.copies)
+        tick = counting(step, f"Searching by {coding.name}", len(copied) + len(pictures.asking))
+        return codes, copied, score(coding.name, codes, copied, pictures, k, tick)
+
+    model, *baselines = codings(encoder, pictures.images[: pictures.indexed], SEED)
+    codes, copied, scores = measure(model)
+    return Report(
+        encoder.fingerprint,
+        [source.spec for source in sources],
+        None if asking is None else [source.spec for source in asking],
+        k,
+        pictures,
+        [scores, *(measure(baseline)[2] for baseline in baselines)],
+        worst(scores, codes, copied, pictures, k),
+        refused,
+        engine,
+        notes,
+        time.monotonic() - began,
+    )
+
+
+def compare_engine(settings: Settings, encoder: Encoder, pictures: Pictures, k: int, alias: str) -> EngineRecall:
+    """Ask the engine that the settings mean with some of the queries."""
+    rows = pictures.queries[chosen(len(pictures.queries), QUERIES)]
+    with open_store(settings) as store:
+        return engine_recall(store, alias, encoder.fingerprint, encoder.encode(pictures.images[rows]), k)
+
+
+def about_labels(pictures: Pictures) -> list[str]:
+    """What a reader must know about the labels to judge the numbers."""
+    labels = pictures.labels
+    without = int((labels[pictures.queries] == NO_LABEL).sum())
+    if (labels == NO_LABEL).all():
+        return ["no labels, so only distorted copies are counted (--labels folder takes the folders' names)"]
+    if not len(pictures.asking):
+        return ["every label is the same, or no query has one: labels are not counted, only distorted copies"]
+    return [f"{without:,} queries have no label and are counted by copies only"] if without else []
+
+
+def counting(step: Step, what: str, total: int) -> Tick:
+    """A counter that tells `step` how many queries are done."""
+    done = 0
+
+    def tick(more: int) -> None:
+        nonlocal done
+        done += more
+        step(what, done, total)
+
+    return tick

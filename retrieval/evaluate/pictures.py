@@ -1,0 +1,117 @@
+"""The pictures of an evaluation: all in one array, with who is indexed, who asks, and who is the same picture."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+
+from retrieval.errors import SourceError
+from retrieval.learn import PIXEL_BUDGET
+from retrieval.reading import Loaded, Refused, read_pictures
+from retrieval.sources import Entry
+from retrieval.train.copies import distorted_copies
+
+SEED = 0
+"""Of every random choice here, so that two evaluations of the same pictures agree."""
+NO_LABEL = -1
+COPIES = 1000
+"""Pictures of which a distorted copy is made, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """The first `indexed` are searched; `queries` are the rows that ask, which may be among the indexed ones.
+
+    labels: a number for each label, NO_LABEL where there is none · contents: a number for each content (SHA-256) ·
+    copies: distorted copies of the `originals` (indexed rows).
+    """
+
+    entries: Sequence[Entry]
+    images: UInt8[np.ndarray, "n h w channels"]
+    indexed: int
+    queries: Int[np.ndarray, " q"]
+    labels: Int[np.ndarray, " n"]
+    contents: Int[np.ndarray, " n"]
+    originals: Int[np.ndarray, " c"]
+    copies: UInt8[np.ndarray, "c h w channels"]
+
+    @property
+    def asking(self) -> Int[np.ndarray, " a"]:
+        """The queries that have a label; none when all labels are one, which every hit would carry."""
+        known: np.ndarray = self.queries[self.labels[self.queries] != NO_LABEL]
+        return known if len(np.setdiff1d(self.labels, NO_LABEL)) > 1 else known[:0]
+
+    def same(self, row: int) -> Bool[np.ndarray, " indexed"]:
+        """Which indexed pictures have the row's own content: a search leaves them out."""
+        same: np.ndarray = self.contents[: self.indexed] == self.contents[row]
+        return same
+
+    def right(self, row: int) -> Bool[np.ndarray, " indexed"]:
+        """Which other indexed pictures carry the row's label."""
+        right: np.ndarray = (self.labels[: self.indexed] == self.labels[row]) & ~self.same(row)
+        return right
+
+
+def gather(
+    searched: Sequence[Entry],
+    asking: Sequence[Entry] | None,
+    size: tuple[int, int],
+    channels: int,
+    limit: int,
+    progress: Callable[[int, int], None],
+) -> tuple[Pictures, list[Refused]]:
+    """Read them all; without `asking` the searched ones ask for each other. At most `limit` ask, chosen at random.
+
+    What would take more than PIXEL_BUDGET bytes of pixels is left out at random. Raises SourceError when fewer than
+    two pictures are left to search, or none to ask with.
+    """
+    searched = [searched[i] for i in chosen(len(searched), PIXEL_BUDGET // (size[0] * size[1] * channels))]
+    every = [*searched, *([] if asking is None else [asking[i] for i in chosen(len(asking), limit)])]
+    images = np.empty((len(every), *size, channels), np.uint8)
+    entries: list[Entry] = []
+    contents: list[str] = []
+    refused: list[Refused] = []
+    indexed = 0
+    for number, item in enumerate(read_pictures(every, size, channels), start=1):
+        if isinstance(item, Loaded):
+            images[len(entries)] = item.picture.pixels
+            entries.append(item.entry)
+            contents.append(item.sha256)
+            indexed += number <= len(searched)
+        else:
+            refused.append(item)
+        if number % 100 == 0 or number == len(every):
+            progress(number, len(every))
+    asked = len(entries) - indexed
+    if indexed < 2 or (asking is not None and not asked):
+        why = f"; the first refused: {refused[0].entry.key}: {refused[0].reason}" if refused else ""
+        raise SourceError(
+            f"{indexed} usable pictures to search, {asked or indexed} to ask with: it takes 2 and 1 at least{why}"
+        )
+    queries = chosen(indexed, limit) if asking is None else np.arange(indexed, len(entries))
+    originals = chosen(indexed, COPIES)
+    pictures = Pictures(
+        entries,
+        images[: len(entries)],
+        indexed,
+        queries,
+        numbered([entry.label for entry in entries]),
+        numbered(contents),
+        originals,
+        distorted_copies(images[originals], SEED),
+    )
+    return pictures, refused
+
+
+def chosen(count: int, limit: int) -> Int[np.ndarray, " n"]:
+    """Numbers below `count`, ascending: all of them, or `limit` at random."""
+    if count <= limit:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(SEED).choice(count, limit, replace=False))
+
+
+def numbered(names: Sequence[str | None]) -> Int[np.ndarray, " n"]:
+    """A number for each different name, NO_LABEL for None."""
+    numbers: dict[str | None, int] = {None: NO_LABEL}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int32)

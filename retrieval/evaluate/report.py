@@ -1,0 +1,102 @@
+"""What an evaluation found, and the verdict in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from retrieval.evaluate.cases import Case
+from retrieval.evaluate.engine import EngineRecall
+from retrieval.evaluate.pictures import Pictures
+from retrieval.evaluate.scoring import Scores
+from retrieval.reading import Refused
+
+DOUBT = 2.0
+"""Standard errors: a smaller difference may be chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The model's scores come first, then the baselines'; `worst` are the model's, worst first."""
+
+    fingerprint: str
+    sources: Sequence[str]
+    asking: Sequence[str] | None
+    k: int
+    pictures: Pictures
+    scores: Sequence[Scores]
+    worst: Sequence[Case]
+    refused: Sequence[Refused]
+    engine: EngineRecall | None = None
+    notes: Sequence[str] = ()
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def model(self) -> Scores:
+        return self.scores[0]
+
+    @property
+    def best(self) -> Scores:
+        """The baseline that is hardest to beat."""
+        return max(self.scores[1:], key=lambda scores: self._successes(scores).mean())
+
+    def _successes(self, scores: Scores) -> ndarray:
+        """What the verdict compares: P@k of each query, or whether each copy found its original."""
+        return scores.labelled.hits.mean(axis=1) if scores.labelled else (scores.copy_ranks <= 1).astype(float)
+
+    @property
+    def helped(self) -> bool | None:
+        """Whether the model beats the best baseline; None when the difference may be chance (same queries, paired)."""
+        difference = self._successes(self.model) - self._successes(self.best)
+        error = difference.std() / np.sqrt(len(difference))
+        return None if abs(difference.mean()) <= DOUBT * error else bool(difference.mean() > 0)
+
+    @property
+    def verdict(self) -> str:
+        """One line."""
+        ours, theirs = (self._successes(scores).mean() for scores in (self.model, self.best))
+        what = f"P@{self.k}" if self.model.labelled else "copies that find their original"
+        said = {True: "learning helped", False: "learning did not help", None: "no clear difference"}[self.helped]
+        return f"{said}: {what} {ours:.4f} against {theirs:.4f} by {self.best.name}, the best baseline"
+
+    def classes(self) -> list[dict[str, Any]]:
+        """The model's scores for each label, worst P@k first; empty without labels."""
+        if (found := self.model.labelled) is None:
+            return []
+        numbers = self.pictures.labels[found.rows]
+        table = []
+        for number in np.unique(numbers):
+            part = numbers == number
+            label = self.pictures.entries[found.rows[part.argmax()]].label
+            table.append({"label": label, "queries": int(part.sum()), **found.means(part)})
+        return sorted(table, key=lambda row: row["p_at_k"])
+
+    def to_json(self) -> dict[str, Any]:
+        labelled = self.model.labelled
+        return {
+            "model": self.fingerprint,
+            "sources": list(self.sources),
+            "queries_from": None if self.asking is None else list(self.asking),
+            "indexed": self.pictures.indexed,
+            "queries": len(self.pictures.queries),
+            "labelled": 0 if labelled is None else len(labelled.rows),
+            "alone": 0 if labelled is None else int(labelled.alone.sum()),
+            "copies": len(self.model.copy_ranks),
+            "k": self.k,
+            "scores": [rounded(scores.to_json()) for scores in self.scores],
+            "helped": self.helped,
+            "verdict": self.verdict,
+            "classes": [rounded(row) for row in self.classes()],
+            "worst": [rounded(case.to_json(self.pictures)) for case in self.worst],
+            "engine": self.engine and rounded(self.engine.to_json()),
+            "notes": list(self.notes),
+            "refused": [item.to_json() for item in self.refused],
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def rounded(values: dict[str, Any]) -> dict[str, Any]:
+    """Floats to four digits, as they are worth."""
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}

@@ -1,0 +1,77 @@
+"""Recall of an engine against brute force: both engines, and engines that do not tell the truth."""
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval.errors import ModelError, NoCollection, StoreError
+from retrieval.evaluate.engine import engine_recall
+from retrieval.records import Hit
+from retrieval.store.base import Store
+from retrieval.store.edge import EdgeStore
+from tests.store.conftest import codes, meta, points
+
+MODEL = "4f1c2a9b"
+K = 4
+CODES = codes(300)
+QUERIES = codes(25, seed=1)
+
+
+@pytest.fixture
+def filled(store: Store, name: str) -> Store:
+    store.create_collection(name, meta())
+    store.move_alias(f"{name}-alias", name)
+    store.upsert(name, points(np.concatenate([CODES, CODES[:50]])))  # with ties
+    return store
+
+
+def recall(store: Store, name: str, queries: np.ndarray = QUERIES, k: int = K) -> float:
+    return engine_recall(store, f"{name}-alias", MODEL, queries, k).recall
+
+
+def test_an_engine_that_finds_all_has_recall_1(filled: Store, name: str) -> None:
+    found = engine_recall(filled, f"{name}-alias", MODEL, np.concatenate([QUERIES, CODES[:10]]), K)
+    assert found.recall == 1
+    assert (found.engine, found.collection, found.points, found.queries, found.k) == (filled.engine, name, 350, 35, K)
+    assert recall(filled, name, k=400) == 1  # more than there are
+
+
+Lie = Callable[[list[Hit]], list[Hit]]
+
+
+@pytest.mark.parametrize(
+    ("lie", "expected"),
+    [
+        (lambda hits: hits[1:], 0.75),
+        (lambda hits: [hits[0]] * 4, 0.25),
+        (lambda hits: [dataclasses.replace(hit, distance=0.0) for hit in hits[4:8]], 0.0),
+        (lambda hits: [dataclasses.replace(hits[0], id="0" * 32), *hits[1:4]], 0.75),
+    ],
+    ids=["one is missing", "one four times", "far ones called near", "one that is not there"],
+)
+def test_an_engine_that_errs_or_lies_is_found_out(
+    root: Path, lie: Lie, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = EdgeStore.query
+
+    def query(self: EdgeStore, collection: str, codes: np.ndarray, k: int, where: object = None) -> list[list[Hit]]:
+        return [lie(hits) for hits in honest(self, collection, codes, 2 * k)]
+
+    monkeypatch.setattr(EdgeStore, "query", query)
+    with closing(EdgeStore(root)) as store:
+        assert engine_recall(store, "images", MODEL, QUERIES, K).recall == pytest.approx(expected)
+
+
+def test_what_cannot_be_compared(store: Store, name: str) -> None:
+    with pytest.raises(NoCollection, match=f"{name}-alias"):
+        recall(store, name)
+    store.create_collection(name, meta())
+    store.move_alias(f"{name}-alias", name)
+    with pytest.raises(StoreError, match=f"{name} is empty; fill it with: retrieval ingest"):
+        recall(store, name)
+    with pytest.raises(ModelError, match="holds codes of model 4f1c2a9b"):
+        engine_recall(store, f"{name}-alias", "0" * 64, QUERIES, K)
