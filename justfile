@@ -30,6 +30,11 @@ test *arguments:
 bench: setup
     .venv/bin/python scripts/bench
 
+# our codes against the article's, raw pixels and PCA: just bench-quality --data cifar10 --seeds 3
+bench-quality *arguments: setup
+    scripts/setup bench
+    .venv/bin/python scripts/bench_quality {{ arguments }}
+
 # the whole way on real digits
 demo *arguments:
     scripts/demo {{ arguments }}

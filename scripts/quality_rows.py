@@ -1,0 +1,135 @@
+"""What scripts/bench_quality runs as processes of its own: the data, and each row but the article's.
+
+As `quality_rows.py KIND …` in a folder of the row's own; the pictures lie above it as train.npy and test.npy.
+"""
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from quality_worker import TRAIN_SECONDS, peak_bytes, serve
+
+Images = UInt8[np.ndarray, "n h w c"]
+Codes = Float32[np.ndarray, "n d"]
+
+BLOCK = 4096
+"""Pictures held as float32 at a time while PCA is fitted."""
+SPLITS = ("train", "test")
+
+
+def main() -> int:
+    kind, *options = sys.argv[1:]
+    kinds: dict[str, Callable[..., None]] = {"data": data, "raw": raw, "pca": pca, "ours": ours}
+    kinds[kind](*options)
+    return 0
+
+
+def data(name: str) -> None:
+    """Pictures and labels of both splits as `train.npy`, u8[n, h, w, c], and `train-labels.npy` (test likewise).
+
+    cifar10.zip is cut in two first, `train.zip` and `test.zip`, so that training cannot see a query.
+    """
+    from retrieval.config import load_settings
+    from retrieval.images.decode import probe
+    from retrieval.reading import Loaded, read_pictures
+    from retrieval.sources import open_source
+
+    settings = load_settings()
+    if name == "cifar10":
+        whole = (settings.data or Path("no $RETRIEVAL_DATA")) / name / f"{name}.zip"
+        cut(whole)
+    for split in SPLITS:
+        source = open_source(f"{split}.zip" if name == "cifar10" else f"{name}:{split}", settings, labels=True)
+        entries = list(source.entries())
+        *size, channels = probe(entries[0].read(), entries[0].key)
+        images = np.empty((len(entries), *size, channels), np.uint8)
+        for row, item in enumerate(read_pictures(entries, (size[0], size[1]), channels)):
+            if not isinstance(item, Loaded):
+                raise SystemExit(f"{name}: {item.entry.key}: {item.reason}")
+            images[row] = item.picture.pixels
+        np.save(f"{split}.npy", images)
+        np.save(f"{split}-labels.npy", np.array([str(entry.label) for entry in entries]))
+
+
+def cut(whole: Path) -> None:
+    """A zip's members train/… and test/… as train.zip and test.zip, in the working folder."""
+    with zipfile.ZipFile(whole) as old:
+        for split in SPLITS:
+            with zipfile.ZipFile(f"{split}.zip", "w") as new:
+                for member in old.namelist():
+                    if member.startswith(f"{split}/"):
+                        new.writestr(member, old.read(member))
+
+
+def raw() -> None:
+    """The pixels themselves, in [0,1]: nothing to train and nothing to encode."""
+    finish({"train_seconds": None, "command_seconds": None, "peak_bytes": None}, flat)
+
+
+def pca(dim: str) -> None:
+    """The first `dim` principal components of the training pictures, exactly."""
+    started = time.perf_counter()
+    mean, axes = principal_axes(np.load("../train.npy"), int(dim))
+    seconds = time.perf_counter() - started
+    report = {"train_seconds": seconds, "command_seconds": seconds, "peak_bytes": peak_bytes()}
+    finish(report, lambda images: (flat(images) - mean) @ axes)
+
+
+def principal_axes(images: Images, dim: int) -> tuple[Float32[np.ndarray, " p"], Float32[np.ndarray, "p {dim}"]]:
+    """The mean picture, in [0,1], and the `dim` directions of largest variance about it."""
+    pixels = images.reshape(len(images), -1)
+    mean = pixels.mean(axis=0, dtype=np.float64) / 255
+    scatter = np.zeros((pixels.shape[1], pixels.shape[1]))
+    for start in range(0, len(pixels), BLOCK):
+        part = (pixels[start : start + BLOCK] / 255 - mean).astype(np.float32)
+        scatter += part.T @ part
+    axes = np.linalg.eigh(scatter)[1][:, ::-1][:, :dim]
+    return mean.astype(np.float32), axes.astype(np.float32)
+
+
+def ours(source: str, *options: str) -> None:
+    """`retrieval train` on the source, as a user runs it for the first time: nothing is compiled yet."""
+    from retrieval.config import load_settings
+
+    cache = load_settings().xla_cache
+    shutil.rmtree(cache, ignore_errors=True)
+    command = [sys.executable, "-m", "retrieval", "train", source, "--json", *options]
+    started = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=TRAIN_SECONDS, check=False)
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    peak = peak_bytes(resource.RUSAGE_CHILDREN)
+    trained = json.loads(done.stdout)
+
+    from retrieval import checkpoint
+    from retrieval.encode import Encoder, use_compilation_cache
+
+    use_compilation_cache(cache)
+    encoder = Encoder(checkpoint.load(Path(trained["model"])))
+    report = {"train_seconds": trained["seconds"], "command_seconds": seconds, "peak_bytes": peak}
+    finish(report, encoder.encode)
+
+
+def flat(images: Images) -> Codes:
+    return images.reshape(len(images), -1).astype(np.float32) / 255
+
+
+def finish(report: Mapping[str, float | None], encode: Callable[[Images], Codes]) -> None:
+    """Write the codes of both splits, then report and encode on demand."""
+    images = np.load("../train.npy")
+    for split, pictures in (("test", np.load("../test.npy")), ("train", images)):
+        np.save(f"{split}.npy", encode(pictures))
+    serve(report, lambda: encode(images))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
