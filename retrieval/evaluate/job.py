@@ -53,7 +53,7 @@ def evaluate(
     others = pictures.indexed - (asking is None)
     if k > others:
         raise UsageError(f"k = {k}, but a query has only {others:,} others to find: ask for between 1 and as many")
-    notes = about_labels(pictures)
+    notes = []
     engine: EngineRecall | None = None
     try:
         step("Asking the engine", 0, 1)
@@ -70,6 +70,7 @@ def evaluate(
 
     model, *baselines = codings(encoder, pictures.images[: pictures.indexed], SEED)
     codes, copied, scores = measure(model)
+    notes += remarks(pictures, counted=scores.labelled is not None)
     return Report(
         encoder.fingerprint,
         [source.spec for source in sources],
@@ -92,15 +93,19 @@ def compare_engine(settings: Settings, encoder: Encoder, pictures: Pictures, k: 
         return engine_recall(store, alias, encoder.fingerprint, encoder.encode(pictures.images[rows]), k)
 
 
-def about_labels(pictures: Pictures) -> list[str]:
-    """What a reader must know about the labels to judge the numbers."""
-    labels = pictures.labels
-    without = int((labels[pictures.queries] == NO_LABEL).sum())
-    if (labels == NO_LABEL).all():
-        return ["no labels, so only distorted copies are counted (--labels folder takes the folders' names)"]
-    if not len(pictures.asking):
-        return ["every label is the same, or no query has one: labels are not counted, only distorted copies"]
-    return [f"{without:,} queries have no label and are counted by copies only"] if without else []
+def remarks(pictures: Pictures, *, counted: bool) -> list[str]:
+    """What a reader must know about the pictures and their labels to judge the numbers."""
+    said = []
+    if pictures.left_out:
+        said.append(f"{pictures.left_out:,} pictures are left out, chosen at random, to keep within memory")
+    without = int((pictures.labels[pictures.queries] == NO_LABEL).sum())
+    if (pictures.labels == NO_LABEL).all():
+        said.append("no labels, so only distorted copies are counted (--labels folder takes the folders' names)")
+    elif not counted:
+        said.append("labels that are all the same, or all different, tell nothing: only distorted copies are counted")
+    elif without:
+        said.append(f"{without:,} queries have no label and are counted by copies only")
+    return said
 
 
 def counting(step: Step, what: str, total: int) -> Tick:

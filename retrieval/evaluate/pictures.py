@@ -24,7 +24,7 @@ class Pictures:
     """The first `indexed` are searched; `queries` are the rows that ask, which may be among the indexed ones.
 
     labels: a number for each label, NO_LABEL where there is none · contents: a number for each content (SHA-256) ·
-    copies: distorted copies of the `originals` (indexed rows).
+    copies: distorted copies of the `originals` (indexed rows) · left_out: pictures that would not have fitted memory.
     """
 
     entries: Sequence[Entry]
@@ -35,6 +35,7 @@ class Pictures:
     contents: Int[np.ndarray, " n"]
     originals: Int[np.ndarray, " c"]
     copies: UInt8[np.ndarray, "c h w channels"]
+    left_out: int
 
     @property
     def asking(self) -> Int[np.ndarray, " a"]:
@@ -66,7 +67,8 @@ def gather(
     What would take more than PIXEL_BUDGET bytes of pixels is left out at random. Raises SourceError when fewer than
     two pictures are left to search, or none to ask with.
     """
-    searched = [searched[i] for i in chosen(len(searched), PIXEL_BUDGET // (size[0] * size[1] * channels))]
+    given = len(searched)
+    searched = [searched[i] for i in chosen(given, PIXEL_BUDGET // (size[0] * size[1] * channels))]
     every = [*searched, *([] if asking is None else [asking[i] for i in chosen(len(asking), limit)])]
     images = np.empty((len(every), *size, channels), np.uint8)
     entries: list[Entry] = []
@@ -87,7 +89,8 @@ def gather(
     if indexed < 2 or (asking is not None and not asked):
         why = f"; the first refused: {refused[0].entry.key}: {refused[0].reason}" if refused else ""
         raise SourceError(
-            f"{indexed} usable pictures to search, {asked or indexed} to ask with: it takes 2 and 1 at least{why}"
+            f"{indexed} usable pictures to search{'' if asking is None else f', {asked} to ask with'}:"
+            f" it takes 2{'' if asking is None else ' and 1'} at least{why}"
         )
     queries = chosen(indexed, limit) if asking is None else np.arange(indexed, len(entries))
     originals = chosen(indexed, COPIES)
@@ -100,6 +103,7 @@ def gather(
         numbered(contents),
         originals,
         distorted_copies(images[originals], SEED),
+        given - len(searched),
     )
     return pictures, refused
 

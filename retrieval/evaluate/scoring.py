@@ -74,14 +74,15 @@ class Scores:
 def score(
     name: str, codes: Num[np.ndarray, "n d"], copied: Num[np.ndarray, "c d"], pictures: Pictures, k: int, tick: Tick
 ) -> Scores:
-    """Measure the codes of all pictures and of the copies."""
+    """Measure the codes of all pictures and of the copies; labels that no two pictures share say nothing."""
+    labelled = by_labels(codes, pictures, k, tick) if len(pictures.asking) else None
     sample = codes[chosen(pictures.indexed, SPECTRUM)].astype(np.float32)
     return Scores(
         name,
         codes.shape[1],
         effective_rank(sample),
         copy_ranks(codes, copied, pictures, tick),
-        by_labels(codes, pictures, k, tick) if len(pictures.asking) else None,
+        None if labelled is None or labelled.alone.all() else labelled,
     )
 
 
