@@ -7,13 +7,14 @@ import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from retrieval.errors import BadImage, RetrievalError
-from retrieval.gallery import Row, Tile, page, sheet, write_html, write_png
+from retrieval.gallery import Row, Table, Tile, page, sheet, write_html, write_png
 from tests.images.samples import file, noise, photo
 
 DIGIT = file(noise(28, 28, 1)[..., 0])
@@ -49,7 +50,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def html(tmp_path: Path, *rows: Row, **fields: str) -> Page:
+def html(tmp_path: Path, *rows: Row, **fields: Any) -> Page:
     write_html(tmp_path / "gallery.html", rows, **fields)
     return Page(tmp_path / "gallery.html")
 
@@ -131,6 +132,15 @@ def test_labels_that_agree_are_told_from_those_that_do_not(tmp_path: Path) -> No
     spans = html(tmp_path, Row("q", None, hits, "dog")).all("span")
     kinds = [span["class"] for span in spans if (span.get("class") or "").startswith("label")]
     assert kinds == ["label ", "label same", "label other"]
+
+
+def test_tables_and_notes_of_queries_are_shown_escaped(tmp_path: Path) -> None:
+    numbers = Table("<b>Scores</b>", ["codes", "P@5"], [["raw <i>", "0.9"], ["PCA", "0.8"]])
+    found = html(tmp_path, row(note="<u>worst</u>"), tables=[numbers])
+    assert [cell["scope"] for cell in found.all("th")] == ["col", "col", "row", "row"]
+    assert len(found.all("td")) == 2
+    for text in ("<b>Scores</b>", "raw <i>", "0.9", "PCA", "<u>worst</u>"):
+        assert text in found.text
 
 
 def test_what_is_cut_from_a_page_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

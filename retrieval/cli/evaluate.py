@@ -71,8 +71,6 @@ def evaluate(
             limit=limit or job.LIMIT,
             step=step,
         )
-    if html:
-        write_report(html, report)
     if as_json:
         print_json(report.to_json())
     else:
@@ -83,6 +81,8 @@ def evaluate(
         typer.echo(f"note: {note}", err=True)
     if report.helped is False:
         typer.echo(f"warning: {report.verdict}; train longer (--epochs) or on more pictures", err=True)
+    if html:
+        write_report(html, report)
     print_refused(list(report.refused))
     if report.refused:
         raise typer.Exit(3)

@@ -1,0 +1,130 @@
+"""`evaluate` from the command line: what it prints, the page it writes, and what it refuses."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval import checkpoint
+from retrieval.model import ModelConfig, build, to_flat
+from tests.cli.conftest import PICTURES, Call, Trained
+from tests.test_gallery import Page
+
+NUMBERS = ("p_at_k", "recall_at_k", "map", "r_precision", "copy_recall_at_1", "copy_median_rank", "effective_rank")
+
+
+def test_with_labels_as_json(home: Path, pictures: Path, trained: Trained, call: Call) -> None:
+    done = call("evaluate", pictures, "--labels", "folder", "-k", 3, "--json")
+    assert done.code == 0, done.err
+    said = done.object
+    mark = trained.said["fingerprint"]
+    assert (said["model"], said["indexed"], said["queries"], said["k"]) == (mark, PICTURES, PICTURES, 3)
+    names = [scores["codes"] for scores in said["scores"]]
+    assert names == [f"model {mark[:8]}", "raw pixels", "PCA", "untrained"]
+    for scores in said["scores"]:
+        assert all(scores[name] > 0 for name in NUMBERS)
+        assert all(scores[name] <= 1 for name in NUMBERS[:5])
+    assert {row["label"] for row in said["classes"]} == set("0123456789")
+    assert said["engine"]["engine"] == "embedded"
+    assert said["engine"]["points"] == PICTURES
+    assert said["engine"]["recall"] == 1
+    assert said["refused"] == []
+
+
+def test_for_people(home: Path, pictures: Path, call: Call) -> None:
+    done = call("evaluate", pictures, "--labels", "folder")
+    assert done.code == 0, done.err
+    for words in ("P@5", "recall@5", "mAP", "raw pixels", "PCA", "untrained", "By label", "engine gave 1.0000"):
+        assert words in done.out
+    assert re.search(
+        r"^(learning helped|learning did not help|no clear difference): P@5 0\.\d{4} against", done.out, re.M
+    )
+    assert max(map(len, done.out.partition("By label")[0].splitlines())) <= 80
+    assert "\x1b" not in done.out
+
+
+def test_one_source_asks_another(trained_home: Path, pictures: Path, call: Call) -> None:
+    done = call("evaluate", pictures, "--labels", "folder", "--queries", "mnist-sample:test", "--limit", 40, "--json")
+    assert done.code == 0, done.err
+    assert (done.object["queries"], done.object["indexed"]) == (40, PICTURES)
+    assert done.object["queries_from"] == ["mnist-sample:test"]
+    assert done.object["scores"][0]["p_at_k"] > 0.3
+    assert "note: the engine is not compared" in done.err  # there is no collection, and none was named
+    assert done.object["engine"] is None
+
+
+def test_without_labels(trained_home: Path, pictures: Path, tmp_path: Path, call: Call) -> None:
+    done = call("evaluate", pictures, "--html", tmp_path / "page.html")
+    assert done.code == 0, done.err
+    assert "note: no labels" in done.err
+    assert "P@5" not in done.out
+    assert "copies that find their original" in done.out
+    page = Page(tmp_path / "page.html")
+    assert page.text.count("a distorted copy; its original came ") == 50
+
+
+def test_the_page(home: Path, folder: Path, tmp_path: Path, call: Call) -> None:
+    evil = folder / "<script>alert(1)"
+    (folder / "7").rename(evil)
+    done = call("evaluate", folder, "--labels", "folder", "--html", tmp_path / "page.html", "--json")
+    assert done.code == 0, done.err
+    page = Page(tmp_path / "page.html")
+    assert done.object["verdict"][1:] in page.text
+    for scores in done.object["scores"]:
+        assert scores["codes"] in page.text
+        assert f"{scores['p_at_k']:.4f}" in page.text
+    assert len(page.all("table")) == 2
+    assert len(page.all("section")) == 50
+    assert len(page.all("img")) == 50 * 6
+    assert "average precision" in page.text
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in page.elements}
+    assert "<script>alert(1)" in page.text  # as text
+    assert (tmp_path / "page.html").stat().st_size < 2_000_000
+
+
+def test_a_picture_that_cannot_be_read(home: Path, folder: Path, call: Call) -> None:
+    (folder / "0" / "bad.png").write_text("no picture")
+    done = call("evaluate", folder, "--labels", "folder", "--json")
+    assert done.code == 3
+    assert [item["path"] for item in done.object["refused"]] == ["0/bad.png"]
+    assert "refused: pictures/0/bad.png: not an image" in done.err
+    assert done.object["indexed"] == PICTURES
+
+
+def test_a_collection_of_another_model(home: Path, pictures: Path, call: Call) -> None:
+    config = ModelConfig((16, 20), 3, 8, (4, 4))
+    weights = {name: np.asarray(array) for name, array in to_flat(build(config, 0)[1]).items()}
+    other = checkpoint.save(home / "models", config, weights, {}, b"").fingerprint[:8]
+    done = call("evaluate", pictures, "--limit", 20, "--model", other, "--json")  # pictures come in that model's size
+    assert done.code == 0, done.err
+    assert "note: the engine is not compared with brute force: collection images-" in done.err
+    assert [scores["dim"] for scores in done.object["scores"]] == [8, 16 * 20 * 3, 8, 8]
+    assert other in call("evaluate", pictures, "--model", other, "--alias", "images").error()
+
+
+def test_what_is_refused(home: Path, pictures: Path, tmp_path: Path, call: Call) -> None:
+    assert "k = 0" in call("evaluate", pictures, "-k", 0).error(2)
+    error = call("evaluate", pictures, "-k", PICTURES).error(2)
+    assert f"k = {PICTURES}, but a query has only {PICTURES - 1} others" in error
+    assert "'others'" in call("evaluate", pictures, "--alias", "others").error()
+    assert "colour" in call("evaluate", pictures, "--labels", "colour").error(2)
+    (tmp_path / "one").mkdir()
+    shutil.copy(next(pictures.rglob("*.png")), tmp_path / "one")
+    assert "1 usable pictures to search: it takes 2" in call("evaluate", tmp_path / "one").error()
+    assert "0000beef" in call("evaluate", pictures, "--model", "0000beef").error()
+
+
+@pytest.mark.parametrize("limit", ["0", "-1"])
+def test_a_limit_that_is_none(limit: str, call: Call) -> None:
+    assert call("evaluate", "mnist-sample", "--limit", limit).code == 2
+
+
+def test_a_page_that_cannot_be_written_loses_no_numbers(
+    trained_home: Path, pictures: Path, tmp_path: Path, call: Call
+) -> None:
+    done = call("evaluate", pictures, "--limit", 10, "--html", tmp_path / "nowhere" / "page.html")
+    assert done.code == 1
+    assert "copies" in done.out
+    assert "error: cannot write" in done.err
