@@ -54,12 +54,13 @@ def worst(
                 chosen, rows.tolist(), neighbours(copied[chosen], codes, pictures, k), strict=True
             )
         ]
-    shares = found.hits.mean(axis=1)
-    order = np.lexsort((shares, found.average_precision))
+    order = np.lexsort((found.precision, found.average_precision))
     chosen = order[~found.alone[order]][:WORST]
     rows = found.rows[chosen]
     return [
-        Case(row, hits, distances, p_at_k=float(shares[i]), average_precision=float(found.average_precision[i]))
+        Case(
+            row, hits, distances, p_at_k=float(found.precision[i]), average_precision=float(found.average_precision[i])
+        )
         for i, row, (hits, distances) in zip(
             chosen, rows.tolist(), neighbours(codes[rows], codes, pictures, k, rows), strict=True
         )

@@ -44,7 +44,7 @@ class Report:
 
     def _successes(self, scores: Scores) -> ndarray:
         """What the verdict compares: P@k of each query, or whether each copy found its original."""
-        return scores.labelled.hits.mean(axis=1) if scores.labelled else (scores.copy_ranks <= 1).astype(float)
+        return scores.labelled.precision if scores.labelled else (scores.copy_ranks <= 1).astype(float)
 
     @property
     def helped(self) -> bool | None:

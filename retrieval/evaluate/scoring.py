@@ -32,6 +32,11 @@ class Labelled:
     r_precision: Float[np.ndarray, " q"]
 
     @property
+    def precision(self) -> Float[np.ndarray, " q"]:
+        """P@k of each query."""
+        return np.asarray(self.hits.mean(axis=1))
+
+    @property
     def alone(self) -> Bool[np.ndarray, " q"]:
         """Queries whose label no other picture carries: they can find nothing."""
         alone: np.ndarray = np.isnan(self.average_precision)
@@ -47,7 +52,7 @@ class Labelled:
             "r_precision": self.r_precision,
         }
         means = {name: float(value[fair].mean()) if fair.any() else None for name, value in values.items()}
-        return {"p_at_k": float(self.hits[taken].mean()), **means}
+        return {"p_at_k": float(self.precision[taken].mean()), **means}
 
 
 @dataclass(frozen=True, slots=True)

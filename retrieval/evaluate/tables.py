@@ -21,9 +21,11 @@ OTHERS = {"copy_recall_at_1": "copies\nfound", "copy_median_rank": "median\nrank
 def tables(report: Report) -> list[Table]:
     """The scores beside the baselines', and, with labels, the model's for each label."""
     names = {"dim": "dims", **(LABELLED if report.model.labelled else {}), **OTHERS}
+    copies = f"{len(report.model.copy_ranks):,} distorted copies"
+    asked = f"{len(report.model.labelled.rows):,} queries and {copies}" if report.model.labelled else copies
     found = [
         Table(
-            f"{len(report.pictures.queries):,} queries, {report.pictures.indexed:,} pictures searched",
+            f"{asked}, {report.pictures.indexed:,} pictures searched",
             ["codes", *headings(names, report.k)],
             [[scores.name, *cells(scores.to_json(), names)] for scores in report.scores],
         )
@@ -72,8 +74,8 @@ def lines(report: Report) -> list[str]:
         if alone := int(labelled.alone.sum()):
             said.append(f"{alone:,} queries have a label that no other picture carries; they count in P@{k} only.")
     said.append(
-        f"Copies: {len(report.model.copy_ranks):,} pictures, distorted at random, search the pictures. Found: the"
-        " original came first; median rank: where it came. Effective rank: how many dimensions the codes use."
+        "Copies found: the original is the copy's nearest picture; median rank: its place among all of them. Effective"
+        " rank: how many dimensions the codes use."
     )
     if engine is not None:
         said.append(
@@ -102,6 +104,6 @@ def row(report: Report, case: Case) -> Row:
     where = f"{asked.source}/{asked.key}"
     if case.copy is not None:
         copy = encode_png(case.copy)
-        return Row(where, lambda: copy, hits, note=f"a distorted copy; its original came {case.copy_rank:,}.")
+        return Row(where, lambda: copy, hits, note=f"a distorted copy; its original is in place {case.copy_rank:,}")
     note = f"P@{report.k} {case.p_at_k:.2f}, average precision {case.average_precision:.4f}"
     return Row(where, asked.read, hits, asked.label, note=note)

@@ -62,7 +62,7 @@ def test_without_labels(trained_home: Path, pictures: Path, tmp_path: Path, call
     assert "P@5" not in done.out
     assert "copies that find their original" in done.out
     page = Page(tmp_path / "page.html")
-    assert page.text.count("a distorted copy; its original came ") == 50
+    assert page.text.count("a distorted copy; its original is in place ") == 50
 
 
 def test_the_page(home: Path, folder: Path, tmp_path: Path, call: Call) -> None:
