@@ -92,7 +92,7 @@ def print_table(table: "Table", console: "Console") -> None:
     """The first column to the left, numbers to the right."""
     import rich.table
 
-    shown = rich.table.Table(title=table.caption, title_justify="left", title_style="bold", box=None)
+    shown = rich.table.Table(title=table.caption, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for number, column in enumerate(table.columns):
         shown.add_column(column, justify="right" if number else "left", overflow="fold")
     for row in table.rows:

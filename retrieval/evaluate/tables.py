@@ -49,7 +49,7 @@ def headings(names: Mapping[str, str], k: int) -> list[str]:
 
 
 def cells(values: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:
-    """The named values: shares to four digits, ranks to one, counts whole."""
+    """The named values: shares to four digits, ranks to one below 1,000, counts whole."""
     shown = []
     for name in names:
         value = values[name]
@@ -58,7 +58,7 @@ def cells(values: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:
         elif isinstance(value, int):
             shown.append(f"{value:,}")
         else:
-            shown.append(f"{value:,.1f}" if name.endswith("rank") else f"{value:.4f}")
+            shown.append(f"{value:.4f}" if not name.endswith("rank") else f"{value:,.{1 if value < 1000 else 0}f}")
     return shown
 
 
