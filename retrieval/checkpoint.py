@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,10 +44,16 @@ def fingerprint(config: ModelConfig, weights: dict[str, np.ndarray]) -> str:
 
 
 def save(
-    models: Path, config: ModelConfig, weights: dict[str, np.ndarray], metrics: dict[str, Any], picture: bytes
+    models: Path,
+    config: ModelConfig,
+    weights: dict[str, np.ndarray],
+    metrics: dict[str, Any],
+    picture: bytes,
+    history: Sequence[Mapping[str, float]] = (),
 ) -> SavedModel:
     """Write the model's folder under its fingerprint, all of it or nothing; returns what was saved.
 
+    picture: a PNG of images beside their reconstructions · history: the numbers of each round of training.
     Raises ModelError when a weight is not finite or the disk refuses.
     """
     for name, array in weights.items():
@@ -64,6 +70,7 @@ def save(
             (folder / "config.json").write_text(json.dumps({"format": FORMAT, **config.to_json()}, indent=2) + "\n")
             (folder / "weights.safetensors").write_bytes(safetensors.numpy.save(weights))
             (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+            (folder / "training.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in history))
             (folder / "README.md").write_text(card(config, metrics))
             (folder / "reconstructions.png").write_bytes(picture)
             if target.exists():  # the same weights, trained again
@@ -125,19 +132,32 @@ def set_default(model: SavedModel) -> None:
 
 
 def card(config: ModelConfig, metrics: dict[str, Any]) -> str:
-    """The card beside the model, Markdown."""
+    """The card beside the model, Markdown: what it is, how it came about, its numbers, and what to beware of."""
     height, width = config.image_size
-    rows = "\n".join(f"| {k} | {v:.4g} |" if isinstance(v, float) else f"| {k} | {v} |" for k, v in metrics.items())
+    numbers = {"network": {"widths": config.widths, "blocks": config.blocks}, **metrics}
+    warnings = "".join(f"\n**Warning**: {warning}.\n" for warning in numbers.pop("warnings", ()))
+    rows = "\n".join(f"| {name.replace('_', ' ')} | {in_words(value)} |" for name, value in numbers.items())
     return f"""# Model {metrics["fingerprint"][:8]}
 
 A convolutional autoencoder trained by `retrieval train`, without labels: {height}×{width}×{config.channels} images
 to codes of {config.dim} numbers. `reconstructions.png` shows images of the training set above what the decoder
-makes of their codes.
-
+makes of their codes; `training.jsonl` has the numbers of each round of training.
+{warnings}
 | | |
 |---|---|
 {rows}
 """
+
+
+def in_words(value: Any) -> str:
+    """A value of the metrics for people."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {in_words(part)}" for name, part in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return "-".join(map(in_words, value))
+    if value is None:
+        return "none"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _read(file: Path, parse: Callable[[bytes], T]) -> T:

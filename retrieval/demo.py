@@ -17,7 +17,7 @@ from retrieval.encode import Encoder, use_compilation_cache
 from retrieval.errors import ModelError, NoCollection
 from retrieval.evaluate import nearest, precision_at_k
 from retrieval.ingest import Summary, ingest
-from retrieval.learn import learn
+from retrieval.learn import Options, learn
 from retrieval.reading import Loaded, read_pictures
 from retrieval.records import CollectionMeta
 from retrieval.search import Query, Result, search
@@ -67,7 +67,7 @@ def run(
     model = trained_before(store, settings)
     if model is None:
         step(f"Training on {INDEXED}, without labels")
-        model, _ = learn([indexed], settings, epochs=EPOCHS, training=training, make_default=False)
+        model, _ = learn([indexed], settings, Options(epochs=EPOCHS), training=training, make_default=False)
     encoder = Encoder(model)
     step("Encoding and storing")
     summary = ingest(store, encoder, [indexed], ALIAS)

@@ -1,7 +1,8 @@
 """The autoencoder, in Flax NNX: the only file that knows its layers.
 
-Layers are chosen for XLA on a CPU: strided 3×3 convolutions down, and up again by convolution and pixel shuffle,
-which trains several times faster than transposed convolutions.
+Layers are chosen for XLA on a CPU (docs/decisions/0006): matrix products where they will do, since the gradient of a
+strided convolution is slow there, and up again by convolution and pixel shuffle, several times faster to train than
+transposed convolutions.
 """
 
 import dataclasses
@@ -30,13 +31,14 @@ class ModelConfig:
     """All that is needed to build the network again; goes into the model's fingerprint.
 
     image_size: (height, width) in pixels · channels: 1 or 3 · dim: length of the code ·
-    widths: channels of the encoder's stages, each of which halves the side.
+    widths: channels of the encoder's stages, each of which halves the side · blocks: residual blocks after each stage.
     """
 
     image_size: tuple[int, int]
     channels: int
     dim: int
     widths: tuple[int, ...]
+    blocks: tuple[int, ...]
 
     def __post_init__(self) -> None:
         if min(self.image_size) < MIN_SIDE or max(self.image_size) > MAX_SIDE:
@@ -46,6 +48,8 @@ class ModelConfig:
             raise ModelError(f"channels = {self.channels}: must be 1 (grey) or 3 (colour)")
         if self.dim < 1 or not self.widths:
             raise ModelError(f"dim = {self.dim}, widths = {self.widths}: a code needs at least one of each")
+        if len(self.blocks) != len(self.widths):
+            raise ModelError(f"blocks = {self.blocks}, widths = {self.widths}: one number for each stage")
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -60,28 +64,88 @@ class ModelConfig:
             raise ModelError(f"not a model's config: {error}") from error
 
 
-def default_widths(image_size: tuple[int, int]) -> tuple[int, ...]:
+def stages(image_size: tuple[int, int]) -> int:
     """As many halvings as bring the shorter side to about 4: 28 and 32 take three stages, 64 four, 128 five."""
-    stages = max(2, math.ceil(math.log2(min(image_size) / 4)))
-    return (32, *([64] * (stages - 1)))
+    return max(2, math.ceil(math.log2(min(image_size) / 4)))
+
+
+class Normed(nnx.Module):
+    """A linear layer without bias, batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167) and ReLU.
+
+    In training the batch's own statistics are used; momentum 0 keeps the last ones, which `train` sets at the end.
+    """
+
+    def __init__(self, layer: nnx.Conv | nnx.Linear, width: int, *, rngs: nnx.Rngs) -> None:
+        self.layer = layer
+        self.norm = nnx.BatchNorm(width, momentum=0.0, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b hh ww o"]:
+        return nnx.relu(self.norm(self.layer(x)))
+
+
+class Merge(nnx.Module):
+    """Halves the side: each 2×2 block of pixels becomes one, by a matrix product."""
+
+    def __init__(self, inputs: int, width: int, *, rngs: nnx.Rngs) -> None:
+        self.normed = Normed(nnx.Linear(4 * inputs, width, use_bias=False, rngs=rngs), width, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b hh ww o"]:
+        return self.normed(pixel_unshuffle(x))
+
+
+class Residual(nnx.Module):
+    """x plus a normed 3×3 convolution of it."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
+        self.normed = Normed(nnx.Conv(width, width, (3, 3), use_bias=False, rngs=rngs), width, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        return x + self.normed(x)
 
 
 class Encoder(nnx.Module):
-    """f32[B,H,W,C] in [0,1] → code f32[B,D]."""
+    """f32[B,H,W,C] in [0,1] → code f32[B,D] of length 1: distances lie in [0, 2].
+
+    The first and the last stage are strided 3×3 convolutions: the first needs no gradient for its input, the last is
+    small. Those between merge 2×2 blocks.
+    """
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        inputs = (config.channels, *config.widths)
-        self.convs = nnx.List(
-            nnx.Conv(i, o, (3, 3), strides=2, rngs=rngs) for i, o in zip(inputs, config.widths, strict=False)
-        )
+        layers: list[nnx.Module] = []
+        inputs = config.channels
+        for stage, (width, blocks) in enumerate(zip(config.widths, config.blocks, strict=True), start=1):
+            if stage in (1, len(config.widths)):
+                conv = nnx.Conv(inputs, width, (3, 3), strides=2, use_bias=False, rngs=rngs)
+                layers.append(Normed(conv, width, rngs=rngs))
+            else:
+                layers.append(Merge(inputs, width, rngs=rngs))
+            layers += [Residual(width, rngs=rngs) for _ in range(blocks)]
+            inputs = width
+        self.layers = nnx.List(layers)
         height, width = (math.ceil(side / 2 ** len(config.widths)) for side in config.image_size)
-        self.dense = nnx.Linear(height * width * config.widths[-1], config.dim, rngs=rngs)
+        self.dense = nnx.Linear(height * width * inputs, config.dim, rngs=rngs)
 
     def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
+        return unit(self.features(images))
+
+    def features(self, images: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
+        """The code before it is brought to length 1: what training shapes."""
         x = images
-        for conv in self.convs:
-            x = nnx.gelu(conv(x))
+        for layer in self.layers:
+            x = layer(x)
         return self.dense(x.reshape(x.shape[0], -1))
+
+
+def unit(x: Float[Array, "b d"]) -> Float[Array, "b d"]:
+    """Brought to length 1; zero stays zero."""
+    return x * jax.lax.rsqrt(jnp.sum(x**2, axis=-1, keepdims=True) + 1e-12)
+
+
+def pixel_unshuffle(x: Float[Array, "b h w c"]) -> Float[Array, "b hh ww d"]:
+    """f32[B,H,W,C] → f32[B,⌈H/2⌉,⌈W/2⌉,4·C]: the blocks of 2×2 pixels; an odd side gets a row of zeros."""
+    x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
+    b, h, w, c = x.shape
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
 
 
 def pixel_shuffle(x: Float[Array, "b h w c"], factor: int) -> Array:
@@ -92,17 +156,22 @@ def pixel_shuffle(x: Float[Array, "b h w c"], factor: int) -> Array:
 
 
 class Decoder(nnx.Module):
-    """Code f32[B,D] → logits f32[B,H,W,C]; their sigmoid is the reconstruction in [0,1]."""
+    """Code f32[B,D] → logits f32[B,H,W,C]; their sigmoid is the reconstruction in [0,1].
+
+    `turn_back` undoes the turn that the encoder's codes get when training is over.
+    """
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
         self.image_size = config.image_size
         self.grid = tuple(math.ceil(side / DECODER_STRIDE) for side in config.image_size)
+        self.turn_back = nnx.BatchStat(jnp.eye(config.dim))
         self.dense = nnx.Linear(config.dim, math.prod(self.grid) * 16, rngs=rngs)
         self.conv1 = nnx.Conv(16, 32, (3, 3), rngs=rngs)
         self.conv2 = nnx.Conv(8, 4 * config.channels, (3, 3), rngs=rngs)
 
     def __call__(self, codes: Float[Array, "b d"]) -> Float[Array, "b h w c"]:
-        x = nnx.gelu(self.dense(codes)).reshape(codes.shape[0], *self.grid, 16)
+        x = unit(codes @ self.turn_back[...]) * math.sqrt(codes.shape[1])
+        x = nnx.gelu(self.dense(x)).reshape(codes.shape[0], *self.grid, 16)
         x = pixel_shuffle(nnx.gelu(self.conv1(x)), 2)
         x = pixel_shuffle(self.conv2(x), 2)
         height, width = self.image_size
@@ -118,23 +187,23 @@ class Autoencoder(nnx.Module):
 
 
 Params = nnx.State[Any, Any]
-"""The network's weights, as NNX keeps them: a pytree."""
+"""The network's weights and the norm layers' statistics, as NNX keeps them: a pytree."""
 
 
 def build(config: ModelConfig, seed: int) -> tuple[nnx.GraphDef[Autoencoder], Params]:
-    """A fresh network: its structure (static) and its weights (a pytree, initialised from the seed)."""
-    graph, params = nnx.split(Autoencoder(config, rngs=nnx.Rngs(seed)), nnx.Param)
-    return graph, params
+    """A fresh network, ready to encode: its structure (static) and its weights (initialised from the seed)."""
+    model = Autoencoder(config, rngs=nnx.Rngs(seed))
+    model.eval()
+    return nnx.split(model)
 
 
 def structure(config: ModelConfig) -> tuple[nnx.GraphDef[Autoencoder], Params]:
     """The same as `build` with shapes in place of weights: costs no computation."""
-    graph, params = nnx.split(nnx.eval_shape(lambda: Autoencoder(config, rngs=nnx.Rngs(0))), nnx.Param)
-    return graph, params
+    return nnx.eval_shape(lambda: build(config, 0))
 
 
 def to_flat(params: Params) -> dict[str, jax.Array]:
-    """Weights by dotted name, `encoder.convs.0.kernel`."""
+    """Weights by dotted name, `encoder.layers.0.layer.kernel`."""
     return {".".join(map(str, path)): leaf[...] for path, leaf in nnx.to_flat_state(params)}
 
 

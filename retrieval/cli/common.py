@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from retrieval.encode import Encoder
     from retrieval.reading import Refused
     from retrieval.sources import Source
+    from retrieval.train import Progress as Training
 
 Alias = Annotated[str, typer.Option(help="The collection's alias.")]
 Model = Annotated[
@@ -69,6 +70,20 @@ def progress_bar(*columns: str) -> Iterator["Progress"]:
         yield progress
 
 
+def training_task(bar: "Progress") -> "Callable[[Training], None]":
+    """What shows a training's progress on the bar, by the share that is done."""
+    task = bar.add_task("Training", total=100, start=False, visible=False, loss="", rate="")
+
+    def show(p: "Training") -> None:
+        bar.start_task(task)
+        rate, loss = f"{p.images_per_second:,.0f} images/s", f"loss {p.loss:.4f}"
+        bar.update(task, visible=True, completed=100 * p.done, loss=loss, rate=rate)
+        if p.done >= 1:
+            bar.update(task, description="Saving")
+
+    return show
+
+
 def open_sources(
     specs: list[str], settings: "Settings", name: str | None = None, labels: str | None = None
 ) -> list["Source"]:
@@ -99,6 +114,12 @@ def load_encoder(settings: "Settings", model: str | None) -> "Encoder":
     saved = checkpoint.load(checkpoint.find(settings.models, model))
     use_compilation_cache(settings.xla_cache)
     return Encoder(saved)
+
+
+def print_warnings(warnings: Sequence[str]) -> None:
+    """What the user should know, though the command has done its work."""
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
 
 
 def print_refused(refused: list["Refused"]) -> None:

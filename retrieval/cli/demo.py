@@ -1,11 +1,6 @@
 """`retrieval demo`."""
 
-from typing import TYPE_CHECKING
-
-from retrieval.cli.common import Json, print_json, progress_bar, stderr, stdout
-
-if TYPE_CHECKING:
-    from retrieval.train import Progress
+from retrieval.cli.common import Json, print_json, progress_bar, stderr, stdout, training_task
 
 SHOWN = 4
 """Queries in the terminal; the galleries show GALLERY."""
@@ -23,13 +18,7 @@ def demo(as_json: Json = False) -> None:
     html, png = settings.home / "demo" / "gallery.html", settings.home / "demo" / "gallery.png"
     html.parent.mkdir(parents=True, exist_ok=True)
     with open_store(settings) as store, progress_bar("loss", "rate") as bar:
-        task = bar.add_task("Training", total=None, visible=False, loss="", rate="")
-
-        def training(p: "Progress") -> None:
-            rate, loss = f"{p.images_per_second:,.0f} images/s", f"loss {p.loss:.4f}"
-            bar.update(task, visible=True, total=p.steps, completed=p.step, loss=loss, rate=rate)
-
-        outcome = job.run(store, settings, training, lambda text: stderr().print(f"{text} …"))
+        outcome = job.run(store, settings, training_task(bar), lambda text: stderr().print(f"{text} …"))
     every = max(1, len(outcome.results) // GALLERY)
     chosen = outcome.results[::every][:GALLERY]
     rows = gallery_rows(chosen, outcome.meta, settings)

@@ -1,54 +1,151 @@
 """`retrieval train`."""
 
-from typing import Annotated
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from retrieval.cli.common import Json, open_sources, print_json, print_refused, progress_bar, stdout
+from retrieval.cli.common import (
+    Json,
+    open_sources,
+    print_json,
+    print_refused,
+    print_warnings,
+    progress_bar,
+    stdout,
+    training_task,
+)
+from retrieval.cli.values import parse_seconds, parse_size
+
+if TYPE_CHECKING:
+    from retrieval.checkpoint import SavedModel
+    from retrieval.config import Settings
+    from retrieval.learn import Options
+    from retrieval.reading import Refused
+    from retrieval.sources import Source
 
 
 def train(
     source: Annotated[list[str], typer.Argument(help="Folders, archives or data sets of unlabelled images.")],
-    epochs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Times each image is seen; by default enough for about 120,000 in all."),
+    objective: Annotated[
+        Literal["reconstruction", "denoising", "invariant"],
+        typer.Option(
+            help="What is learned: the image from itself, the image from a distorted view, or that and one code for"
+            " two views."
+        ),
+    ] = "invariant",
+    dim: Annotated[
+        int | None, typer.Option(min=2, max=4096, help="Numbers in a code; else 64 for grey images, 128 for colour.")
     ] = None,
-    dim: Annotated[int, typer.Option(min=2, max=4096, help="Numbers in a code.")] = 64,
+    image_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|HxW", help="Pixels; else the images' own up to 64, and 64x64 for larger or mixed ones."
+        ),
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(metavar="1|3", help="Grey or colour; else grey when all images are.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Times each image is seen; else as the preset and their number ask for.")
+    ] = None,
+    time_budget: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Train for so long, 90s, 5m or 1h; with --epochs, whichever ends first."),
+    ] = None,
+    preset: Annotated[
+        Literal["tiny", "small", "base"], typer.Option(help="Size of the network and length of the training.")
+    ] = "base",
     seed: Annotated[int, typer.Option(min=0, help="The same seed and images give the same model.")] = 0,
+    preview: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Only draw a few images beside their distorted views, and do not train."),
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write TensorBoard event files there while it trains.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model on unlabelled images and make it the default; goes on where an interrupted run stopped."""
+    size = parse_size("--image-size", image_size)
+    budget = parse_seconds("--time-budget", time_budget)
+
     from retrieval.config import load_settings
-    from retrieval.learn import learn
+    from retrieval.learn import Options
 
     settings = load_settings()
-    with progress_bar("loss", "rate") as bar:
-        reading = bar.add_task("Reading", total=None, loss="", rate="")
-        training = bar.add_task("Training", total=None, start=False, visible=False, loss="", rate="")
-
-        def on_progress(p) -> None:  # type: ignore[no-untyped-def]
-            bar.start_task(training)
-            rate, loss = f"{p.images_per_second:,.0f} images/s", f"loss {p.loss:.4f}"
-            bar.update(training, visible=True, total=p.steps, completed=p.step, loss=loss, rate=rate)
-
-        model, refused = learn(
-            open_sources(source, settings),
-            settings,
-            dim=dim,
-            epochs=epochs,
-            seed=seed,
-            reading=lambda done, total: bar.update(reading, completed=done, total=total),
-            training=on_progress,
-        )
-    if as_json:
-        print_json({"model": str(model.path), **model.metrics})
+    options = Options(
+        objective=objective,
+        preset=preset,
+        dim=dim,
+        image_size=size,
+        channels=channels,
+        epochs=epochs,
+        budget=budget,
+        seed=seed,
+    )
+    sources = open_sources(source, settings)
+    if preview:
+        refused = draw(preview, sources, options, as_json=as_json)
     else:
-        m = model.metrics
-        stdout().print(
-            f"Model {model.fingerprint[:8]}: {m['images']:,} images, {m['epochs']} epochs, {m['seconds']} s,"
-            f" loss {m['loss']:.4f}\n{model.path}\nNext: retrieval ingest {source[0]}",
-            soft_wrap=True,
-        )
+        model, refused = learn(sources, settings, options, tensorboard)
+        say(model, source[0], as_json=as_json)
     print_refused(refused)
     if refused:
         raise typer.Exit(3)
+
+
+def draw(file: Path, sources: Sequence["Source"], options: "Options", *, as_json: bool) -> list["Refused"]:
+    """The picture of distorted views, in place of training."""
+    from retrieval.preview import preview
+
+    with progress_bar() as bar:
+        task = bar.add_task("Reading", total=None)
+        refused, warnings = preview(
+            file, sources, options, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    if as_json:
+        print_json({"preview": str(file), "warnings": warnings})
+    else:
+        stdout().print(str(file), soft_wrap=True)
+    print_warnings(warnings)
+    return refused
+
+
+def learn(
+    sources: Sequence["Source"], settings: "Settings", options: "Options", tensorboard: Path | None
+) -> tuple["SavedModel", list["Refused"]]:
+    """The training itself, behind a bar."""
+    from retrieval import learn as job
+    from retrieval.train.events import event_files
+
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(event_files(tensorboard)) if tensorboard else lambda line: None
+        bar = stack.enter_context(progress_bar("loss", "rate"))
+        reading = bar.add_task("Reading", total=None, loss="", rate="")
+        return job.learn(
+            sources,
+            settings,
+            options,
+            reading=lambda done, total: bar.update(reading, completed=done, total=total),
+            training=training_task(bar),
+            log=log,
+        )
+
+
+def say(model: "SavedModel", source: str, *, as_json: bool) -> None:
+    """What has been made, and what to beware of."""
+    m = model.metrics
+    if as_json:
+        print_json({"model": str(model.path), **m})
+    else:
+        early = ", stopped early" if m["stopped_early"] else ""
+        stdout().print(
+            f"Model {model.fingerprint[:8]}: {m['images']:,} images read in {m['reading_seconds']} s,"
+            f" {m['epochs']:g} epochs in {m['seconds']} s{early}, loss {m['loss']:.4f}\n"
+            f"{model.path}\nNext: retrieval ingest {source}",
+            soft_wrap=True,
+        )
+    print_warnings(m["warnings"])

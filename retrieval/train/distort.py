@@ -1,46 +1,105 @@
 """Random views of an image: what the code should not depend on. Pure JAX, on the whole batch."""
 
+from dataclasses import dataclass, replace
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+import numpy as np
+from jaxtyping import Array, Float, Key, UInt8
 
-TURN = 0.26
-"""Radians, either way."""
-SCALE = 0.15
-SHEAR = 0.2
-SHIFT = 0.09
-"""Share of the side, either way: 2.5 pixels of 28."""
-BRIGHTNESS = 0.2
-CONTRAST = 0.3
+from retrieval.train.mirror import mirror_safe
+
+LUMA = (0.299, 0.587, 0.114)
+"""Red, green and blue in grey (ITU-R BT.601)."""
+ELASTIC_GRID = 5
+"""Knots along a side of the elastic distortion's field."""
+ELASTIC_WIDTH = 0.6
+"""Width of the Gaussian around a knot, in knots: the field is smooth."""
 
 
-def views(key: Key[Array, ""], images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """One distorted view of each image, in [0,1]: turned, scaled, sheared and shifted; colour ones relit too.
+@dataclass(frozen=True, slots=True)
+class Distortion:
+    """How far views go from their image; 0 switches a part off.
 
-    Grey images keep their brightness: in scans and handwriting it carries the shape.
+    turn: radians, either way · scale, shear: either way · shift: share of the side, either way ·
+    elastic: standard deviation in pixels of a smooth random field (Simard et al. 2003, for handwriting) ·
+    crop: smallest share of the area that is kept, 1 for all (Szegedy et al. 2014, arXiv 1409.4842) · flip: left and
+    right, every other time · stroke: how far strokes are made thicker or thinner, either way, 1 for a pixel all round ·
+    light: brightness and contrast, either way · colour: saturation and tint, either way · grey: how often colour is
+    taken away.
     """
-    affine_key, light_key = jax.random.split(key)
-    distorted = affine(affine_key, images)
-    return relight(light_key, distorted) if images.shape[-1] == 3 else distorted
+
+    turn: float = 0.26
+    scale: float = 0.15
+    shear: float = 0.2
+    shift: float = 0.09
+    elastic: float = 0.0
+    crop: float = 1.0
+    flip: bool = False
+    stroke: float = 0.7
+    light: float = 0.0
+    colour: float = 0.0
+    grey: float = 0.0
 
 
-def affine(key: Key[Array, ""], images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """A random affine map of each image, bilinear, with the border's pixels drawn on outside."""
-    b, h, w, _ = images.shape
-    limits = jnp.array([TURN, SCALE, SCALE, SHEAR, SHIFT * h, SHIFT * w])
-    turn, sy, sx, shear, dy, dx = (jax.random.uniform(key, (b, 6), minval=-1) * limits).T
+DRAWN = Distortion()
+"""For grey images: scans and handwriting, where brightness carries the shape but the pen does not."""
+PHOTO = Distortion(turn=0.1, scale=0.0, shear=0.1, shift=0.0, crop=0.3, stroke=0.0, light=0.4, colour=0.5, grey=0.2)
+"""For colour images: photos, framed and lit by chance."""
+
+
+def default_distortion(images: UInt8[np.ndarray, "n h w c"]) -> Distortion:
+    """What suits the images: colour ones are taken for photos; mirrored only when `mirror_safe` says so."""
+    return replace(DRAWN if images.shape[-1] == 1 else PHOTO, flip=mirror_safe(images))
+
+
+def views(key: Key[Array, ""], images: Float[Array, "b h w c"], how: Distortion = DRAWN) -> Float[Array, "b h w c"]:
+    """One distorted view of each image, both in [0,1]; what lies outside an image takes its border's pixels."""
+    places_key, stroke_key, light_key = jax.random.split(key, 3)
+    seen = sample(images, places(places_key, images.shape, how))
+    return relight(light_key, restroke(stroke_key, seen, how), how)
+
+
+def places(key: Key[Array, ""], shape: tuple[int, ...], how: Distortion) -> Float[Array, "b h w 2"]:
+    """Where in its image each pixel of a view is taken from: (row, column) in pixels, perhaps outside."""
+    b, h, w, _ = shape
+    map_key, crop_key, flip_key, elastic_key = jax.random.split(key, 4)
+    limits = jnp.array([how.turn, how.scale, how.scale, how.shear, how.shift * h, how.shift * w])
+    turn, sy, sx, shear, dy, dx = (jax.random.uniform(map_key, (b, 6), minval=-1) * limits).T
+    size, corner = crops(crop_key, b, how.crop)
+    sy, sx = (1 + sy) * size[:, 0], (1 + sx) * size[:, 1]
+    mirror = jnp.where(jax.random.bernoulli(flip_key, 0.5 * how.flip, (b,)), -1, 1)
     cos, sin = jnp.cos(turn), jnp.sin(turn)
-    matrix = jnp.stack(
-        [
-            jnp.stack([cos * (1 + sy), -sin], -1),
-            jnp.stack([sin + shear, cos * (1 + sx)], -1),
-        ],
-        -2,
-    )
+    matrix = jnp.stack([jnp.stack([cos * sy, -sin * mirror], -1), jnp.stack([sin + shear, cos * sx * mirror], -1)], -2)
     centre = jnp.array([(h - 1) / 2, (w - 1) / 2])
+    shift = jnp.stack([dy, dx], -1) + corner * centre
     grid = jnp.stack(jnp.meshgrid(jnp.arange(h), jnp.arange(w), indexing="ij"), -1) - centre
-    at = jnp.einsum("bij,hwj->bhwi", matrix, grid) + centre + jnp.stack([dy, dx], -1)[:, None, None]
-    return sample(images, at)
+    at = jnp.einsum("bij,hwj->bhwi", matrix, grid) + centre + shift[:, None, None]
+    return at + how.elastic * bends(elastic_key, b, h, w) if how.elastic else at
+
+
+def crops(key: Key[Array, ""], b: int, smallest: float) -> tuple[Float[Array, "b 2"], Float[Array, "b 2"]]:
+    """Sides of random crops as a share of the image's, and their centres in [-1, 1] of what leaves them inside.
+
+    The area is uniform in [smallest, 1], the ratio of the sides between 3:4 and 4:3 where that leaves room.
+    """
+    area, ratio, *corner = jax.random.uniform(key, (4, b))
+    area, ratio = smallest + (1 - smallest) * area, (4 / 3) ** (2 * ratio - 1)
+    ratio = jnp.clip(ratio, area, 1 / area)
+    size = jnp.sqrt(jnp.stack([area * ratio, area / ratio], -1))
+    return size, (2 * jnp.stack(corner, -1) - 1) * (1 - size)
+
+
+def bends(key: Key[Array, ""], b: int, h: int, w: int) -> Float[Array, "b h w 2"]:
+    """A smooth random field for each image: normal numbers at a few knots, spread by a Gaussian, variance 1."""
+
+    def spread(n: int) -> Array:
+        near = np.linspace(0, ELASTIC_GRID - 1, n)[:, None] - np.arange(ELASTIC_GRID)
+        weights = np.exp(-(near**2) / (2 * ELASTIC_WIDTH**2))
+        return jnp.asarray(weights / np.sqrt((weights**2).sum(1, keepdims=True)), jnp.float32)
+
+    knots = jax.random.normal(key, (b, ELASTIC_GRID, ELASTIC_GRID, 2))
+    return jnp.einsum("hi,wj,bijc->bhwc", spread(h), spread(w), knots)
 
 
 def sample(images: Float[Array, "b h w c"], at: Float[Array, "b h w 2"]) -> Float[Array, "b h w c"]:
@@ -61,11 +120,36 @@ def sample(images: Float[Array, "b h w c"], at: Float[Array, "b h w 2"]) -> Floa
     return top * (1 - py) + bottom * py
 
 
-def relight(key: Key[Array, ""], images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Brightness and contrast of each image, and of each of its channels, changed a little; clipped to [0,1]."""
-    gain_key, shift_key = jax.random.split(key)
+def restroke(key: Key[Array, ""], images: Float[Array, "b h w c"], how: Distortion) -> Float[Array, "b h w c"]:
+    """Each pixel moved towards the brightest, or the darkest, of the nine around it: greyscale dilation and erosion."""
+    if not how.stroke:
+        return images
+    far = jax.random.uniform(key, (len(images), 1, 1, 1), minval=-how.stroke, maxval=how.stroke)
+    return images + jnp.where(far > 0, far * (brightest(images) - images), far * (images + brightest(-images)))
+
+
+def brightest(images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """The largest of the nine values around each pixel, one axis after the other."""
+    for axis in (1, 2):
+        size = images.shape[axis]
+        padded = jnp.pad(images, [(1, 1) if a == axis else (0, 0) for a in range(4)], mode="edge")
+        parts = [jax.lax.slice_in_dim(padded, start, start + size, axis=axis) for start in range(3)]
+        images = jnp.maximum(jnp.maximum(parts[0], parts[1]), parts[2])
+    return images
+
+
+def relight(key: Key[Array, ""], images: Float[Array, "b h w c"], how: Distortion) -> Float[Array, "b h w c"]:
+    """Brightness, contrast, saturation and tint of each image changed a little, sometimes all colour taken away."""
+    if not (how.light or how.colour or how.grey):
+        return images
+    change_key, grey_key = jax.random.split(key)
     b, _, _, c = images.shape
-    gain = 1 + jax.random.uniform(gain_key, (b, 1, 1, 1), minval=-CONTRAST, maxval=CONTRAST)
-    shift = jax.random.uniform(shift_key, (b, 1, 1, c), minval=-BRIGHTNESS, maxval=BRIGHTNESS) / 2
-    mean = images.mean((1, 2), keepdims=True)
-    return jnp.clip((images - mean) * gain + mean + shift, 0, 1)
+    contrast, brightness, saturation, *tint = jax.random.uniform(change_key, (6, b, 1, 1, 1), minval=-1)
+    mean = images.mean((1, 2, 3), keepdims=True)
+    images = (images - mean) * (1 + how.light * contrast) + mean + how.light / 2 * brightness
+    if c == 3:
+        grey = (images * jnp.array(LUMA)).sum(-1, keepdims=True)
+        coloured = grey + (images - grey) * (1 + how.colour * saturation)
+        coloured += how.colour / 4 * jnp.concatenate(tint, -1)
+        images = jnp.where(jax.random.bernoulli(grey_key, how.grey, (b, 1, 1, 1)), grey, coloured)
+    return jnp.clip(images, 0, 1)

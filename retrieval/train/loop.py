@@ -1,49 +1,43 @@
-"""The loop: batches from an array that fits in memory, one compiled step, a checkpoint after each epoch.
+"""The loop: an epoch's order of rows, one compiled step after another, and a look after each round.
 
 Everything random follows from the seed and the step's number, so a run that was interrupted and resumed ends with
 the same weights as one that was not.
 """
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
+from flax import nnx
 from jaxtyping import UInt8
 
 from retrieval.errors import TrainingError
-from retrieval.model import ModelConfig, Params, build, default_widths
+from retrieval.model import Params, build
 from retrieval.train import resume
-from retrieval.train.objective import loss
+from retrieval.train.health import PATIENCE, calibrated, check_data, examine, held_out
+from retrieval.train.metric import MOST_IMAGES, sharpened
+from retrieval.train.objective import Terms
+from retrieval.train.optimiser import make_optimiser, rate
+from retrieval.train.pace import Pace
+from retrieval.train.recipe import Recipe, doubts
+from retrieval.train.resume import Line, State
+from retrieval.train.step import Learner, Stepper
 
-MIN_IMAGES = 32
-"""Fewer say nothing about variance."""
-BATCH = 256
-LEARNING_RATE = 2e-3
-WEIGHT_DECAY = 1e-4
-WARMUP_STEPS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to train: with the data, it decides the weights."""
-
-    model: ModelConfig
-    epochs: int
-    seed: int = 0
-    batch: int = BATCH
+ROUND_STEPS = 100
+"""Steps between two looks at the held-out images, each with a line of the log and a checkpoint."""
+REPORT_STEPS = 10
+EXAMINED = 4
+"""Batches from which the norm layers' statistics are taken at the end, and by which the model is examined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands; `images_per_second` since it was started or resumed."""
+    """Where a run stands: `done` is the share of it, in [0,1]; `images_per_second` since it was started or resumed."""
 
     step: int
-    steps: int
+    done: float
     loss: float
     images_per_second: float
     resumed: bool
@@ -51,104 +45,123 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """Weights, and the numbers of the last epoch (means over its steps)."""
+    """Weights, their numbers, a line for each round, and what the user should be told.
+
+    stopped_early: the weights are then those with the smallest held-out loss ·
+    checkpoints: the run's, to `forget` once the model is safe; None when it kept none.
+    """
 
     params: Params
-    metrics: dict[str, float]
-    seconds: float
-
-
-def default_recipe(
-    images: UInt8[np.ndarray, "n h w c"], *, dim: int = 64, epochs: int | None = None, seed: int = 0
-) -> Recipe:
-    """What fits the data: the network from the image size, the epochs from the number of images."""
-    n, height, width, channels = images.shape
-    config = ModelConfig((height, width), channels, dim, default_widths((height, width)))
-    return Recipe(config, epochs or default_epochs(n), seed, min(BATCH, n))
-
-
-def default_epochs(images: int) -> int:
-    """About 120,000 images seen in all, at least 3 times each and at most 100."""
-    return min(100, max(3, round(120_000 / images)))
+    metrics: Line
+    history: list[Line]
+    warnings: list[str]
+    stopped_early: bool
+    checkpoints: Path | None
 
 
 def train(
     images: UInt8[np.ndarray, "n h w c"],
     recipe: Recipe,
     checkpoints: Path | None = None,
-    report: Callable[[Progress], None] = lambda _: None,
+    report: Callable[[Progress], None] = lambda progress: None,
+    log: Callable[[Line], None] = lambda line: None,
 ) -> Trained:
     """Train on images in [0,255]; takes up where an interrupted run of the same recipe and data stopped.
 
-    Raises TrainingError for fewer than 32 images, for images that are all alike, and for a loss that is not finite.
+    `log` gets a line for each round, those of before an interruption first. The last checkpoint is left in
+    `checkpoints` for as long as the model is not saved.
+
+    Raises TrainingError for fewer than 32 images, for images that are all alike, for a loss that is not finite, for a
+    code that has collapsed, for a damaged checkpoint, and when no checkpoint can be written.
     """
-    checked(images)
-    n = len(images)
-    steps_per_epoch = n // recipe.batch
-    steps = steps_per_epoch * recipe.epochs
-    graph, params = build(recipe.model, recipe.seed)
-    optimiser = make_optimiser(steps)
-    state: resume.State = {"params": params, "optimiser": optimiser.init(params), "seconds": np.float64(0)}
+    check_data(images)
+    learned, held = held_out(len(images), recipe.seed)
+    batch = min(recipe.batch, len(learned))
+    per_epoch = len(learned) // batch
+    pace = Pace(recipe.epochs and recipe.epochs * per_epoch, recipe.budget)
+    graph, whole = build(recipe.model, recipe.seed)
+    params, stats = nnx.split_state(whole, nnx.Param, nnx.BatchStat)
+    optimiser = make_optimiser(params)
+    state = State(Learner(params, optimiser.init(params)), params)
     folder = checkpoints and checkpoints / resume.run_name(recipe, images)
-    done = 0
-    if folder and (saved := resume.load(folder, state)):
-        done, state = saved
-    base = jax.random.key(recipe.seed)
-
-    # Not donated: on a CPU that gains nothing, and the checkpoint still reads the old state.
-    @jax.jit
-    def step(
-        params: Params,
-        optimiser_state: optax.OptState,
-        data: jax.Array,
-        order: jax.Array,
-        base: jax.Array,
-        number: jax.Array,
-    ) -> tuple[Params, optax.OptState, dict[str, jax.Array]]:
-        rows = jax.lax.dynamic_slice_in_dim(order, (number % steps_per_epoch) * recipe.batch, recipe.batch)
-        batch = data[rows].astype(jnp.float32) / 255
-        key = jax.random.fold_in(base, number)
-        (total, terms), grads = jax.value_and_grad(lambda p: loss(graph, p, batch, key), has_aux=True)(params)
-        updates, optimiser_state = optimiser.update(grads, optimiser_state, params)
-        return optax.apply_updates(params, updates), optimiser_state, {"loss": total, **terms}
-
-    data = jax.device_put(images)
-    started, resumed_at, metrics = time.monotonic(), done, dict[str, float]()
-    spent = float(state["seconds"])
-    for epoch in range(done // steps_per_epoch, recipe.epochs):
-        order = jnp.asarray(np.random.default_rng([recipe.seed, epoch]).permutation(n))
-        history: list[dict[str, jax.Array]] = []
-        for _ in range(steps_per_epoch):
-            state["params"], state["optimiser"], terms = step(
-                state["params"], state["optimiser"], data, order, base, jnp.int32(done)
-            )
-            history.append(terms)
-            done += 1
-            if len(history) % 10 == 0 or len(history) == steps_per_epoch:
-                value = float(terms["loss"])
-                if not np.isfinite(value):
-                    raise TrainingError(f"the loss is {value} at step {done} of {steps}: nothing was saved")
-                rate = (done - resumed_at) * recipe.batch / (time.monotonic() - started)
-                report(Progress(done, steps, value, rate, resumed_at > 0))
-        metrics = {name: float(np.mean([h[name] for h in history])) for name in history[0]}
-        state["seconds"] = np.float64(spent + time.monotonic() - started)
-        if folder and done < steps:
-            resume.save(folder, done, state)
     if folder:
-        resume.forget(folder)
-    return Trained(state["params"], metrics, float(state["seconds"]))
+        state = resume.load(folder, state) or state
+    stepper = Stepper(graph, stats, optimiser, recipe, images, batch)
+    state.learner = stepper.place(state.learner)
+    resumed_at, pace.spent = state.step, state.seconds
+    for line in state.history:
+        log(line)
+
+    def order_of(epoch: int) -> jax.Array:
+        return stepper.order(np.random.default_rng([recipe.seed, epoch]).permutation(learned))
+
+    def tell() -> None:
+        speed = pace.speed((state.step - resumed_at) * batch)
+        report(Progress(state.step, pace.done(state.step), finite(terms[-1], state.step), speed, resumed_at > 0))
+
+    def close_round() -> None:
+        line = {"step": state.step, "seconds": round(pace.seconds, 2), **means(terms)}
+        if len(held):
+            line["held_out"] = stepper.judge(state.learner, held)
+            if line["held_out"] < state.best_loss:
+                state.best, state.best_loss, state.best_step = state.learner.params, line["held_out"], state.step
+        terms.clear()
+        state.history.append(line)
+        state.seconds = pace.seconds
+        log(line)
+
+    terms: list[Terms] = []
+    order = order_of(state.step // per_epoch)
+    stepper.step(state.learner, order, state.step, 0.0)  # compiled here, so that the first step counts as a step
+    pace.begin()
+    while (share := pace.done(state.step)) < 1 and not stale(state):
+        if state.step % per_epoch == 0:
+            order = order_of(state.step // per_epoch)
+        if terms:
+            terms[-1]["loss"].block_until_ready()  # two steps under way at most: a budget ends on time
+        state.learner, found = stepper.step(state.learner, order, state.step, rate(share))
+        terms.append(found)
+        state.step += 1
+        if state.step % REPORT_STEPS == 0:
+            tell()
+        if state.step % ROUND_STEPS == 0:
+            close_round()
+            if folder:
+                resume.save(folder, state)
+    if terms:
+        tell()
+        close_round()
+    early = stale(state)
+    params = state.best if early else state.learner.params
+    shuffled = np.random.default_rng([recipe.seed]).permutation(learned)
+    sample = images[np.sort(shuffled[: EXAMINED * batch])]
+    whole = calibrated(graph, nnx.merge_state(params, stats), sample)
+    health = examine(graph, whole, sample)
+    warnings = [*doubts(recipe, batch), *health.check(state.step)]
+    how = None if recipe.objective == "reconstruction" else recipe.distortion
+    whole = sharpened(graph, whole, images[shuffled[:MOST_IMAGES]], recipe.seed, how)
+    step = state.best_step if early else state.step
+    numbers = next(line for line in state.history if line["step"] == step)
+    numbers = {"epochs": step / per_epoch, **numbers, "seconds": state.seconds, **health.numbers()}
+    return Trained(whole, numbers, state.history, warnings, early, folder)
 
 
-def make_optimiser(steps: int) -> optax.GradientTransformation:
-    """AdamW with a linear warm-up and a cosine to zero."""
-    warmup = min(WARMUP_STEPS, max(1, steps // 10))
-    schedule = optax.warmup_cosine_decay_schedule(0, LEARNING_RATE, warmup, max(steps, warmup + 1))
-    return optax.adamw(schedule, weight_decay=WEIGHT_DECAY)
+def stale(state: State) -> bool:
+    """Whether to stop early: the held-out loss has not improved for PATIENCE rounds."""
+    return state.best_step > 0 and state.step >= state.best_step + PATIENCE * ROUND_STEPS
 
 
-def checked(images: UInt8[np.ndarray, "n h w c"]) -> None:
-    """Raise TrainingError for data from which nothing can be learned."""
-    if len(images) < MIN_IMAGES:
-        raise TrainingError(f"{len(images)} images to train on, but at least {MIN_IMAGES} are needed; give more")
-    if (images == images[0]).all():
-        raise TrainingError(f"all {len(images)} images are the same: there is nothing to learn; check the source")
+def finite(terms: Terms, step: int) -> float:
+    """The loss, waited for; raises TrainingError when it is not finite."""
+    value = float(terms["loss"])
+    if not np.isfinite(value):
+        raise TrainingError(
+            f"the loss is {value} at step {step}: nothing was saved. Try another --seed or --objective denoising, and"
+            " look at the images with --preview"
+        )
+    return value
+
+
+def means(terms: Sequence[Terms]) -> Line:
+    """Each term's mean over some steps."""
+    return {name: float(np.mean([t[name] for t in terms])) for name in terms[0]}

@@ -1,12 +1,15 @@
-"""Checkpoints of a run in progress, optimiser state included, by Orbax; gone when the run is complete."""
+"""Checkpoints of a run in progress, optimiser state included, by Orbax; gone when its model is saved."""
 
 import contextlib
 import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -14,40 +17,74 @@ import orbax.checkpoint as ocp
 from jaxtyping import UInt8
 
 from retrieval.errors import TrainingError
+from retrieval.model import Params
+from retrieval.train.recipe import Recipe
+from retrieval.train.step import Learner
 
-if TYPE_CHECKING:
-    from retrieval.train.loop import Recipe
+T = TypeVar("T")
 
 SPARE = 64 * 2**20
 """Bytes left free beside a checkpoint, for its own files and everybody else's."""
 
-State = dict[str, Any]
-"""`params`, `optimiser` (Optax's state) and `seconds` spent so far."""
+Line = dict[str, int | float]
+"""One round in numbers."""
 
 
-def run_name(recipe: "Recipe", images: UInt8[np.ndarray, "n h w c"]) -> str:
+@dataclass(slots=True)
+class State:
+    """All that a run is: with its recipe and images, it decides the rest.
+
+    seconds: spent so far · best, best_loss, best_step: the weights with the smallest held-out loss · history: a line
+    for each round.
+    """
+
+    learner: Learner
+    best: Params
+    step: int = 0
+    seconds: float = 0.0
+    best_loss: float = float("inf")
+    best_step: int = 0
+    history: list[Line] = field(default_factory=list)
+
+
+def run_name(recipe: Recipe, images: UInt8[np.ndarray, "n h w c"]) -> str:
     """The same for the same recipe, images and order of images: what may be resumed from."""
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(recipe), sort_keys=True).encode())
     digest.update(np.ascontiguousarray(images).data)
     return digest.hexdigest()[:16]
 
 
-def save(folder: Path, step: int, state: State) -> None:
-    """Write the state of a step, then drop older ones: the last good one survives whatever happens here.
+def save(folder: Path, state: State) -> None:
+    """Write a run's state, then drop older ones: the last good one survives whatever happens here.
 
     Raises TrainingError when the disk refuses.
     """
     arrays = to_arrays(state)
     check_room(folder, arrays)
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(folder.absolute() / str(step), arrays)
+        log_of(folder, state.step).write_text(json.dumps(state.history))
+        undisturbed(lambda checkpointer: checkpointer.save(folder.absolute() / str(state.step), arrays))
     except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
         raise TrainingError(
-            f"{folder}: the checkpoint of step {step} could not be written: {first_line(error)}"
+            f"{folder}: the checkpoint of step {state.step} could not be written: {first_line(error)}"
         ) from error
     for older in saved_steps(folder)[:-1]:
         shutil.rmtree(folder / str(older), ignore_errors=True)
+        log_of(folder, older).unlink(missing_ok=True)
+
+
+def undisturbed(action: Callable[[ocp.StandardCheckpointer], T]) -> T:
+    """Let Orbax work in a thread of its own: in the main one its event loop takes Ctrl-C for itself, and may lose it.
+
+    Ctrl-C then ends the run when Orbax is done.
+    """
+
+    def work() -> T:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return action(checkpointer)
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(work).result()
 
 
 def check_room(folder: Path, arrays: dict[str, Any]) -> None:
@@ -62,28 +99,33 @@ def check_room(folder: Path, arrays: dict[str, Any]) -> None:
         )
 
 
-def load(folder: Path, like: State) -> tuple[int, State] | None:
-    """The newest saved state and its step, in the shape of `like`; None when there is nothing to resume.
+def load(folder: Path, like: State) -> State | None:
+    """The newest saved state, in the shape of `like`; None when there is nothing to resume.
 
     Raises TrainingError when the checkpoint is damaged.
     """
     steps = saved_steps(folder)
     if not steps:
         return None
-    target = to_arrays(like)
+    newest, target = folder / str(steps[-1]), to_arrays(like)
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            arrays = checkpointer.restore(folder.absolute() / str(steps[-1]), target)
+        history = json.loads(log_of(folder, steps[-1]).read_text())
+        # Told of shapes, Orbax would cut or pad to them and say nothing.
+        arrays = undisturbed(lambda checkpointer: checkpointer.restore(newest.absolute()))
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(
-            f"{folder / str(steps[-1])}: the checkpoint is damaged ({first_line(error)}); delete {folder} to start over"
+            f"{newest}: the checkpoint is damaged ({first_line(error)}); delete {folder} to start over"
         ) from error
-    leaves = jax.tree.leaves(arrays)
-    return steps[-1], jax.tree.unflatten(jax.tree.structure(like), leaves)
+    if {name: array.shape for name, array in arrays.items()} != {name: array.shape for name, array in target.items()}:
+        raise TrainingError(f"{newest}: the checkpoint is of another network; delete {folder} to start over")
+    leaves = [arrays[name] for name in sorted(arrays)]
+    learner, best, numbers = jax.tree.unflatten(jax.tree.structure(as_tree(like)), leaves)
+    seconds, best_loss, best_step = map(float, numbers)
+    return State(learner, best, steps[-1], seconds, best_loss, int(best_step), history)
 
 
 def forget(folder: Path) -> None:
-    """Remove a run's checkpoints: it is complete. Renamed first: none is ever found half removed."""
+    """Remove a run's checkpoints: its model is saved. Renamed first: none is ever found half removed."""
     gone = folder.with_suffix(".done")
     shutil.rmtree(gone, ignore_errors=True)
     with contextlib.suppress(FileNotFoundError):
@@ -96,9 +138,23 @@ def saved_steps(folder: Path) -> list[int]:
     return sorted(int(entry.name) for entry in folder.glob("*") if entry.name.isdigit())
 
 
+def log_of(folder: Path, step: int) -> Path:
+    """Where the lines of the rounds up to a checkpoint lie, beside it."""
+    return folder / f"{step}.json"
+
+
+def as_tree(state: State) -> Any:
+    """All of the state that Orbax keeps, as a pytree; the history lies beside it."""
+    return (
+        state.learner,
+        state.best,
+        (np.float64(state.seconds), np.float64(state.best_loss), np.int64(state.best_step)),
+    )
+
+
 def to_arrays(state: State) -> dict[str, Any]:
     """The state as a flat dict of arrays: Orbax needs no knowledge of Flax's or Optax's own types."""
-    return {f"{number:04}": np.asarray(leaf) for number, leaf in enumerate(jax.tree.leaves(state))}
+    return {f"{number:04}": np.asarray(leaf) for number, leaf in enumerate(jax.tree.leaves(as_tree(state)))}
 
 
 def first_line(error: Exception) -> str:

@@ -94,7 +94,7 @@ def test_a_picture_that_cannot_be_read(home: Path, folder: Path, call: Call) -> 
 
 
 def test_a_collection_of_another_model(home: Path, pictures: Path, call: Call) -> None:
-    config = ModelConfig((16, 20), 3, 8, (4, 4))
+    config = ModelConfig((16, 20), 3, 8, (4, 4), (0, 0))
     weights = {name: np.asarray(array) for name, array in to_flat(build(config, 0)[1]).items()}
     other = checkpoint.save(home / "models", config, weights, {}, b"").fingerprint[:8]
     done = call("evaluate", pictures, "--limit", 20, "--model", other, "--json")  # pictures come in that model's size

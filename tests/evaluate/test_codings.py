@@ -47,7 +47,7 @@ def test_pca_of_images_all_alike() -> None:
 
 
 def test_the_untrained_encoder_is_the_models_size_and_the_same_each_time() -> None:
-    config = ModelConfig((12, 12), 1, 4, (8, 8))
+    config = ModelConfig((12, 12), 1, 4, (8, 8), (0, 0))
     images = correlated(20)
     codes = codings.untrained(config, 0).encode(images)
     assert codes.shape == (20, 4)

@@ -54,7 +54,7 @@ def digits(count: int, skip: int = 0) -> list[Picture]:
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
     """Codes of four numbers by random weights: a bad model, so that there is something to count."""
-    return untrained(ModelConfig((28, 28), 1, 4, (4, 4)), seed=7)
+    return untrained(ModelConfig((28, 28), 1, 4, (4, 4), (0, 0)), seed=7)
 
 
 @pytest.fixture

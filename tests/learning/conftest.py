@@ -1,5 +1,6 @@
 """One small trained model for all tests, and compiled functions kept between them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,31 +11,40 @@ from retrieval import checkpoint
 from retrieval.checkpoint import SavedModel
 from retrieval.encode import Encoder, use_compilation_cache
 from retrieval.model import to_flat
-from retrieval.train import Trained, train
-from tests.learning.samples import blobs, recipe
+from retrieval.train import Trained, loop, train
+from tests.learning.samples import OFTEN, blobs, recipe
 
 PNG = b"\x89PNG\r\n\x1a\n: any bytes will do, saving does not look at them"
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def xla_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("xla")
     use_compilation_cache(folder)
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package", autouse=True)
+def often() -> Iterator[None]:
+    """A round, with its checkpoint, every three steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "ROUND_STEPS", OFTEN)
+        patch.setattr(loop, "REPORT_STEPS", OFTEN)
+        yield
+
+
+@pytest.fixture(scope="package")
 def images() -> UInt8[np.ndarray, "n h w c"]:
     return blobs()
 
 
-@pytest.fixture(scope="session")
-def trained(images: UInt8[np.ndarray, "n h w c"]) -> Trained:
+@pytest.fixture(scope="package")
+def trained(images: UInt8[np.ndarray, "n h w c"], often: None) -> Trained:
     """The run that all others are compared with: never interrupted, no checkpoints."""
     return train(images, recipe())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def weights(trained: Trained) -> dict[str, np.ndarray]:
     return {name: np.asarray(array) for name, array in to_flat(trained.params).items()}
 
@@ -45,7 +55,7 @@ def saved(tmp_path: Path, trained: Trained, weights: dict[str, np.ndarray]) -> S
     return checkpoint.save(tmp_path / "models", recipe().model, weights, dict(trained.metrics), PNG)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def encoder(trained: Trained, weights: dict[str, np.ndarray]) -> Encoder:
     mark = checkpoint.fingerprint(recipe().model, weights)
     return Encoder(SavedModel(recipe().model, weights, mark, {}, Path("not-saved")))

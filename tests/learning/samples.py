@@ -12,10 +12,12 @@ from jaxtyping import UInt8
 from retrieval.encode import use_compilation_cache
 from retrieval.model import ModelConfig
 from retrieval.sources import Entry
-from retrieval.train import Progress, Recipe, train
+from retrieval.train import Progress, Recipe, loop, train
 
 SIDE = 12
-CONFIG = ModelConfig((SIDE, SIDE), 1, 4, (8, 8))
+OFTEN = 3
+"""Steps in a round, and between two reports."""
+CONFIG = ModelConfig((SIDE, SIDE), 1, 4, (8, 8), (0, 0))
 
 
 def blobs(n: int = 96, side: int = SIDE, channels: int = 1, seed: int = 0) -> UInt8[np.ndarray, "n h w c"]:
@@ -53,10 +55,11 @@ def train_but_never_finish(checkpoints: Path, xla_cache: Path) -> None:
     """Train as a process of its own that stops at the last step and waits there to be killed."""
 
     def report(progress: Progress) -> None:
-        if progress.step == progress.steps:
+        if progress.done >= 1:
             sys.stdin.read()
 
     use_compilation_cache(xla_cache)
+    loop.ROUND_STEPS = loop.REPORT_STEPS = OFTEN
     train(blobs(), recipe(), checkpoints, report)
 
 

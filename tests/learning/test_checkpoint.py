@@ -14,7 +14,7 @@ from retrieval.errors import ModelError
 from tests.learning.conftest import PNG
 from tests.learning.samples import CONFIG, blobs, file_size_limit
 
-FILES = ["README.md", "config.json", "metrics.json", "reconstructions.png", "weights.safetensors"]
+FILES = ["README.md", "config.json", "metrics.json", "reconstructions.png", "training.jsonl", "weights.safetensors"]
 
 
 def save_as(models: Path, name: str, saved: SavedModel) -> Path:

@@ -1,13 +1,14 @@
 """Views of an image: the fast sampling against a slow one, and what may and may not differ."""
 
 import math
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from retrieval.train import distort
+from retrieval.train import Distortion, default_distortion, distort, views
 
 
 def some_images(b: int, h: int, w: int, c: int) -> np.ndarray:
@@ -36,29 +37,60 @@ def test_sample_equals_its_slow_twin_also_outside(channels: int) -> None:
     np.testing.assert_allclose(jax.jit(distort.sample)(jnp.asarray(images), jnp.asarray(at)), expected, atol=1e-5)
 
 
-def test_affine_without_limits_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TURN", "SCALE", "SHEAR", "SHIFT"):
-        monkeypatch.setattr(distort, name, 0.0)
-    images = some_images(3, 9, 8, 1)
-    np.testing.assert_allclose(jax.jit(distort.affine)(jax.random.key(0), jnp.asarray(images)), images, atol=1e-6)
+STILL = Distortion(turn=0.0, scale=0.0, shear=0.0, shift=0.0, stroke=0.0)
 
 
-def test_affine_keeps_the_limit_of_its_shift(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TURN", "SCALE", "SHEAR"):
-        monkeypatch.setattr(distort, name, 0.0)
-    ramp = jnp.broadcast_to(jnp.arange(40.0)[None, :, None, None] / 39, (64, 40, 8, 1))
-    moved = jax.jit(distort.affine)(jax.random.key(0), ramp) - ramp
-    rows = np.asarray(moved[:, 10:30, 0, 0]) * 39  # away from the border
-    assert rows.max() - rows.min() > distort.SHIFT * 40  # both ways
-    assert np.abs(rows).max() <= distort.SHIFT * 40 + 1e-3
-    np.testing.assert_allclose(rows, rows[:, :1].repeat(20, axis=1), atol=1e-4)  # each image moves as a whole
+def seen(images: np.ndarray, how: Distortion, seed: int = 0) -> np.ndarray:
+    """A view of each image."""
+    return np.asarray(jax.jit(lambda key, images: views(key, images, how))(jax.random.key(seed), jnp.asarray(images)))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_views_stay_in_range_and_differ_by_image_and_key(channels: int) -> None:
+def test_without_distortion_nothing_changes(channels: int) -> None:
+    images = some_images(3, 9, 8, channels)
+    np.testing.assert_allclose(seen(images, STILL), images, atol=1e-6)
+
+
+def test_a_shift_moves_each_image_as_a_whole_and_keeps_its_limit() -> None:
+    ramp = np.broadcast_to(np.arange(40, dtype=np.float32)[None, :, None, None] / 39, (64, 40, 8, 1))
+    moved = (seen(ramp, replace(STILL, shift=0.1)) - ramp)[:, 10:30, 0, 0] * 39  # away from the border
+    assert moved.max() - moved.min() > 4  # both ways
+    assert np.abs(moved).max() <= 4 + 1e-3
+    np.testing.assert_allclose(moved, moved[:, :1].repeat(20, axis=1), atol=1e-4)
+
+
+def test_a_flip_is_a_mirror_image_every_other_time() -> None:
+    images = some_images(200, 6, 7, 1)
+    views = seen(images, replace(STILL, flip=True))
+    flipped = [np.allclose(view, image[:, ::-1], atol=1e-6) for view, image in zip(views, images, strict=True)]
+    same = [np.allclose(view, image, atol=1e-6) for view, image in zip(views, images, strict=True)]
+    assert sum(flipped) + sum(same) == 200
+    assert 60 < sum(flipped) < 140
+
+
+def test_crops_lie_within_the_image_and_keep_their_share() -> None:
+    size, corner = distort.crops(jax.random.key(0), 2000, 0.3)
+    assert (np.abs(corner) + size <= 1 + 1e-6).all()
+    area, ratio = np.prod(size, axis=1), size[:, 0] / size[:, 1]
+    assert 0.3 <= area.min() + 1e-6 < 0.32
+    assert area.max() > 0.98
+    assert (ratio > 0.74).all()
+    assert (ratio < 1.34).all()
+
+
+def test_bends_are_smooth_and_of_variance_one() -> None:
+    field = np.asarray(distort.bends(jax.random.key(0), 500, 28, 20))
+    assert field.shape == (500, 28, 20, 2)
+    np.testing.assert_allclose(field.std(axis=0), 1, atol=0.2)
+    assert np.abs(np.diff(field, axis=1)).mean() < 0.2  # neighbours move together
+
+
+@pytest.mark.parametrize("how", [distort.DRAWN, distort.PHOTO, Distortion(elastic=2.0, flip=True)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_views_stay_in_range_and_differ_by_image_and_key(channels: int, how: Distortion) -> None:
     one = some_images(1, 16, 16, channels)
-    images = jnp.asarray(np.concatenate([one, one]))
-    first, same, other = (np.asarray(jax.jit(distort.views)(jax.random.key(k), images)) for k in (0, 0, 1))
+    images = np.concatenate([one, one])
+    first, same, other = seen(images, how), seen(images, how), seen(images, how, seed=1)
     assert first.shape == images.shape
     assert first.min() >= 0
     assert first.max() <= 1
@@ -68,11 +100,19 @@ def test_views_stay_in_range_and_differ_by_image_and_key(channels: int) -> None:
     assert np.abs(first - images).max() > 0.01
 
 
-def test_grey_keeps_its_brightness_and_colour_does_not() -> None:
-    flat = jnp.full((4, 16, 16, 3), 0.5)
-    grey = jax.jit(distort.views)(jax.random.key(0), flat[..., :1])
-    np.testing.assert_allclose(grey, 0.5, atol=1e-6)
-    means = np.asarray(jax.jit(distort.views)(jax.random.key(0), flat)).mean((1, 2))
-    assert np.ptp(means, axis=0).min() > 0.01  # from image to image
-    assert np.ptp(means, axis=1).min() > 0.001  # from channel to channel
-    assert np.abs(means - 0.5).max() <= distort.BRIGHTNESS / 2 + 1e-6
+def test_light_colour_and_grey_change_what_they_are_named_for() -> None:
+    flat = np.broadcast_to(np.array([0.6, 0.4, 0.5], np.float32), (32, 8, 8, 3))
+    lit = seen(flat, replace(STILL, light=0.4)).mean((1, 2))
+    assert np.ptp(lit.mean(axis=1)) > 0.1  # from image to image
+    assert np.abs(lit.mean(axis=1) - 0.5).max() <= 0.2 + 1e-6
+    tinted = seen(flat, replace(STILL, colour=0.5)).mean((1, 2))
+    assert np.ptp(tinted[:, 0] - tinted[:, 2]) > 0.1
+    grey = seen(flat, replace(STILL, grey=1.0))
+    np.testing.assert_allclose(grey, (flat * distort.LUMA).sum(-1, keepdims=True).repeat(3, -1), atol=1e-6)
+    kept = seen(flat[..., :1], distort.DRAWN)
+    np.testing.assert_allclose(kept, 0.6, atol=1e-6)  # grey images keep their brightness
+
+
+def test_colour_images_are_taken_for_photos() -> None:
+    assert default_distortion(np.zeros((40, 8, 8, 1), np.uint8)).light == 0
+    assert default_distortion(np.zeros((40, 8, 8, 3), np.uint8)).light > 0

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import checkpoint, learn
+from retrieval import checkpoint
 from retrieval.config import load_settings
 from retrieval.encode import Encoder
 from retrieval.errors import SourceError, TrainingError
 from retrieval.images.decode import encode_png
-from retrieval.learn import choose_size
+from retrieval.learn import Options, learn, pictures
+from retrieval.learn.pictures import choose_size, gather
 from retrieval.sources import Entry
 from retrieval.train import Progress
 from tests.learning.samples import blobs, entry
@@ -58,7 +59,8 @@ BROKEN = entry("broken.png", b"not an image")
     ],
 )
 def test_size_follows_from_the_pictures(entries: list[Entry], expected: tuple[tuple[int, int], int]) -> None:
-    assert choose_size(entries) == expected
+    shape = choose_size(entries)
+    assert (shape.size, shape.channels) == expected
 
 
 def test_size_of_nothing_readable() -> None:
@@ -78,12 +80,14 @@ def test_no_more_are_probed_than_needed() -> None:
 
 
 def test_more_than_the_budget_gives_a_random_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learn, "PIXEL_BUDGET", 10 * 12 * 12)
+    monkeypatch.setattr(pictures, "PIXEL_BUDGET", 10 * 12 * 12)
     images = blobs(30)
-    entries = [entry(f"{n}.png", encode_png(image)) for n, image in enumerate(images)]
-    first, _ = learn.load_images(entries, (12, 12), 1, 0, lambda done, total: None)
-    again, _ = learn.load_images(entries, (12, 12), 1, 0, lambda done, total: None)
-    other, _ = learn.load_images(entries, (12, 12), 1, 1, lambda done, total: None)
+    source = Pictures([entry(f"{n}.png", encode_png(image)) for n, image in enumerate(images)])
+    gathered = [gather([source], Options(seed=seed), lambda done, total: None) for seed in (0, 0, 1)]
+    assert [part.warnings for part in gathered] == [
+        ["10 of 30 images fit into memory; the model learns from those, a random part"]
+    ] * 3
+    first, again, other = (part.images for part in gathered)
     assert len(first) == 10
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -98,11 +102,10 @@ def test_learn_saves_a_model_that_works() -> None:
     entries.insert(3, BROKEN)
     seen: list[Progress] = []
     read: list[tuple[int, int]] = []
-    model, refused = learn.learn(
+    model, refused = learn(
         [Pictures(entries)],
         settings,
-        dim=4,
-        epochs=2,
+        Options(dim=4, epochs=2, preset="tiny"),
         reading=lambda done, total: read.append((done, total)),
         training=seen.append,
     )
@@ -124,5 +127,5 @@ def test_too_few_pictures_leave_no_model() -> None:
     settings = load_settings()
     entries = [entry(f"{n}.png", encode_png(image)) for n, image in enumerate(blobs(5))]
     with pytest.raises(TrainingError, match="5 images to train on"):
-        learn.learn([Pictures(entries)], settings)
+        learn([Pictures(entries)], settings)
     assert checkpoint.default(settings.models) is None

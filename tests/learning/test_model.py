@@ -15,12 +15,14 @@ from retrieval.model import (
     ModelConfig,
     Params,
     build,
-    default_widths,
     from_flat,
     pixel_shuffle,
+    pixel_unshuffle,
+    stages,
     structure,
     to_flat,
 )
+from retrieval.train.recipe import network
 from tests.learning.samples import CONFIG, blobs
 
 
@@ -42,7 +44,7 @@ def there_and_back(config: ModelConfig, n: int) -> tuple[jax.Array, jax.Array]:
 @pytest.mark.parametrize("height", range(8, 71, 3))
 def test_every_size_has_codes_and_a_reconstruction_of_its_own_shape(height: int, channels: int) -> None:
     for width in (height, 79 - height):  # square, then one side odd; by shape only, nothing is computed
-        config = ModelConfig((height, width), channels, 5, default_widths((height, width)))
+        config = network((height, width), channels, 5, "tiny")
         codes, decoded = jax.eval_shape(partial(there_and_back, config, 2))
         assert codes.shape == (2, 5)
         assert decoded.shape == (2, height, width, channels)
@@ -50,10 +52,10 @@ def test_every_size_has_codes_and_a_reconstruction_of_its_own_shape(height: int,
 
 @pytest.mark.parametrize(("size", "channels"), [((8, 8), 1), ((9, 13), 3), ((33, 47), 1)])
 def test_odd_sizes_really_run(size: tuple[int, int], channels: int) -> None:
-    config = ModelConfig(size, channels, 5, default_widths(size))
+    config = network(size, channels, 5, "tiny")
     graph, shapes = structure(config)
     rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: rng.normal(scale=0.1, size=leaf.shape).astype(np.float32), shapes)
+    params = jax.tree.map(lambda leaf: rng.uniform(0.01, 0.1, leaf.shape).astype(np.float32), shapes)
 
     @jax.jit
     def run(params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -71,7 +73,7 @@ def test_odd_sizes_really_run(size: tuple[int, int], channels: int) -> None:
 @pytest.mark.parametrize("size", [(7, 28), (28, 7), (513, 28), (28, 513), (0, 0)])
 def test_sizes_out_of_range_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ModelError, match=f"image size {size[0]}×{size[1]}: each side must be between 8 and 512"):
-        ModelConfig(size, 1, 4, (8, 8))
+        ModelConfig(size, 1, 4, (8, 8), (0, 0))
 
 
 def test_other_nonsense_is_refused() -> None:
@@ -81,10 +83,15 @@ def test_other_nonsense_is_refused() -> None:
         replace(CONFIG, dim=0)
     with pytest.raises(ModelError, match=r"widths = \(\)"):
         replace(CONFIG, widths=())
+    with pytest.raises(ModelError, match=r"blocks = \(1,\), widths = \(8, 8\): one number for each stage"):
+        replace(CONFIG, blocks=(1,))
 
 
 def test_config_survives_json() -> None:
-    assert ModelConfig.from_json({**CONFIG.to_json(), "image_size": [12, 12], "widths": [8, 8]}) == CONFIG
+    assert (
+        ModelConfig.from_json({**CONFIG.to_json(), "image_size": [12, 12], "widths": [8, 8], "blocks": [0, 0]})
+        == CONFIG
+    )
 
 
 @pytest.mark.parametrize("change", [{"depth": 3}, {"channels": "grey"}, {"image_size": None}])
@@ -100,9 +107,17 @@ def test_config_without_a_field_is_refused() -> None:
         ModelConfig.from_json(data)
 
 
-@pytest.mark.parametrize(("side", "stages"), [(8, 2), (16, 2), (28, 3), (32, 3), (64, 4), (128, 5)])
-def test_stages_bring_the_shorter_side_to_about_four(side: int, stages: int) -> None:
-    assert len(default_widths((side, 2 * side))) == stages
+@pytest.mark.parametrize(("side", "halvings"), [(8, 2), (16, 2), (28, 3), (32, 3), (64, 4), (128, 5)])
+def test_stages_bring_the_shorter_side_to_about_four(side: int, halvings: int) -> None:
+    assert stages((side, 2 * side)) == halvings
+
+
+def test_pixel_unshuffle_equals_its_definition() -> None:
+    x = np.random.default_rng(0).normal(size=(2, 5, 4, 3)).astype(np.float32)
+    expected = np.zeros((2, 3, 2, 12), np.float32)  # the sixth row is of zeros
+    for b, i, j, c in np.ndindex(x.shape):
+        expected[b, i // 2, j // 2, (i % 2) * 6 + (j % 2) * 3 + c] = x[b, i, j, c]
+    np.testing.assert_array_equal(pixel_unshuffle(jnp.asarray(x)), expected)
 
 
 def test_weights_there_and_back_encode_the_same() -> None:
@@ -113,7 +128,7 @@ def test_weights_there_and_back_encode_the_same() -> None:
 
     encode = jax.jit(lambda graph, params: nnx.merge(graph, params).encoder(images), static_argnums=0)
     np.testing.assert_array_equal(encode(graph, params), encode(again_graph, again))
-    assert "encoder.convs.0.kernel" in flat
+    assert "encoder.layers.0.layer.kernel" in flat
     assert len(flat) == len(jax.tree.leaves(params))
 
 

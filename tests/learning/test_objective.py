@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from retrieval.model import build
-from retrieval.train.objective import COVARIANCE_WEIGHT, covariance, dead, loss
+from retrieval.train.distort import DRAWN
+from retrieval.train.objective import Objective, covariance, dead, loss
 from tests.learning.samples import CONFIG, blobs
 
 
@@ -48,4 +49,13 @@ def test_loss_is_the_sum_of_its_terms() -> None:
     assert 0.3 < float(terms["reconstruction"]) < 1.5  # ln 2 = 0.69 for an image of nothing but 0.5
     assert 0 <= float(terms["spread"]) <= 2
     assert all(float(term) >= 0 for term in terms.values())
-    assert COVARIANCE_WEIGHT > 0
+
+
+@pytest.mark.parametrize("objective", ["reconstruction", "denoising"])
+def test_the_simpler_objectives_only_reconstruct(objective: Objective) -> None:
+    graph, params = build(CONFIG, seed=0)
+    images = jnp.asarray(blobs(8) / 255, jnp.float32)
+    run = jax.jit(lambda key, how: loss(graph, params, images, key, objective, how), static_argnums=1)
+    first, second = (run(jax.random.key(key), DRAWN) for key in (0, 1))
+    assert set(first[1]) == {"reconstruction"}
+    assert (float(first[0]) == float(second[0])) is (objective == "reconstruction")  # only a view depends on the key

@@ -4,17 +4,25 @@ import gc
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 from jaxtyping import UInt8
 
 from retrieval.errors import TrainingError
+from retrieval.model import build
 from retrieval.train import Progress, Trained, resume, train
-from tests.learning.samples import file_size_limit, recipe
-from tests.learning.test_loop import weight_bytes
+from retrieval.train.optimiser import make_optimiser
+from retrieval.train.resume import State
+from retrieval.train.step import Learner
+from tests.learning.samples import CONFIG, file_size_limit, recipe
+from tests.learning.test_loop import untimed, weight_bytes
 
 DEADLINE = 120
 """Seconds for a child process to reach its first checkpoint."""
@@ -24,9 +32,21 @@ class Interrupted(Exception):
     pass
 
 
-def some_state(value: float = 1) -> resume.State:
-    weights = np.arange(6, dtype=np.float32).reshape(2, 3) * value
-    return {"params": {"kernel": weights}, "optimiser": (np.int32(4), weights + 1), "seconds": np.float64(2.5)}
+@cache
+def some_state(value: float = 1, dim: int = 4, step: int = 3) -> State:
+    """A small network's, its weights and numbers multiplied by a value; to be read only."""
+    _, whole = build(replace(CONFIG, dim=dim), seed=0)
+    params = nnx.filter_state(whole, nnx.Param)
+    learner = Learner(params, make_optimiser(params).init(params))
+    state = State(
+        *(
+            jax.tree.map(lambda leaf: np.asarray(leaf) * np.asarray(leaf).dtype.type(value), t)
+            for t in (learner, params)
+        )
+    )
+    state.step, state.seconds, state.best_loss, state.best_step = step, 2.5 * value, 0.5, 2
+    state.history = [{"step": 3, "loss": value}]
+    return state
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(
@@ -44,25 +64,26 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     resumed = train(images, recipe(), tmp_path, reports.append)
     assert [(p.step, p.resumed) for p in reports] == [(9, True), (12, True)]
     assert weight_bytes(resumed) == weight_bytes(trained)
-    assert resumed.metrics == trained.metrics
-    assert list(tmp_path.iterdir()) == []  # complete: nothing left to resume
+    assert untimed(resumed.metrics) == untimed(trained.metrics)
+    assert [untimed(line) for line in resumed.history] == [untimed(line) for line in trained.history]
+    assert resumed.checkpoints == tmp_path / resume.run_name(recipe(), images)
+    resume.forget(resumed.checkpoints)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupted_after_the_last_step_still_has_its_numbers(
-    images: UInt8[np.ndarray, "n h w c"], trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_complete_but_not_saved_is_complete_again(
+    images: UInt8[np.ndarray, "n h w c"], trained: Trained, tmp_path: Path
 ) -> None:
-    def interrupt(folder: Path) -> None:
-        raise Interrupted
-
-    with monkeypatch.context() as patch:
-        patch.setattr(resume, "forget", interrupt)
-        with pytest.raises(Interrupted):
-            train(images, recipe(), tmp_path)
-    assert train(images, recipe(), tmp_path).metrics == trained.metrics
+    train(images, recipe(), tmp_path)  # and then, say, the disk was full
+    reports: list[Progress] = []
+    again = train(images, recipe(), tmp_path, reports.append)
+    assert reports == []
+    assert weight_bytes(again) == weight_bytes(trained)
+    assert untimed(again.metrics) == untimed(trained.metrics)
 
 
 def test_checkpoints_left_half_removed_are_not_resumed_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    resume.save(tmp_path / "run", 3, some_state())
+    resume.save(tmp_path / "run", some_state())
     monkeypatch.setattr("shutil.rmtree", lambda folder, ignore_errors: None)  # killed before it removed anything
     resume.forget(tmp_path / "run")
     assert resume.load(tmp_path / "run", some_state()) is None
@@ -89,22 +110,21 @@ def test_killed_and_resumed_equals_uninterrupted(
     resumed = train(images, recipe(), tmp_path, reports.append)
     assert reports[0].resumed
     assert weight_bytes(resumed) == weight_bytes(trained)
-    assert resumed.metrics == trained.metrics
-    assert list(tmp_path.iterdir()) == []
+    assert untimed(resumed.metrics) == untimed(trained.metrics)
 
 
 def test_state_survives_and_older_ones_go(tmp_path: Path) -> None:
-    resume.save(tmp_path / "run", 3, some_state(1))
-    resume.save(tmp_path / "run", 12, some_state(2))
-    assert resume.saved_steps(tmp_path / "run") == [12]
-    loaded = resume.load(tmp_path / "run", some_state(0))
+    resume.save(tmp_path / "run", some_state(1))
+    resume.save(tmp_path / "run", some_state(2, step=12))
+    assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == ["12", "12.json"]
+    loaded, saved = resume.load(tmp_path / "run", some_state()), some_state(2, step=12)
     assert loaded is not None
-    step, state = loaded
-    assert step == 12
-    np.testing.assert_array_equal(state["params"]["kernel"], some_state(2)["params"]["kernel"])
-    np.testing.assert_array_equal(state["optimiser"][1], some_state(2)["optimiser"][1])
-    assert state["optimiser"][0] == 4
-    assert state["seconds"] == 2.5
+    for mine, theirs in zip(
+        jax.tree.leaves(resume.as_tree(loaded)), jax.tree.leaves(resume.as_tree(saved)), strict=True
+    ):
+        np.testing.assert_array_equal(mine, theirs)
+    assert (loaded.step, loaded.seconds, loaded.best_loss, loaded.best_step) == (12, 5, 0.5, 2)
+    assert loaded.history == saved.history
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
@@ -112,19 +132,19 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
 
 
 def test_a_half_written_checkpoint_is_ignored(tmp_path: Path) -> None:
-    resume.save(tmp_path, 3, some_state())
+    resume.save(tmp_path, some_state())
     half = tmp_path / "6.orbax-checkpoint-tmp"
     half.mkdir()
     (half / "manifest.ocdbt").write_bytes(b"half")
     loaded = resume.load(tmp_path, some_state())
     assert loaded is not None
-    assert loaded[0] == 3
-    resume.save(tmp_path, 6, some_state())  # the same step, now done properly
+    assert loaded.step == 3
+    resume.save(tmp_path, some_state(step=6))  # the same step, now done properly
     assert resume.saved_steps(tmp_path) == [6]
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
-    resume.save(tmp_path, 3, some_state())
+    resume.save(tmp_path, some_state())
     for file in (tmp_path / "3").rglob("*"):
         if file.is_file():
             file.write_bytes(b"damaged")
@@ -132,23 +152,28 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
         resume.load(tmp_path, some_state())
 
 
+def test_a_checkpoint_from_another_config_is_named(tmp_path: Path) -> None:
+    resume.save(tmp_path, some_state())
+    with pytest.raises(TrainingError, match=r"/3: the checkpoint is of another network; delete .* to start"):
+        resume.load(tmp_path, some_state(dim=5))
+
+
 # Orbax leaves the tasks of a failed write to the garbage collector, which complains of each.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
-    resume.save(tmp_path, 3, some_state())
-    big = {**some_state(), "params": {"kernel": np.random.default_rng(0).normal(size=2**16)}}
+    resume.save(tmp_path, some_state())
     with file_size_limit(1000), pytest.raises(TrainingError, match="checkpoint of step 6 could not be written"):
-        resume.save(tmp_path, 6, big)
+        resume.save(tmp_path, some_state(np.pi, step=6))
     gc.collect()
     assert resume.saved_steps(tmp_path) == [3]
     assert resume.load(tmp_path, some_state()) is not None
 
 
 def test_too_little_room_is_said_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    resume.save(tmp_path, 3, some_state())
+    resume.save(tmp_path, some_state())
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2**20))
     with pytest.raises(TrainingError, match=r"1 MB free, but a checkpoint takes up to \d+ MB"):
-        resume.save(tmp_path, 6, some_state())
+        resume.save(tmp_path, some_state(step=6))
     assert resume.saved_steps(tmp_path) == [3]
 
 

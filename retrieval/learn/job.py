@@ -1,0 +1,101 @@
+"""From the pictures to a model that is saved: read, choose a recipe, train, save, and only then forget the run."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from retrieval import checkpoint
+from retrieval.checkpoint import SavedModel
+from retrieval.config import Settings
+from retrieval.encode import Encoder, use_compilation_cache
+from retrieval.images.decode import encode_png
+from retrieval.learn.options import Options
+from retrieval.learn.pictures import gather
+from retrieval.model import to_flat
+from retrieval.reading import Refused
+from retrieval.sources import Source
+from retrieval.train import Line, Progress, Recipe, default_recipe, forget, hardware, train
+
+
+def learn(
+    sources: Sequence[Source],
+    settings: Settings,
+    options: Options = Options(),  # noqa: B008 - it is frozen
+    *,
+    make_default: bool = True,
+    reading: Callable[[int, int], None] = lambda done, total: None,
+    training: Callable[[Progress], None] = lambda progress: None,
+    log: Callable[[Line], None] = lambda line: None,
+) -> tuple[SavedModel, list[Refused]]:
+    """Train on the sources' images and save the model; returns it with the images that were refused.
+
+    `log` gets the numbers of each round. What the user should be told is in the model's metrics as `warnings`.
+    Raises SourceError when no image can be used, TrainingError when the images cannot be learned from, ModelError when
+    the model cannot be saved; the run's last checkpoint is then still there, and the same call goes on from it.
+    """
+    use_compilation_cache(settings.xla_cache)
+    started = time.monotonic()
+    pictures = gather(sources, options, reading)
+    seconds = time.monotonic() - started
+    recipe = default_recipe(
+        pictures.images,
+        dim=options.dim,
+        epochs=options.epochs,
+        budget=options.budget,
+        seed=options.seed,
+        objective=options.objective,
+        preset=options.preset,
+    )
+    trained = train(pictures.images, recipe, settings.checkpoints, training, log)
+    numbers = {
+        "images": len(pictures.images),
+        "refused": len(pictures.refused),
+        "sources": ", ".join(source.spec for source in sources),
+        **choices(recipe, options.preset),
+        **{name: round(value, 5) for name, value in trained.metrics.items()},
+        "stopped_early": trained.stopped_early,
+        "reading_seconds": round(seconds, 1),
+        "hardware": hardware(),
+        "warnings": [*pictures.warnings, *trained.warnings],
+    }
+    weights = {name: np.asarray(array) for name, array in to_flat(trained.params).items()}
+    draft = SavedModel(recipe.model, weights, checkpoint.fingerprint(recipe.model, weights), numbers, settings.models)
+    picture = reconstructions(Encoder(draft), pictures.images)
+    model = checkpoint.save(settings.models, recipe.model, weights, numbers, picture, trained.history)
+    if make_default or checkpoint.default(settings.models) is None:
+        checkpoint.set_default(model)
+    if trained.checkpoints:
+        forget(trained.checkpoints)
+    return model, pictures.refused
+
+
+def choices(recipe: Recipe, preset: str) -> dict[str, Any]:
+    """The recipe for the card; of the distortions, those that are made."""
+    distortion = {name: value for name, value in dataclasses.asdict(recipe.distortion).items() if value}
+    return {
+        "objective": recipe.objective,
+        "preset": preset,
+        "dim": recipe.model.dim,
+        "batch": recipe.batch,
+        "time_budget": recipe.budget,
+        "seed": recipe.seed,
+        "distortion": {} if recipe.objective == "reconstruction" else distortion,
+    }
+
+
+def reconstructions(encoder: Encoder, images: UInt8[np.ndarray, "n h w c"]) -> bytes:
+    """A PNG: sixteen images in two double rows, each above what the decoder makes of its code."""
+    chosen = images[:: max(1, len(images) // 16)][:16]
+    decoded = np.rint(encoder.decode(encoder.encode(chosen)) * 255).astype(np.uint8)
+    zoom = max(1, 96 // max(chosen.shape[1:3]))
+    rows = []
+    for start in range(0, len(chosen), 8):
+        for pictures in (chosen, decoded):
+            tiles = [np.pad(p, [(1, 1), (1, 1), (0, 0)], constant_values=255) for p in pictures[start : start + 8]]
+            tiles += [np.full_like(tiles[0], 255)] * (min(8, len(chosen)) - len(tiles))
+            rows.append(np.concatenate(tiles, axis=1))
+    return encode_png(np.concatenate(rows).repeat(zoom, axis=0).repeat(zoom, axis=1))

@@ -1,0 +1,33 @@
+"""What a user may choose about training."""
+
+from dataclasses import dataclass
+
+from retrieval.errors import UsageError
+from retrieval.model import MAX_SIDE, MIN_SIDE
+from retrieval.train import Objective, Preset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """None means: from the data, by `choose_size` for the images and `default_recipe` for the rest.
+
+    image_size: (height, width) in pixels · channels: 1 or 3 · dim: numbers in a code · epochs: times each image is
+    seen · budget: seconds of training; with both, whichever ends first.
+    Raises UsageError for an image size or a number of channels that no network takes.
+    """
+
+    objective: Objective = "invariant"
+    preset: Preset = "base"
+    dim: int | None = None
+    image_size: tuple[int, int] | None = None
+    channels: int | None = None
+    epochs: int | None = None
+    budget: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.image_size and not MIN_SIDE <= min(self.image_size) <= max(self.image_size) <= MAX_SIDE:
+            height, width = self.image_size
+            raise UsageError(f"--image-size {height}x{width}: each side must be between {MIN_SIDE} and {MAX_SIDE}")
+        if self.channels not in (None, 1, 3):
+            raise UsageError(f"--channels {self.channels}: must be 1 (grey) or 3 (colour)")

@@ -1,0 +1,58 @@
+"""The distorted views that training would learn from, as one picture to look at before any time is spent."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from retrieval.errors import UsageError
+from retrieval.gallery.output import write
+from retrieval.images.decode import encode_png, thumbnail
+from retrieval.images.draw import TILE, Cell, Line, contact_sheet
+from retrieval.learn.options import Options
+from retrieval.learn.pictures import gather
+from retrieval.reading import Refused
+from retrieval.sources import Source
+from retrieval.train import default_distortion
+from retrieval.train.copies import distorted_copies
+
+READ = 1000
+"""Pictures read at most, a random part: enough to see which distortions suit them."""
+ROWS, VIEWS = 8, 7
+
+
+def preview(
+    path: Path,
+    sources: Sequence[Source],
+    options: Options,
+    reading: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[list[Refused], list[str]]:
+    """Draw ROWS pictures, each beside VIEWS of its distorted views; returns what was refused, and warnings.
+
+    Raises UsageError for the objective that learns from pictures as they are, SourceError when no image can be used,
+    RetrievalError when the file cannot be written.
+    """
+    if options.objective == "reconstruction":
+        raise UsageError("--preview with --objective reconstruction: it learns from the images as they are")
+    pictures = gather(sources, options, reading, most=READ)
+    images = pictures.images[:: max(1, len(pictures.images) // ROWS)][:ROWS]
+    how = default_distortion(pictures.images)
+    columns = [distorted_copies(images, options.seed + number, how) for number in range(VIEWS)]
+    lines = [
+        Line(
+            Cell(tile(image), f"image {row + 1}", ""),
+            [Cell(tile(column[row]), f"view {number}", "") for number, column in enumerate(columns, start=1)],
+            "",
+        )
+        for row, image in enumerate(images)
+    ]
+    height, width, channels = images.shape[1:]
+    notes = [f"Images as the model takes them, {height}×{width}×{channels}, and views that are to get the same code."]
+    write(path, contact_sheet(lines, "What training would see", notes))
+    return pictures.refused, pictures.warnings
+
+
+def tile(pixels: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture at the size of a tile."""
+    return thumbnail(encode_png(pixels), "preview", TILE)

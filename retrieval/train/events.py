@@ -1,0 +1,33 @@
+"""Training's numbers as TensorBoard event files, written while it goes on."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from retrieval.errors import TrainingError, UsageError
+from retrieval.train.resume import Line
+
+
+@contextlib.contextmanager
+def event_files(folder: Path) -> Iterator[Callable[[Line], None]]:
+    """What is to be called with each round's line while the block runs.
+
+    Raises UsageError without the extra `tensorboard`, TrainingError when the folder cannot be written.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise UsageError("--tensorboard needs an extra: pip install 'retrieval[tensorboard]'") from error
+    try:
+        writer = SummaryWriter(str(folder))
+    except OSError as error:
+        raise TrainingError(f"{folder}: cannot be written: {error.strerror}; choose another --tensorboard") from error
+
+    def write(line: Line) -> None:
+        for name, value in line.items():
+            if name != "step":
+                writer.add_scalar(name, value, int(line["step"]))
+        writer.flush()
+
+    with contextlib.closing(writer):
+        yield write

@@ -1,0 +1,81 @@
+"""How to train, and how that follows from the images: every default is here, with its reason."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+
+from retrieval.model import ModelConfig, stages
+from retrieval.train.distort import DRAWN, Distortion, default_distortion
+from retrieval.train.objective import Objective
+
+Preset = Literal["tiny", "small", "base"]
+
+BATCH = 256
+"""Enough for the covariance of 64 to 128 numbers; larger ones take fewer steps and learn less in the same time."""
+GREY_DIM, COLOUR_DIM = 64, 128
+"""Numbers in a code: photos have more to say. Above 64, MNIST gains nothing."""
+MAX_EPOCHS = 100
+SEEN = {"tiny": 60_000, "small": 200_000, "base": 600_000}
+"""Images seen in all, by preset; a small collection is seen at most MAX_EPOCHS times."""
+WIDTH = {"tiny": 16, "small": 32, "base": 32}
+"""Channels of the encoder's first stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train: with the data and the number of devices, it decides the weights.
+
+    epochs: times each image is seen; None: as often as the budget allows · budget: seconds, None for no limit; the
+    learning rate falls to zero by whichever of the two ends first, so a run with a budget is not repeated exactly.
+    """
+
+    model: ModelConfig
+    epochs: int | None
+    seed: int = 0
+    batch: int = BATCH
+    objective: Objective = "invariant"
+    distortion: Distortion = DRAWN
+    budget: float | None = None
+
+
+def default_recipe(
+    images: UInt8[np.ndarray, "n h w c"],
+    *,
+    dim: int | None = None,
+    epochs: int | None = None,
+    budget: float | None = None,
+    seed: int = 0,
+    objective: Objective = "invariant",
+    preset: Preset = "base",
+) -> Recipe:
+    """What fits the data: the network from the image size, the distortions from the channels, the epochs from n."""
+    n, height, width, channels = images.shape
+    config = network((height, width), channels, dim or (GREY_DIM if channels == 1 else COLOUR_DIM), preset)
+    if epochs is None and budget is None:
+        epochs = default_epochs(n, SEEN[preset])
+    return Recipe(config, epochs, seed, min(BATCH, n), objective, default_distortion(images), budget)
+
+
+def network(image_size: tuple[int, int], channels: int, dim: int, preset: Preset) -> ModelConfig:
+    """The network for a size: stages twice as wide as the one before, up to four times the first."""
+    width = WIDTH[preset]
+    widths = tuple(min(width * 2**stage, 4 * width) for stage in range(stages(image_size)))
+    return ModelConfig(image_size, channels, dim, widths, (0,) * len(widths))
+
+
+def default_epochs(images: int, seen: int) -> int:
+    """So often that about `seen` images are seen in all, at least once each and at most MAX_EPOCHS times."""
+    return min(MAX_EPOCHS, math.ceil(seen / images))
+
+
+def doubts(recipe: Recipe, batch: int) -> list[str]:
+    """What speaks against the recipe when a batch has so many images."""
+    if recipe.objective == "invariant" and batch <= recipe.model.dim:
+        return [
+            f"batches of {batch} images are too small for codes of {recipe.model.dim} numbers with the objective"
+            f" invariant: try --dim {max(2, batch // 4)}, --objective denoising, or more images"
+        ]
+    return []

@@ -1,0 +1,79 @@
+"""What cannot be learned from is refused, and what has gone wrong is said, with what to do."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from jaxtyping import UInt8
+
+from retrieval.errors import TrainingError
+from retrieval.train import health, loop, optimiser, train
+from retrieval.train.health import Health, held_out
+from retrieval.train.recipe import doubts
+from tests.learning.samples import blobs, recipe
+
+
+def noise(n: int) -> UInt8[np.ndarray, "n h w c"]:
+    """Images with nothing in common."""
+    return np.random.default_rng(0).integers(0, 256, (n, 12, 12, 1), np.uint8)
+
+
+def test_too_few_images_are_refused() -> None:
+    with pytest.raises(TrainingError, match="31 images to train on, but at least 32 are needed"):
+        train(blobs(31), recipe())
+
+
+def test_images_all_alike_are_refused() -> None:
+    with pytest.raises(TrainingError, match="all 40 images are the same: there is nothing to learn"):
+        train(blobs(1).repeat(40, axis=0), recipe())
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(
+    images: UInt8[np.ndarray, "n h w c"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optimiser, "LEARNING_RATE", 1e30)
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+: nothing was saved.*--preview"):
+        train(images, recipe())
+
+
+def test_a_code_that_collapses_ends_the_run(
+    images: UInt8[np.ndarray, "n h w c"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optimiser, "LEARNING_RATE", 3e-5)
+    monkeypatch.setattr(optimiser, "WEIGHT_DECAY", 3e4)  # every weight goes to zero, and so does the code
+    with pytest.raises(TrainingError, match=r"the code has collapsed: 100% of its dimensions hardly vary.*--objective"):
+        train(images, recipe(epochs=20))
+
+
+def test_a_reconstruction_no_better_than_the_mean_ends_a_long_run_and_is_told_of_a_short_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    short = train(noise(96), recipe(epochs=1))
+    assert ["no better than the mean image's" in warning for warning in short.warnings] == [True]
+    assert "give it more --epochs" in short.warnings[0]
+    monkeypatch.setattr(health, "FAIR_STEPS", 3)
+    with pytest.raises(TrainingError, match=r"no better than the mean image's \(0\.\d+\) after 3 steps; nothing was"):
+        train(noise(96), recipe(epochs=1))
+
+
+def test_batches_smaller_than_the_code_are_told_of() -> None:
+    (warning,) = doubts(recipe(), batch=4)
+    assert warning.startswith("batches of 4 images are too small for codes of 4 numbers")
+    assert "--dim 2" in warning
+    assert doubts(recipe(), batch=5) == doubts(replace(recipe(), objective="denoising"), batch=4) == []
+
+
+def test_some_dead_dimensions_are_a_warning_and_most_are_an_error() -> None:
+    assert Health(0.0, 0.1, 0.2).check(1000) == []
+    assert Health(0.25, 0.1, 0.2).check(1000) == ["25% of the code's dimensions hardly vary: a smaller --dim would do"]
+    with pytest.raises(TrainingError, match="75% of its dimensions hardly vary"):
+        Health(0.75, 0.1, 0.2).check(1)
+
+
+def test_held_out_images_are_never_learned_from() -> None:
+    learned, held = held_out(4000, seed=0)
+    assert len(held) == 200
+    assert sorted([*learned, *held]) == list(range(4000))
+    assert (held != held_out(4000, seed=1)[1]).any()
+    assert len(held_out(60_000, seed=0)[1]) == loop.EXAMINED * 250 == health.HELD_OUT
+    assert len(held_out(1279, seed=0)[1]) == 0
