@@ -56,8 +56,11 @@ def train(
         typer.Option(metavar="TIME", help="Train for so long, 90s, 5m or 1h; with --epochs, whichever ends first."),
     ] = None,
     preset: Annotated[
-        Literal["tiny", "small", "base"], typer.Option(help="Size of the network and length of the training.")
-    ] = "base",
+        Literal["tiny", "small", "base"] | None,
+        typer.Option(
+            help="Size of the network and length of the training; else small for grey images, base for colour."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed and images give the same model.")] = 0,
     preview: Annotated[
         Path | None,

@@ -18,7 +18,7 @@ from retrieval.learn.pictures import gather
 from retrieval.model import to_flat
 from retrieval.reading import Refused
 from retrieval.sources import Source
-from retrieval.train import Line, Progress, Recipe, default_recipe, forget, hardware, train
+from retrieval.train import Line, Progress, Recipe, default_preset, default_recipe, forget, hardware, train
 
 
 def learn(
@@ -55,7 +55,7 @@ def learn(
         "images": len(pictures.images),
         "refused": len(pictures.refused),
         "sources": ", ".join(source.spec for source in sources),
-        **choices(recipe, options.preset),
+        **choices(recipe, options.preset or default_preset(recipe.model.channels)),
         **{name: round(value, 5) for name, value in trained.metrics.items()},
         "stopped_early": trained.stopped_early,
         "reading_seconds": round(seconds, 1),

@@ -17,7 +17,7 @@ class Options:
     """
 
     objective: Objective = "invariant"
-    preset: Preset = "base"
+    preset: Preset | None = None
     dim: int | None = None
     image_size: tuple[int, int] | None = None
     channels: int | None = None

@@ -3,7 +3,7 @@
 from retrieval.train.distort import Distortion, default_distortion, views
 from retrieval.train.loop import Progress, Trained, train
 from retrieval.train.objective import Objective
-from retrieval.train.recipe import Preset, Recipe, default_recipe
+from retrieval.train.recipe import Preset, Recipe, default_preset, default_recipe
 from retrieval.train.resume import Line, forget
 from retrieval.train.step import hardware
 
@@ -16,6 +16,7 @@ __all__ = [
     "Recipe",
     "Trained",
     "default_distortion",
+    "default_preset",
     "default_recipe",
     "forget",
     "hardware",

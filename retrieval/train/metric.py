@@ -43,6 +43,7 @@ def sharpened(
     turn = inverse_root(within(*seen)) if seen else np.eye(clean.shape[1], dtype=np.float32)
     model = nnx.merge(graph, state, copy=True)
     dense = model.encoder.dense
+    assert dense.bias is not None
     dense.bias[...] = (dense.bias[...] - clean.mean(axis=0)) @ turn
     dense.kernel[...] = dense.kernel[...] @ turn
     model.decoder.turn_back[...] = jnp.asarray(np.linalg.inv(turn))
@@ -56,14 +57,15 @@ def within(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n d"]) ->
     [[1.0, 0.0], [0.0, 0.0]]
     """
     apart = first - second
-    return (apart.T @ apart / (2 * len(apart))).astype(np.float32)
+    return np.asarray(apart.T @ apart / (2 * len(apart)), np.float32)
 
 
-def inverse_root(matrix: Float32[np.ndarray, "d d"]) -> Float32[np.ndarray, "d d"]:
+def inverse_root(matrix: Float[np.ndarray, "d d"]) -> Float32[np.ndarray, "d d"]:
     """The inverse square root of a covariance, a little shrunk towards its mean variance; symmetric.
 
-    >>> np.round(inverse_root(np.diag([4.0, 1.0]).astype(np.float32)), 2).tolist()
+    >>> np.round(inverse_root(np.diag([4.0, 1.0])).astype(float), 2).tolist()
     [[0.49, 0.0], [0.0, 0.94]]
     """
     values, axes = np.linalg.eigh(matrix)
-    return ((axes / np.sqrt(np.maximum(values, 0) + SHRINKAGE * values.mean())) @ axes.T).astype(np.float32)
+    stretched = axes / np.sqrt(np.maximum(values, 0) + SHRINKAGE * values.mean())
+    return np.asarray(stretched @ axes.T, np.float32)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,10 +18,27 @@ BATCH = 256
 GREY_DIM, COLOUR_DIM = 64, 128
 """Numbers in a code: photos have more to say. Above 64, MNIST gains nothing."""
 MAX_EPOCHS = 100
-SEEN = {"tiny": 60_000, "small": 200_000, "base": 600_000}
-"""Images seen in all, by preset; a small collection is seen at most MAX_EPOCHS times."""
-WIDTH = {"tiny": 16, "small": 32, "base": 32}
-"""Channels of the encoder's first stage."""
+"""More teach a small collection nothing new."""
+
+
+class Effort(NamedTuple):
+    """What a preset stands for: channels of the first stage, residual blocks where the side is about 8, images seen."""
+
+    width: int
+    blocks: int
+    seen: int
+
+
+PRESETS: dict[Preset, Effort] = {
+    "tiny": Effort(16, 0, 60_000),
+    "small": Effort(32, 0, 240_000),
+    "base": Effort(48, 1, 300_000),
+}
+
+
+def default_preset(channels: int) -> Preset:
+    """Grey images are `small`: on MNIST a wider network gains nothing. Colour ones are `base`: photos take more."""
+    return "small" if channels == 1 else "base"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +66,22 @@ def default_recipe(
     budget: float | None = None,
     seed: int = 0,
     objective: Objective = "invariant",
-    preset: Preset = "base",
+    preset: Preset | None = None,
 ) -> Recipe:
     """What fits the data: the network from the image size, the distortions from the channels, the epochs from n."""
     n, height, width, channels = images.shape
-    config = network((height, width), channels, dim or (GREY_DIM if channels == 1 else COLOUR_DIM), preset)
+    effort = PRESETS[preset or default_preset(channels)]
+    config = network((height, width), channels, dim or (GREY_DIM if channels == 1 else COLOUR_DIM), effort)
     if epochs is None and budget is None:
-        epochs = default_epochs(n, SEEN[preset])
+        epochs = default_epochs(n, effort.seen)
     return Recipe(config, epochs, seed, min(BATCH, n), objective, default_distortion(images), budget)
 
 
-def network(image_size: tuple[int, int], channels: int, dim: int, preset: Preset) -> ModelConfig:
-    """The network for a size: stages twice as wide as the one before, up to four times the first."""
-    width = WIDTH[preset]
-    widths = tuple(min(width * 2**stage, 4 * width) for stage in range(stages(image_size)))
-    return ModelConfig(image_size, channels, dim, widths, (0,) * len(widths))
+def network(image_size: tuple[int, int], channels: int, dim: int, effort: Effort) -> ModelConfig:
+    """The network for a size: each stage twice as wide as the one before, up to four times the first."""
+    count = stages(image_size)
+    widths = tuple(min(effort.width * 2**stage, 4 * effort.width) for stage in range(count))
+    return ModelConfig(image_size, channels, dim, widths, (*(0,) * (count - 2), effort.blocks, 0))
 
 
 def default_epochs(images: int, seen: int) -> int:

@@ -4,6 +4,7 @@ import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,12 @@ def train_but_never_finish(checkpoints: Path, xla_cache: Path) -> None:
     use_compilation_cache(xla_cache)
     loop.ROUND_STEPS = loop.REPORT_STEPS = OFTEN
     train(blobs(), recipe(), checkpoints, report)
+
+
+def losses(batch: int) -> list[float]:
+    """Of a run's rounds, with all devices that there are."""
+    loop.ROUND_STEPS = loop.REPORT_STEPS = OFTEN
+    return [line["loss"] for line in train(blobs(), replace(recipe(), batch=batch)).history]
 
 
 if __name__ == "__main__":

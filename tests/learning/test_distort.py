@@ -116,3 +116,20 @@ def test_light_colour_and_grey_change_what_they_are_named_for() -> None:
 def test_colour_images_are_taken_for_photos() -> None:
     assert default_distortion(np.zeros((40, 8, 8, 1), np.uint8)).light == 0
     assert default_distortion(np.zeros((40, 8, 8, 3), np.uint8)).light > 0
+
+
+def test_strokes_grow_and_shrink_by_a_pixel_at_most() -> None:
+    dot = np.zeros((1, 7, 7, 1), np.float32)
+    dot[0, 3, 3] = 1
+    square = np.zeros_like(dot)
+    square[0, 2:5, 2:5] = 1
+    np.testing.assert_array_equal(distort.brightest(jnp.asarray(dot)), square)
+    np.testing.assert_array_equal(-distort.brightest(-jnp.asarray(square)), dot)
+
+    squares = jnp.asarray(square.repeat(200, axis=0))
+    changed = np.asarray(distort.restroke(jax.random.key(0), squares, distort.Distortion(stroke=0.5)))
+    ring = changed[:, 1, 3, 0]
+    rim = changed[:, 2, 3, 0]
+    assert 0.4 < ring.max() <= 0.5
+    assert 0.5 <= rim.min() < 0.6
+    assert ((ring > 0) ^ (rim < 1)).all()  # either thicker or thinner

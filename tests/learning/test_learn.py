@@ -12,7 +12,7 @@ from PIL import Image
 from retrieval import checkpoint
 from retrieval.config import load_settings
 from retrieval.encode import Encoder
-from retrieval.errors import SourceError, TrainingError
+from retrieval.errors import ModelError, SourceError, TrainingError
 from retrieval.images.decode import encode_png
 from retrieval.learn import Options, learn, pictures
 from retrieval.learn.pictures import choose_size, gather
@@ -129,3 +129,20 @@ def test_too_few_pictures_leave_no_model() -> None:
     with pytest.raises(TrainingError, match="5 images to train on"):
         learn([Pictures(entries)], settings)
     assert checkpoint.default(settings.models) is None
+
+
+def test_a_disk_that_fills_while_the_model_is_saved_costs_nothing() -> None:
+    settings = load_settings()
+    source = Pictures([entry(f"{n}.png", encode_png(image)) for n, image in enumerate(blobs(40))])
+    options = Options(dim=4, epochs=4, preset="tiny")
+    expected, _ = learn([source], settings.model_copy(update={"home": settings.home / "other"}), options)
+    settings.home.mkdir(exist_ok=True)
+    (settings.models).write_text("in the way")
+    with pytest.raises(ModelError, match="the model could not be saved"):
+        learn([source], settings, options)
+    settings.models.unlink()
+    seen: list[Progress] = []
+    again, _ = learn([source], settings, options, training=seen.append)
+    assert [p.step for p in seen] == [4]  # only what came after the last checkpoint, that of step 3
+    assert again.fingerprint == expected.fingerprint
+    assert not any(settings.checkpoints.iterdir())

@@ -22,7 +22,7 @@ from retrieval.model import (
     structure,
     to_flat,
 )
-from retrieval.train.recipe import network
+from retrieval.train.recipe import PRESETS, network
 from tests.learning.samples import CONFIG, blobs
 
 
@@ -44,7 +44,7 @@ def there_and_back(config: ModelConfig, n: int) -> tuple[jax.Array, jax.Array]:
 @pytest.mark.parametrize("height", range(8, 71, 3))
 def test_every_size_has_codes_and_a_reconstruction_of_its_own_shape(height: int, channels: int) -> None:
     for width in (height, 79 - height):  # square, then one side odd; by shape only, nothing is computed
-        config = network((height, width), channels, 5, "tiny")
+        config = network((height, width), channels, 5, PRESETS["tiny"])
         codes, decoded = jax.eval_shape(partial(there_and_back, config, 2))
         assert codes.shape == (2, 5)
         assert decoded.shape == (2, height, width, channels)
@@ -52,7 +52,7 @@ def test_every_size_has_codes_and_a_reconstruction_of_its_own_shape(height: int,
 
 @pytest.mark.parametrize(("size", "channels"), [((8, 8), 1), ((9, 13), 3), ((33, 47), 1)])
 def test_odd_sizes_really_run(size: tuple[int, int], channels: int) -> None:
-    config = network(size, channels, 5, "tiny")
+    config = network(size, channels, 5, PRESETS["tiny"])
     graph, shapes = structure(config)
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.uniform(0.01, 0.1, leaf.shape).astype(np.float32), shapes)

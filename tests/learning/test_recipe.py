@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from retrieval.train import Preset, default_recipe, recipe
-from retrieval.train.recipe import default_epochs, network
+from retrieval.train.recipe import PRESETS, default_epochs, network
 
 
 @pytest.mark.parametrize(("images", "epochs"), [(32, 100), (6000, 100), (60_000, 10), (10**6, 1)])
@@ -30,7 +30,7 @@ def test_what_is_asked_for_comes_first() -> None:
 
 def test_presets_grow() -> None:
     presets: tuple[Preset, ...] = ("tiny", "small", "base")
-    widths = [network((28, 28), 1, 64, preset).widths for preset in presets]
+    widths = [network((28, 28), 1, 64, PRESETS[preset]).widths for preset in presets]
     assert widths == sorted(widths)
     images = np.zeros((50_000, 8, 8, 1), np.uint8)
     epochs = [default_recipe(images, preset=preset).epochs or 0 for preset in presets]
