@@ -38,17 +38,19 @@ def preview(
     pictures = gather(sources, options, reading, most=READ)
     images = pictures.images[:: max(1, len(pictures.images) // ROWS)][:ROWS]
     how = default_distortion(pictures.images)
-    columns = [distorted_copies(images, options.seed + number, how) for number in range(VIEWS)]
+    views = distorted_copies(images.repeat(VIEWS, axis=0), options.seed, how).reshape(
+        len(images), VIEWS, *images.shape[1:]
+    )
     lines = [
         Line(
             Cell(tile(image), f"image {row + 1}", ""),
-            [Cell(tile(column[row]), f"view {number}", "") for number, column in enumerate(columns, start=1)],
+            [Cell(tile(view), f"view {number}", "") for number, view in enumerate(views[row], start=1)],
             "",
         )
         for row, image in enumerate(images)
     ]
-    height, width, channels = images.shape[1:]
-    notes = [f"Images as the model takes them, {height}×{width}×{channels}, and views that are to get the same code."]
+    height, width = images.shape[1:3]
+    notes = [f"Images at the model's size, {height} by {width} pixels, and distorted views that it would learn from."]
     write(path, contact_sheet(lines, "What training would see", notes))
     return pictures.refused, pictures.warnings
 

@@ -19,7 +19,7 @@ def event_files(folder: Path) -> Iterator[Callable[[Line], None]]:
     except ImportError as error:
         raise UsageError("--tensorboard needs an extra: pip install 'retrieval[tensorboard]'") from error
     try:
-        writer = SummaryWriter(str(folder))
+        writer = SummaryWriter(str(folder), flush_secs=1)
     except OSError as error:
         raise TrainingError(f"{folder}: cannot be written: {error.strerror}; choose another --tensorboard") from error
 
@@ -27,7 +27,6 @@ def event_files(folder: Path) -> Iterator[Callable[[Line], None]]:
         for name, value in line.items():
             if name != "step":
                 writer.add_scalar(name, value, int(line["step"]))
-        writer.flush()
 
     with contextlib.closing(writer):
         yield write

@@ -1,0 +1,111 @@
+"""The options of `train`: what they change, what they say, and what they refuse."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval import checkpoint
+from retrieval.cli.values import parse_seconds, parse_size
+from retrieval.errors import UsageError
+from retrieval.images.decode import decode, encode_png
+from tests.cli.conftest import Call
+
+
+@pytest.fixture
+def colours(tmp_path: Path) -> Path:
+    """Forty small colour pictures, one of them five times as wide as the others."""
+    folder = tmp_path / "colours"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for n in range(40):
+        pixels = rng.integers(0, 256, (8, 100 if n == 7 else 20, 3), np.uint8)
+        (folder / f"{n:02}.png").write_bytes(encode_png(pixels))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("5m", 300), ("1h", 3600), ("300", 300), ("1.5h", 5400), (" 2 M ", 120)]
+)
+def test_times(text: str, seconds: float) -> None:
+    assert parse_seconds("--time-budget", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "0", "0s", "-5m", "5d", "5m30s", "nan", "1e3", "٣s"])
+def test_no_times(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--time-budget .*: a time is a number above 0 and s, m or h"):
+        parse_seconds("--time-budget", text)
+
+
+def test_sizes() -> None:
+    assert (parse_size("--image-size", "64"), parse_size("--image-size", "28x40")) == ((64, 64), (28, 40))
+    for text in ("", "big", "28x", "x28", "-8", "1x2x3", "12345"):
+        with pytest.raises(UsageError, match=r"--image-size .*: a size is a number of pixels, 64, or height and width"):
+            parse_size("--image-size", text)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--time-budget", "soon"), "--time-budget soon"),
+        (("--image-size", "4"), "--image-size 4x4: each side must be between 8 and 512"),
+        (("--image-size", "20x1000"), "--image-size 20x1000"),
+        (("--channels", "2"), "--channels 2: must be 1 (grey) or 3 (colour)"),
+        (("--preview", "x.png", "--objective", "reconstruction"), "--objective reconstruction"),
+    ],
+    ids=" ".join,
+)
+def test_options_that_make_no_sense_are_refused(
+    options: tuple[str, ...], named: str, pictures: Path, own_home: Path, call: Call
+) -> None:
+    assert named in call("train", pictures, *options).error(2)
+    assert not own_home.exists()
+
+
+def test_a_preview_is_a_picture_and_no_model(pictures: Path, tmp_path: Path, own_home: Path, call: Call) -> None:
+    file = tmp_path / "preview.png"
+    done = call("train", pictures, "--preview", file)
+    assert (done.code, done.out) == (0, f"{file}\n")
+    pixels = decode(file.read_bytes(), "preview.png", (400, 400), 3).pixels
+    assert pixels.min() < 50 < pixels.max()
+    assert not (own_home / "models").exists()
+    error = call("train", pictures, "--preview", tmp_path / "no" / "folder.png").error()
+    assert "cannot write" in error
+
+
+def test_a_run_with_every_option_says_what_it_did(colours: Path, tmp_path: Path, call: Call) -> None:
+    options = ("--objective", "denoising", "--dim", 6, "--image-size", "8x12", "--channels", 1, "--epochs", 2)
+    more = ("--time-budget", "10m", "--preset", "tiny", "--seed", 3, "--tensorboard", tmp_path / "events")
+    done = call("train", colours, *options, *more, "--json")
+    assert done.code == 0, done.err
+    said = done.object
+    assert (said["objective"], said["dim"], said["epochs"], said["preset"]) == ("denoising", 6, 2, "tiny")
+    assert (said["time_budget"], said["seed"], said["images"]) == (600, 3, 40)
+    saved = checkpoint.load(Path(said["model"]))
+    assert (saved.config.image_size, saved.config.channels) == ((8, 12), 1)
+
+    sizes, grey, *_ = said["warnings"]
+    assert "from 8×20 to 8×100; all are stretched to 8×12" in sizes
+    assert "--channels 1" in grey
+    assert [line for line in done.err.splitlines() if line.startswith("warning: ")] == [
+        f"warning: {text}" for text in said["warnings"]
+    ]
+    lines = [json.loads(line) for line in (saved.path / "training.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2]
+    assert lines[0]["loss"] == pytest.approx(said["loss"], abs=1e-5)
+    card = (saved.path / "README.md").read_text()
+    for words in ("| objective | denoising |", "| preset | tiny |", "| hardware | 1 × cpu", f"**Warning**: {sizes}."):
+        assert words in card
+    assert len(list((tmp_path / "events").iterdir())) == 1
+
+
+def test_few_images_for_a_long_code_are_told_of(tmp_path: Path, call: Call) -> None:
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for n in range(32):
+        pixels = np.random.default_rng(n).integers(0, 256, (8, 8, 1), np.uint8)
+        (folder / f"{n}.png").write_bytes(encode_png(pixels))
+    done = call("train", folder, "--epochs", 1, "--preset", "tiny")
+    assert done.code == 0, done.err
+    assert "warning: batches of 32 images are too small for codes of 64 numbers" in done.err

@@ -1,0 +1,33 @@
+"""Training on several devices gives what one gives."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.learning.samples import losses
+
+DEVICES = 8
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("batch", [32, 28], ids=["even", "uneven"])
+def test_eight_devices_give_the_losses_of_one(batch: int, xla_cache: Path) -> None:
+    code = (
+        "import json, jax; from tests.learning.samples import losses;"
+        f"print(json.dumps([jax.device_count(), losses({batch})]))"
+    )
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={DEVICES}",
+        "JAX_COMPILATION_CACHE_DIR": str(xla_cache),
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, env=environment, capture_output=True, timeout=200, check=True
+    )
+    count, several = json.loads(ran.stdout)
+    assert count == DEVICES
+    assert several == pytest.approx(losses(batch), rel=1e-4)
