@@ -83,18 +83,21 @@ class Health:
 
 
 def examine(graph: nnx.GraphDef[Autoencoder], state: Params, images: UInt8[np.ndarray, "n h w c"]) -> Health:
-    """The health of a model, norm layers calibrated, on some images in [0,255]."""
+    """The health of a finished model on some images in [0,255].
+
+    Its codes are looked at as training shaped them: at length 1 a constant code would look alive.
+    """
 
     @jax.jit
     def look(state: Params, batch: jax.Array) -> tuple[jax.Array, jax.Array]:
         model = nnx.merge(graph, state)
         model.eval()
-        codes = model.encoder(batch)
-        return codes, jax.nn.sigmoid(model.decoder(codes))
+        learned = model.encoder.features(batch) @ model.decoder.turn_back[...]
+        return learned, jax.nn.sigmoid(model.decoder(model.encoder(batch)))
 
     clean = images.astype(np.float32) / 255
-    codes, decoded = map(np.asarray, look(state, clean))
-    spread = codes.std(axis=0)
+    learned, decoded = map(np.asarray, look(state, clean))
+    spread = learned.std(axis=0)
     return Health(
         dead=float((spread <= DEAD * max(1, spread.max())).mean()),
         error=float(((decoded - clean) ** 2).mean()),

@@ -19,6 +19,9 @@ BATCH = 512
 SHRINKAGE = 0.05
 """Share of the mean variance added to every direction, so that none counts without limit."""
 
+TINY = 1e-8
+"""So that a code that has collapsed can still be told of."""
+
 
 def sharpened(
     graph: nnx.GraphDef[Autoencoder],
@@ -67,5 +70,5 @@ def inverse_root(matrix: Float[np.ndarray, "d d"]) -> Float32[np.ndarray, "d d"]
     [[0.49, 0.0], [0.0, 0.94]]
     """
     values, axes = np.linalg.eigh(matrix)
-    stretched = axes / np.sqrt(np.maximum(values, 0) + SHRINKAGE * values.mean())
+    stretched = axes / np.sqrt(np.maximum(values, 0) + SHRINKAGE * values.mean() + TINY)
     return np.asarray(stretched @ axes.T, np.float32)
