@@ -31,7 +31,7 @@ class Effort(NamedTuple):
 
 PRESETS: dict[Preset, Effort] = {
     "tiny": Effort(16, 0, 60_000),
-    "small": Effort(32, 0, 240_000),
+    "small": Effort(32, 0, 200_000),
     "base": Effort(48, 1, 300_000),
 }
 
