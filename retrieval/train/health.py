@@ -10,6 +10,7 @@ from jaxtyping import Int, UInt8
 
 from retrieval.errors import TrainingError
 from retrieval.model import Autoencoder, Params
+from retrieval.train.objective import Objective
 
 MIN_IMAGES = 32
 """Fewer say nothing about variance."""
@@ -61,25 +62,38 @@ class Health:
             "mean_image_error": self.mean_error,
         }
 
-    def check(self, steps: int) -> list[str]:
-        """What to tell about a run of so many steps; raises TrainingError when it has collapsed."""
+    def check(self, steps: int, objective: Objective) -> list[str]:
+        """What to tell about a run of so many steps; raises TrainingError when it has collapsed.
+
+        With the objective `invariant` a poor decoder is no collapse: the codes of two views may agree all the same.
+        """
         if self.dead > 0.5:
             raise TrainingError(
                 f"the code has collapsed: {self.dead:.0%} of its dimensions hardly vary; nothing was saved. Try a"
                 " smaller --dim, another --objective, or more varied images"
             )
-        warnings = []
+        warnings = self.idle()
         if self.error >= self.mean_error:
-            what = f"the reconstruction's error ({self.error:.4f}) is no better than the mean image's"
-            if steps >= FAIR_STEPS:
+            what = (
+                f"the reconstruction's error ({self.error:.4f}) is no better than the mean image's"
+                f" ({self.mean_error:.4f}) after {steps} steps"
+            )
+            if steps < FAIR_STEPS:
+                warnings.append(f"{what}: give it more --epochs")
+            elif objective == "invariant":
+                warnings.append(f"{what}: what the decoder draws says little")
+            else:
                 raise TrainingError(
-                    f"{what} ({self.mean_error:.4f}) after {steps} steps; nothing was saved. Try a larger --dim,"
-                    " --preset base, or images that have something in common"
+                    f"{what}; nothing was saved. Try a larger --dim, --preset base, or images that have something in"
+                    " common"
                 )
-            warnings.append(f"{what} ({self.mean_error:.4f}) after {steps} steps: give it more --epochs")
-        if self.dead:
-            warnings.append(f"{self.dead:.0%} of the code's dimensions hardly vary: a smaller --dim would do")
         return warnings
+
+    def idle(self) -> list[str]:
+        """A word on dimensions that do nothing."""
+        if not self.dead:
+            return []
+        return [f"{self.dead:.0%} of the code's dimensions hardly vary: a smaller --dim would do"]
 
 
 def examine(graph: nnx.GraphDef[Autoencoder], state: Params, images: UInt8[np.ndarray, "n h w c"]) -> Health:

@@ -137,7 +137,7 @@ def train(
     sample = images[np.sort(shuffled[: EXAMINED * batch])]
     whole = calibrated(graph, nnx.merge_state(params, stats), sample)
     health = examine(graph, whole, sample)
-    warnings = [*doubts(recipe, batch), *health.check(state.step)]
+    warnings = [*doubts(recipe, batch), *health.check(state.step, recipe.objective)]
     how = None if recipe.objective == "reconstruction" else recipe.distortion
     whole = sharpened(graph, whole, images[shuffled[:MOST_IMAGES]], recipe.seed, how)
     step = state.best_step if early else state.step
