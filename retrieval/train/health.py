@@ -10,7 +10,6 @@ from jaxtyping import Int, UInt8
 
 from retrieval.errors import TrainingError
 from retrieval.model import Autoencoder, Params
-from retrieval.train.objective import Objective
 
 MIN_IMAGES = 32
 """Fewer say nothing about variance."""
@@ -62,11 +61,8 @@ class Health:
             "mean_image_error": self.mean_error,
         }
 
-    def check(self, steps: int, objective: Objective) -> list[str]:
-        """What to tell about a run of so many steps; raises TrainingError when it has collapsed.
-
-        With the objective `invariant` a poor decoder is no collapse: the codes of two views may agree all the same.
-        """
+    def check(self, steps: int) -> list[str]:
+        """What to tell about a run of so many steps; raises TrainingError when it has collapsed."""
         if self.dead > 0.5:
             raise TrainingError(
                 f"the code has collapsed: {self.dead:.0%} of its dimensions hardly vary; nothing was saved. Try a"
@@ -79,9 +75,7 @@ class Health:
                 f" ({self.mean_error:.4f}) after {steps} steps"
             )
             if steps < FAIR_STEPS:
-                warnings.append(f"{what}: give it more --epochs")
-            elif objective == "invariant":
-                warnings.append(f"{what}: what the decoder draws says little")
+                warnings.append(f"{what}: give it more --epochs or a longer --time-budget")
             else:
                 raise TrainingError(
                     f"{what}; nothing was saved. Try a larger --dim, --preset base, or images that have something in"

@@ -113,6 +113,8 @@ def train(
     terms: list[Terms] = []
     order = order_of(state.step // per_epoch)
     stepper.step(state.learner, order, state.step, 0.0)  # compiled here, so that the first step counts as a step
+    if len(held):
+        stepper.judge(state.learner, held)
     pace.begin()
     while (share := pace.done(state.step)) < 1 and not stale(state):
         if state.step % per_epoch == 0:
@@ -136,10 +138,10 @@ def train(
     shuffled = np.random.default_rng([recipe.seed]).permutation(learned)
     sample = images[np.sort(shuffled[: EXAMINED * batch])]
     whole = calibrated(graph, nnx.merge_state(params, stats), sample)
-    health = examine(graph, whole, sample)
-    warnings = [*doubts(recipe, batch), *health.check(state.step, recipe.objective)]
     how = None if recipe.objective == "reconstruction" else recipe.distortion
-    whole = sharpened(graph, whole, images[shuffled[:MOST_IMAGES]], recipe.seed, how)
+    whole = sharpened(graph, whole, images[shuffled[:MOST_IMAGES]], recipe.seed, how, batch)
+    health = examine(graph, whole, sample)  # now, since the decoder wants centred codes
+    warnings = [*doubts(recipe, batch), *health.check(state.step)]
     step = state.best_step if early else state.step
     numbers = next(line for line in state.history if line["step"] == step)
     numbers = {"epochs": step / per_epoch, **numbers, "seconds": state.seconds, **health.numbers()}

@@ -15,7 +15,6 @@ from retrieval.model import Autoencoder, Params
 from retrieval.train.distort import Distortion, views
 
 MOST_IMAGES = 8192
-BATCH = 512
 SHRINKAGE = 0.05
 """Share of the mean variance added to every direction, so that none counts without limit."""
 
@@ -29,8 +28,12 @@ def sharpened(
     images: UInt8[np.ndarray, "n h w c"],
     seed: int,
     how: Distortion | None,
+    batch: int,
 ) -> Params:
-    """The state, norm layers calibrated, with its codes centred on these images, and turned when there are views."""
+    """The state, norm layers calibrated, with its codes centred on these images, and turned when there are views.
+
+    `batch` images at a time, so that it takes no more memory than training did.
+    """
 
     @jax.jit
     def features(images: Array, key: Array) -> tuple[Array, ...]:
@@ -40,8 +43,8 @@ def sharpened(
         return tuple(model.encoder.features(x) for x in (clean, *seen))
 
     key = jax.random.key(seed)
-    starts = range(0, min(len(images), MOST_IMAGES), BATCH)
-    found = [features(images[start : start + BATCH], jax.random.fold_in(key, start)) for start in starts]
+    starts = range(0, min(len(images), MOST_IMAGES), batch)
+    found = [features(images[start : start + batch], jax.random.fold_in(key, start)) for start in starts]
     clean, *seen = (np.concatenate(parts) for parts in zip(*found, strict=True))
     turn = inverse_root(within(*seen)) if seen else np.eye(clean.shape[1], dtype=np.float32)
     model = nnx.merge(graph, state, copy=True)

@@ -15,6 +15,8 @@ Preset = Literal["tiny", "small", "base"]
 
 BATCH = 256
 """Enough for the covariance of 64 to 128 numbers; larger ones take fewer steps and learn less in the same time."""
+BATCH_PIXELS = 2**21
+"""Of larger images a batch has fewer, so that training takes 2 GB or so at most: 128 of 128×128 pixels."""
 GREY_DIM, COLOUR_DIM = 64, 128
 """Numbers in a code: photos have more to say. Above 64, MNIST gains nothing."""
 MAX_EPOCHS = 100
@@ -74,7 +76,8 @@ def default_recipe(
     config = network((height, width), channels, dim or (GREY_DIM if channels == 1 else COLOUR_DIM), effort)
     if epochs is None and budget is None:
         epochs = default_epochs(n, effort.seen)
-    return Recipe(config, epochs, seed, min(BATCH, n), objective, default_distortion(images), budget)
+    batch = min(BATCH, n, max(1, BATCH_PIXELS // (height * width)))
+    return Recipe(config, epochs, seed, batch, objective, default_distortion(images), budget)
 
 
 def network(image_size: tuple[int, int], channels: int, dim: int, effort: Effort) -> ModelConfig:
@@ -91,7 +94,7 @@ def default_epochs(images: int, seen: int) -> int:
 
 def doubts(recipe: Recipe, batch: int) -> list[str]:
     """What speaks against the recipe when a batch has so many images."""
-    if recipe.objective == "invariant" and batch <= recipe.model.dim:
+    if recipe.objective == "invariant" and batch < recipe.model.dim:
         return [
             f"batches of {batch} images are too small for codes of {recipe.model.dim} numbers with the objective"
             f" invariant: try --dim {max(2, batch // 4)}, --objective denoising, or more images"

@@ -38,7 +38,7 @@ def test_the_decoder_draws_the_same_before_and_after() -> None:
     before = nnx.merge(graph, state)
     features = before.encoder.features(clean)
     drawn = before.decoder(features - features.mean(axis=0))
-    after = nnx.merge(graph, sharpened(graph, state, images, 0, DRAWN))
+    after = nnx.merge(graph, sharpened(graph, state, images, 0, DRAWN, 32))
     np.testing.assert_allclose(after.decoder(after.encoder(clean)), drawn, atol=2e-3)
     assert not np.allclose(after.encoder(clean), before.encoder(clean), atol=0.01)
 
@@ -47,7 +47,7 @@ def test_without_views_codes_are_only_centred() -> None:
     graph, state = build(CONFIG, seed=3)
     images = blobs(64)
     clean = jnp.asarray(images, jnp.float32) / 255
-    after = nnx.merge(graph, sharpened(graph, state, images, 0, None))
+    after = nnx.merge(graph, sharpened(graph, state, images, 0, None, 32))
     np.testing.assert_allclose(after.encoder.features(clean).mean(axis=0), 0, atol=1e-4)
     np.testing.assert_array_equal(after.decoder.turn_back[...], np.eye(CONFIG.dim))
 
@@ -56,8 +56,8 @@ def test_no_more_images_are_looked_at_than_needed() -> None:
     graph, state = build(CONFIG, seed=3)
     few = blobs(96)
     many = np.concatenate([np.resize(few, (MOST_IMAGES, *few.shape[1:])), blobs(40, seed=9)])
-    kept = sharpened(graph, state, many[:MOST_IMAGES], 0, DRAWN)
-    for a, b in zip(jax.tree.leaves(kept), jax.tree.leaves(sharpened(graph, state, many, 0, DRAWN)), strict=True):
+    kept = sharpened(graph, state, many[:MOST_IMAGES], 0, DRAWN, 512)
+    for a, b in zip(jax.tree.leaves(kept), jax.tree.leaves(sharpened(graph, state, many, 0, DRAWN, 512)), strict=True):
         np.testing.assert_array_equal(a, b)
 
 

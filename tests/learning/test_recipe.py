@@ -35,3 +35,8 @@ def test_presets_grow() -> None:
     images = np.zeros((50_000, 8, 8, 1), np.uint8)
     epochs = [default_recipe(images, preset=preset).epochs or 0 for preset in presets]
     assert epochs == sorted(set(epochs))
+
+
+@pytest.mark.parametrize(("side", "batch"), [(64, 256), (128, 128), (512, 8)])
+def test_large_images_go_in_smaller_batches(side: int, batch: int) -> None:
+    assert default_recipe(np.zeros((300, side, side, 1), np.uint8)).batch == batch
