@@ -147,7 +147,7 @@ def say(model: "SavedModel", source: str, *, as_json: bool) -> None:
         early = ", stopped early" if m["stopped_early"] else ""
         stdout().print(
             f"Model {model.fingerprint[:8]}: {m['images']:,} images read in {m['reading_seconds']} s,"
-            f" {m['epochs']:g} epochs in {m['seconds']} s{early}, loss {m['loss']:.4f}\n"
+            f" {m['epochs']:g} epochs in {m['seconds']:.1f} s{early}, loss {m['loss']:.4f}\n"
             f"{model.path}\nNext: retrieval ingest {source}",
             soft_wrap=True,
         )
