@@ -23,7 +23,7 @@ MIN_SIDE = 8
 MAX_SIDE = 512
 
 DECODER_STRIDE = 4
-"""The decoder starts from a grid a quarter of the image's side, and doubles it twice."""
+"""The decoder starts from a grid a quarter of the image's side and doubles it twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def stages(image_size: tuple[int, int]) -> int:
 class Normed(nnx.Module):
     """A linear layer without bias, batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167) and ReLU.
 
-    In training the batch's own statistics are used; momentum 0 keeps the last ones, which `train` sets at the end.
+    In training the batch's own statistics are used; momentum 0 keeps the last ones; `train` sets them at the end.
     """
 
     def __init__(self, layer: nnx.Conv | nnx.Linear, width: int, *, rngs: nnx.Rngs) -> None:
@@ -106,34 +106,35 @@ class Residual(nnx.Module):
 class Encoder(nnx.Module):
     """f32[B,H,W,C] in [0,1] → code f32[B,D] of length 1: distances lie in [0, 2].
 
-    The first and the last stage are strided 3×3 convolutions: the first needs no gradient for its input, the last is
-    small. Those between merge 2×2 blocks.
+    The first stage is a strided 3×3 convolution, since it needs no gradient for its input, the last, since it is small.
     """
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
         layers: list[nnx.Module] = []
-        inputs = config.channels
+        inputs, sides = config.channels, list(config.image_size)
         for stage, (width, blocks) in enumerate(zip(config.widths, config.blocks, strict=True), start=1):
             if stage in (1, len(config.widths)):
-                conv = nnx.Conv(inputs, width, (3, 3), strides=2, use_bias=False, rngs=rngs)
+                # an even side wants one more pixel, an odd one none: 7 becomes 3, at half the work of 4
+                padding = tuple((0, 1 - side % 2) for side in sides)
+                conv = nnx.Conv(inputs, width, (3, 3), 2, padding=padding, use_bias=False, rngs=rngs)
                 layers.append(Normed(conv, width, rngs=rngs))
+                sides = [side // 2 for side in sides]
             else:
                 layers.append(Merge(inputs, width, rngs=rngs))
+                sides = [math.ceil(side / 2) for side in sides]
             layers += [Residual(width, rngs=rngs) for _ in range(blocks)]
             inputs = width
         self.layers = nnx.List(layers)
-        height, width = (math.ceil(side / 2 ** len(config.widths)) for side in config.image_size)
-        self.dense = nnx.Linear(height * width * inputs, config.dim, rngs=rngs)
+        self.dense = nnx.Linear(math.prod(sides) * inputs, config.dim, rngs=rngs)
 
     def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
         return unit(self.features(images))
 
     def features(self, images: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
         """The code before it is brought to length 1: what training shapes."""
-        x = images
         for layer in self.layers:
-            x = layer(x)
-        return self.dense(x.reshape(x.shape[0], -1))
+            images = layer(images)
+        return self.dense(images.reshape(images.shape[0], -1))
 
 
 def unit(x: Float[Array, "b d"]) -> Float[Array, "b d"]:
@@ -173,9 +174,8 @@ class Decoder(nnx.Module):
         x = unit(codes @ self.turn_back[...]) * math.sqrt(codes.shape[1])
         x = nnx.gelu(self.dense(x)).reshape(codes.shape[0], *self.grid, 16)
         x = pixel_shuffle(nnx.gelu(self.conv1(x)), 2)
-        x = pixel_shuffle(self.conv2(x), 2)
         height, width = self.image_size
-        return x[:, :height, :width]
+        return pixel_shuffle(self.conv2(x), 2)[:, :height, :width]
 
 
 class Autoencoder(nnx.Module):
@@ -187,7 +187,7 @@ class Autoencoder(nnx.Module):
 
 
 Params = nnx.State[Any, Any]
-"""The network's weights and the norm layers' statistics, as NNX keeps them: a pytree."""
+"""The network's weights and the norm layers' statistics: a pytree of NNX's."""
 
 
 def build(config: ModelConfig, seed: int) -> tuple[nnx.GraphDef[Autoencoder], Params]:

@@ -18,7 +18,7 @@ def test_a_batch_gives_the_codes_of_its_images_one_at_a_time(encoder: Encoder) -
     codes = encoder.encode(images)
     assert codes.shape == (len(images), CONFIG.dim)
     assert codes.dtype == np.float32
-    for row in (0, 1, 511, 512, 514):
+    for row in (0, 1, len(images) - 4, len(images) - 3, len(images) - 1):
         np.testing.assert_allclose(codes[row], encoder.encode(images[row : row + 1])[0], atol=1e-5)
     assert np.ptp(codes, axis=0).min() > 0.01  # images differ, so do their codes
 
