@@ -13,8 +13,8 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from retrieval.architecture import ModelConfig
 from retrieval.errors import ModelError
-from retrieval.model import ModelConfig
 
 T = TypeVar("T")
 

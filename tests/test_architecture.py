@@ -23,7 +23,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "ingest search learn",  # one pass over the pictures
         "encode train reading",  # pictures to codes
         "model checkpoint images store sources",  # one vendor or format, one room
-        "config records errors",  # plain values
+        "architecture config records errors",  # plain values
         PACKAGE,  # the package itself: its version
     )
 )

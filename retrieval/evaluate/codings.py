@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import Float32, Num, UInt8
 
 from retrieval import checkpoint
+from retrieval.architecture import ModelConfig
 from retrieval.checkpoint import SavedModel
 from retrieval.encode import Encoder
 from retrieval.evaluate.ranking import BLOCK
-from retrieval.model import ModelConfig, build, to_flat
+from retrieval.model import build, to_flat
 
 Images = UInt8[np.ndarray, "n h w c"]
 Codes = Num[np.ndarray, "n d"]

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from retrieval.architecture import MAX_SIDE, MIN_SIDE
 from retrieval.errors import UsageError
-from retrieval.model import MAX_SIDE, MIN_SIDE
 from retrieval.train import Objective, Preset
 
 

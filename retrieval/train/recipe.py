@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from retrieval.model import ModelConfig, stages
+from retrieval.architecture import ModelConfig
+from retrieval.model import stages
 from retrieval.train.distort import DRAWN, Distortion, default_distortion
 from retrieval.train.objective import Objective
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from retrieval import checkpoint
-from retrieval.model import ModelConfig, build, to_flat
+from retrieval.architecture import ModelConfig
+from retrieval.model import build, to_flat
 from tests.cli.conftest import PICTURES, Call, Trained
 from tests.test_gallery import Page
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
+from retrieval.architecture import ModelConfig
 from retrieval.config import Settings
 from retrieval.encode import Encoder
 from retrieval.errors import BadImage, NoCollection, SourceError, UsageError
@@ -16,7 +17,6 @@ from retrieval.evaluate import Report, evaluate, pictures
 from retrieval.evaluate.codings import untrained
 from retrieval.evaluate.scoring import score
 from retrieval.images.decode import decode, encode_png
-from retrieval.model import ModelConfig
 from retrieval.sources import Entry, open_source
 from retrieval.train.copies import distorted_copies
 

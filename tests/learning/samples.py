@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from retrieval.architecture import ModelConfig
 from retrieval.encode import use_compilation_cache
-from retrieval.model import ModelConfig
 from retrieval.sources import Entry
 from retrieval.train import Progress, Recipe, loop, train
 

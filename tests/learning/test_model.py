@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from retrieval.architecture import ModelConfig
 from retrieval.errors import ModelError
 from retrieval.model import (
     Autoencoder,
-    ModelConfig,
     Params,
     build,
     from_flat,

@@ -1,0 +1,50 @@
+"""What a network looks like, in numbers: all that a collection and a job need to know of it, without JAX."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from retrieval.errors import ModelError
+
+MIN_SIDE = 8
+"""Smaller images leave the convolutions nothing to look at."""
+MAX_SIDE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """All that is needed to build the network again; goes into the model's fingerprint.
+
+    image_size: (height, width) in pixels · channels: 1 or 3 · dim: length of the code ·
+    widths: channels of the encoder's stages, each of which halves the side · blocks: residual blocks after each stage.
+    """
+
+    image_size: tuple[int, int]
+    channels: int
+    dim: int
+    widths: tuple[int, ...]
+    blocks: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if min(self.image_size) < MIN_SIDE or max(self.image_size) > MAX_SIDE:
+            height, width = self.image_size
+            raise ModelError(f"image size {height}×{width}: each side must be between {MIN_SIDE} and {MAX_SIDE}")
+        if self.channels not in (1, 3):
+            raise ModelError(f"channels = {self.channels}: must be 1 (grey) or 3 (colour)")
+        if self.dim < 1 or not self.widths:
+            raise ModelError(f"dim = {self.dim}, widths = {self.widths}: a code needs at least one of each")
+        if len(self.blocks) != len(self.widths):
+            raise ModelError(f"blocks = {self.blocks}, widths = {self.widths}: one number for each stage")
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "ModelConfig":
+        """Read a config back; raises ModelError when a field is missing, unknown or out of range."""
+        try:
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+            return cls(**fields)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"not a model's config: {error}") from error
