@@ -21,8 +21,9 @@ _NAME = re.compile(rf"[{_NAME_CHARACTERS}]{{1,64}}")
 class Entry:
     """One image as its source lists it: nothing of it has been read yet.
 
-    key: path relative to the source's root, POSIX style, always valid UTF-8 · bytes: size as listed ·
-    mtime_ns: 0 where the source does not know, so that only the bytes themselves can tell a change.
+    key: path relative to the source's root, POSIX style, always valid UTF-8 · bytes: size as listed, 0 where the
+    source does not know before reading · mtime_ns: 0 where the source does not know, so that only the bytes
+    themselves can tell a change.
     """
 
     source: str
@@ -98,9 +99,14 @@ def folder_label(key: str) -> str | None:
 def read_bounded(file: IO[bytes], where: str) -> bytes:
     """Everything in the file; raises BadImage for more than MAX_BYTES without taking more memory."""
     data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise BadImage(where, f"larger than {MAX_BYTES // 2**20} MiB")
+    check_size(len(data), where)
     return data
+
+
+def check_size(size: int, where: str) -> None:
+    """Raise BadImage for more than MAX_BYTES."""
+    if size > MAX_BYTES:
+        raise BadImage(where, f"larger than {MAX_BYTES // 2**20} MiB")
 
 
 def no_images(spec: str, files: int) -> SourceError:

@@ -146,6 +146,8 @@ def read_file(path: str | Path, where: str) -> bytes:
             return read_bounded(file, where)
     except OSError as error:
         raise BadImage(where, f"cannot be read: {error.strerror}") from error
+    except ValueError as error:  # a path with NUL in it
+        raise BadImage(where, f"cannot be read: {error}") from error
 
 
 def _open_regular(path: str, flags: int) -> int:

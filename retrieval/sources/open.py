@@ -4,8 +4,7 @@ import contextlib
 import difflib
 import itertools
 import stat
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO, cast
+from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -17,10 +16,16 @@ from retrieval.sources.catalog import DATASET_NAMES, DATASETS
 from retrieval.sources.dataset import open_dataset
 from retrieval.sources.download import Progress
 from retrieval.sources.folder import File, Folder
+from retrieval.sources.pathlist import LIST_SUFFIX, PathList
+from retrieval.sources.reach import Place
+from retrieval.sources.remote import RemoteFolder
+
+PARQUET_SUFFIX = ".parquet"
 
 _UNDERSTOOD = (
-    "a source is a folder, an image file, an archive"
-    f" ({' '.join(ARCHIVE_SUFFIXES)}, here or by URL) or a data set ({', '.join(DATASETS)})"
+    f"a source is a folder, an archive ({' '.join(ARCHIVE_SUFFIXES)}) or a Parquet file ({PARQUET_SUFFIX}), each here"
+    " or by URL (s3://bucket/folder), an image file, a text file of paths"
+    f" ({LIST_SUFFIX}), or a data set ({', '.join(DATASETS)})"
 )
 
 
@@ -34,8 +39,9 @@ def open_source(
 ) -> Source:
     """The source that `spec` means; a data set's name comes before a file so called (that is `./mnist`).
 
-    name: instead of the default, which is made from the name of the folder, archive or data set. labels: an
-    image's label is the name of its parent folder; data sets bring their own. progress: for downloads.
+    name: instead of the default, which is made from the name of the folder, file or data set. labels: an image's
+    label is the name of its parent folder, in a Parquet file with a column of labels what that says; data sets
+    bring their own. progress: for downloads.
 
     Raises SourceError when nothing is there or it cannot be understood, UsageError for a `name` that is none.
     """
@@ -43,7 +49,7 @@ def open_source(
         check_name(name)
     if spec.partition(":")[0] in DATASETS:
         return open_dataset(spec, settings, name or spec, progress)
-    if spec.startswith("file://"):
+    if spec.startswith(("file://", "local://")):
         return _open_path(url2pathname(urlsplit(spec).path), name, labels)
     if "://" in spec:
         return _open_url(spec, name, labels)
@@ -61,33 +67,43 @@ def _open_path(spec: str, name: str | None, labels: bool) -> Source:
         raise SourceError(f"{spec!r} cannot be opened: {error}") from error
     if stat.S_ISDIR(mode):
         return Folder(name or default_name(path.name), path, labels=labels)
-    if stat.S_ISREG(mode) and (stem := _archive_stem(path.name)):
-        try:
+    stem, kind = _stem_and_kind(path.name)
+    if not stat.S_ISREG(mode) or not (kind or is_image(path.name)):
+        raise SourceError(f"{spec!r} is not understood; {_UNDERSTOOD}")
+    try:
+        if kind == LIST_SUFFIX:
+            return PathList(name or default_name(stem), path, labels=labels)
+        if kind == PARQUET_SUFFIX:
+            from retrieval.sources.parquet import Parquet
+
+            return Parquet(name or default_name(stem), str(path), str(path), path.stat().st_mtime_ns, labels=labels)
+        if kind:
             return Archive(name or default_name(stem), str(path), path.open("rb"), labels=labels)
-        except OSError as error:
-            raise SourceError(f"{spec} cannot be opened: {error.strerror}") from error
-    if stat.S_ISREG(mode) and is_image(path.name):
-        return File(name or default_name(path.parent.name), path)
-    raise SourceError(f"{spec!r} is not understood; {_UNDERSTOOD}")
+    except OSError as error:
+        raise SourceError(f"{spec} cannot be opened: {error.strerror}") from error
+    return File(name or default_name(path.parent.name), path)
 
 
 def _open_url(url: str, name: str | None, labels: bool) -> Source:
-    stem = _archive_stem(PurePosixPath(urlsplit(url).path).name)
-    if stem is None:
+    place = Place(url)
+    path = url.partition("?")[0] if place.protocol in ("http", "https") else url
+    stem, kind = _stem_and_kind(path.rstrip("/").rpartition("/")[2])
+    if kind == LIST_SUFFIX or is_image(stem):
         raise SourceError(f"{url} is not understood; {_UNDERSTOOD}")
-    try:
-        import fsspec
+    if kind == PARQUET_SUFFIX:
+        from retrieval.sources.parquet import Parquet
 
-        file = cast(BinaryIO, fsspec.open(url, "rb").open())
-    except Exception as error:  # each protocol fails in its own ways
-        raise SourceError(f"{url} cannot be opened: {' '.join(str(error).split())}") from error
-    return Archive(name or default_name(stem), url, file, labels=labels)
+        return Parquet(name or default_name(stem), url, place.open(), place.mtime_ns(), labels=labels)
+    if kind:
+        return Archive(name or default_name(stem), url, place.open(), labels=labels)
+    return RemoteFolder(name or default_name(stem), place, labels=labels)
 
 
-def _archive_stem(filename: str) -> str | None:
-    """The file's name without its archive suffix; None when it is no archive's."""
-    suffix = next((s for s in ARCHIVE_SUFFIXES if filename.lower().endswith(s)), None)
-    return filename[: -len(suffix)] if suffix else None
+def _stem_and_kind(filename: str) -> tuple[str, str]:
+    """A file's name without the suffix that tells its kind, and that suffix; `("photos", "")` where none does."""
+    suffixes = (*ARCHIVE_SUFFIXES, PARQUET_SUFFIX, LIST_SUFFIX)
+    kind = next((suffix for suffix in suffixes if filename.lower().endswith(suffix)), "")
+    return filename[: len(filename) - len(kind)], kind
 
 
 def _near_miss(spec: str, path: Path) -> str:

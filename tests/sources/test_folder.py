@@ -75,6 +75,15 @@ def test_names_that_are_not_utf8(tmp_path: Path, opened: Open) -> None:
     assert entry.read() == source.read(entry.key) == PGM
 
 
+def test_a_path_of_more_than_600_characters(tmp_path: Path, opened: Open) -> None:
+    key = "/".join(["a folder with a long name " * 9] * 3) + "/" + "n" * 200 + ".png"
+    source = opened(put(tmp_path / "pics", key))
+    entry = only(source)
+    assert len(entry.key) > 600
+    assert entry.key == key
+    assert entry.read() == source.read(key) == PGM
+
+
 @given(st.binary(min_size=1, max_size=20))
 def test_keys_are_always_utf8(raw: bytes) -> None:
     key = key_of(os.fsdecode(raw))

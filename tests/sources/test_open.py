@@ -19,24 +19,26 @@ from tests.sources.conftest import Open, listed, put
         ("fashionmnist:test", "fashion-mnist:test"),
         ("MNIST", "mnist"),
         ("pisc", "pics"),
+        ("train.parqet", "train.parquet"),
     ],
 )
 def test_near_misses(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch, spec: str, near: str) -> None:
     put(tmp_path / "pics", "1.png")
+    put(tmp_path, "train.parquet")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SourceError, match=rf"^{spec}: no such file or folder; did you mean {near}\?$"):
         opened(spec)
 
 
 @pytest.mark.parametrize(
-    "spec", ["no/such/thing", "", "a\0b", "notes.txt", "pipe.png", "ftp://host/folder", "x" * 5000]
+    "spec", ["no/such/thing", "", "a\0b", "notes.md", "pipe.png", "memory://x/notes.txt", "http://[::1/x", "x" * 5000]
 )
 def test_what_is_not_understood(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
-    put(tmp_path, "notes.txt")
+    put(tmp_path, "notes.md")
     os.mkfifo(tmp_path / "pipe.png")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SourceError, match=r"a source is a folder, an image file|cannot be opened") as caught:
-        opened(spec)
+    with pytest.raises(SourceError, match=r"a source is a folder, an archive|cannot be (opened|listed)") as caught:
+        listed(opened(spec))
     assert "\n" not in str(caught.value)
 
 
@@ -48,7 +50,7 @@ def test_unknown_protocol(opened: Open) -> None:
 def test_a_spec_opens_the_same_from_anywhere(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     root = put(tmp_path / "my pics", "1.png")
     monkeypatch.chdir(root)
-    sources = [opened("."), opened("../my pics/"), opened(root.as_uri())]
+    sources = [opened("."), opened("../my pics/"), opened(root.as_uri()), opened(f"local://{root}")]
     monkeypatch.chdir("/")
     for source in sources:
         assert source.name == "my-pics"

@@ -1,0 +1,99 @@
+"""Which columns of a Parquet file hold the images and the labels: by type, by name, and by what Hugging Face wrote."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.types as types
+
+from retrieval.errors import SourceError
+
+IMAGE_NAMES = ("image", "img")
+"""Names that are tried first when several columns could hold images."""
+LABEL_NAME = "label"
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Dotted paths as Parquet has them.
+
+    image: of the encoded bytes · path: of the images' own names · label: None without one · classes: names of
+    the numbers in it.
+    """
+
+    image: str
+    path: str | None
+    label: str | None
+    classes: tuple[str, ...]
+
+    def label_of(self, value: object) -> str | None:
+        """The class's name, or the value itself; None for null and for -1, which marks what nobody has labelled."""
+        if value is None or (self.classes and value == -1):
+            return None
+        if isinstance(value, int) and 0 <= value < len(self.classes):
+            return self.classes[value]
+        return str(value)
+
+
+def find_columns(spec: str, schema: pa.Schema) -> Columns:
+    """Raises SourceError when no column can hold images, or several can and none is called so."""
+    features = _features(schema)
+    could = {field.name: field.type for field in schema if _holds_bytes(field.type)}
+    named = [name for name in IMAGE_NAMES if name in could]
+    marked = [name for name in could if _kind(features.get(name)) == "Image"]
+    if not could:
+        columns = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
+        raise SourceError(
+            f"{spec} has no image column, that is one of bytes, or of structs with `bytes`; its columns: {columns}"
+        )
+    best = named or marked or list(could)
+    if not named and len(best) > 1:
+        raise SourceError(f"{spec}: the images may be in {' or '.join(best)}; call their column {IMAGE_NAMES[0]}")
+    image = best[0]
+    struct = could[image] if types.is_struct(could[image]) else None
+    has_path = struct is not None and struct.get_field_index("path") >= 0 and _is_text(struct.field("path").type)
+    label = next((name for name in (LABEL_NAME, *_class_labels(features)) if _is_label(schema, name)), None)
+    feature = features.get(label) if label else None
+    names = feature.get("names") if isinstance(feature, dict) else None
+    classes = tuple(map(str, names)) if isinstance(names, list) else ()
+    return Columns(f"{image}.bytes" if struct else image, f"{image}.path" if has_path else None, label, classes)
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if types.is_struct(kind):
+        index = kind.get_field_index("bytes")
+        return index >= 0 and _is_binary(kind.field(index).type)
+    return _is_binary(kind)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
+def _is_label(schema: pa.Schema, name: str) -> bool:
+    index = schema.get_field_index(name)
+    kind = schema.field(index).type if index >= 0 else pa.null()
+    return bool(types.is_integer(kind) or types.is_dictionary(kind)) or _is_text(kind)
+
+
+def _class_labels(features: dict[str, Any]) -> list[str]:
+    return [name for name, feature in features.items() if _kind(feature) == "ClassLabel"]
+
+
+def _kind(feature: object) -> str | None:
+    kind = feature.get("_type") if isinstance(feature, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
+def _features(schema: pa.Schema) -> dict[str, Any]:
+    """What Hugging Face's `datasets` says of each column in the schema's metadata; {} where it wrote nothing."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return features if isinstance(features, dict) else {}

@@ -1,0 +1,117 @@
+"""Parquet files with a column of images, as Hugging Face's `datasets` writes them and others do.
+
+Nothing is read but the columns that are needed, a batch of rows at a time. Listing reads the images' names and,
+when asked for, their labels; never the images themselves, so their sizes are not known before reading.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, BinaryIO
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from retrieval.errors import BadImage, SourceError
+from retrieval.sources.base import Entry, check_size, folder_label, is_listable
+from retrieval.sources.columns import find_columns
+from retrieval.sources.reach import one_line
+from retrieval.sources.rows import Rows
+
+BUFFER_BYTES = 2**20
+"""Read from a column at once; without it a row group's whole column would be in memory."""
+
+
+class Parquet:
+    """The rows of a Parquet file, in their order.
+
+    A row's key is its image's own path when all rows have one, each different and fit to be a key; else the
+    row's number, `00000042.png`, whatever the image's format.
+    """
+
+    whole = True
+
+    def __init__(self, name: str, spec: str, file: str | BinaryIO, mtime_ns: int, *, labels: bool = False) -> None:
+        """Read the file's footer and its images' paths; raises SourceError for a damaged file or one without images."""
+        self.name = name
+        self.spec = spec
+        self._mtime_ns = mtime_ns
+        self._labels = labels
+        try:
+            self._file = pq.ParquetFile(file, buffer_size=BUFFER_BYTES, pre_buffer=False)
+            self._columns = find_columns(spec, self._file.schema_arrow)
+            self._paths = self._read_paths()
+        except SourceError:
+            raise
+        except Exception as error:  # pyarrow's, and by URL each protocol's own
+            raise SourceError(f"{spec}: not a readable Parquet file, or a damaged one ({one_line(error)})") from error
+        self._rows = Rows(self._file, self._columns.image)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every row, a row group at a time; raises SourceError when there is none or the labels cannot be read."""
+        starts = self._rows.starts
+        if not starts[-1]:
+            raise SourceError(f"{self.spec} holds no rows")
+        for group, start in enumerate(starts[:-1]):
+            labels = self._read_labels(group)
+            for number in range(start, starts[group + 1]):
+                key = self._key(number)
+                label = (labels[number - start] if labels else folder_label(key)) if self._labels else None
+                yield Entry(self.name, key, 0, self._mtime_ns, label, partial(self._read, number, key))
+
+    def read(self, key: str) -> bytes:
+        """The image with that key; raises BadImage."""
+        number = self._number(key)
+        if number is None:
+            raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
+        return self._read(number, key)
+
+    def _read(self, number: int, key: str) -> bytes:
+        where = f"{self.name}/{key}"
+        try:
+            data = self._rows.value(number)
+        except Exception as error:  # pyarrow's, and by URL each protocol's own
+            raise BadImage(where, f"row {number:,} of {self.spec} cannot be read ({one_line(error)})") from error
+        if data is None:
+            raise BadImage(where, f"row {number:,} of {self.spec} holds no image, only a null")
+        check_size(len(data), where)
+        return data
+
+    def _key(self, number: int) -> str:
+        return str(self._paths[number]) if self._paths is not None else f"{number:08d}.png"
+
+    def _number(self, key: str) -> int | None:
+        """The row with that key; None when there is none."""
+        if self._paths is not None:
+            try:
+                number = int(pc.index(self._paths, key).as_py())
+            except UnicodeEncodeError:
+                return None
+            return number if number >= 0 else None
+        match = re.fullmatch(r"([0-9]{8,12})\.png", key)
+        number = int(match[1]) if match else -1
+        return number if 0 <= number < self._rows.starts[-1] and key == self._key(number) else None
+
+    def _read_paths(self) -> Any:
+        """The images' own paths, an Arrow array of strings; None unless every one can be a key."""
+        if self._columns.path is None:
+            return None
+        column = self._file.read([self._columns.path]).column(0)
+        paths = pc.struct_field(column, 0).combine_chunks()
+        if paths.null_count or pc.count_distinct(paths).as_py() < len(paths):
+            return None
+        try:
+            return paths if all(is_listable(str(path)) for path in paths) else None
+        except UnicodeDecodeError:
+            return None
+
+    def _read_labels(self, group: int) -> list[str | None] | None:
+        """The labels of a row group; None when they are not asked for, or there is no column of them."""
+        if not self._labels or self._columns.label is None:
+            return None
+        try:
+            with self._rows.turn:
+                column = self._file.read_row_group(group, [self._columns.label]).column(0)
+        except Exception as error:  # pyarrow's, and by URL each protocol's own
+            raise SourceError(f"{self.spec}: its labels cannot be read ({one_line(error)})") from error
+        return [self._columns.label_of(value) for value in column.to_pylist()]

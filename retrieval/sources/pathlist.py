@@ -1,0 +1,94 @@
+"""Text files of paths, one a line: for pictures that lie scattered, or a choice among many."""
+
+import os
+import posixpath
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from retrieval.errors import BadImage, SourceError
+from retrieval.sources.base import Entry, folder_label, key_of
+from retrieval.sources.folder import read_file
+
+LIST_SUFFIX = ".txt"
+LONGEST_LINE = 2**16
+"""Bytes; a file with a longer line is no list of paths."""
+_OUTSIDE = "root:"
+
+
+class PathList:
+    """The files that a list names, in its order, each once.
+
+    A path is relative to the list's folder, or absolute. It may lead anywhere, and links are followed: whoever
+    runs the command wrote the list or chose it. Blank lines and those that start with `#` are skipped. What is
+    not there, or is no image, is listed all the same, and refused when read.
+
+    The key of a file below the list's folder is its path from there; of any other, `root:` and the absolute path.
+    """
+
+    whole = True
+
+    def __init__(self, name: str, path: Path, *, labels: bool = False) -> None:
+        self.name = name
+        self.spec = str(path)
+        self._path = path
+        self._base = path.parent.as_posix()
+        self._labels = labels
+        self._known: dict[str, str] | None = None
+
+    def entries(self) -> Iterator[Entry]:
+        """Every path; raises SourceError when not one of them leads to anything, as when a disk is not mounted."""
+        if not any(os.path.lexists(path) for path in self._paths()):
+            first = next(self._paths(), None)
+            raise SourceError(
+                f"{self.spec} names no files"
+                if first is None
+                else f"{self.spec}: none of the paths in it leads to a file; the first is {key_of(first)!r}"
+            )
+        seen: set[int] = set()
+        for path in self._paths():
+            key = self._key(path)
+            if (mark := hash(key)) in seen:  # 64 bits of each key, for lists of millions
+                continue
+            seen.add(mark)
+            try:
+                status = Path(path).stat()
+            except (OSError, ValueError):  # reading it will say what is wrong
+                size = mtime_ns = 0
+            else:
+                size, mtime_ns = status.st_size, status.st_mtime_ns
+            label = folder_label(key) if self._labels else None
+            yield Entry(self.name, key, size, mtime_ns, label, partial(read_file, path, f"{self.name}/{key}"))
+
+    def read(self, key: str) -> bytes:
+        """The image with that key; raises BadImage, also for a file that the list does not name."""
+        where = f"{self.name}/{key}"
+        if self._known is None:
+            try:
+                self._known = {self._key(path): path for path in self._paths()}
+            except SourceError as error:
+                raise BadImage(where, str(error)) from error
+        if key not in self._known:
+            raise BadImage(where, f"not named in {self.spec}")
+        return read_file(self._known[key], where)
+
+    def _paths(self) -> Iterator[str]:
+        """The paths as the file system takes them: absolute, without `.` and `..`."""
+        try:
+            with self._path.open("rb") as file:
+                for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE + 1), b""), 1):
+                    if len(line) > LONGEST_LINE:
+                        raise SourceError(
+                            f"{self.spec}, line {number}: over {LONGEST_LINE:,} bytes, so no list of paths"
+                        )
+                    path = line.removeprefix(b"\xef\xbb\xbf" if number == 1 else b"").rstrip(b"\r\n")
+                    if path.strip() and not path.lstrip().startswith(b"#"):
+                        yield posixpath.normpath(posixpath.join(self._base, os.fsdecode(path)))
+        except OSError as error:
+            raise SourceError(f"{self.spec} cannot be read: {error.strerror}") from error
+
+    def _key(self, path: str) -> str:
+        below = path.removeprefix(f"{self._base.rstrip('/')}/")
+        if below == path or below.startswith(f"{_OUTSIDE}/"):
+            below = f"{_OUTSIDE}/{path.lstrip('/')}"
+        return key_of(below)

@@ -1,0 +1,125 @@
+"""Folders by URL: S3 buckets, and whatever else fsspec reaches."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from retrieval.errors import BadImage, SourceError
+from retrieval.images import MAX_BYTES
+from retrieval.sources.base import Entry, check_size, folder_label, is_image, key_of, no_images
+from retrieval.sources.reach import Place, mtime_ns, one_line
+
+PAGE = 1000
+"""Objects that S3 lists in one answer; it gives no more."""
+
+
+class Found(NamedTuple):
+    """A file as listed; `size` is None and `mtime_ns` 0 where the file system does not say."""
+
+    key: str
+    path: str
+    size: int | None
+    mtime_ns: int
+
+
+class RemoteFolder:
+    """All images under a URL, listed while they are consumed.
+
+    S3 lists page by page in the order of the keys, others folder by folder, depth first. A page that cannot be
+    listed ends the listing with an error, so it never looks like images that are gone. Over HTTP a folder is a
+    page of links, which proves nothing about what it does not name: not `whole`.
+    """
+
+    def __init__(self, name: str, place: Place, *, labels: bool = False) -> None:
+        self.name = name
+        self.spec = place.url
+        self.whole = place.protocol not in ("http", "https")
+        self._place = place
+        self._root = place.path.rstrip("/")
+        self._labels = labels
+
+    def entries(self) -> Iterator[Entry]:
+        """Every image; raises SourceError when there is none or a part cannot be listed."""
+        files = images = 0
+        for found in self._objects() if hasattr(self._place.fs, "call_s3") else self._files():
+            if _hidden(found.key):
+                continue
+            files += 1
+            if is_image(found.key):
+                images += 1
+                label = folder_label(found.key) if self._labels else None
+                fetch = partial(self._read, found.key, found.path, found.size)
+                yield Entry(self.name, found.key, found.size or 0, found.mtime_ns, label, fetch)
+        if not images:
+            raise no_images(self.spec, files)
+
+    def read(self, key: str) -> bytes:
+        """The image with that key; raises BadImage, also for a key that leads outside the folder."""
+        if not is_image(key) or _hidden(key):  # `..` is hidden too
+            raise BadImage(f"{self.name}/{key}", "not the key of an image in this folder")
+        return self._read(key, f"{self._root}/{key}", None)
+
+    def _read(self, key: str, path: str, size: int | None) -> bytes:
+        where = f"{self.name}/{key}"
+        try:
+            if size is None:
+                size = self._place.call("info", path)["size"]
+            check_size(size or 0, where)
+            if size == 0:
+                return b""  # S3 has no range in an empty object
+            data: bytes = self._place.call("cat_file", path, start=0, end=MAX_BYTES + 1)
+        except BadImage:
+            raise
+        except Exception as error:  # each protocol fails in its own ways
+            raise BadImage(where, f"cannot be read: {one_line(error)}") from error
+        check_size(len(data), where)
+        return data
+
+    def _objects(self) -> Iterator[Found]:
+        """S3 has no folders: one listing gives all keys that start with the prefix, a thousand at a time."""
+        bucket, prefix, _ = self._place.fs.split_path(self._root)
+        prefix += "/" * bool(prefix)
+        request: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": PAGE}
+        while True:
+            try:
+                page = self._place.call("call_s3", "list_objects_v2", self._place.fs.req_kw, **request)
+            except Exception as error:  # botocore's, aiohttp's, s3fs's and the system's
+                raise SourceError(f"{self.spec} cannot be listed: {one_line(error)}") from error
+            for item in page.get("Contents", ()):
+                key = item["Key"].removeprefix(prefix)
+                if not key.endswith("/"):  # by which some programs mark a folder
+                    yield Found(key, f"{bucket}/{item['Key']}", item["Size"], mtime_ns(item))
+            if not page["IsTruncated"]:
+                return
+            request["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _files(self) -> Iterator[Found]:
+        waiting = self._list(self._root)
+        while waiting:
+            item = waiting.pop()
+            if item["type"] == "directory":
+                waiting += self._list(item["name"])
+            else:
+                key = key_of(item["name"].removeprefix(f"{self._root}/"))
+                yield Found(key, item["name"], item.get("size"), mtime_ns(item))
+
+    def _list(self, folder: str) -> list[dict[str, Any]]:
+        """What the folder holds but hidden names, last name first, because the caller pops from the end."""
+        try:
+            items = self._place.call("ls", folder or "/", detail=True)
+        except Exception as error:  # each protocol fails in its own ways
+            if isinstance(error, FileNotFoundError) and folder != self._root:
+                parent = folder.rpartition("/")[0]
+                if all(item["name"] != folder for item in self._list(parent)):
+                    return []  # removed after its parent was listed
+            raise SourceError(f"{self.spec} cannot be listed: {key_of(folder)}: {one_line(error)}") from error
+        found = [{**item, "name": item["name"].rstrip("/")} for item in items]
+        if any(item["name"] == self._root and item["type"] == "file" for item in found):
+            raise SourceError(f"{self.spec} is a file, neither an archive nor a Parquet file; give its folder")
+        below = len(folder) + 1
+        found = [item for item in found if item["name"].startswith(f"{folder}/") and item["name"][below] != "."]
+        return sorted(found, key=lambda item: item["name"], reverse=True)
+
+
+def _hidden(key: str) -> bool:
+    return any(part.startswith(".") for part in key.split("/"))
