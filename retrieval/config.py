@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     qdrant_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("qdrant_api_key"))
     """The server's API key; never by a flag, which other users of the machine could read."""
 
+    qdrant_from_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("qdrant_from_api_key"))
+    """The key of `migrate --from`'s server where `--to` names another; neither server is sent the other's."""
+
     @property
     def models(self) -> Path:
         return self.home / "models"
@@ -41,6 +44,11 @@ class Settings(BaseSettings):
     @property
     def embedded(self) -> Path:
         return self.home / "embedded"
+
+    @property
+    def refused(self) -> Path:
+        """The records of refused images."""
+        return self.home / "refused"
 
     @property
     def downloads(self) -> Path:

@@ -70,14 +70,14 @@ def run(
         model, _ = learn([indexed], settings, Options(epochs=EPOCHS), training=training, make_default=False)
     encoder = Encoder(model)
     step("Encoding and storing")
-    summary = ingest(store, encoder, [indexed], ALIAS)
+    summary = ingest(store, encoder, [indexed], ALIAS, ledgers=settings.refused)
     step(f"Searching with {QUERIED}")
     queries = [Query(f"{QUERIED}/{entry.key}", entry.read, entry.label) for entry in queried.entries()]
     results = list(search(store, encoder, queries, ALIAS, K))
     labels = [result.query.label or "" for result in results]
     precision = precision_at_k(labels, [[hit.label or "" for hit in result.hits] for result in results], K)
     step("Searching by raw pixels, to compare")
-    meta = store.metadata(summary.collection)
+    meta = store.metadata(resolve(store, ALIAS))
     return Outcome(model, summary, meta, results, precision, pixels_precision(indexed, queried, model))
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from retrieval.checkpoint import SavedModel
     from retrieval.config import Settings
     from retrieval.encode import Encoder
     from retrieval.reading import Refused
@@ -30,6 +31,10 @@ Labels = Annotated[
 ]
 
 DEFAULT_ALIAS = "images"
+REFUSED = 3
+"""Exit code when the work is done, but some images were refused."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 SHOWN_REFUSALS = 10
 
 
@@ -106,14 +111,24 @@ def open_sources(
         return [open_source(spec, settings, name=name, labels=labels is not None, progress=report) for spec in specs]
 
 
-def load_encoder(settings: "Settings", model: str | None) -> "Encoder":
-    """The model that the command means, ready to run."""
+def load_model(settings: "Settings", model: str | None) -> "SavedModel":
+    """The model that the command means."""
     from retrieval import checkpoint
+
+    return checkpoint.load(checkpoint.find(settings.models, model))
+
+
+def make_encoder(settings: "Settings", model: "SavedModel") -> "Encoder":
+    """The model, ready to run."""
     from retrieval.encode import Encoder, use_compilation_cache
 
-    saved = checkpoint.load(checkpoint.find(settings.models, model))
     use_compilation_cache(settings.xla_cache)
-    return Encoder(saved)
+    return Encoder(model)
+
+
+def load_encoder(settings: "Settings", model: str | None) -> "Encoder":
+    """The model that the command means, ready to run."""
+    return make_encoder(settings, load_model(settings, model))
 
 
 def print_warnings(warnings: Sequence[str]) -> None:

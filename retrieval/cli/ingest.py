@@ -1,31 +1,62 @@
 """`retrieval ingest`."""
 
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from retrieval.cli.common import (
     DEFAULT_ALIAS,
+    REFUSED,
     Alias,
     Json,
     Labels,
     Model,
     Name,
     QdrantUrl,
-    load_encoder,
+    load_model,
+    make_encoder,
     open_sources,
     print_json,
     print_refused,
-    progress_bar,
+    print_warnings,
     stdout,
 )
+from retrieval.cli.ingesting import errors_to, print_plan, print_summary, watched
+from retrieval.cli.logs import log, log_json
+from retrieval.cli.values import parse_share
 
 
 def ingest(
-    source: Annotated[list[str], typer.Argument(help="Folders, archives or data sets.")],
+    source: Annotated[list[str], typer.Argument(help="Folders, archives, tables, lists or data sets, here or by URL.")],
     alias: Alias = DEFAULT_ALIAS,
     name: Name = None,
     labels: Labels = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet file whose columns become fields of the images' payload.")
+    ] = None,
+    key_column: Annotated[str, typer.Option(help="The column of --metadata that holds an image's key.")] = "path",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Encode every image again.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove the points of images that are gone.")] = False,
+    max_delete: Annotated[str, typer.Option(help="Most of a source that --prune removes unasked.")] = "10%",
+    yes: Annotated[bool, typer.Option("--yes", help="Let --prune remove more than --max-delete.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Open images again that were refused and have not changed since.")
+    ] = False,
+    errors: Annotated[Path | None, typer.Option(help="Write the refused images to this file, as JSON lines.")] = None,
+    max_failures: Annotated[int, typer.Option(min=0, help="Stop when more images than this are newly refused.")] = 1000,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Images encoded and written together; else by their size.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, max=256, help="Processes that read and decode; 0: threads; else as it pays.")
+    ] = None,
+    metrics_file: Annotated[
+        Path | None, typer.Option(help="Write the run's numbers to this file, as Prometheus text.")
+    ] = None,
+    json_logs: Annotated[bool, typer.Option("--log-json", help="Log to stderr as JSON lines.")] = False,
     model: Model = None,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
@@ -33,32 +64,42 @@ def ingest(
     """Bring the collection in line with the sources: new and changed images are encoded, others left alone."""
     from retrieval import ingest as job
     from retrieval.config import load_settings
+    from retrieval.ingest.metadata import load_metadata
     from retrieval.store import open_store
 
+    if json_logs:
+        log_json()
+    options = job.Options(
+        metadata=load_metadata(metadata, key_column) if metadata else {},
+        dry_run=dry_run,
+        force=force,
+        prune=prune,
+        max_delete=parse_share("--max-delete", max_delete),
+        yes=yes,
+        retry_failed=retry_failed,
+        max_failures=max_failures,
+        batch=batch_size,
+        workers=workers,
+    )
     settings = load_settings(qdrant_url=qdrant_url)
     sources = open_sources(source, settings, name, labels)
-    with open_store(settings) as store, progress_bar("note") as bar:
+    log("ingest started", alias=alias, sources=[s.spec for s in sources])
+    with watched(alias, metrics_file) as watch, errors_to(errors) as note_refused, open_store(settings) as store:
         store.check()
-        encoder = load_encoder(settings, model)
-        task = bar.add_task("Ingesting", total=None, note="")
-
-        def report(s: job.Summary) -> None:
-            done = s.unchanged + s.encoded + s.copied + s.failed
-            rate = done / max(s.seconds, 1e-9)
-            bar.update(task, completed=done, note=f"{s.unchanged:,} unchanged, {s.failed:,} refused, {rate:,.0f}/s")
-
-        summary = job.ingest(store, encoder, sources, alias, report)
-        points = store.count(summary.collection)
+        encoder = job.LateEncoder(load_model(settings, model), partial(make_encoder, settings))
+        summary = job.ingest(
+            store, encoder, sources, alias, options, ledgers=settings.refused, report=watch.report, refused=note_refused
+        )
+        points = store.count(summary.collection) if summary.collection else 0
     if as_json:
         print_json(summary.to_json())
+    elif dry_run:
+        print_plan(summary, stdout())
     else:
-        stdout().print(
-            f"{summary.found:,} images: {summary.encoded:,} encoded, {summary.unchanged:,} unchanged,"
-            f" {summary.copied:,} copied, {summary.failed:,} refused in {summary.seconds:.1f} s\n"
-            f"{alias} → {summary.collection}: {points:,} points at {store.location}\n"
-            f"Next: retrieval search IMAGE" + ("" if alias == DEFAULT_ALIAS else f" --alias {alias}"),
-            soft_wrap=True,
-        )
-    print_refused(summary.refused)
+        print_summary(summary, points, store.location, stdout())
+    if metadata and not summary.described:
+        print_warnings([f"{metadata}: no {key_column!r} in it is an image's key, its path below the source's root"])
+    if not json_logs:
+        print_refused(summary.refused)
     if summary.refused:
-        raise typer.Exit(3)
+        raise typer.Exit(REFUSED)

@@ -22,6 +22,19 @@ def parse_seconds(option: str, text: str | None) -> float | None:
     return seconds
 
 
+def parse_share(option: str, text: str) -> float:
+    """Share from 0 to 1 of `10%` or `0.1`. Raises UsageError naming the option.
+
+    >>> parse_share("--max-delete", "10%")
+    0.1
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(%?)", text.strip(), re.ASCII)
+    share = float(found[1]) / (100 if found[2] else 1) if found else -1
+    if not 0 <= share <= 1:
+        raise UsageError(f"{option} {text}: a share is between 0% and 100%, like 10% or 0.1")
+    return share
+
+
 def parse_size(option: str, text: str | None) -> tuple[int, int] | None:
     """(height, width) of `64` or `28x40`; None for None. Raises UsageError naming the option.
 

@@ -1,0 +1,32 @@
+"""Structured logs: one JSON object a line on stderr, for machines that read what jobs say."""
+
+import logging
+from typing import Any
+
+LOGGER = logging.getLogger("retrieval")
+
+
+def log_json() -> None:
+    """From now on, log as JSON; what the way to the server logs (tries again) too."""
+    from pythonjsonlogger.json import JsonFormatter
+
+    handler = logging.StreamHandler()
+    names = {"asctime": "time", "levelname": "level", "message": "event"}
+    handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(message)s", rename_fields=names))
+    logging.disable(logging.NOTSET)
+    for name in ("retrieval", "stamina"):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+
+
+def is_json() -> bool:
+    """Whether `log_json` was called."""
+    return bool(LOGGER.handlers)
+
+
+def log(event: str, level: int = logging.INFO, **fields: Any) -> None:
+    """One line, when logs are JSON."""
+    if is_json():
+        LOGGER.log(level, event, extra=fields)

@@ -1,0 +1,113 @@
+"""From pictures to points: each content is encoded once, whatever the number of its copies."""
+
+import datetime as dt
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float32
+
+from retrieval.ingest.encoder import Encoding
+from retrieval.ingest.options import Options
+from retrieval.ingest.plan import Planner, Touched, given
+from retrieval.reading import Loaded, Refused
+from retrieval.records import Filter, Match, Payload, Point, point_id
+from retrieval.sources import Entry
+from retrieval.store.base import Store
+
+Code = Float32[np.ndarray, " d"]
+Item = Loaded | Refused | Touched
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is written together; `copied` of the points got a code that was known already."""
+
+    points: list[Point] = field(default_factory=list)
+    payloads: dict[str, Payload] = field(default_factory=dict)
+    refused: list[Refused] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    copied: int = 0
+
+
+class Coder:
+    """Makes batches; remembers the codes of the last few, which may not be stored yet."""
+
+    def __init__(self, store: Store, collection: str, encoder: Encoding, planner: Planner, options: Options) -> None:
+        self._store, self._collection, self._encoder = store, collection, encoder
+        self._planner, self._options = planner, options
+        self._recent: dict[str, Code] = {}
+
+    def batches(self, items: Iterable[Item], size: int) -> Iterator[Batch]:
+        """Of `size` items each."""
+        items = iter(items)
+        while window := list(itertools.islice(items, size)):
+            batch = self._batch(window)
+            yield batch
+            self._recent |= {p.payload["sha256"]: p.code for p in batch.points if p.code is not None}
+            for old in list(self._recent)[: -4 * size]:
+                del self._recent[old]
+
+    def _batch(self, window: Sequence[Item]) -> Batch:
+        batch = Batch(refused=[item for item in window if isinstance(item, Refused)])
+        for refused in batch.refused:
+            self._planner.before.pop(point_id(refused.entry.source, refused.entry.key), None)
+        batch.payloads = {item.id: item.payload for item in window if isinstance(item, Touched)}
+        fresh: list[tuple[str, Loaded, Payload]] = []
+        for item in (item for item in window if isinstance(item, Loaded)):
+            id_ = point_id(item.entry.source, item.entry.key)
+            before = self._planner.before.pop(id_, {})
+            payload = described(item, before, given(item.entry, self._options.metadata))
+            batch.entries.append(item.entry)
+            if before.get("sha256") == item.sha256 and not self._options.force:
+                batch.payloads[id_] = payload
+            else:
+                fresh.append((id_, item, payload))
+        codes = self._codes([item for _, item, _ in fresh], batch)
+        batch.points = [Point(id_, codes[item.sha256], payload) for id_, item, payload in fresh]
+        return batch
+
+    def _codes(self, items: Sequence[Loaded], batch: Batch) -> dict[str, Code]:
+        """A code for each content: known, or else encoded now."""
+        wanted = {item.sha256: item for item in items}
+        codes: dict[str, Code] = {}
+        if not self._options.force:
+            codes = {sha: self._recent[sha] for sha in wanted if sha in self._recent}
+            codes |= known_codes(self._store, self._collection, wanted.keys() - codes.keys())
+        if new := [item for sha, item in wanted.items() if sha not in codes]:
+            made = self._encoder.encode(np.stack([item.picture.pixels for item in new]))
+            codes |= {item.sha256: code for item, code in zip(new, made, strict=True)}
+        batch.copied = len(items) - len(new)
+        return codes
+
+
+def known_codes(store: Store, collection: str, contents: set[str]) -> dict[str, Code]:
+    """Codes that the collection has already, by their image's SHA-256: one of each, however many copies there are."""
+    codes: dict[str, Code] = {}
+    while contents:
+        where = Filter(must=(Match("sha256", tuple(sorted(contents))),))
+        page = next(store.scroll(collection, where, codes=True, page=len(contents)), [])
+        if not page:
+            break
+        codes |= {point.payload["sha256"]: point.code for point in page if point.code is not None}
+        contents = contents - codes.keys()
+    return codes
+
+
+def described(item: Loaded, before: Payload, given: Payload) -> Payload:
+    """What a point says of its image; flat, for the dashboard shows it as it is. What the user once said stays."""
+    entry, picture = item.entry, item.picture
+    own = {
+        "source": entry.source,
+        "path": entry.key,
+        "sha256": item.sha256,
+        "bytes": entry.bytes,
+        "mtime_ns": entry.mtime_ns,
+        "width": picture.width,
+        "height": picture.height,
+        "ingested_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    }
+    said = {**{key: value for key, value in before.items() if key not in own}, **given}
+    label = {"label": said.pop("label")} if "label" in said else {}
+    return {**label, **own, **said}

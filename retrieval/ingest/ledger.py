@@ -1,0 +1,81 @@
+"""The images that were refused: kept between runs, so that they are not opened again until they change."""
+
+import datetime as dt
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from retrieval.errors import StoreError
+from retrieval.reading import Refused
+from retrieval.sources import Entry
+
+Row = dict[str, Any]
+
+
+class Ledger:
+    """JSON lines `{source, path, reason, time, bytes, mtime_ns, lasting}` of one alias at one engine."""
+
+    def __init__(self, folder: Path, location: str, alias: str) -> None:
+        """Reads what is there; a line that a killed run left unfinished is passed over. Raises StoreError."""
+        engine = hashlib.sha256(location.encode()).hexdigest()[:8]
+        self.path = folder / f"{alias}-{engine}.jsonl"  # an alias is a safe file name
+        self._rows: dict[tuple[str, str], Row] = {}
+        self._listed: set[tuple[str, str]] = set()
+        try:
+            lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
+        except (OSError, UnicodeDecodeError) as error:
+            raise StoreError(f"{self.path} cannot be read: {error}; remove it") from error
+        for line in lines:
+            try:
+                row = json.loads(line)
+                self._rows[row["source"], row["path"]] = row
+            except (ValueError, KeyError, TypeError):
+                continue
+
+    def still(self, entry: Entry) -> str | None:
+        """Why the image was refused for what is in it, when it is as it was then."""
+        row = self._rows.get((entry.source, entry.key))
+        if row is None:
+            return None
+        self._listed.add((entry.source, entry.key))
+        same = entry.mtime_ns and (row.get("bytes"), row.get("mtime_ns")) == (entry.bytes, entry.mtime_ns)
+        return str(row.get("reason")) if same and row.get("lasting") else None
+
+    def add(self, refused: list[Refused]) -> list[Row]:
+        """Write down images refused in this run, at once; returns their rows."""
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        rows = []
+        for item in refused:
+            key = (item.entry.source, item.entry.key)
+            if not item.again:
+                row = {**item.to_json(), "time": now, "bytes": item.entry.bytes, "mtime_ns": item.entry.mtime_ns}
+                self._rows[key] = {**row, "lasting": item.lasting}
+                self._write(self.path, "a", [self._rows[key]])
+            row = self._rows[key]
+            self._listed.add(key)
+            rows.append(row)
+        return rows
+
+    def settle(self, entries: list[Entry]) -> None:
+        """These images are stored now."""
+        for entry in entries:
+            self._rows.pop((entry.source, entry.key), None)
+
+    def close(self, listed: set[str]) -> None:
+        """Write the file anew; of the sources `listed` to their end, without what they do not hold any more."""
+        rows = [row for key, row in self._rows.items() if key in self._listed or key[0] not in listed]
+        if not rows:
+            self.path.unlink(missing_ok=True)
+            return
+        draft = self.path.with_suffix(".new")
+        self._write(draft, "w", rows)
+        draft.replace(self.path)
+
+    def _write(self, path: Path, mode: str, rows: list[Row]) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open(mode, encoding="utf-8") as file:
+                file.writelines(f"{json.dumps(row)}\n" for row in rows)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be written: {error.strerror}; make room there") from error

@@ -1,0 +1,30 @@
+"""How an ingest is to go, with the defaults and their reasons."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_DELETE = 0.1
+"""Share of a source's points that `--prune` may remove unasked: more is likelier a wrong mount than a clean-up."""
+MAX_FAILURES = 1000
+"""Newly refused images that stop a run: by then it is likelier the disk or the mount than the images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `retrieval ingest` offers.
+
+    metadata: key of an image → fields for its payload · batch: images encoded and written together, None: by their
+    size · workers: processes that read and decode, 0: threads of this process, None: as it pays.
+    """
+
+    force: bool = False
+    dry_run: bool = False
+    prune: bool = False
+    max_delete: float = MAX_DELETE
+    yes: bool = False
+    retry_failed: bool = False
+    max_failures: int = MAX_FAILURES
+    metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    batch: int | None = None
+    workers: int | None = None

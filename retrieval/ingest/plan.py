@@ -1,0 +1,124 @@
+"""What has to be done for each image: compares the listing with what the collection says, opening nothing."""
+
+import itertools
+import time
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from retrieval.ingest.ledger import Ledger
+from retrieval.ingest.options import Options
+from retrieval.ingest.summary import Summary
+from retrieval.reading import Refused
+from retrieval.records import Payload, point_id
+from retrieval.sources import Entry
+from retrieval.store.base import Store
+
+PAGE = 1000
+"""Images compared at once: one request to the engine."""
+PAGE_SECONDS = 0.5
+"""A slow listing is cut sooner, so that the first images are encoded while the others are listed."""
+
+Page = list["Entry | Touched | Refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """A point whose payload changes and whose image need not be opened."""
+
+    id: str
+    payload: Payload
+
+
+class Planner:
+    """Goes over listings once, page by page, and remembers only what is in flight.
+
+    before: payloads of the images on their way that the collection holds in another state, by point id.
+    """
+
+    def __init__(
+        self, store: Store, collection: str | None, options: Options, ledger: Ledger, summary: Summary
+    ) -> None:
+        self._store, self._collection = store, collection
+        self._options, self._ledger, self._summary = options, ledger, summary
+        self._seen: dict[str, array[int]] = {}
+        self.before: dict[str, Payload] = {}
+
+    def pages(self, listings: Sequence[Iterable[Entry]]) -> Iterator[Page]:
+        """What is left to do of each page of the listings: an Entry is to be opened."""
+        for entries in cut(itertools.chain.from_iterable(listings)):
+            yield self._page(entries)
+        self._summary.listed = True
+
+    def unseen(self, source: str, points: Sequence[str]) -> list[str]:
+        """Those of the points that no listing of the source named.
+
+        Of 600,000, one in a hundred million runs could take one for another, and would keep it.
+        """
+        seen = np.frombuffer(self._seen.get(source, array("Q")), np.uint64)
+        gone = np.isin(np.array([mark(point) for point in points], np.uint64), seen, invert=True)
+        return list(itertools.compress(points, gone))
+
+    def _page(self, entries: Sequence[Entry]) -> Page:
+        ids = [point_id(entry.source, entry.key) for entry in entries]
+        known = self._store.retrieve(self._collection, ids) if self._collection else {}
+        todo: Page = []
+        for entry, id_ in zip(entries, ids, strict=True):
+            if self._options.prune:
+                self._seen.setdefault(entry.source, array("Q")).append(mark(id_))
+            old = known[id_].payload if id_ in known else None
+            if (item := self._decide(entry, id_, old)) is not None:
+                todo.append(item)
+        self._summary.found += len(entries)
+        return todo
+
+    def _decide(self, entry: Entry, id_: str, old: Payload | None) -> Entry | Touched | Refused | None:
+        """None: nothing is left to do."""
+        self._summary.described += entry.key in self._options.metadata
+        if old is not None and same_file(entry, old) and not self._options.force:
+            payload = {**old, **given(entry, self._options.metadata)}
+            if payload != old:
+                return Touched(id_, payload)
+            self._summary.unchanged += 1
+            return None
+        if not self._options.retry_failed and (reason := self._ledger.still(entry)):
+            return Refused(entry, reason, lasting=True, again=True)
+        if old is None:
+            self._summary.new += 1
+        else:
+            self._summary.changed += 1
+            self.before[id_] = old
+        return entry
+
+
+def cut(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """Into pages of PAGE entries, fewer where that many take longer than PAGE_SECONDS to list."""
+    page: list[Entry] = []
+    end = time.monotonic() + PAGE_SECONDS
+    for entry in entries:
+        page.append(entry)
+        if len(page) >= PAGE or time.monotonic() > end:
+            yield page
+            page, end = [], time.monotonic() + PAGE_SECONDS
+    if page:
+        yield page
+
+
+def same_file(entry: Entry, old: Payload) -> bool:
+    """Same size and time; where a source knows no time, only the content can tell."""
+    return entry.mtime_ns != 0 and (old["bytes"], old["mtime_ns"]) == (entry.bytes, entry.mtime_ns)
+
+
+def given(entry: Entry, metadata: Mapping[str, Mapping[str, Any]]) -> Payload:
+    """What the user says of an image. A run without labels takes none away that an earlier one gave."""
+    label = {} if entry.label is None else {"label": entry.label}
+    return {**label, **metadata.get(entry.key, {})}
+
+
+def mark(point: str) -> int:
+    """The first 8 bytes of a point's id."""
+    return UUID(point).int >> 64

@@ -1,0 +1,54 @@
+"""What a run of ingest did, counted while it goes."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from retrieval.reading import Refused
+
+COUNTS = ("found", "encoded", "unchanged", "copied", "deleted", "failed")
+
+
+@dataclass(slots=True)
+class Summary:
+    """Counts of images, each of which is in exactly one of encoded, unchanged, copied and failed.
+
+    found: listed so far, all of them once `listed` · new, changed: those that had to be opened · described: those that
+    the metadata file has a row for · deleted: points removed, or with `dry_run` those that would be · refused: an entry
+    and a reason for each image in `failed`; the newly refused, and those that were before and have not changed.
+    """
+
+    alias: str
+    collection: str | None
+    dry_run: bool = False
+    found: int = 0
+    listed: bool = False
+    new: int = 0
+    changed: int = 0
+    encoded: int = 0
+    unchanged: int = 0
+    described: int = 0
+    copied: int = 0
+    deleted: int = 0
+    seconds: float = 0.0
+    refused: list[Refused] = field(default_factory=list)
+    newly_refused: int = 0
+    gone: list[str] = field(default_factory=list)
+    """The first few of the deleted, `source/key`."""
+
+    @property
+    def failed(self) -> int:
+        return len(self.refused)
+
+    @property
+    def done(self) -> int:
+        """Images that are settled, one way or another."""
+        return self.encoded + self.unchanged + self.copied + self.failed
+
+    def to_json(self) -> dict[str, Any]:
+        plan = {"dry_run": True, "new": self.new, "changed": self.changed} if self.dry_run else {}
+        return {
+            **plan,
+            **{name: getattr(self, name) for name in (*COUNTS, "collection", "alias")},
+            "seconds": round(self.seconds, 2),
+            "refused": [refused.to_json() for refused in self.refused],
+        }

@@ -1,0 +1,70 @@
+"""A stage in a thread of its own: in order, bounded, and over as soon as nobody listens."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from retrieval.ingest.ahead import ahead
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def test_order_is_kept_and_the_work_is_another_threads() -> None:
+    threads = set()
+
+    def items() -> Iterator[int]:
+        for number in range(1000):
+            threads.add(threading.current_thread())
+            yield number
+
+    assert list(ahead(items(), 3)) == list(range(1000))
+    assert threads.isdisjoint({threading.current_thread()})
+
+
+def test_it_runs_only_so_far_ahead() -> None:
+    made = 0
+    enough = threading.Event()
+
+    def items() -> Iterator[int]:
+        nonlocal made
+        for made in range(1, 100):
+            if made == 4:  # one taken, two in the queue, one in the hand
+                enough.set()
+            yield made
+
+    numbers = ahead(items(), 2)
+    assert next(numbers) == 1
+    assert enough.wait(30)
+    assert not threading.Event().wait(0.1)
+    assert made == 4
+    numbers.close()
+
+
+def test_closing_closes_what_it_reads_from() -> None:
+    closed = threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            number = 0
+            while True:
+                yield (number := number + 1)
+        finally:
+            closed.set()
+
+    numbers = ahead(items(), 1)
+    assert next(numbers) == 1
+    numbers.close()
+    assert closed.is_set()
+    assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
+
+
+def test_an_error_comes_through_after_what_was_made() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ZeroDivisionError
+
+    numbers = ahead(items(), 5)
+    assert next(numbers) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(numbers)

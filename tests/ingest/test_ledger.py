@@ -1,0 +1,81 @@
+"""Refused images are written down, not opened again until they change, and forgotten once they are well."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from retrieval.errors import RetrievalError
+from retrieval.ingest import ingest
+from retrieval.sources.folder import Folder
+from retrieval.store.base import Store
+from tests.ingest.conftest import ALIAS, Quadrants, Run, by_path
+
+
+def rows(tmp_path: Path) -> list[dict[str, object]]:
+    return [
+        json.loads(line) for file in (tmp_path / "refused").glob("*.jsonl") for line in file.read_text().splitlines()
+    ]
+
+
+def test_a_bad_image_is_opened_once(run: Run, root: Path, tmp_path: Path, store: Store) -> None:
+    good = (root / "a" / "00.png").read_bytes()
+    (root / "a" / "00.png").write_bytes(good[:40])
+    first = run()
+    assert (first.encoded, first.failed, first.newly_refused) == (29, 1, 1)
+    (row,) = rows(tmp_path)
+    assert (row["source"], row["path"], row["lasting"]) == ("root", "a/00.png", True)
+    assert row["time"]
+    second = run()
+    assert (second.failed, second.newly_refused, second.refused[0].again) == (1, 0, True)
+    assert rows(tmp_path) == [row]
+    third = run(retry_failed=True)
+    assert (third.failed, third.newly_refused) == (1, 1)
+    (root / "a" / "00.png").write_bytes(good)
+    assert run().encoded == 1
+    assert rows(tmp_path) == []
+    assert len(by_path(store)) == 30
+
+
+def test_an_image_that_could_not_be_read_is_tried_again(run: Run, root: Path, tmp_path: Path) -> None:
+    away = root.with_name("away.png")
+    (root / "a" / "00.png").rename(away)
+    (root / "a" / "00.png").symlink_to(root / "a" / "nothing.png")
+    assert run().newly_refused == 1
+    assert rows(tmp_path)[0]["lasting"] is False
+    assert run().newly_refused == 1
+
+
+def test_rows_of_images_that_are_gone_go(run: Run, root: Path, tmp_path: Path) -> None:
+    (root / "a" / "00.png").write_bytes(b"bad")
+    run()
+    (root / "a" / "00.png").unlink()
+    run()
+    assert rows(tmp_path) == []
+
+
+def test_other_sources_keep_their_rows(run: Run, root: Path, tmp_path: Path, store: Store, encoder: Quadrants) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "x.png").write_bytes(b"bad")
+    ingest(store, encoder, [Folder("other", tmp_path / "other")], ALIAS, ledgers=tmp_path / "refused")
+    run()
+    assert [row["source"] for row in rows(tmp_path)] == ["other"]
+
+
+def test_too_many_stop_the_run(run: Run, root: Path, tmp_path: Path, store: Store) -> None:
+    for file in sorted(root.rglob("*.png"))[:5]:
+        file.write_bytes(b"bad")
+    with pytest.raises(RetrievalError, match=r"5 images refused, --max-failures is 4.*root/a/00.png: "):
+        run(max_failures=4)
+    assert len(rows(tmp_path)) == 5
+    assert len(by_path(store)) == 25  # what was on its way is stored
+    assert run(max_failures=4).failed == 5  # known now
+
+
+def test_half_a_line_of_a_killed_run_does_not_matter(run: Run, root: Path, tmp_path: Path) -> None:
+    (root / "a" / "00.png").write_bytes(b"bad")
+    run()
+    (file,) = (tmp_path / "refused").glob("*.jsonl")
+    file.write_text(file.read_text() + '{"source": "ro')
+    assert run().newly_refused == 0
+    assert len(rows(tmp_path)) == 1

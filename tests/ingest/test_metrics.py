@@ -1,0 +1,39 @@
+"""What node_exporter reads: parsed by Prometheus' own parser."""
+
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from retrieval.errors import UsageError
+from retrieval.ingest.metrics import SUCCESS, write_metrics
+from retrieval.ingest.summary import Summary
+
+
+def samples(file: Path) -> dict[str, float]:
+    families = text_string_to_metric_families(file.read_text())
+    return {f"{s.name}/{s.labels.get('outcome', '')}": s.value for f in families for s in f.samples}
+
+
+def test_a_run_and_then_one_that_fails(tmp_path: Path) -> None:
+    file = tmp_path / "retrieval.prom"
+    write_metrics(file, Summary("images", "images-1", found=12, encoded=10, unchanged=2, seconds=1.5), 0)
+    first = samples(file)
+    assert first["retrieval_ingest_images/encoded"] == 10
+    assert first["retrieval_ingest_duration_seconds/"] == 1.5
+    assert first["retrieval_ingest_exit_code/"] == 0
+    assert first[f"{SUCCESS}/"] == first["retrieval_ingest_last_run_timestamp_seconds/"]
+    write_metrics(file, Summary("images", None), 1)
+    second = samples(file)
+    assert second["retrieval_ingest_exit_code/"] == 1
+    assert second[f"{SUCCESS}/"] == first[f"{SUCCESS}/"]
+
+
+def test_a_first_run_that_fails_claims_no_success(tmp_path: Path) -> None:
+    write_metrics(tmp_path / "retrieval.prom", Summary("images", None), 4)
+    assert f"{SUCCESS}/" not in samples(tmp_path / "retrieval.prom")
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_metrics(tmp_path / "none" / "retrieval.prom", Summary("images", None), 0)
