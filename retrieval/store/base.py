@@ -6,6 +6,7 @@ method that takes `collection` wants the physical name. `resolve` turns one into
 
 import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import numpy as np
@@ -23,8 +24,15 @@ BATCH_POINTS = 512
 BATCH_BYTES = 4 * 2**20
 
 
+class Held(Protocol):
+    """A lock that this job holds."""
+
+    def check(self) -> None:
+        """Raise Locked when another job has taken over meanwhile; to be called before each write."""
+
+
 class Store(Protocol):
-    """Codes and payloads in named collections. Not for use by two threads at once unless an engine says so."""
+    """Codes and payloads in named collections. Any number of threads may read while one writes."""
 
     engine: str
     """`embedded` or `server`."""
@@ -50,6 +58,12 @@ class Store(Protocol):
         """Point the alias at the collection in one step, whether or not it pointed elsewhere before.
 
         Raises StoreError when a collection already bears the alias's name or the collection does not exist.
+        """
+
+    def lock(self, alias: str) -> AbstractContextManager[Held]:
+        """Keep other jobs from writing what the alias names while the block runs; readers are not kept from it.
+
+        Raises Locked saying who holds it. Not to be asked for again inside the block.
         """
 
     def metadata(self, collection: str) -> CollectionMeta: ...

@@ -1,5 +1,6 @@
 """A Qdrant server's collections: made, dropped, named by aliases, described by their metadata."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from qdrant_client import models
@@ -9,14 +10,22 @@ from retrieval.records import CollectionMeta
 from retrieval.store import base
 from retrieval.store.checks import check_name, check_same_space
 from retrieval.store.connection import Connection, Patience
+from retrieval.store.lock import LOCKS, alias_lock
 
 
 class Catalog:
     """The half of `Store` that is about whole collections; `ServerStore` adds the points."""
 
-    def __init__(self, url: str, api_key: str | None = None, *, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        *,
+        patience: Patience | None = None,
+        key_name: str = "QDRANT_API_KEY",
+    ) -> None:
         """Does not connect yet; raises UsageError for a bad URL or a key over plain http to another host."""
-        self._connection = Connection(url, api_key, patience or Patience())
+        self._connection = Connection(url, api_key, patience or Patience(), key_name)
         self._client, self._job = self._connection.client, self._connection.job
         self._dims: dict[str, int] = {}
         self.location = self._connection.location
@@ -52,8 +61,8 @@ class Catalog:
         self._job(self._client.delete_collection, collection)
 
     def collections(self) -> list[str]:
-        """Names of all collections, sorted."""
-        return sorted(c.name for c in self._job(self._client.get_collections).collections)
+        """Names of all collections, sorted; that of the locks is nobody's business."""
+        return sorted(c.name for c in self._job(self._client.get_collections).collections if c.name != LOCKS)
 
     def aliases(self) -> dict[str, str]:
         """Alias → collection."""
@@ -70,6 +79,11 @@ class Catalog:
         create = models.CreateAlias(collection_name=collection, alias_name=alias)
         moves.append(models.CreateAliasOperation(create_alias=create))
         self._job(self._client.update_collection_aliases, moves)
+
+    def lock(self, alias: str) -> AbstractContextManager[base.Held]:
+        """Hold the alias's lock, which the server keeps; it ends by itself when this process falls silent."""
+        check_name(alias)
+        return alias_lock(self._connection, alias)
 
     def metadata(self, collection: str) -> CollectionMeta:
         """What the collection says of itself; raises StoreError when something else made it."""

@@ -50,13 +50,15 @@ class Patience:
 class Connection:
     """A client that keeps its promises on time-outs and raises only errors of ours."""
 
-    def __init__(self, url: str, api_key: str | None, patience: Patience) -> None:
-        """Does not connect yet; raises UsageError for a bad URL, or a key that would travel in the clear."""
+    def __init__(self, url: str, api_key: str | None, patience: Patience, key_name: str = "QDRANT_API_KEY") -> None:
+        """Does not connect yet; raises UsageError for a bad URL, or a key that would travel in the clear.
+
+        key_name: the setting that the key comes from, for messages.
+        """
         self.location, loopback, secure = parsed(url)
+        self._key_name = key_name
         if api_key and not secure and not loopback:
-            raise UsageError(
-                f"QDRANT_API_KEY would go unencrypted to {self.location}; use https, or a tunnel to localhost"
-            )
+            raise UsageError(f"{key_name} would go unencrypted to {self.location}; use https, or a tunnel to localhost")
         logging.getLogger("stamina").addHandler(logging.NullHandler())
         self._timeout: contextvars.ContextVar[float] = contextvars.ContextVar("timeout")
         self.client = QdrantClient(
@@ -124,9 +126,9 @@ class Connection:
         status = error.status_code if isinstance(error, UnexpectedResponse) else None
         says = reason(error)
         if status == 401:
-            return StoreError(f"{self.location} wants an API key: set QDRANT_API_KEY to a valid one (401)")
+            return StoreError(f"{self.location} wants an API key: set {self._key_name} to a valid one (401)")
         if status == 403:
-            return StoreError(f"{self.location}: the key in QDRANT_API_KEY does not allow this (403: {says})")
+            return StoreError(f"{self.location}: the key in {self._key_name} does not allow this (403: {says})")
         if status == 404 and "ollection" in says:  # not a point that is not found
             return NoCollection(f"{self.location}: {says} (404)")
         if retry_after(error) is not False:

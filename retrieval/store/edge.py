@@ -5,6 +5,7 @@ Edge knows shards only: a collection is a folder, the aliases are one file, a lo
 
 import contextlib
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from jaxtyping import Float32
 
 from retrieval.errors import NoCollection, StoreError
 from retrieval.records import CollectionMeta, Filter, Hit, Match, Payload, Point
-from retrieval.store.base import checked
+from retrieval.store.base import Held, checked
 from retrieval.store.checks import check_name, check_queries
 from retrieval.store.folder import LOCK_SECONDS, FolderLock, read_json, sync_folder, write_json
 from retrieval.store.nearest import nearest
@@ -32,6 +33,7 @@ class EdgeStore:
         self.location = str(root)
         self._collections, self._aliases = root / "collections", root / "aliases.json"
         self._open: dict[str, Shard] = {}
+        self._opening = threading.Lock()
         self._lock = FolderLock(root, lock_seconds)
         try:
             self._collections.mkdir(exist_ok=True)
@@ -60,9 +62,10 @@ class EdgeStore:
         if aliases:
             raise StoreError(f"{collection} is in use by alias {', '.join(aliases)}; move that first")
         folder = self._existing(collection)
-        if shard := self._open.pop(collection, None):
-            shard.close()
-        doomed = folder.rename(folder.with_name(f".drop-{collection}"))
+        with self._opening:
+            if shard := self._open.pop(collection, None):
+                shard.close()
+            doomed = folder.rename(folder.with_name(f".drop-{collection}"))
         sync_folder(self._collections)
         shutil.rmtree(doomed)
 
@@ -83,6 +86,11 @@ class EdgeStore:
         if alias in self.collections():
             raise StoreError(f"{alias!r} at {self.location} is a collection's name; choose another --alias")
         write_json(self._aliases, {**self.aliases(), alias: collection})
+
+    def lock(self, alias: str) -> contextlib.AbstractContextManager[Held]:
+        """Held already: the folder is this process's alone."""
+        check_name(alias)
+        return contextlib.nullcontext(self._lock)
 
     def metadata(self, collection: str) -> CollectionMeta:
         """What the collection says of itself."""
@@ -171,9 +179,10 @@ class EdgeStore:
         return self._collections / collection
 
     def _shard(self, collection: str) -> Shard:
-        if collection not in self._open:
-            self._open[collection] = Shard(self._existing(collection))
-        return self._open[collection]
+        with self._opening:  # a shard opened twice would have two write-ahead logs
+            if collection not in self._open:
+                self._open[collection] = Shard(self._existing(collection))
+            return self._open[collection]
 
 
 def _filter(where: Filter | None) -> edge.Filter | None:

@@ -4,12 +4,8 @@ Edge itself has no lock that names its holder, and half a file must never be rea
 """
 
 import contextlib
-import datetime as dt
 import json
 import os
-import shlex
-import socket
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,6 +13,7 @@ from typing import Any
 import filelock
 
 from retrieval.errors import Locked, StoreDamaged, StoreUnavailable
+from retrieval.store.holder import in_words, is_dead, this_process
 
 LOCK_SECONDS = 5.0
 """Two quick searches may overlap; a long job may not be waited for."""
@@ -30,9 +27,9 @@ class FolderLock:
         self._holder = root / "holder.json"
         try:
             root.mkdir(parents=True, exist_ok=True)
-            self._lock = filelock.FileLock(root / "lock")
+            self._lock = filelock.FileLock(root / "lock", thread_local=False)  # released by whichever thread closes
             self._lock.acquire(timeout=seconds, poll_interval=0.05)
-            write_json(self._holder, _this_process())
+            write_json(self._holder, this_process())
         except filelock.Timeout as error:
             raise Locked(
                 f"{root} is in use by {_named(self._holder)}; try again when that is done, or use a server"
@@ -41,6 +38,9 @@ class FolderLock:
         except OSError as error:
             raise StoreUnavailable(f"{root} cannot be used: {error}; set RETRIEVAL_HOME elsewhere") from error
 
+    def check(self) -> None:
+        """`Held`: the system takes the lock away from nobody who lives."""
+
     def release(self) -> None:
         """Let the next one in."""
         with contextlib.suppress(OSError):
@@ -48,36 +48,13 @@ class FolderLock:
         self._lock.release()
 
 
-def _this_process() -> dict[str, Any]:
-    return {
-        "pid": os.getpid(),
-        "command": shlex.join(sys.argv),
-        "host": socket.gethostname(),
-        "since": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-    }
-
-
 def _named(holder: Path) -> str:
     """The holder in words; a record that a dead process left behind is not believed."""
     try:
         who = json.loads(holder.read_text("utf-8"))
-        if who["host"] == socket.gethostname() and not _alive(int(who["pid"])):
-            return "another process"
-        return f"`{who['command']}` (pid {who['pid']} on {who['host']}, since {who['since']})"
+        return "another process" if is_dead(who) else in_words(who)
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
-
-
-def _alive(pid: int) -> bool:
-    if os.name == "nt":  # there, signal 0 is not a question
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def write_json(path: Path, content: Any) -> None:

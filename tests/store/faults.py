@@ -21,6 +21,9 @@ class Refuse:
 LOSE = "lose the answer"
 """Let the server do it, then hang up without a word: what a time-out looks like from the client's side."""
 
+PASS = "pass"
+"""No fault: the next one waits for the request after."""
+
 Fault = Refuse | str
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 
 @contextmanager
-def python(program: str, root: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+def python(program: str, *arguments: Path | str) -> Iterator["subprocess.Popen[str]"]:
     """Another real process; killed at the end if it still runs."""
-    command = [sys.executable, "-c", program, str(root), *arguments]
+    command = [sys.executable, "-c", program, *map(str, arguments)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process

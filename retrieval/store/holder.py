@@ -1,0 +1,57 @@
+"""Who holds a lock: what a process writes down of itself, and whether the one that wrote it still runs."""
+
+import contextlib
+import datetime as dt
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+BOOT, PROCESSES = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+
+
+def this_process() -> dict[str, Any]:
+    """A record of this process, for others to read."""
+    return {
+        "pid": os.getpid(),
+        "command": shlex.join(sys.argv),
+        "host": socket.gethostname(),
+        "place": place(),
+        "since": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def place() -> str:
+    """Where a process id means something: containers may bear their host's name and count on their own."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(BOOT.read_text().strip())
+    with contextlib.suppress(OSError):
+        parts.append(str(PROCESSES.readlink()))
+    return " ".join(parts)
+
+
+def in_words(record: Mapping[str, Any]) -> str:
+    """For a message; raises KeyError for a record that is not ours."""
+    return f"`{record['command']}` (pid {record['pid']} on {record['host']}, since {record['since']})"
+
+
+def is_dead(record: Mapping[str, Any]) -> bool:
+    """True only where it is certain: the process ran here, and its id is nobody's now. KeyError as `in_words`."""
+    return record["place"] == place() and not alive(int(record["pid"]))
+
+
+def alive(pid: int) -> bool:
+    """Whether this machine runs a process of that id."""
+    if os.name == "nt":  # there, signal 0 is not a question
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,282 @@
+"""A lock per alias: one holder at a time, found out when it is lost, and free again when the holder is dead."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retrieval.errors import Locked
+from retrieval.store import edge as edge_module
+from retrieval.store import holder
+from retrieval.store import lock as lock_module
+from retrieval.store.base import Store
+from retrieval.store.connection import Connection, Patience
+from retrieval.store.edge import EdgeStore
+from retrieval.store.lock import LOCKS, AliasLock
+from retrieval.store.shard import Shard
+from tests.store import servers
+from tests.store.conftest import codes, connected, meta, points
+from tests.store.faults import LOSE, PASS, Refuse, proxy
+from tests.store.folders import line, python
+
+RACERS = 50
+SECONDS = 60
+HOLD = """
+import sys
+from retrieval.errors import Locked
+from retrieval.store import lock
+from retrieval.store.server import ServerStore
+url, alias, lease = sys.argv[1:]
+lock.LEASE_SECONDS = float(lease)
+with ServerStore(url).lock(alias) as held:
+    print("holding", flush=True)
+    for _ in sys.stdin:
+        try:
+            held.check()
+            print("still holding", flush=True)
+        except Locked as error:
+            print(error, flush=True)
+"""
+
+
+@pytest.fixture
+def connection(qdrant_url: str) -> Iterator[Connection]:
+    connection = Connection(qdrant_url, None, Patience())
+    yield connection
+    connection.close()
+
+
+def winners(connection: Connection, alias: str) -> list[AliasLock]:
+    """Fifty that go for one alias at the same moment; those that believe they have it."""
+    start = threading.Barrier(RACERS)
+
+    def race(_: int) -> AliasLock | None:
+        lock = AliasLock(connection, alias)
+        start.wait(SECONDS)
+        try:
+            lock.take()
+        except Locked:
+            return None
+        return lock
+
+    with ThreadPoolExecutor(RACERS) as pool:
+        return [lock for lock in pool.map(race, range(RACERS)) if lock]
+
+
+def fallen_silent(connection: Connection, alias: str, monkeypatch: pytest.MonkeyPatch) -> AliasLock:
+    """A lock whose holder is on another machine and has not renewed it."""
+    lock = AliasLock(connection, alias)
+    with monkeypatch.context() as patch:
+        patch.setattr(lock_module, "LEASE_SECONDS", -1)
+        patch.setattr(holder, "place", lambda: "elsewhere")
+        lock.take()
+    return lock
+
+
+def test_both_engines_give_a_lock_that_can_be_taken_again(store: Store, name: str) -> None:
+    for _ in range(2):
+        with store.lock(name) as held:
+            held.check()
+    assert LOCKS not in store.collections()
+    assert store.aliases().get(name) is None
+    store.check()
+
+
+def test_one_of_fifty_gets_a_lock_that_is_free(connection: Connection, name: str) -> None:
+    for _ in range(3):
+        (only,) = winners(connection, name)
+        only.check()
+        only.release()
+
+
+def test_one_of_fifty_takes_over_from_a_holder_that_has_fallen_silent(
+    connection: Connection, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = fallen_silent(connection, name, monkeypatch)
+    (only,) = winners(connection, name)
+    for _ in range(2):
+        with pytest.raises(Locked, match=rf"alias '{name}' at .* was taken over by .*pid {os.getpid()}"):
+            silent.check()
+    silent.release()
+    only.renew()
+    only.release()
+
+
+def test_a_holder_that_was_silent_but_not_replaced_goes_on(
+    connection: Connection, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = fallen_silent(connection, name, monkeypatch)
+    silent.check()
+    with pytest.raises(Locked, match="is being written by"):
+        AliasLock(connection, name).take()
+    silent.release()
+
+
+def test_another_process_is_named_and_lets_go_at_its_end(qdrant_url: str, name: str) -> None:
+    with connected(qdrant_url) as store, python(HOLD, qdrant_url, name, "300") as other:
+        assert line(other) == "holding"
+        for _ in range(2):
+            with pytest.raises(Locked, match=rf"by `-c .*` \(pid {other.pid} on .*, since 20") as refusal:
+                store.lock(name).__enter__()
+        assert refusal.value.exit_code == 4
+        with store.lock(f"{name}-other"):
+            assert ask(other) == "still holding"
+        other.communicate("", timeout=SECONDS)
+        with store.lock(name) as held:
+            held.check()
+
+
+def test_a_holder_that_was_killed_is_not_waited_for(qdrant_url: str, name: str) -> None:
+    with connected(qdrant_url) as store, python(HOLD, qdrant_url, name, "300") as other:
+        assert line(other) == "holding"
+        other.kill()
+        other.wait(timeout=SECONDS)
+        with store.lock(name) as held:
+            held.check()
+
+
+def test_a_dead_process_of_another_machine_may_be_a_living_one(
+    qdrant_url: str, connection: Connection, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with python("", "") as dead:
+        dead.wait(timeout=SECONDS)
+    elsewhere = AliasLock(connection, name)
+    with monkeypatch.context() as patch:
+        patch.setattr(holder, "place", lambda: "elsewhere")
+        patch.setattr(os, "getpid", lambda: dead.pid)
+        elsewhere.take()
+    with pytest.raises(Locked, match=f"pid {dead.pid}"):
+        AliasLock(connection, name).take()
+    elsewhere.release()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_holder_that_is_stopped_for_too_long_finds_out(qdrant_url: str, connection: Connection, name: str) -> None:
+    with python(HOLD, qdrant_url, name, "1") as other:
+        assert line(other) == "holding"
+        other.send_signal(signal.SIGSTOP)
+        mine = AliasLock(connection, name)
+        until(lambda: taken(mine))
+        other.send_signal(signal.SIGCONT)
+        assert f"alias '{name}' at {qdrant_url} was taken over by" in ask(other)
+        other.communicate("", timeout=SECONDS)  # its release must leave ours alone
+        with pytest.raises(Locked, match=f"pid {os.getpid()} "):
+            AliasLock(connection, name).take()
+        mine.release()
+
+
+def test_a_thread_renews_the_lock(qdrant_url: str, connection: Connection, name: str) -> None:
+    with python(HOLD, qdrant_url, name, "5") as other:
+        assert line(other) == "holding"
+        (first,) = records(connection, name)
+        until(lambda: records(connection, name)[0]["expires"] > first["expires"])
+        assert ask(other) == "still holding"
+
+
+def test_lost_answers_and_refusals_that_pass_do_no_harm(qdrant_url: str, name: str) -> None:
+    with proxy(qdrant_url) as faulty, connected(faulty.url) as store:
+        faulty.fail("/points", PASS, LOSE, Refuse(503), LOSE)  # the first of them only looks who is there
+        with store.lock(name) as held:
+            assert faulty.seen.count(f"PUT /collections/{LOCKS}/points") == 4
+            assert isinstance(held, AliasLock)
+            faulty.fail("/points", PASS, LOSE, Refuse(429), LOSE)
+            held.renew()
+            assert faulty.seen.count(f"PUT /collections/{LOCKS}/points") == 4
+            held.check()
+            faulty.fail("/delete", LOSE)
+        with store.lock(name):
+            pass
+
+
+def test_the_first_lock_of_a_server_may_be_asked_for_by_many(qdrant_binary: Path, tmp_path: Path) -> None:
+    with servers.running(tmp_path) as url:
+        connection = Connection(url, None, Patience())
+        assert len(winners(connection, "images")) == 1
+        connection.close()
+
+
+def test_threads_open_an_embedded_collection_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    class Slow(Shard):
+        def __init__(self, folder: Path) -> None:
+            opened.append(folder)
+            time.sleep(0.1)
+            super().__init__(folder)
+
+    monkeypatch.setattr(edge_module, "Shard", Slow)
+    with closing(EdgeStore(root)) as store, ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(store.count, ["a"] * 8)) == {2000}
+    assert len(opened) == 1
+
+
+def test_one_thread_reads_what_another_writes(store: Store, name: str) -> None:
+    """An Edge shard may be used, and closed, by another thread than the one that opened it."""
+    store.create_collection(name, meta())
+    written, over = points(codes(4000)), threading.Event()
+
+    def read() -> int:
+        rounds, least = 0, 0
+        while not over.is_set() or not rounds:
+            found = [point for page in store.scroll(name, codes=True, page=500) for point in page]
+            assert len({point.id for point in found}) == len(found) >= least
+            assert len(store.query(name, codes(3), 5)) == 3
+            assert store.retrieve(name, [p.id for p in found[:3]]).keys() == {p.id for p in found[:3]}
+            least = store.count(name)
+            rounds += 1
+        return least
+
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        for start in range(0, 4000, 500):
+            store.upsert(name, written[start : start + 500])
+        store.delete(name, [])
+        over.set()
+        for reader in readers:
+            assert 0 <= reader.result(SECONDS) <= 4000
+        assert store.count(name) == 4000
+        pool.submit(store.close).result(SECONDS)
+
+
+def test_a_folder_closed_by_another_thread_is_free(root: Path) -> None:
+    store = EdgeStore(root)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(store.close).result(SECONDS)
+    EdgeStore(root, lock_seconds=0.1).close()
+
+
+def ask(process: "subprocess.Popen[str]") -> str:
+    """Let the holder check its lock; what it finds."""
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return line(process)
+
+
+def taken(lock: AliasLock) -> bool:
+    try:
+        lock.take()
+    except Locked:
+        return False
+    return True
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def records(connection: Connection, alias: str) -> list[dict[str, Any]]:
+    """What is stored of the alias's lock."""
+    found, _ = connection.query(connection.client.scroll, LOCKS)
+    return [record.payload for record in found if record.payload and record.payload["alias"] == alias]
