@@ -19,7 +19,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "__main__",
         "cli web",  # talk to people
-        "reindex evaluate duplicates demo preview gallery",  # whole jobs
+        "reindex evaluate duplicates migrate demo preview gallery",  # whole jobs
         "ingest search learn",  # one pass over the pictures
         "encode train reading",  # pictures to codes
         "model checkpoint images store sources",  # one vendor or format, one room

@@ -10,6 +10,7 @@ from retrieval import __version__
 from retrieval.cli.demo import demo
 from retrieval.cli.evaluate import evaluate
 from retrieval.cli.ingest import ingest
+from retrieval.cli.migrate import migrate
 from retrieval.cli.search import search
 from retrieval.cli.status import status
 from retrieval.cli.train import train
@@ -28,7 +29,7 @@ app = typer.Typer(
     epilog="Settings: flags, then environment (QDRANT_URL, QDRANT_API_KEY, RETRIEVAL_HOME, RETRIEVAL_DATA),"
     " then retrieval.toml.",
 )
-for command in (demo, train, ingest, search, evaluate, status):
+for command in (demo, train, ingest, search, evaluate, status, migrate):
     app.command()(command)
 
 

@@ -1,0 +1,78 @@
+"""`retrieval migrate`."""
+
+import contextlib
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, print_json, progress_bar, stdout
+from retrieval.errors import UsageError
+
+if TYPE_CHECKING:
+    from retrieval.config import Settings
+    from retrieval.store.base import Store
+
+
+def migrate(
+    to: Annotated[
+        str | None, typer.Option(metavar="URL", help="The Qdrant server to copy to; else the embedded engine.")
+    ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="URL",
+            help="The Qdrant server to copy from; else the embedded engine. With --to, its key is in"
+            " $QDRANT_FROM_API_KEY.",
+        ),
+    ] = None,
+    alias: Alias = DEFAULT_ALIAS,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Move an alias that points elsewhere, overwrite a collection in use.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Copy a collection from the embedded engine to a Qdrant server, or back: checked, and the alias last."""
+    if to is None and from_ is None:
+        raise UsageError("migrate where? --to URL copies to a server, --from URL from one to the embedded engine")
+
+    from retrieval import migrate as job
+    from retrieval.config import load_settings
+
+    settings = load_settings()
+    with contextlib.ExitStack() as stack:
+        source, target = (stack.enter_context(opened) for opened in engines(settings, from_, to))
+        if source.location == target.location:
+            raise UsageError(f"--from and --to are both {source.location}")
+        source.check()
+        target.check()
+        bar = stack.enter_context(progress_bar())
+        task = bar.add_task("Copying", total=None)
+        summary = job.migrate(
+            source, target, alias, lambda done, total: bar.update(task, completed=done, total=total), yes=yes
+        )
+    if as_json:
+        print_json(summary.to_json())
+    else:
+        stdout().print(
+            f"{alias} → {summary.collection}: {summary.points:,} points at {summary.target}\n"
+            f"{summary.copied:,} copied from {summary.origin}, {summary.deleted:,} deleted in {summary.seconds:.1f} s\n"
+            "Next: " + (f"export QDRANT_URL={summary.target}" if to else "unset QDRANT_URL") + " && retrieval status",
+            soft_wrap=True,
+        )
+
+
+def engines(
+    settings: "Settings", from_: str | None, to: str | None
+) -> "tuple[contextlib.AbstractContextManager[Store], contextlib.AbstractContextManager[Store]]":
+    """Source and target, each closed when its block ends; a server gets its own key only."""
+    from retrieval.store.edge import EdgeStore
+    from retrieval.store.server import ServerStore
+
+    def engine(url: str | None, key_name: str) -> "contextlib.AbstractContextManager[Store]":
+        if url is None:
+            return contextlib.closing(EdgeStore(settings.embedded))
+        key = getattr(settings, key_name.lower())
+        return contextlib.closing(ServerStore(url, key and key.get_secret_value(), key_name=key_name))
+
+    return engine(from_, "QDRANT_FROM_API_KEY" if to else "QDRANT_API_KEY"), engine(to, "QDRANT_API_KEY")

@@ -1,0 +1,179 @@
+"""Copy a collection from one engine to another: the same points under the same name, checked, and the alias last."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from retrieval.errors import NoCollection, StoreError
+from retrieval.records import Point
+from retrieval.store.base import Store, resolve
+
+PAGE = 1000
+"""Points read and written together; no more than two pages are in memory."""
+SAMPLE = 250
+"""Points that are read back at the end, spread evenly."""
+QUERIES, K = 10, 10
+"""Searches that both engines must answer alike."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did; `points` are in the collection, `copied` of them were written and `deleted` taken away."""
+
+    alias: str
+    collection: str
+    origin: str
+    target: str
+    points: int = 0
+    copied: int = 0
+    deleted: int = 0
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        content = asdict(self)
+        return {
+            "from": content.pop("origin"),
+            "to": content.pop("target"),
+            **content,
+            "seconds": round(self.seconds, 2),
+        }
+
+
+def migrate(
+    source: Store,
+    target: Store,
+    alias: str,
+    report: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    yes: bool = False,
+) -> Summary:
+    """Make the alias's collection at the target what it is at the source, with its name and metadata.
+
+    Points that are there already are not written again, so that a run which was cut off goes on. What people search
+    at the target is only changed with `yes`: an alias that points elsewhere, a collection that is in use and differs.
+    The source is only read. Raises StoreError when that is refused or what was written does not read back, Locked
+    when another job writes to the target's alias. `report` gets the points done and their number.
+    """
+    started = time.monotonic()
+    collection = resolve(source, alias)
+    summary = Summary(alias, collection, source.location, target.location)
+    with target.lock(alias) as held:
+        check_alias(target, alias, collection, yes=yes)
+        in_use = collection in target.aliases().values()
+
+        def may_change(what: str) -> None:
+            if in_use and not yes:
+                raise StoreError(
+                    f"{collection} is in use at {target.location} and differs in {what} from that at {source.location};"
+                    " --yes makes it the same, and what was written there since is lost"
+                )
+            held.check()
+
+        prepare(source, target, collection, may_change)
+        sample = copy(source, target, summary, may_change, report)
+        if target.count(collection) > summary.points:
+            summary.deleted = remove_others(source, target, collection, may_change)
+        verify(source, target, summary, sample)
+        held.check()
+        target.move_alias(alias, collection)
+    summary.seconds = time.monotonic() - started
+    return summary
+
+
+def check_alias(target: Store, alias: str, collection: str, *, yes: bool) -> None:
+    """Raise StoreError when the target's alias points at another collection, or bears a collection's name."""
+    try:
+        found = resolve(target, alias)
+    except NoCollection:
+        return
+    if found != collection and not yes:
+        raise StoreError(
+            f"alias {alias!r} at {target.location} points at {found} ({target.count(found):,} points), not at"
+            f" {collection}; --yes moves it and leaves {found} there"
+        )
+
+
+def prepare(source: Store, target: Store, collection: str, may_change: Callable[[str], None]) -> None:
+    """Make the collection at the target, or bring its metadata in line; raises StoreError for another model's."""
+    meta = source.metadata(collection)
+    if collection not in target.collections():
+        target.create_collection(collection, meta)
+    elif target.metadata(collection) != meta:
+        may_change("its metadata")
+        target.set_metadata(collection, meta)
+
+
+def copy(
+    source: Store,
+    target: Store,
+    summary: Summary,
+    may_change: Callable[[str], None],
+    report: Callable[[int, int], None],
+) -> list[Point]:
+    """Write every point that is missing or different, a page at a time; returns the sample."""
+    total = source.count(summary.collection)
+    every, sample = max(1, total // SAMPLE), []
+    for page in source.scroll(summary.collection, codes=True, page=PAGE):
+        there = target.retrieve(summary.collection, [point.id for point in page], codes=True)
+        missing = [point for point in page if not same(point, there.get(point.id))]
+        if missing:
+            may_change(f"{len(missing):,} of {len(page):,} points")
+            target.upsert(summary.collection, missing)
+        sample += page[-summary.points % every :: every]
+        summary.points += len(page)
+        summary.copied += len(missing)
+        report(summary.points, total)
+    return sample
+
+
+def remove_others(source: Store, target: Store, collection: str, may_change: Callable[[str], None]) -> int:
+    """Delete what the source does not hold; returns how many."""
+    deleted = 0
+    for page in target.scroll(collection, page=PAGE):
+        known = source.retrieve(collection, [point.id for point in page])
+        others = [point.id for point in page if point.id not in known]
+        if others:
+            may_change(f"{len(others):,} points that are not there")
+            target.delete(collection, others)
+        deleted += len(others)
+    return deleted
+
+
+def verify(source: Store, target: Store, summary: Summary, sample: list[Point]) -> None:
+    """Compare the exact counts, the sample point by point, and what both engines find for a few of its codes.
+
+    Searches may be approximate, so they are compared by the distances of what both found and of the nearest.
+    """
+    collection, undone = summary.collection, f"alias {summary.alias!r} was not moved; run the same command again"
+    here, there = source.count(collection), target.count(collection)
+    if not here == there == summary.points:
+        raise StoreError(
+            f"{collection}: {summary.points:,} points were copied, {source.location} now holds {here:,} and"
+            f" {target.location} {there:,} (does another job write there?); {undone}"
+        )
+    stored = target.retrieve(collection, [point.id for point in sample], codes=True)
+    wrong = [point.id for point in sample if not same(point, stored.get(point.id))]
+    if wrong:
+        raise StoreError(
+            f"{collection}: {len(wrong):,} of {len(sample):,} points read back from {target.location} differ,"
+            f" {wrong[0]} first; {undone}"
+        )
+    codes = np.array([point.code for point in sample[:: max(1, len(sample) // QUERIES)]], np.float32)
+    answers = [store.query(collection, codes, K) if sample else [] for store in (source, target)]
+    for ours, theirs in zip(*answers, strict=True):
+        mine, yours = ({hit.id: hit.distance for hit in hits} for hits in (ours, theirs))
+        pairs = [(ours[0].distance, theirs[0].distance), *((mine[id_], yours[id_]) for id_ in mine.keys() & yours)]
+        if not all(np.isclose(*pair, rtol=1e-4, atol=1e-6) for pair in pairs):
+            raise StoreError(f"{collection}: {source.location} and {target.location} measure other distances; {undone}")
+
+
+def same(point: Point, other: Point | None) -> bool:
+    """Whether code and payload are equal, to the bit."""
+    return (
+        other is not None
+        and point.payload == other.payload
+        and np.array_equal(np.asarray(point.code), np.asarray(other.code))
+    )
