@@ -1,5 +1,6 @@
 """Entries of a source to pictures of a model's size: read, hashed and decoded by several at once, in order, bounded."""
 
+import contextlib
 import hashlib
 import itertools
 import multiprocessing
@@ -11,10 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from retrieval.errors import BadImage
 from retrieval.images.decode import Picture, decode
+from retrieval.images.quiet import quiet
 from retrieval.sources import Entry
 
 T = TypeVar("T")
@@ -25,6 +27,29 @@ WINDOW_BYTES = 64 * 2**20
 """Their pixels take no more."""
 CHUNK = 16
 """Images that one worker gets at a time: handing over one by one would cost as much as decoding a small one."""
+THREADS = 8
+"""A remote source keeps them busy; those of a local one that is not portable wait for each other."""
+PROCESSES = 8
+"""More would wait for the encoder."""
+FEW = 256
+"""Images for which no processes are started: that takes as long as decoding some thousand small ones."""
+
+
+class Good(NamedTuple):
+    """What was read of an entry: its content's SHA-256 (hex) and its pixels."""
+
+    sha256: str
+    picture: Picture
+
+
+class Bad(NamedTuple):
+    """Why an entry cannot be used."""
+
+    reason: str
+    lasting: bool
+
+
+Read = Good | Bad
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,34 +79,50 @@ class Refused:
 
 
 def read_pictures(
-    items: Iterable[Entry | T], size: tuple[int, int], channels: int, *, workers: int = 0
+    items: Iterable[Entry | T],
+    size: tuple[int, int],
+    channels: int,
+    *,
+    workers: int | None = None,
+    portable: bool = False,
 ) -> Iterator[Loaded | Refused | T]:
     """Each entry, in order, as pixels u8[height, width, channels] or as refused; what is no entry stays as it is.
 
-    workers: processes that read, which pays for many small images on several cores, and wants entries whose `fetch`
-    can be pickled; 0: threads, of which a remote source keeps many busy.
+    workers: how many read at once, None: as it pays · portable: they may be processes, once there are more than FEW
+    entries; small images keep Python itself busy, so that threads get in each other's way.
     """
     load = partial(load_chunk, size=size, channels=channels)
     window = max(2 * CHUNK, min(WINDOW, WINDOW_BYTES // (size[0] * size[1] * channels)))
-    with pool(workers) as readers:
-        ahead: deque[tuple[int, Future[list[Loaded | Refused]] | Sequence[T]]] = deque()
-        waiting = 0
-        try:
-            for chunk in chunks(items):
-                entries = [item for item in chunk if isinstance(item, Entry)]
-                ahead.append((len(chunk), readers.submit(load, entries) if entries else chunk))  # type: ignore[arg-type]
-                waiting += len(chunk)
-                while waiting > window - CHUNK:
-                    count, done = ahead.popleft()
-                    waiting -= count
-                    yield from done.result() if isinstance(done, Future) else done
-            while ahead:
-                done = ahead.popleft()[1]
-                yield from done.result() if isinstance(done, Future) else done
-        finally:
-            for _, future in ahead:
-                if isinstance(future, Future):
-                    future.cancel()
+    ahead: deque[tuple[list[Entry | T], Future[list[Read]] | None]] = deque()
+    waiting = started = 0
+    with contextlib.ExitStack() as stack:
+        readers: Executor = stack.enter_context(ThreadPoolExecutor(workers or THREADS, "read"))
+        stack.callback(lambda: [future.cancel() for _, future in ahead if future])
+        for chunk in chunks(items):
+            if isinstance(chunk[0], Entry):
+                if portable and started <= FEW < started + len(chunk):
+                    readers = stack.enter_context(processes(workers or min(PROCESSES, os.cpu_count() or 1)))
+                    stack.callback(lambda: [future.cancel() for _, future in ahead if future])
+                started += len(chunk)
+                ahead.append((chunk, readers.submit(load, chunk)))
+            else:
+                ahead.append((chunk, None))
+            waiting += len(chunk)
+            while waiting > window - CHUNK:
+                waiting -= len(ahead[0][0])
+                yield from finished(*ahead.popleft())
+        while ahead:
+            yield from finished(*ahead.popleft())
+
+
+def finished(chunk: list[Entry | T], read: Future[list[Read]] | None) -> Iterator[Loaded | Refused | T]:
+    """A chunk once it is read; one without entries as it is."""
+    if read is None:
+        yield from chunk  # type: ignore[misc]
+        return
+    for entry, result in zip(chunk, read.result(), strict=True):
+        assert isinstance(entry, Entry)
+        yield Loaded(entry, *result) if isinstance(result, Good) else Refused(entry, *result)
 
 
 def chunks(items: Iterable[T]) -> Iterator[list[T]]:
@@ -91,30 +132,28 @@ def chunks(items: Iterable[T]) -> Iterator[list[T]]:
             yield chunk
 
 
-def load_chunk(entries: Sequence[Entry], size: tuple[int, int], channels: int) -> list[Loaded | Refused]:
+def load_chunk(entries: Sequence[Entry], size: tuple[int, int], channels: int) -> list[Read]:
     """What a worker does."""
-    return [load_one(entry, size, channels) for entry in entries]
+    with quiet():
+        return [load_one(entry, size, channels) for entry in entries]
 
 
-def load_one(entry: Entry, size: tuple[int, int], channels: int) -> Loaded | Refused:
-    """The entry as pixels, or refused."""
+def load_one(entry: Entry, size: tuple[int, int], channels: int) -> Read:
+    """The entry's content, without the entry: that would travel back from another process."""
     try:
         data = entry.read()
     except BadImage as error:
-        return Refused(entry, error.reason)
+        return Bad(error.reason, lasting=False)
     try:
         picture = decode(data, f"{entry.source}/{entry.key}", size, channels)
     except BadImage as error:
-        return Refused(entry, error.reason, lasting=True)
-    return Loaded(entry, hashlib.sha256(data).hexdigest(), picture)
+        return Bad(error.reason, lasting=True)
+    return Good(hashlib.sha256(data).hexdigest(), picture)
 
 
-def pool(workers: int) -> Executor:
-    """`workers` processes, or threads for 0."""
-    if not workers:
-        return ThreadPoolExecutor(min(8, os.cpu_count() or 1), "read")
-    # not `fork`: JAX has threads; not `forkserver`: it is one more process that a kill -9 would leave behind
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=start_worker)
+def processes(number: int) -> Executor:
+    """Not forked, since JAX has threads; not of a fork server, which a kill -9 would leave behind."""
+    return ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), initializer=start_worker)
 
 
 def start_worker() -> None:

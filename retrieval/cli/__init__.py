@@ -7,6 +7,8 @@ import sys
 import typer
 
 from retrieval import __version__
+from retrieval.cli import logs
+from retrieval.cli.common import INTERRUPTED
 from retrieval.cli.demo import demo
 from retrieval.cli.evaluate import evaluate
 from retrieval.cli.ingest import ingest
@@ -17,8 +19,6 @@ from retrieval.cli.train import train
 from retrieval.errors import RetrievalError
 
 DEBUG = "--debug"
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
 
 app = typer.Typer(
     name="retrieval",
@@ -68,7 +68,10 @@ def main() -> None:
         if debug:
             raise
         if isinstance(error, RetrievalError):
-            typer.echo(f"error: {error}", err=True)
+            if logs.is_json():
+                logs.log("error", logging.ERROR, reason=str(error), exit_code=error.exit_code)
+            else:
+                typer.echo(f"error: {error}", err=True)
             sys.exit(error.exit_code)
         typer.echo(f"error: {type(error).__name__}: {error} (a defect; {DEBUG} shows where)", err=True)
         sys.exit(1)

@@ -51,7 +51,7 @@ def ingest(
         int | None, typer.Option(min=1, max=4096, help="Images encoded and written together; else by their size.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=0, max=256, help="Processes that read and decode; 0: threads; else as it pays.")
+        int | None, typer.Option(min=1, max=256, help="How many read and decode at once; else as it pays.")
     ] = None,
     metrics_file: Annotated[
         Path | None, typer.Option(help="Write the run's numbers to this file, as Prometheus text.")

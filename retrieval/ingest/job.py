@@ -8,18 +8,18 @@ import contextlib
 import datetime as dt
 import itertools
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from retrieval.errors import NoCollection, RetrievalError, UsageError
 from retrieval.ingest.ahead import ahead
 from retrieval.ingest.encoded import Batch, Coder, Item
-from retrieval.ingest.encoder import Encoding
+from retrieval.ingest.encoder import Encoding, warm
 from retrieval.ingest.interrupt import finishing
 from retrieval.ingest.ledger import Ledger, Row
 from retrieval.ingest.options import Options
-from retrieval.ingest.plan import Planner, Touched
+from retrieval.ingest.plan import Page, Planner, Touched
 from retrieval.ingest.prune import check_prunable, prune
 from retrieval.ingest.summary import Summary
 from retrieval.reading import Refused, read_pictures
@@ -77,7 +77,9 @@ def ingest(
             remember_sources(store, collection, sources)
             stack.callback(lambda: ledger.close({source.name for source in sources if summary.listed}))
             coder = Coder(store, collection, encoder, planner, options)
-            made = stack.enter_context(contextlib.closing(batches(planner, coder, encoder, listings, options)))
+            portable = all(source.portable for source in sources)
+            made = batches(planner, coder, encoder, listings, options, portable)
+            stack.enter_context(contextlib.closing(made))
             for batch in made:
                 with finishing():
                     write(store, held, collection, batch, summary, ledger, refused)
@@ -151,17 +153,32 @@ def rehearse(planner: Planner, listings: Sequence[Iterator[Entry]], summary: Sum
 
 
 def batches(
-    planner: Planner, coder: Coder, encoder: Encoding, listings: Sequence[Iterator[Entry]], options: Options
+    planner: Planner,
+    coder: Coder,
+    encoder: Encoding,
+    listings: Sequence[Iterator[Entry]],
+    options: Options,
+    portable: bool,
 ) -> Generator[Batch]:
     """The pipeline: what is to be written, one batch after the other."""
     size, channels = encoder.config.image_size, encoder.config.channels
     batch = options.batch or max(1, min(BATCH, BATCH_BYTES // (size[0] * size[1] * channels)))
     pages = ahead(planner.pages(listings), PAGES_AHEAD)
     with contextlib.closing(pages):
-        todo: Iterator[Entry | Touched | Refused] = itertools.chain.from_iterable(pages)
-        items: Iterator[Item] = read_pictures(todo, size, channels, workers=options.workers or 0)
+        todo: Iterator[Entry | Touched | Refused] = itertools.chain.from_iterable(warming(pages, encoder))
+        items: Iterator[Item] = read_pictures(todo, size, channels, workers=options.workers, portable=portable)
         with contextlib.closing(ahead(coder.batches(items, batch), 1)) as made:
             yield from made
+
+
+def warming(pages: Iterable[Page], encoder: Encoding) -> Iterator[Page]:
+    """The same pages; the first image that is to be opened makes the encoder get ready."""
+    cold = True
+    for page in pages:
+        if cold and any(isinstance(item, Entry) for item in page):
+            cold = False
+            warm(encoder)
+        yield page
 
 
 def write(

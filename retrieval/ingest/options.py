@@ -15,7 +15,7 @@ class Options:
     """What `retrieval ingest` offers.
 
     metadata: key of an image → fields for its payload · batch: images encoded and written together, None: by their
-    size · workers: processes that read and decode, 0: threads of this process, None: as it pays.
+    size · workers: how many read and decode at once, None: as it pays.
     """
 
     force: bool = False

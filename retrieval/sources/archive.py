@@ -5,20 +5,20 @@ file system lists folder by folder, each time going over every member, and sorts
 each step back decompresses from the start. Here entries come in the archive's own order.
 """
 
-import datetime as dt
 import tarfile
 import threading
 import weakref
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from lzma import LZMAError
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 from retrieval.errors import BadImage, SourceError
-from retrieval.sources.base import Entry, folder_label, is_image, key_of, no_images, read_bounded
+from retrieval.sources.base import Entry, folder_label, is_image, key_of, no_images
+from retrieval.sources.members import Contents, Member, Zip
+from retrieval.sources.tar import Tar
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
@@ -28,21 +28,11 @@ _DAMAGE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A file in an archive, images and others. `refusal` says why it must not be read."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    open: Callable[[], IO[bytes] | None]
-    refusal: str | None = None
-
-
 class Archive:
     """All images in a zip or tar; of two members with the same path the later one counts."""
 
     whole = True
+    portable = False
 
     def __init__(self, name: str, spec: str, file: BinaryIO, *, labels: bool = False) -> None:
         """Read the list of members from `file`, and close it when the archive is not used any more.
@@ -59,7 +49,8 @@ class Archive:
         try:
             is_zip = file.read(2) == b"PK"
             file.seek(0)
-            for member in (_zip_members if is_zip else _tar_members)(file):
+            self._contents: Contents = Zip(file) if is_zip else Tar(file)
+            for member in self._contents.members():
                 self._add(member)
         except _DAMAGE as error:
             close()
@@ -83,10 +74,7 @@ class Archive:
             raise BadImage(where, member.refusal)
         try:
             with self._lock:  # one file, one position
-                content = member.open()
-                assert content is not None  # tarfile's answer for what is not a file
-                with content:
-                    return read_bounded(content, where)
+                return self._contents.read(member, where)
         except _DAMAGE as error:
             raise BadImage(where, f"cannot be read from the archive ({_reason(error)})") from error
 
@@ -94,7 +82,7 @@ class Archive:
         parts = [part for part in member.path.split("/") if part not in ("", ".")]
         if member.path.startswith("/") or ".." in parts:
             key = key_of(member.path)
-            member = Member(key, 0, 0, member.open, "a path that leads out of the archive; pack it again")
+            member = Member(key, 0, 0, refusal="a path that leads out of the archive; pack it again")
         else:
             key = key_of("/".join(parts))
             if any(part.startswith(".") for part in parts):
@@ -102,44 +90,6 @@ class Archive:
         self._files += 1
         if is_image(key):
             self._images[key] = member
-
-
-def _zip_members(file: BinaryIO) -> Iterator[Member]:
-    archive = zipfile.ZipFile(file)
-    for info in archive.infolist():
-        if not info.is_dir():
-            yield Member(info.filename, info.file_size, _zip_mtime(info), partial(archive.open, info))
-
-
-def _zip_mtime(info: zipfile.ZipInfo) -> int:
-    """Nanoseconds, the zip's local time taken as UTC; 0 for none or the oldest date, which means none."""
-    if info.date_time == (1980, 1, 1, 0, 0, 0):
-        return 0
-    try:
-        return int(dt.datetime(*info.date_time, tzinfo=dt.UTC).timestamp()) * 10**9
-    except ValueError:
-        return 0
-
-
-def _tar_members(file: BinaryIO) -> Iterator[Member]:
-    archive = tarfile.open(fileobj=file, mode="r:*", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - members are read later
-    files: dict[str, tarfile.TarInfo] = {}
-    for info in archive:
-        content, refusal = info, None
-        if info.islnk() and info.linkname in files:
-            content = files[info.linkname]
-        elif info.issym() or info.islnk():
-            refusal = "a link, and links in archives are not followed; pack the file itself"
-        elif not info.isfile():
-            continue  # a folder or a device
-        files[info.name] = content
-        open_ = partial(archive.extractfile, content)
-        yield Member(info.name, content.size, int(info.mtime * 10**9), open_, refusal)
-    # A damaged header ends tarfile's loop just as the proper end does, which is a block of zeros.
-    assert archive.fileobj is not None
-    archive.fileobj.seek(archive.offset)
-    if any(archive.fileobj.read(tarfile.BLOCKSIZE)):
-        raise tarfile.ReadError(f"broken header at byte {archive.offset:,}")
 
 
 def _reason(error: Exception) -> str:

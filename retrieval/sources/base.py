@@ -45,6 +45,8 @@ class Source(Protocol):
     """Short name; with the key it makes an image's identity."""
     spec: str
     """What opens it again from anywhere: absolute path, URL or data set name."""
+    portable: bool
+    """Whether another process can read its entries: they carry a path, not the source itself."""
     whole: bool
     """False when `entries` lists only a part of what bears this name (a single file of a folder):
     that an image is not listed then says nothing about it."""

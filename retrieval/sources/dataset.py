@@ -38,6 +38,7 @@ class DataSet:
     """
 
     whole = True
+    portable = False
 
     def __init__(self, name: str, spec: str, splits: Sequence[Split]) -> None:
         self.name = name

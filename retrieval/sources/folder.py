@@ -27,6 +27,7 @@ class Folder:
     """All images under a folder: depth first, names sorted in each folder, listed while they are consumed."""
 
     whole = True
+    portable = True
 
     def __init__(self, name: str, root: Path, *, labels: bool = False) -> None:
         self.name = name
@@ -117,6 +118,7 @@ class File:
     """One image file. It bears its folder's name, and so is the same image as in its folder."""
 
     whole = False
+    portable = True
 
     def __init__(self, name: str, path: Path) -> None:
         self.name = name

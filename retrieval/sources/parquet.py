@@ -30,6 +30,7 @@ class Parquet:
     """
 
     whole = True
+    portable = False
 
     def __init__(self, name: str, spec: str, file: str | BinaryIO, mtime_ns: int, *, labels: bool = False) -> None:
         """Read the file's footer and its images' paths; raises SourceError for a damaged file or one without images."""

@@ -27,6 +27,7 @@ class PathList:
     """
 
     whole = True
+    portable = True
 
     def __init__(self, name: str, path: Path, *, labels: bool = False) -> None:
         self.name = name

@@ -30,6 +30,8 @@ class RemoteFolder:
     page of links, which proves nothing about what it does not name: not `whole`.
     """
 
+    portable = False
+
     def __init__(self, name: str, place: Place, *, labels: bool = False) -> None:
         self.name = name
         self.spec = place.url

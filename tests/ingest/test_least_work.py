@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from retrieval.images.decode import decode
-from retrieval.reading import load_one
+from retrieval.reading import Read, load_one
+from retrieval.sources import Entry
 from retrieval.store.base import Store
 from tests.ingest.conftest import SIDE, Quadrants, Run, by_path
 
@@ -20,7 +21,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Keys of the images that were opened."""
     keys: list[str] = []
 
-    def load(entry, size, channels):  # type: ignore[no-untyped-def]
+    def load(entry: Entry, size: tuple[int, int], channels: int) -> Read:
         keys.append(entry.key)
         return load_one(entry, size, channels)
 

@@ -74,7 +74,7 @@ def test_an_endless_source_is_read_ahead_only_so_far(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.timeout(120)
 def test_closing_early_drops_what_was_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr(reading, "THREADS", 1)
     png = encode_png(blobs(1)[0])
     fetched: list[int] = []
     closing = Event()
