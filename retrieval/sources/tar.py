@@ -4,6 +4,7 @@ A tar has no directory: its list is made by going over it once. A compressed one
 going back means unpacking from the start; so what was unpacked last is kept for threads that overtake each other.
 """
 
+import itertools
 import sys
 import tarfile
 from collections import deque
@@ -13,7 +14,7 @@ from typing import IO, BinaryIO, cast
 from retrieval.sources.base import check_size
 from retrieval.sources.members import Member
 
-CHUNK_BYTES = 2**20
+CHUNK_BYTES = 2**17
 KEPT_BYTES = 64 * 2**20
 """Of a compressed tar, unpacked; more than eight threads are apart at a time."""
 
@@ -60,7 +61,10 @@ class Tar:
 
 
 class Forwards:
-    """A stream that is slow to go back in: the last KEPT_BYTES that were read are kept."""
+    """A stream that is slow to go back in: the last KEPT_BYTES that were read are kept.
+
+    They are in chunks of CHUNK_BYTES each, only the stream's last being shorter.
+    """
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -83,8 +87,8 @@ class Forwards:
         except BaseException:
             self._start = self._end = sys.maxsize  # where the stream is now, nobody knows
             raise
-        parts, start = [], self._start
-        for chunk in self._chunks:
-            parts.append(chunk[max(0, at - start) : max(0, at + size - start)])
-            start += len(chunk)
-        return b"".join(parts)
+        if size <= 0 or at >= self._end:
+            return b""
+        first, last = ((place - self._start) // CHUNK_BYTES for place in (at, at + size - 1))
+        begin = at - self._start - first * CHUNK_BYTES
+        return b"".join(itertools.islice(self._chunks, first, last + 1))[begin : begin + size]

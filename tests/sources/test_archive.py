@@ -1,8 +1,12 @@
 """Zip and tar: read in place, in the archive's order, and never trusted."""
 
+import gzip
 import io
 import os
+import shutil
 import stat
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -13,8 +17,8 @@ from hypothesis import strategies as st
 
 from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
-from retrieval.sources import base, open_source
-from tests.sources.conftest import PGM, Open, listed, only
+from retrieval.sources import base, open_source, tar
+from tests.sources.conftest import PGM, Open, listed, only, put
 
 TARS = ["tar", "tar.gz", "tgz", "tar.bz2", "tbz2", "tar.xz", "txz"]
 KINDS = ["zip", *TARS]
@@ -191,3 +195,82 @@ def test_members_without_a_date_have_no_mtime(tmp_path: Path, opened: Open) -> N
         info.external_attr = stat.S_IFREG << 16
         archive.writestr(info, PGM)
     assert only(opened(path)).mtime_ns == 0
+
+
+@given(
+    st.binary(max_size=300),
+    st.lists(st.tuples(st.integers(0, 310), st.integers(0, 60)), max_size=20),
+    st.integers(1, 20),
+    st.integers(1, 80),
+)
+def test_forwards_reads_as_a_file_does(data: bytes, reads: list[tuple[int, int]], chunk: int, kept: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tar, "CHUNK_BYTES", chunk)
+        patch.setattr(tar, "KEPT_BYTES", kept)
+        stream = tar.Forwards(io.BytesIO(data))
+        for at, size in reads:
+            assert stream.read_at(at, size) == data[at : at + size]
+
+
+def test_a_compressed_tar_is_unpacked_once_for_readers_that_overtake_each_other(
+    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = {f"{n}.png": os.urandom(1000) for n in range(200)}
+    source = opened(pack(tmp_path, "tar.gz", contents))
+    rewinds: list[int] = []
+    really = gzip.GzipFile.seek
+
+    def seek(file: gzip.GzipFile, at: int) -> int:
+        rewinds.append(at)
+        return really(file, at)
+
+    monkeypatch.setattr(gzip.GzipFile, "seek", seek)
+    monkeypatch.setattr(tar, "CHUNK_BYTES", 512)
+    monkeypatch.setattr(tar, "KEPT_BYTES", 20_000)
+    entries = list(source.entries())
+    for pair in zip(entries[::2], entries[1::2], strict=True):
+        for entry in reversed(pair):
+            assert entry.read() == contents[entry.key]
+    assert rewinds == [0]
+    assert source.read("0.png") == contents["0.png"]
+    assert rewinds == [0, 0]
+
+
+def test_damage_behind_the_first_members_of_a_compressed_tar(
+    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tar, "CHUNK_BYTES", 1000)
+    contents = {f"{n}.png": os.urandom(1500).hex().encode() for n in range(50)}
+    path = pack(tmp_path, "tar.gz", contents)
+    source = opened(path)
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2 : len(raw) // 2 + 1000] = bytes(1000)
+    path.write_bytes(raw)  # in place: the source has it open
+    assert source.read("3.png") == contents["3.png"]
+    for _ in range(2):
+        with pytest.raises(BadImage, match=r"^pics/49\.png: cannot be read from the archive"):
+            source.read("49.png")
+    assert source.read("4.png") == contents["4.png"]
+
+
+def test_a_sparse_file_is_refused(tmp_path: Path, opened: Open) -> None:
+    if shutil.which("tar") is None or sys.platform != "linux":
+        pytest.skip("NOT TESTED, for want of GNU tar")
+    with (tmp_path / "holes.png").open("wb") as file:
+        file.truncate(10**6)
+        file.write(b"x")
+    put(tmp_path, "full.png")
+    subprocess.run(["tar", "-cSf", "a.tar", "holes.png", "full.png"], cwd=tmp_path, check=True, timeout=30)
+    source = opened(tmp_path / "a.tar")
+    assert listed(source) == ["holes.png", "full.png"]
+    with pytest.raises(BadImage, match=r"^a/holes\.png: a sparse file"):
+        source.read("holes.png")
+    assert source.read("full.png") == PGM
+
+
+def test_a_tar_that_shrinks_after_it_was_listed(tmp_path: Path, opened: Open) -> None:
+    path = pack(tmp_path, "tar", {"1.png": bytes(51_200), "2.png": bytes(51_200)})
+    source = opened(path)
+    os.truncate(path, 512 + 51_200 + 512 + 100)
+    with pytest.raises(BadImage, match=r"^pics/2\.png: .*it ends after 100 of 51,200 bytes"):
+        source.read("2.png")
