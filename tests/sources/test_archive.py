@@ -240,12 +240,10 @@ def test_damage_behind_the_first_members_of_a_compressed_tar(
     tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tar, "CHUNK_BYTES", 1000)
-    contents = {f"{n}.png": os.urandom(1500).hex().encode() for n in range(50)}
+    contents = {f"{n}.png": os.urandom(3000) for n in range(50)}
     path = pack(tmp_path, "tar.gz", contents)
     source = opened(path)
-    raw = bytearray(path.read_bytes())
-    raw[len(raw) // 2 : len(raw) // 2 + 1000] = bytes(1000)
-    path.write_bytes(raw)  # in place: the source has it open
+    os.truncate(path, path.stat().st_size // 2)  # the source has it open
     assert source.read("3.png") == contents["3.png"]
     for _ in range(2):
         with pytest.raises(BadImage, match=r"^pics/49\.png: cannot be read from the archive"):
