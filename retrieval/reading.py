@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,10 +25,10 @@ WINDOW = 1024
 """Images read ahead at most, whatever the source's size."""
 WINDOW_BYTES = 64 * 2**20
 """Their pixels take no more."""
-CHUNK = 16
+CHUNK = 32
 """Images that one worker gets at a time: handing over one by one would cost as much as decoding a small one."""
-THREADS = 8
-"""A remote source keeps them busy; those of a local one that is not portable wait for each other."""
+THREADS = min(8, os.cpu_count() or 1)
+"""More threads than cores only wait for each other, unless a remote source keeps them waiting: --workers."""
 PROCESSES = 8
 """More would wait for the encoder."""
 FEW = 256
@@ -50,6 +50,8 @@ class Bad(NamedTuple):
 
 
 Read = Good | Bad
+Task = tuple[Callable[[], bytes], str]
+"""Of an entry, what a worker needs: little, for it may travel to another process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,8 @@ def read_pictures(
                     readers = stack.enter_context(processes(workers or min(PROCESSES, os.cpu_count() or 1)))
                     stack.callback(lambda: [future.cancel() for _, future in ahead if future])
                 started += len(chunk)
-                ahead.append((chunk, readers.submit(load, chunk)))
+                tasks = [(e.fetch, f"{e.source}/{e.key}") for e in chunk if isinstance(e, Entry)]
+                ahead.append((chunk, readers.submit(load, tasks)))
             else:
                 ahead.append((chunk, None))
             waiting += len(chunk)
@@ -132,20 +135,20 @@ def chunks(items: Iterable[T]) -> Iterator[list[T]]:
             yield chunk
 
 
-def load_chunk(entries: Sequence[Entry], size: tuple[int, int], channels: int) -> list[Read]:
+def load_chunk(tasks: Sequence[Task], size: tuple[int, int], channels: int) -> list[Read]:
     """What a worker does."""
     with quiet():
-        return [load_one(entry, size, channels) for entry in entries]
+        return [load_one(fetch, where, size, channels) for fetch, where in tasks]
 
 
-def load_one(entry: Entry, size: tuple[int, int], channels: int) -> Read:
-    """The entry's content, without the entry: that would travel back from another process."""
+def load_one(fetch: Callable[[], bytes], where: str, size: tuple[int, int], channels: int) -> Read:
+    """What an entry's `fetch` gives, read; `where` names it."""
     try:
-        data = entry.read()
+        data = fetch()
     except BadImage as error:
         return Bad(error.reason, lasting=False)
     try:
-        picture = decode(data, f"{entry.source}/{entry.key}", size, channels)
+        picture = decode(data, where, size, channels)
     except BadImage as error:
         return Bad(error.reason, lasting=True)
     return Good(hashlib.sha256(data).hexdigest(), picture)

@@ -1,6 +1,7 @@
 """Plain values that travel between the modules: points, hits, filters, and what a collection says of itself."""
 
 import dataclasses
+import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,10 +14,20 @@ from retrieval.errors import StoreError
 
 Payload = dict[str, Any]
 
+_NAMESPACE = uuid.NAMESPACE_URL.bytes
+_VARIANT = {digit: f"{8 | int(digit, 16) & 3:x}" for digit in "0123456789abcdef"}
+
 
 def point_id(source: str, key: str) -> str:
-    """UUIDv5 (URL namespace) of `<source>/<key>`: the same image is the same point wherever its root lies."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{source}/{key}"))
+    """UUIDv5 (URL namespace) of `<source>/<key>`: the same image is the same point wherever its root lies.
+
+    As RFC 9562 makes it of a SHA-1; the standard library's own takes three times as long, for each image listed.
+
+    >>> point_id("digits", "7/0.png") == str(uuid.uuid5(uuid.NAMESPACE_URL, "digits/7/0.png"))
+    True
+    """
+    sha = hashlib.sha1(_NAMESPACE + f"{source}/{key}".encode(), usedforsecurity=False).hexdigest()
+    return f"{sha[:8]}-{sha[8:12]}-5{sha[13:16]}-{_VARIANT[sha[16]]}{sha[17:20]}-{sha[20:32]}"
 
 
 @dataclass(frozen=True, slots=True)

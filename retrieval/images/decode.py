@@ -5,7 +5,7 @@ made plain → channels → resize → `u8[h, w, c]`.
 """
 
 import io
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,13 +13,12 @@ from numpy import ndarray
 from PIL import Image
 
 from retrieval.errors import BadImage
-from retrieval.images.opening import load_upright, open_checked, reading, upright_size
+from retrieval.images.opening import load_upright, open_checked, orientation, reading, upright_size
 
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """Pixels as the model takes them; width and height are the upright original's, in pixels."""
 
     pixels: UInt8[ndarray, "h w c"]
@@ -36,8 +35,9 @@ def decode(data: bytes, where: str, size: tuple[int, int], channels: int) -> Pic
     """
     with reading(where):
         image = open_checked(data, where)
-        width, height = upright_size(image)
-        flat = _flatten(load_upright(image, max(size)), where, channels)
+        turn = orientation(image)
+        width, height = upright_size(image, turn)
+        flat = _flatten(load_upright(image, max(size), turn), where, channels)
         return Picture(_pixels(_resize(flat, (size[1], size[0])), channels), width, height)
 
 
@@ -45,7 +45,7 @@ def probe(data: bytes, where: str) -> tuple[int, int, int]:
     """(height, width, channels) from the header: upright; 1 channel if grey, else 3. Raises BadImage."""
     with reading(where):
         image = open_checked(data, where)
-        width, height = upright_size(image)
+        width, height = upright_size(image, orientation(image))
         return height, width, 1 if image.mode in _GREY else 3
 
 
@@ -55,7 +55,8 @@ def thumbnail(data: bytes, where: str, side: int) -> UInt8[ndarray, "h w 3"]:
     A smaller picture is enlarged by the largest whole factor that fits, each pixel a crisp square.
     """
     with reading(where):
-        image = _flatten(load_upright(open_checked(data, where), side), where, 3)
+        image = open_checked(data, where)
+        image = _flatten(load_upright(image, side, orientation(image)), where, 3)
         width, height = image.size
         longest = max(width, height)
         if longest <= side:

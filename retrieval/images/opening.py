@@ -86,17 +86,17 @@ def open_checked(data: bytes, where: str) -> Image.Image:
     return image
 
 
-def load_upright(image: Image.Image, wanted: int) -> Image.Image:
-    """Decode and turn as EXIF says; a JPEG at 1/2, 1/4 or 1/8 while both sides keep `2 * wanted` pixels."""
+def load_upright(image: Image.Image, wanted: int, turned: int) -> Image.Image:
+    """Decode and turn by the orientation; a JPEG at 1/2, 1/4 or 1/8 while both sides keep `2 * wanted` pixels."""
     image.draft("RGB", (2 * wanted, 2 * wanted))
     image.load()  # unlike verify(), this notices a truncated file
-    turn = _TRANSPOSE.get(orientation(image))
+    turn = _TRANSPOSE.get(turned)
     return image.transpose(turn) if turn is not None else image
 
 
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """(width, height) of an image just opened, as it will be once turned."""
-    return (image.height, image.width) if orientation(image) >= 5 else image.size
+def upright_size(image: Image.Image, turned: int) -> tuple[int, int]:
+    """(width, height) of an image just opened, as it will be once turned by its orientation."""
+    return (image.height, image.width) if turned >= 5 else image.size
 
 
 def orientation(image: Image.Image) -> int:

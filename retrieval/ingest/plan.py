@@ -1,5 +1,6 @@
 """What has to be done for each image: compares the listing with what the collection says, opening nothing."""
 
+import contextlib
 import itertools
 import time
 from array import array
@@ -10,11 +11,12 @@ from uuid import UUID
 
 import numpy as np
 
+from retrieval.ingest.ahead import ahead
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import Options
 from retrieval.ingest.summary import Summary
 from retrieval.reading import Refused
-from retrieval.records import Payload, point_id
+from retrieval.records import Payload, Point, point_id
 from retrieval.sources import Entry
 from retrieval.store.base import Store
 
@@ -50,8 +52,10 @@ class Planner:
 
     def pages(self, listings: Sequence[Iterable[Entry]]) -> Iterator[Page]:
         """What is left to do of each page of the listings: an Entry is to be opened."""
-        for entries in cut(itertools.chain.from_iterable(listings)):
-            yield self._page(entries)
+        pages = ahead(cut(itertools.chain.from_iterable(listings)), 2)
+        with contextlib.closing(pages), contextlib.closing(ahead(map(self._asked, pages), 1)) as asked:
+            for entries, ids, known in asked:
+                yield self._page(entries, ids, known)
         self._summary.listed = True
 
     def unseen(self, source: str, points: Sequence[str]) -> list[str]:
@@ -63,9 +67,11 @@ class Planner:
         gone = np.isin(np.array([mark(point) for point in points], np.uint64), seen, invert=True)
         return list(itertools.compress(points, gone))
 
-    def _page(self, entries: Sequence[Entry]) -> Page:
+    def _asked(self, entries: Sequence[Entry]) -> tuple[Sequence[Entry], list[str], dict[str, Point]]:
         ids = [point_id(entry.source, entry.key) for entry in entries]
-        known = self._store.retrieve(self._collection, ids) if self._collection else {}
+        return entries, ids, self._store.retrieve(self._collection, ids) if self._collection else {}
+
+    def _page(self, entries: Sequence[Entry], ids: Sequence[str], known: Mapping[str, Point]) -> Page:
         todo: Page = []
         for entry, id_ in zip(entries, ids, strict=True):
             if self._options.prune:

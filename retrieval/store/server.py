@@ -59,7 +59,7 @@ class ServerStore(Catalog):
         """Points by id; missing ids are not in the answer."""
         found = {}
         for chunk in chunks(ids, IDS):
-            records = self._job(self._client.retrieve, collection, list(chunk), with_payload=True, with_vectors=codes)
+            records = self._read(collection, "points", {"ids": list(chunk), "with_payload": True, "with_vector": codes})
             found.update({point.id: point for point in map(_point, records)})
         return found
 
@@ -67,20 +67,16 @@ class ServerStore(Catalog):
         self, collection: str, where: Filter | None = None, *, codes: bool = False, page: int = 1000
     ) -> Iterator[list[Point]]:
         """All points in id order, a page at a time."""
-        start: Any = None
+        chosen = _filter(where)
+        request: dict[str, Any] = {"limit": page, "with_payload": True, "with_vector": codes}
+        if chosen is not None:
+            request["filter"] = chosen.model_dump(exclude_none=True)
         while True:
-            records, start = self._job(
-                self._client.scroll,
-                collection,
-                _filter(where),
-                page,
-                offset=start,
-                with_payload=True,
-                with_vectors=codes,
-            )
-            if records:
-                yield [_point(record) for record in records]
-            if start is None:
+            answer = self._read(collection, "points/scroll", request)
+            if answer["points"]:
+                yield [_point(record) for record in answer["points"]]
+            request["offset"] = answer["next_page_offset"]
+            if request["offset"] is None:
                 return
 
     def count(self, collection: str, where: Filter | None = None) -> int:
@@ -114,6 +110,18 @@ class ServerStore(Catalog):
 
         return nearest(ask, len(codes), k)
 
+    def _read(self, collection: str, what: str, request: dict[str, Any]) -> Any:
+        """The answer as plain JSON: to check each point's type, as the client's own methods do, takes twice as long."""
+        answer = self._job(
+            self._client.http.client.request,
+            type_=dict[str, Any],
+            method="POST",
+            url="/collections/{collection_name}/" + what,
+            path_params={"collection_name": collection},
+            json=request,
+        )
+        return answer["result"]
+
 
 def _filter(where: Filter | None) -> models.Filter | None:
     if where is None:
@@ -125,6 +133,7 @@ def _filter(where: Filter | None) -> models.Filter | None:
     return models.Filter(must=conditions(where.must), must_not=conditions(where.must_not))
 
 
-def _point(record: models.Record) -> Point:
-    code = None if record.vector is None else np.asarray(record.vector, np.float32)
-    return Point(str(record.id), code, record.payload or {})
+def _point(record: dict[str, Any]) -> Point:
+    vector = record.get("vector")
+    code = None if vector is None else np.asarray(vector, np.float32)
+    return Point(str(record["id"]), code, record.get("payload") or {})

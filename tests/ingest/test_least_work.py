@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ import pytest
 
 from retrieval.images.decode import decode
 from retrieval.reading import Read, load_one
-from retrieval.sources import Entry
 from retrieval.store.base import Store
 from tests.ingest.conftest import SIDE, Quadrants, Run, by_path
 
@@ -21,9 +21,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Keys of the images that were opened."""
     keys: list[str] = []
 
-    def load(entry: Entry, size: tuple[int, int], channels: int) -> Read:
-        keys.append(entry.key)
-        return load_one(entry, size, channels)
+    def load(fetch: Callable[[], bytes], where: str, size: tuple[int, int], channels: int) -> Read:
+        keys.append(where.removeprefix("root/"))
+        return load_one(fetch, where, size, channels)
 
     monkeypatch.setattr("retrieval.reading.load_one", load)
     return keys
