@@ -1,7 +1,8 @@
 """The way to a Qdrant server: what is refused before connecting, what is tried again, and what errors mean.
 
-Tried again: no connection, time-outs, 5xx, 429. Never: what the server says is our fault (400-422). A
-time-out does not mean "not applied", so everything sent through here must be safe to send twice.
+Tried again: no connection, time-outs, 5xx, 429, and 408, which a server says that was itself stopped for a while.
+Never: what the server says is our fault (400-422). A time-out does not mean "not applied", so everything sent through
+here must be safe to send twice.
 """
 
 import contextlib
@@ -63,7 +64,10 @@ class Connection:
         self._timeout: contextvars.ContextVar[float] = contextvars.ContextVar("timeout")
         self.client = QdrantClient(
             url=self.location,
-            headers={"api-key": api_key} if api_key else None,  # `api_key=` warns, even on loopback
+            headers={
+                **({"api-key": api_key} if api_key else {}),  # `api_key=` warns, even on loopback
+                **({"accept-encoding": "identity"} if loopback else {}),  # nothing to gain there, and it takes time
+            },
             check_compatibility=False,  # warns; `_meet` asks instead
             trust_env=secure,  # no proxy ever sees plain http
         )
@@ -165,7 +169,7 @@ def retry_after(error: Exception) -> bool | float:
     if isinstance(error, ResourceExhaustedResponse):
         return float(error.retry_after_s)
     if isinstance(error, UnexpectedResponse):
-        return error.status_code == 429 or (error.status_code or 0) >= 500
+        return error.status_code in (408, 429) or (error.status_code or 0) >= 500
     if isinstance(error, ResponseHandlingException):
         return isinstance(error.source, httpx.TransportError)
     return isinstance(error, QdrantException)  # 429 with a Retry-After that is a date
