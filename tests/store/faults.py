@@ -2,6 +2,8 @@
 
 import contextlib
 import http.server
+import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -20,6 +22,9 @@ class Refuse:
 
 LOSE = "lose the answer"
 """Let the server do it, then hang up without a word: what a time-out looks like from the client's side."""
+
+RESET = "reset the connection"
+"""Hang up as a machine does that has gone down: nothing was done."""
 
 PASS = "pass"
 """No fault: the next one waits for the request after."""
@@ -55,6 +60,11 @@ def proxy(target: str) -> Iterator[Proxy]:
             fault = state.faults.pop(0) if state.faults and path.endswith(state.on) else None
             if isinstance(fault, Refuse):
                 self.reply(fault.status, fault.headers, fault.body)
+                return
+            if fault == RESET:
+                self.close_connection = True
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                socket.close(self.connection.detach())
                 return
             request = urllib.request.Request(
                 target + self.path, body or None, {"Content-Type": "application/json"}, method=self.command

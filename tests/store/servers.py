@@ -40,3 +40,8 @@ def running(folder: Path, **environment: str) -> Iterator[str]:
 def pid(folder: Path) -> int:
     """Process id of the server that `running` started in the folder."""
     return int(json.loads((folder / "server.json").read_text())["pid"])
+
+
+def url(folder: Path) -> str:
+    """Where that server answers."""
+    return str(json.loads((folder / "server.json").read_text())["url"])

@@ -10,7 +10,7 @@ import pytest
 from retrieval.errors import NoCollection, StoreError, StoreUnavailable
 from tests.store import servers
 from tests.store.conftest import SHORT, clean, codes, connected, meta, points
-from tests.store.faults import LOSE, Proxy, Refuse, proxy
+from tests.store.faults import LOSE, RESET, Proxy, Refuse, proxy
 
 
 @pytest.fixture
@@ -40,9 +40,10 @@ def test_a_server_that_hangs_is_given_up_and_found_again(qdrant_binary: Path, tm
 def test_passing_trouble_is_tried_again(faulty: Proxy, name: str) -> None:
     with connected(faulty.url) as store:
         store.create_collection(name, meta())
-        faulty.fail("/points", Refuse(503), Refuse(500), Refuse(429), Refuse(429, {"Retry-After": "0"}), LOSE)
+        passing = (Refuse(503), Refuse(500), Refuse(408), Refuse(429), Refuse(429, {"Retry-After": "0"}), LOSE, RESET)
+        faulty.fail("/points", *passing)
         store.upsert(name, points(codes(3)))
-        assert faulty.seen.count(f"PUT /collections/{name}/points") == 6
+        assert faulty.seen.count(f"PUT /collections/{name}/points") == 1 + len(passing)
         faulty.fail("/query/batch", Refuse(502), LOSE)
         assert len(store.query(name, codes(1), 5)[0]) == 3
         assert store.count(name) == 3
