@@ -83,6 +83,7 @@ def all_queries(images: list[str], settings: "Settings") -> Iterator["Query"]:
     """The pictures that the arguments mean, each with the name it is printed under."""
     from retrieval.images import MAX_BYTES
     from retrieval.search import Query
+    from retrieval.sources.folder import File
 
     for spec in images:
         if spec == STDIN:
@@ -90,7 +91,7 @@ def all_queries(images: list[str], settings: "Settings") -> Iterator["Query"]:
             yield Query(STDIN, lambda data=data: data)  # type: ignore[misc]
             continue
         (source,) = open_sources([spec], settings)
-        single = not source.whole
+        single = isinstance(source, File)
         for entry in source.entries():
             name = spec if single else f"{spec.rstrip('/')}/{entry.key}"
             yield Query(name, entry.read, entry.label)

@@ -48,8 +48,8 @@ class Source(Protocol):
     portable: bool
     """Whether another process can read its entries: they carry a path, not the source itself."""
     whole: bool
-    """False when `entries` lists only a part of what bears this name (a single file of a folder):
-    that an image is not listed then says nothing about it."""
+    """False when what `entries` leaves out may be there all the same (a single file of a folder, a folder over
+    HTTP): that an image is not listed then says nothing about it."""
 
     def entries(self) -> Iterator[Entry]:
         """Every image, in an order that stays the same; hidden files and folders are left out.
