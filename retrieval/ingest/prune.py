@@ -21,22 +21,22 @@ def prune(
 ) -> None:
     """Remove the points of the sources' images that no listing named.
 
-    Raises UsageError, and removes nothing, when that is more than `max_delete` of a source's points, and not `yes`.
+    Raises UsageError, and removes nothing, when that is more than `max_delete` of any source's points, and not `yes`.
     """
+    gone: list[str] = []
     for source in sources:
         where = Filter(must=(Match("source", (source.name,)),))
-        gone = list(missing(store, collection, where, planner, source.name, summary))
-        if not gone:
-            continue
-        held = store.count(collection, where)
-        if len(gone) > options.max_delete * held and not options.yes and not options.dry_run:
+        ids = list(missing(store, collection, where, planner, source.name, summary))
+        held = store.count(collection, where) if ids else 0
+        if len(ids) > options.max_delete * held and not options.yes and not options.dry_run:
             raise UsageError(
-                f"{len(gone):,} of the {held:,} images of {source.name} are gone from {source.spec}, more than"
+                f"{len(ids):,} of the {held:,} images of {source.name} are gone from {source.spec}, more than"
                 f" --max-delete {options.max_delete:.0%}: nothing was deleted. Is the right folder there? If so, --yes"
             )
-        summary.deleted += len(gone)
-        for start in range(0, len(gone) if not options.dry_run else 0, DELETE):
-            store.delete(collection, gone[start : start + DELETE])
+        gone += ids
+    summary.deleted += len(gone)
+    for start in range(0, len(gone) if not options.dry_run else 0, DELETE):
+        store.delete(collection, gone[start : start + DELETE])
 
 
 def missing(
