@@ -8,7 +8,7 @@ import typer
 
 from retrieval import __version__
 from retrieval.cli import logs
-from retrieval.cli.common import INTERRUPTED
+from retrieval.cli.common import INTERRUPTED, one_line
 from retrieval.cli.demo import demo
 from retrieval.cli.evaluate import evaluate
 from retrieval.cli.ingest import ingest
@@ -71,7 +71,7 @@ def main() -> None:
             if logs.is_json():
                 logs.log("error", logging.ERROR, reason=str(error), exit_code=error.exit_code)
             else:
-                typer.echo(f"error: {error}", err=True)
+                typer.echo(one_line(f"error: {error}"), err=True)
             sys.exit(error.exit_code)
-        typer.echo(f"error: {type(error).__name__}: {error} (a defect; {DEBUG} shows where)", err=True)
+        typer.echo(one_line(f"error: {type(error).__name__}: {error} (a defect; {DEBUG} shows where)"), err=True)
         sys.exit(1)

@@ -131,6 +131,11 @@ def load_encoder(settings: "Settings", model: str | None) -> "Encoder":
     return make_encoder(settings, load_model(settings, model))
 
 
+def one_line(text: str) -> str:
+    r"""The text without what would break the line or move the cursor: a file's name may hold `\n` and ESC."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def print_warnings(warnings: Sequence[str]) -> None:
     """What the user should know, though the command has done its work."""
     for warning in warnings:
@@ -140,6 +145,6 @@ def print_warnings(warnings: Sequence[str]) -> None:
 def print_refused(refused: list["Refused"]) -> None:
     """The images that could not be used, the first few by name."""
     for item in refused[:SHOWN_REFUSALS]:
-        typer.echo(f"refused: {item.entry.source}/{item.entry.key}: {item.reason}", err=True)
+        typer.echo(one_line(f"refused: {item.entry.source}/{item.entry.key}: {item.reason}"), err=True)
     if len(refused) > SHOWN_REFUSALS:
         typer.echo(f"refused: {len(refused) - SHOWN_REFUSALS} more (--json lists them all)", err=True)

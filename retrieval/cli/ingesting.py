@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, INTERRUPTED, REFUSED, progress_bar
+from retrieval.cli.common import DEFAULT_ALIAS, INTERRUPTED, REFUSED, one_line, progress_bar
 from retrieval.cli.logs import is_json, log
 from retrieval.errors import RetrievalError, UsageError
 
@@ -150,6 +150,6 @@ def print_summary(summary: "Summary", points: int, location: str, console: "Cons
 def print_gone(summary: "Summary", console: "Console") -> None:
     """The first of the deleted points by name."""
     for name in summary.gone:
-        console.print(f"gone: {name}", soft_wrap=True, markup=False)
+        console.print(one_line(f"gone: {name}"), soft_wrap=True, markup=False)
     if (more := summary.deleted - len(summary.gone)) > 0 and summary.gone:
         console.print(f"gone: {more:,} more")
