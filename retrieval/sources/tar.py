@@ -1,11 +1,12 @@
 """Tar archives, compressed or not, read in place.
 
-A tar has no directory: its list is made by going over it once. A compressed one can only be read forwards, and
-going back means unpacking from the start; so what was unpacked last is kept for threads that overtake each other.
+A tar has no directory: its list is made by going over it once. A compressed one can only be unpacked forwards, and
+several threads read at places that are some images apart: each place gets a cursor of its own, and each cursor
+keeps what it unpacked last, so that nobody makes another begin again.
 """
 
+import io
 import itertools
-import sys
 import tarfile
 from collections import deque
 from collections.abc import Iterator
@@ -15,17 +16,21 @@ from retrieval.sources.base import check_size
 from retrieval.sources.members import Member
 
 CHUNK_BYTES = 2**17
-KEPT_BYTES = 64 * 2**20
-"""Of a compressed tar, unpacked; more than eight threads are apart at a time."""
+KEPT_BYTES = 16 * 2**20
+"""Unpacked bytes that a cursor keeps; none that it has to read at once is too large for it."""
+MOST_CURSORS = 8
+READ_BYTES = 2**20
+"""Packed bytes that a cursor reads at once."""
 
 
 class Tar:
     """A tar: where each member's bytes begin, and how to get at them."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._archive = tarfile.open(fileobj=file, mode="r:*", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 - members are read later
-        self._file = cast(IO[bytes], self._archive.fileobj)
-        self._unpacked = None if self._file is file else Forwards(self._file)
+        self._file = file
+        self._archive = unpacked(file)
+        self._packed = self._archive.fileobj is not file
+        self._cursors: list[Cursor] = []
 
     def members(self) -> Iterator[Member]:
         places: dict[str, Member] = {}
@@ -44,14 +49,15 @@ class Tar:
             places[info.name] = Member(info.name, size, int(info.mtime * 10**9), at, refusal)
             yield places[info.name]
         # A damaged header ends tarfile's loop just as the proper end does, which is a block of zeros.
-        self._file.seek(self._archive.offset)
-        if any(self._file.read(tarfile.BLOCKSIZE)):
+        content = cast(IO[bytes], self._archive.fileobj)
+        content.seek(self._archive.offset)
+        if any(content.read(tarfile.BLOCKSIZE)):
             raise tarfile.ReadError(f"broken header at byte {self._archive.offset:,}")
 
     def read(self, member: Member, where: str) -> bytes:
         check_size(member.size, where)
-        if self._unpacked:
-            data = self._unpacked.read_at(member.at, member.size)
+        if self._packed:
+            data = self._unpack(member.at, member.size)
         else:
             self._file.seek(member.at)
             data = self._file.read(member.size)
@@ -59,36 +65,68 @@ class Tar:
             raise tarfile.ReadError(f"it ends after {len(data):,} of {member.size:,} bytes")
         return data
 
+    def _unpack(self, at: int, size: int) -> bytes:
+        """By the nearest cursor that has not gone past, else by a new one; the longest unused makes room for it."""
+        cursor = max((c for c in self._cursors if c.start <= at), key=lambda c: c.start, default=None)
+        if cursor:
+            self._cursors.remove(cursor)
+        else:
+            cursor = Cursor(cast(IO[bytes], unpacked(io.BufferedReader(View(self._file), READ_BYTES)).fileobj))
+        data = cursor.read_at(at, size)  # a cursor that meets damage is not used again
+        self._cursors = [*self._cursors[-MOST_CURSORS + 1 :], cursor]
+        return data
 
-class Forwards:
-    """A stream that is slow to go back in: the last KEPT_BYTES that were read are kept.
 
-    They are in chunks of CHUNK_BYTES each, only the stream's last being shorter.
-    """
+def unpacked(file: IO[bytes]) -> tarfile.TarFile:
+    """The archive, whatever it is packed with; raises what tarfile raises."""
+    return tarfile.open(fileobj=file, mode="r:*", encoding="utf-8", errors="surrogateescape")
+
+
+class View(io.RawIOBase):
+    """A file that others read too, from a place of its own."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        assert whence == io.SEEK_SET or (offset == 0 and whence == io.SEEK_CUR), "nobody asks for the end"
+        self._at = offset if whence == io.SEEK_SET else self._at
+        return self._at
+
+    def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
+        self._file.seek(self._at)
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+class Cursor:
+    """A stream that only goes forwards, and what was read of it last, in chunks of one size but at its end."""
 
     def __init__(self, stream: IO[bytes]) -> None:
+        stream.seek(0)
         self._stream = stream
         self._chunks: deque[bytes] = deque()
-        self._start = self._end = sys.maxsize  # of what is kept; as long as nothing is, every place lies before it
+        self.start = self._end = 0
 
     def read_at(self, at: int, size: int) -> bytes:
-        """So many bytes from there, fewer only at the end; raises what the stream raises for damage."""
-        try:
-            if at < self._start:
-                self._stream.seek(0)
-                self._chunks.clear()
-                self._start = self._end = 0
-            while self._end < at + size and (chunk := self._stream.read(CHUNK_BYTES)):
-                self._chunks.append(chunk)
-                self._end += len(chunk)
-                while (after := self._start + len(self._chunks[0])) <= min(at, self._end - KEPT_BYTES):
-                    self._chunks.popleft()
-                    self._start = after
-        except BaseException:
-            self._start = self._end = sys.maxsize  # where the stream is now, nobody knows
-            raise
+        """So many bytes from there, not before `start`; fewer only at the end. Raises what the stream raises."""
+        while self._end < at + size and (chunk := self._stream.read(CHUNK_BYTES)):
+            self._chunks.append(chunk)
+            self._end += len(chunk)
+            while (after := self.start + len(self._chunks[0])) <= min(at, self._end - KEPT_BYTES):
+                self._chunks.popleft()
+                self.start = after
         if size <= 0 or at >= self._end:
             return b""
-        first, last = ((place - self._start) // CHUNK_BYTES for place in (at, at + size - 1))
-        begin = at - self._start - first * CHUNK_BYTES
+        first, last = ((place - self.start) // CHUNK_BYTES for place in (at, at + size - 1))
+        begin = at - self.start - first * CHUNK_BYTES
         return b"".join(itertools.islice(self._chunks, first, last + 1))[begin : begin + size]

@@ -1,6 +1,5 @@
 """Zip and tar: read in place, in the archive's order, and never trusted."""
 
-import gzip
 import io
 import os
 import shutil
@@ -203,37 +202,44 @@ def test_members_without_a_date_have_no_mtime(tmp_path: Path, opened: Open) -> N
     st.integers(1, 20),
     st.integers(1, 80),
 )
-def test_forwards_reads_as_a_file_does(data: bytes, reads: list[tuple[int, int]], chunk: int, kept: int) -> None:
+def test_a_cursor_reads_as_a_file_does(data: bytes, reads: list[tuple[int, int]], chunk: int, kept: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tar, "CHUNK_BYTES", chunk)
         patch.setattr(tar, "KEPT_BYTES", kept)
-        stream = tar.Forwards(io.BytesIO(data))
+        cursor = tar.Cursor(io.BytesIO(data))
         for at, size in reads:
-            assert stream.read_at(at, size) == data[at : at + size]
+            if at >= cursor.start:
+                assert cursor.read_at(at, size) == data[at : at + size]
 
 
-def test_a_compressed_tar_is_unpacked_once_for_readers_that_overtake_each_other(
-    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2", "tar.xz"])
+@pytest.mark.parametrize(("apart", "cursors"), [(1, 1), (10, 1), (40, 2)])
+def test_a_compressed_tar_is_not_unpacked_again_for_readers_that_overtake_each_other(
+    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch, kind: str, apart: int, cursors: int
 ) -> None:
-    contents = {f"{n}.png": os.urandom(1000) for n in range(200)}
-    source = opened(pack(tmp_path, "tar.gz", contents))
-    rewinds: list[int] = []
-    really = gzip.GzipFile.seek
-
-    def seek(file: gzip.GzipFile, at: int) -> int:
-        rewinds.append(at)
-        return really(file, at)
-
-    monkeypatch.setattr(gzip.GzipFile, "seek", seek)
+    """Two readers, `apart` images from each other; what is kept holds about 20."""
+    contents = {f"{n}.png": os.urandom(1000) for n in range(160)}
+    source = opened(pack(tmp_path, kind, contents))
     monkeypatch.setattr(tar, "CHUNK_BYTES", 512)
-    monkeypatch.setattr(tar, "KEPT_BYTES", 20_000)
+    monkeypatch.setattr(tar, "KEPT_BYTES", 40_000)
+    made = []
+    really = tar.Cursor.__init__
+
+    def count(cursor: tar.Cursor, stream: io.BytesIO) -> None:
+        made.append(cursor)
+        really(cursor, stream)
+
+    monkeypatch.setattr(tar.Cursor, "__init__", count)
     entries = list(source.entries())
-    for pair in zip(entries[::2], entries[1::2], strict=True):
-        for entry in reversed(pair):
-            assert entry.read() == contents[entry.key]
-    assert rewinds == [0]
-    assert source.read("0.png") == contents["0.png"]
-    assert rewinds == [0, 0]
+    for start in range(0, len(entries), 2 * apart):
+        for first, second in zip(
+            entries[start : start + apart], entries[start + apart : start + 2 * apart], strict=True
+        ):
+            for entry in (second, first):
+                assert entry.read() == contents[entry.key]
+    assert len(made) == cursors
+    for key in ["0.png", "159.png"] * 2 * tar.MOST_CURSORS:
+        assert source.read(key) == contents[key]
 
 
 def test_damage_behind_the_first_members_of_a_compressed_tar(
