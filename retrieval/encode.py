@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Float32, UInt8
 
 from retrieval.checkpoint import SavedModel
 from retrieval.errors import BadCode, ModelError
-from retrieval.model import from_flat
+from retrieval.model import folded, from_flat
 
 BATCH_SIZES = (1, 8, 64)
 """Batches are padded to one of these, so that each is compiled once and found on disk afterwards. As many threads as
@@ -36,7 +36,7 @@ class Encoder:
     def __init__(self, model: SavedModel) -> None:
         self.config = model.config
         self.fingerprint = model.fingerprint
-        graph, params = from_flat(model.config, model.weights)
+        graph, params = folded(*from_flat(model.config, model.weights))
         self._weights, tree = jax.tree.flatten(params)  # a list: JAX takes NNX's own tree apart slowly, at each call
 
         @jax.jit
@@ -63,7 +63,7 @@ class Encoder:
 
     def _batch(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
         size = next(s for s in BATCH_SIZES if s >= len(images))
-        padded = np.pad(images, [(0, size - len(images)), (0, 0), (0, 0), (0, 0)])
+        padded = np.pad(images, [(0, size - len(images)), (0, 0), (0, 0), (0, 0)]) if size > len(images) else images
         return np.asarray(self._encode(self._weights, padded))[: len(images)]
 
     def decode(self, codes: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "n h w c"]:

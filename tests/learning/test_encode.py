@@ -3,13 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jaxtyping import UInt8
 
 from retrieval.checkpoint import SavedModel
 from retrieval.encode import BATCH_SIZES, Encoder
 from retrieval.errors import BadCode, ModelError
+from retrieval.model import build, folded
 from tests.learning.samples import CONFIG, blobs
 
 
@@ -21,6 +25,18 @@ def test_a_batch_gives_the_codes_of_its_images_one_at_a_time(encoder: Encoder) -
     for row in (0, 1, len(images) - 4, len(images) - 3, len(images) - 1):
         np.testing.assert_allclose(codes[row], encoder.encode(images[row : row + 1])[0], atol=1e-5)
     assert np.ptp(codes, axis=0).min() > 0.01  # images differ, so do their codes
+
+
+def test_folding_the_norm_layers_changes_no_code() -> None:
+    rng = np.random.default_rng(0)
+    graph, params = build(CONFIG, 0)
+    params = jax.tree.map(lambda leaf: leaf + rng.uniform(0.05, 0.5, leaf.shape).astype(np.float32), params)
+    images = jnp.asarray(blobs(8), jnp.float32) / 255
+    expected = nnx.merge(graph, params).encoder(images)
+    assert jnp.ptp(expected, axis=0).max() > 0.01
+    quick = nnx.merge(*folded(graph, params)).encoder
+    assert not [m for _, m in nnx.iter_modules(quick) if isinstance(m, nnx.BatchNorm)]
+    np.testing.assert_allclose(quick(images), expected, atol=1e-5)
 
 
 def test_no_images_no_codes(encoder: Encoder) -> None:
