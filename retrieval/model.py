@@ -58,7 +58,8 @@ class Offset(nnx.Module):
         self.value = nnx.Param(value)
 
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
-        return x + self.value[...]
+        out: Array = x + self.value[...]
+        return out
 
 
 class Merge(nnx.Module):
