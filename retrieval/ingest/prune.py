@@ -55,4 +55,6 @@ def check_prunable(sources: Sequence[Source]) -> None:
     """Raise UsageError for a source that is only a part of what bears its name."""
     for source in sources:
         if not source.whole:
-            raise UsageError(f"--prune with {source.spec}: it shows only a part, and says nothing of the rest; give the whole folder")
+            raise UsageError(
+                f"--prune with {source.spec}: it shows only a part, and says nothing of the rest; give the whole folder"
+            )
