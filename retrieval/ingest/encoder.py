@@ -46,4 +46,5 @@ def warm(encoder: Encoding) -> None:
         with contextlib.suppress(Exception):  # the first real call raises it
             encoder.encode(np.empty((0, *encoder.config.image_size, encoder.config.channels), np.uint8))
 
-    threading.Thread(target=work, name="warm").start()  # a daemon, cut off in JAX, would abort the process at its end
+    # a daemon, cut off inside JAX, would abort the process at its end
+    threading.Thread(target=work, name="warm", daemon=False).start()
