@@ -19,7 +19,7 @@ from retrieval.records import Point
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
 from retrieval.store.edge import EdgeStore
-from tests.cli.conftest import Call, call, copy  # noqa: F401 - a fixture
+from tests.cli.conftest import call, copy  # noqa: F401 - a fixture
 from tests.ingest.jobs import Place, make_digits, make_model
 from tests.store.conftest import clean, numbers
 
@@ -113,7 +113,9 @@ def uninterrupted(model_home: Path, digits: Path, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture(params=["embedded", "server"])
-def place(request: pytest.FixtureRequest, model_home: Path, own_home: Path) -> Iterator[Place]:
+def place(
+    request: pytest.FixtureRequest, uninterrupted: dict[str, Point], model_home: Path, own_home: Path
+) -> Iterator[Place]:
     """A copy of that home, and on the server an alias that no other test uses; cleaned up afterwards."""
     copy(model_home, own_home)
     if request.param == "embedded":

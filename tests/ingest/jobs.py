@@ -1,0 +1,188 @@
+"""Whole jobs as a user runs them: processes that a test may stop, and a look at what they have stored."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+from qdrant_client import QdrantClient, models
+
+from retrieval import checkpoint
+from retrieval.architecture import ModelConfig
+from retrieval.config import Settings
+from retrieval.images.decode import encode_png
+from retrieval.model import build, to_flat
+from retrieval.records import Point
+from retrieval.sources.dataset import open_dataset
+from retrieval.store import open_store
+from retrieval.store.base import resolve
+from retrieval.store.lock import LOCKS, has
+from tests.cli.conftest import SECONDS, Done, environment
+
+MODEL = ModelConfig((28, 28), 1, 16, (8, 16), (0, 0))
+
+COUNTING = """
+import os, sys
+from retrieval import cli, encode
+file = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+uncounted = encode.Encoder.encode
+def encode_and_count(self, images):
+    os.write(file, bytes(len(images)))
+    return uncounted(self, images)
+encode.Encoder.encode = encode_and_count
+cli.main()
+"""
+"""The real command; its first argument is a file that grows by a byte for each image it encodes, even when killed."""
+
+Process = subprocess.Popen[str]
+
+
+def make_model(home: Path) -> None:
+    """A model that has learned nothing, which is as good for storing what it makes."""
+    weights = {name: np.asarray(array) for name, array in to_flat(build(MODEL, seed=7)[1]).items()}
+    checkpoint.set_default(checkpoint.save(home / "models", MODEL, weights, {}, picture=b""))
+
+
+def make_digits(folder: Path, count: int) -> Path:
+    """So many different digits as PNG files, in a folder for each label."""
+    seen: set[bytes] = set()
+    for entry in open_dataset("mnist-sample:train", Settings(home=folder), "digits", None).entries():
+        pixels = entry.read()[-28 * 28 :]
+        if pixels not in seen and len(seen) < count:
+            seen.add(pixels)
+            path = folder / str(entry.label) / f"{entry.key}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode_png(np.frombuffer(pixels, np.uint8).reshape(28, 28, 1)))
+    assert len(seen) == count
+    return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a test's job keeps its codes: a home of its own, and an alias of its own on a server that others share."""
+
+    home: Path
+    url: str | None
+    alias: str
+
+    @property
+    def encoded(self) -> int:
+        """Images that the processes of `started` have encoded."""
+        return self._encoded.stat().st_size if self._encoded.exists() else 0
+
+    @property
+    def _encoded(self) -> Path:
+        return self.home / "encoded"
+
+    @property
+    def stored(self) -> int:
+        """Points that the engine has acknowledged, -1 before there is a collection; asks without disturbing the job."""
+        if self.url:
+            return count(self.url, self.alias)
+        for manifest in (self.home / "embedded" / "collections").glob(f"{self.alias}-*/manifest.json"):
+            return int(json.loads(manifest.read_text())["count"])
+        return -1
+
+    def points(self) -> dict[str, Point]:
+        """Every point by id, with its code, read without the command line."""
+        with open_store(Settings(home=self.home, qdrant_url=self.url)) as store:
+            store.check()
+            pages = list(store.scroll(resolve(store, self.alias), codes=True))
+        found = {point.id: point for page in pages for point in page}
+        assert len(found) == sum(map(len, pages)), "a point came twice"
+        return found
+
+    def options(self, url: str | None = None) -> list[str]:
+        """Of the command line, that make it use this place."""
+        server = url or self.url
+        return ["--alias", self.alias, *(["--qdrant-url", server] if server else [])]
+
+    @contextmanager
+    def started(self, *arguments: object, url: str | None = None) -> Iterator[Process]:
+        """`retrieval ingest` in a session of its own, none of which outlives the block. url: a proxy's."""
+        with subprocess.Popen(
+            [sys.executable, "-c", COUNTING, self._encoded, "ingest", *map(str, arguments), *self.options(url)],
+            env=environment(self.home),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    def ingest(self, *arguments: object, url: str | None = None) -> Done:
+        """`started`, and run to its end."""
+        with self.started(*arguments, url=url) as process:
+            return finished(process)
+
+
+def count(url: str, alias: str) -> int:
+    """Points behind the alias as the server itself says, -1 where there are none to count."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    where = f"{url}/collections/{alias}/points/count"
+    request = urllib.request.Request(where, b'{"exact": true}', {"Content-Type": "application/json"})
+    try:
+        with direct.open(request, timeout=SECONDS) as answer:
+            return int(json.load(answer)["result"]["count"])
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            if refusal.code != 404:
+                raise
+        return -1
+
+
+def finished(process: Process) -> Done:
+    """What the process left behind."""
+    out, err = process.communicate(timeout=SECONDS)
+    return Done(process.returncode, out, err)
+
+
+def until(condition: Callable[[], bool], process: Process) -> None:
+    """Wait for something that the process has to bring about."""
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert process.poll() is None, f"it was over before that: {process.communicate()}"
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def nobody_is_left(process: Process) -> None:
+    """The whole session of a dead process ends, its workers with it."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.01)
+    raise AssertionError("a process outlived the one that started it")
+
+
+def is_locked(place: Place) -> bool:
+    """Whether a job writes to the place, or has died while it did."""
+    if place.url is None:
+        return (place.home / "embedded" / "holder.json").exists()
+    with closing(QdrantClient(place.url, check_compatibility=False)) as client:
+        return client.count(LOCKS, models.Filter(must=[has("alias", place.alias)])).count > 0
+
+
+def same_points(found: dict[str, Point], expected: dict[str, Point]) -> None:
+    """The same ids, payloads but for the time of their writing, and codes."""
+    assert found.keys() == expected.keys()
+    for id_, point in expected.items():
+        assert {**found[id_].payload, "ingested_at": ""} == {**point.payload, "ingested_at": ""}
+    mine, theirs = (np.array([points[id_].code for id_ in expected]) for points in (found, expected))
+    np.testing.assert_allclose(mine, theirs, atol=1e-5)

@@ -1,0 +1,66 @@
+"""A disk that fills up under the embedded engine: refused while there is room left, and nothing is broken."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from retrieval.records import Point
+from tests.cli.conftest import Call, copy
+from tests.conftest import need
+from tests.ingest.conftest import ALIAS, DIGITS
+from tests.ingest.jobs import Place, finished, same_points, until
+
+MOUNT = 'mount -t tmpfs -o size=600m none "$0" && echo mounted && exec cat'
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 600 MB, in a namespace of its own: nobody needs to be root, and it goes when the process goes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", MOUNT, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        need(holder.stdout.readline() == "mounted\n", "leave to mount a disk of its own (unshare)")
+        yield Path(f"/proc/{holder.pid}/root{folder}")
+        assert holder.stdin
+        holder.stdin.close()
+
+
+def leave(disk: Path, megabytes: int) -> None:
+    """Fill the disk but for so much."""
+    filler = disk / "filler"
+    filler.touch()
+    room = shutil.disk_usage(disk).free + filler.stat().st_size - megabytes * 2**20
+    with filler.open("r+b") as file:
+        file.truncate(0)
+        os.posix_fallocate(file.fileno(), 0, room)
+
+
+def test_a_disk_that_fills_up(
+    disk: Path, digits: Path, uninterrupted: dict[str, Point], model_home: Path, call: Call
+) -> None:
+    place = Place(copy(model_home, disk / "home"), None, ALIAS)
+    leave(disk, 200)
+    assert "MB needed to write; make room" in place.ingest(digits).error()
+    assert place.stored == -1
+    leave(disk, 400)
+    with place.started(digits, "--batch-size", 32) as process:
+        until(lambda: place.stored >= DIGITS // 3, process)
+        leave(disk, 100)
+        assert "MB needed to write; make room" in finished(process).error()
+    before = place.stored
+    assert DIGITS // 3 <= before < DIGITS
+    found = place.points()
+    assert len(found) == before
+    same_points(found, {id_: point for id_, point in uninterrupted.items() if id_ in found})
+    leave(disk, 0)
+    place.ingest(digits).error()
+    (disk / "filler").unlink()
+    said = place.ingest(digits, "--json").object
+    assert (said["unchanged"], said["encoded"]) == (before, DIGITS - before)
+    same_points(place.points(), uninterrupted)

@@ -1,0 +1,82 @@
+"""kill -9, Ctrl-C and a polite kill, at any moment: what is stored stays, and the next run does the rest."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from retrieval.records import Point
+from tests.cli.conftest import Call, Done
+from tests.cli.test_interrupted import heed_ctrl_c  # noqa: F401 - a fixture
+from tests.ingest.conftest import DIGITS
+from tests.ingest.jobs import Place, finished, is_locked, nobody_is_left, same_points, until
+
+BATCH = 64
+WINDOW = 3 * BATCH
+"""Images in flight at most: being written, ready to be written, being encoded."""
+LAST = 1600
+"""Images encoded at the latest kill: the others are the time until it comes."""
+
+
+def moments(count: int = 10, seed: int = 4) -> list[tuple[int, float]]:
+    """Images encoded and seconds after that, spread over the run; at first there is only a collection."""
+    rng = random.Random(seed)
+    return [(int(LAST * (n + rng.random()) / count) if n else 0, rng.uniform(0, 0.05)) for n in range(count)]
+
+
+@pytest.mark.parametrize(("images", "seconds"), moments(), ids=[f"after-{images}" for images, _ in moments()])
+def test_killed_and_run_again(
+    images: int, seconds: float, place: Place, digits: Path, uninterrupted: dict[str, Point], call: Call
+) -> None:
+    with place.started(digits, "--batch-size", BATCH) as process:
+        until(lambda: place.encoded >= images and place.stored >= 0, process)
+        time.sleep(seconds)
+        process.kill()
+        assert finished(process).code == -signal.SIGKILL, "it was to be killed in the middle"
+        nobody_is_left(process)
+    acknowledged, encoded = place.stored, place.encoded
+    said = call("ingest", digits, "--json", *place.options()).object
+    assert said["unchanged"] + said["encoded"] == DIGITS
+    assert acknowledged <= said["unchanged"] < DIGITS
+    assert encoded - said["unchanged"] <= WINDOW, "so many were encoded twice"
+    same_points(place.points(), uninterrupted)
+
+
+def test_stopped_politely_and_run_again(
+    place: Place, digits: Path, uninterrupted: dict[str, Point], call: Call
+) -> None:
+    early = stopped(place, digits, signal.SIGINT, 0)
+    assert (early.code, early.err.splitlines()[-1]) == (130, "interrupted: run the same command again to go on")
+    later = stopped(place, digits, signal.SIGINT, DIGITS // 3)
+    assert later.code == 130
+    counted, hint = later.err.splitlines()
+    assert counted.startswith(f"stored so far: {place.stored:,} of ")
+    assert hint == "interrupted: run the same command again to go on"
+    last = stopped(place, digits, signal.SIGTERM, DIGITS // 3)
+    assert last.code == 143
+    assert last.err.startswith(f"stored so far: {place.stored:,} of ")
+    done = call("ingest", digits, "--json", *place.options()).object
+    assert done["unchanged"] + done["encoded"] == DIGITS
+    assert place.encoded - done["unchanged"] <= 3 * WINDOW
+    same_points(place.points(), uninterrupted)
+
+
+def stopped(place: Place, digits: Path, how: signal.Signals, images: int) -> Done:
+    """Stop a run that has encoded so many; the signal goes to its workers too, as from a terminal.
+
+    Whole batches are stored, and the lock is free.
+    """
+    before = place.encoded
+    with place.started(digits, "--batch-size", BATCH) as process:
+        until(lambda: place.encoded >= before + images and place.stored >= 0, process)
+        os.killpg(process.pid, how)
+        done = finished(process)
+        nobody_is_left(process)
+    assert "Traceback" not in done.err
+    assert (done.out, place.stored % BATCH) == ("", 0)
+    assert place.stored < DIGITS
+    assert not is_locked(place)
+    return done
