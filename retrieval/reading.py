@@ -107,7 +107,8 @@ def read_pictures(
                     stack.callback(lambda: [future.cancel() for _, future in ahead if future])
                 started += len(chunk)
                 tasks = [(e.fetch, f"{e.source}/{e.key}") for e in chunk if isinstance(e, Entry)]
-                ahead.append((chunk, readers.submit(load, tasks)))
+                with ctrl_c_held_back():  # it may start a process, which would die of it before `start_worker`
+                    ahead.append((chunk, readers.submit(load, tasks)))
             else:
                 ahead.append((chunk, None))
             waiting += len(chunk)
@@ -157,6 +158,19 @@ def load_one(fetch: Callable[[], bytes], where: str, size: tuple[int, int], chan
 def processes(number: int) -> Executor:
     """Not forked, since JAX has threads; not of a fork server, which a kill -9 would leave behind."""
     return ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), initializer=start_worker)
+
+
+@contextlib.contextmanager
+def ctrl_c_held_back() -> Iterator[None]:
+    """From this thread and from processes that it starts; where the system knows no such mask, from nobody."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def start_worker() -> None:
