@@ -127,8 +127,9 @@ def open_collection(store: Store, encoder: Encoding, alias: str) -> str:
     config = encoder.config
     created = now.isoformat(timespec="seconds")
     meta = CollectionMeta(encoder.fingerprint, config.dim, config.image_size, config.channels, created)
-    store.create_collection(collection, meta)
-    store.move_alias(alias, collection)
+    with finishing():  # nobody would ever find a collection without its alias
+        store.create_collection(collection, meta)
+        store.move_alias(alias, collection)
     return collection
 
 

@@ -91,7 +91,7 @@ class Planner:
                 return Touched(id_, payload)
             self._summary.unchanged += 1
             return None
-        if not self._options.retry_failed and (reason := self._ledger.still(entry)):
+        if (reason := self._ledger.still(entry)) and not self._options.retry_failed:
             return Refused(entry, reason, lasting=True, again=True)
         if old is None:
             self._summary.new += 1

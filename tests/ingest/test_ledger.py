@@ -72,6 +72,15 @@ def test_too_many_stop_the_run(run: Run, root: Path, tmp_path: Path, store: Stor
     assert run(max_failures=4).failed == 5  # known now
 
 
+def test_a_retry_that_is_stopped_forgets_no_image(run: Run, root: Path, tmp_path: Path) -> None:
+    for file in sorted(root.rglob("*.png"))[:5]:
+        file.write_bytes(b"bad")
+    run()
+    with pytest.raises(RetrievalError, match="2 images refused, --max-failures is 1"):
+        run(retry_failed=True, max_failures=1, batch=1)
+    assert len(rows(tmp_path)) == 5
+
+
 def test_half_a_line_of_a_killed_run_does_not_matter(run: Run, root: Path, tmp_path: Path) -> None:
     (root / "a" / "00.png").write_bytes(b"bad")
     run()
