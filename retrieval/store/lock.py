@@ -34,7 +34,7 @@ class AliasLock:
         self._where = f"alias {alias!r} at {connection.location}"
         self._alias, self._point = alias, str(uuid.uuid5(uuid.NAMESPACE_URL, f"{LOCKS}/{alias}"))
         self._holder, self._expires = uuid.uuid4().hex, 0.0
-        self._lost, self._one_at_a_time = "", threading.Lock()
+        self._tried, self._lost, self._one_at_a_time = False, "", threading.Lock()
 
     def take(self) -> None:
         """Raises Locked naming the holder; one that is dead or has fallen silent for long does not count."""
@@ -66,7 +66,9 @@ class AliasLock:
             )
 
     def release(self) -> None:
-        """Delete the lock if it is still ours; where the server does not answer, it ends by itself."""
+        """Delete the lock if it is ours; where the server does not answer, it ends by itself."""
+        if not self._tried:
+            return
         ours = models.Filter(must=[models.HasIdCondition(has_id=[self._point]), has("holder", self._holder)])
         with contextlib.suppress(StoreError):
             self._call(self._client.delete, LOCKS, models.FilterSelector(filter=ours), wait=True, ordering=STRONG)
@@ -82,6 +84,7 @@ class AliasLock:
         }
         unchanged = models.Filter(must=[has("token", found["token"] if found else record["token"])])
         point = models.PointStruct(id=self._point, vector=[0.0], payload=record)
+        self._tried = True
         self._call(self._client.upsert, LOCKS, [point], wait=True, ordering=STRONG, update_filter=unchanged)
         stored = self._read()
         if stored is None:
@@ -130,11 +133,12 @@ def alias_lock(connection: Connection, alias: str) -> Iterator[AliasLock]:
                 lock.renew()
 
     thread = threading.Thread(target=renew, name=f"lock {alias}", daemon=True)
-    lock.take()
-    thread.start()
     try:
+        lock.take()  # inside, since Ctrl-C may come when the server has it already
+        thread.start()
         yield lock
     finally:
         over.set()
-        thread.join()
+        if thread.ident:
+            thread.join()
         lock.release()
