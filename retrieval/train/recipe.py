@@ -25,17 +25,19 @@ MAX_EPOCHS = 100
 
 
 class Effort(NamedTuple):
-    """What a preset stands for: channels of the first stage, residual blocks where the side is about 8, images seen."""
+    """What a preset stands for: channels of the first stage and of the widest, residual blocks where the side is about
+    8, images seen."""
 
     width: int
+    widest: int
     blocks: int
     seen: int
 
 
 PRESETS: dict[Preset, Effort] = {
-    "tiny": Effort(16, 0, 60_000),
-    "small": Effort(32, 0, 200_000),
-    "base": Effort(48, 1, 300_000),
+    "tiny": Effort(16, 64, 0, 60_000),
+    "small": Effort(32, 96, 0, 200_000),
+    "base": Effort(48, 192, 1, 300_000),
 }
 
 
@@ -82,9 +84,9 @@ def default_recipe(
 
 
 def network(image_size: tuple[int, int], channels: int, dim: int, effort: Effort) -> ModelConfig:
-    """The network for a size: each stage twice as wide as the one before, up to four times the first."""
+    """The network for a size: each stage twice as wide as the one before, up to the widest."""
     count = stages(image_size)
-    widths = tuple(min(effort.width * 2**stage, 4 * effort.width) for stage in range(count))
+    widths = tuple(min(effort.width * 2**stage, effort.widest) for stage in range(count))
     return ModelConfig(image_size, channels, dim, widths, (*(0,) * (count - 2), effort.blocks, 0))
 
 
