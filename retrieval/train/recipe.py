@@ -25,8 +25,11 @@ MAX_EPOCHS = 100
 
 
 class Effort(NamedTuple):
-    """What a preset stands for: channels of the first stage and of the widest, residual blocks where the side is about
-    8, images seen."""
+    """What a preset stands for.
+
+    width, widest: channels of the first stage and of the widest · blocks: residual blocks where the side is about 8 ·
+    seen: images, over all epochs.
+    """
 
     width: int
     widest: int
