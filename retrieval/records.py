@@ -5,7 +5,7 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float32
 from numpy import ndarray
@@ -84,8 +84,9 @@ class CollectionMeta:
     """What a collection says of itself; stored as the collection's metadata.
 
     model: fingerprint of the model whose codes it holds · image_size: (height, width) the model takes ·
-    sources: short name → what was given on the command line (absolute path, URL or data set name) ·
-    created: UTC, ISO 8601.
+    sources: short name → what was given on the command line (absolute path, URL or data set name) · labelled: names of
+    those whose folders' names are labels · created: UTC, ISO 8601 · state: `ready` once people search it; until then
+    `filling`, or `refused` by the gate of a reindex.
     """
 
     model: str
@@ -94,7 +95,9 @@ class CollectionMeta:
     channels: int
     created: str
     sources: Mapping[str, str] = field(default_factory=dict)
+    labelled: tuple[str, ...] = ()
     evaluation: Mapping[str, Any] = field(default_factory=dict)
+    state: Literal["ready", "filling", "refused"] = "ready"
     distance: str = "Euclid"
     format: int = 1
 
@@ -107,7 +110,8 @@ class CollectionMeta:
         fields = {f.name for f in dataclasses.fields(cls)}
         try:
             known = {k: v for k, v in (data or {}).items() if k in fields}
-            return cls(**{**known, "image_size": tuple(known["image_size"])})
+            pairs = {"image_size": tuple(known["image_size"]), "labelled": tuple(known.get("labelled", ()))}
+            return cls(**{**known, **pairs})
         except (KeyError, TypeError) as error:
             raise StoreError(
                 f"collection {collection} carries no metadata of retrieval's ({error}): it was made by something"

@@ -10,7 +10,7 @@ from jaxtyping import Float32
 
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.options import Options
-from retrieval.ingest.plan import Planner, Touched, given
+from retrieval.ingest.plan import Planner, Touched, given, said_of
 from retrieval.reading import Loaded, Refused
 from retrieval.records import Filter, Match, Payload, Point, point_id
 from retrieval.sources import Entry
@@ -52,12 +52,14 @@ class Coder:
     def _batch(self, window: Sequence[Item]) -> Batch:
         batch = Batch(refused=[item for item in window if isinstance(item, Refused)])
         for refused in batch.refused:
-            self._planner.before.pop(point_id(refused.entry.source, refused.entry.key), None)
+            id_ = point_id(refused.entry.source, refused.entry.key)
+            self._planner.before.pop(id_, None)
+            self._planner.inherited.pop(id_, None)
         batch.payloads = {item.id: item.payload for item in window if isinstance(item, Touched)}
         fresh: list[tuple[str, Loaded, Payload]] = []
         for item in (item for item in window if isinstance(item, Loaded)):
             id_ = point_id(item.entry.source, item.entry.key)
-            before = self._planner.before.pop(id_, {})
+            before = self._planner.before.pop(id_, None) or self._planner.inherited.pop(id_, {})
             payload = described(item, before, given(item.entry, self._options.metadata))
             batch.entries.append(item.entry)
             if before.get("sha256") == item.sha256 and not self._options.force:
@@ -108,6 +110,6 @@ def described(item: Loaded, before: Payload, given: Payload) -> Payload:
         "height": picture.height,
         "ingested_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
-    said = {**{key: value for key, value in before.items() if key not in own}, **given}
+    said = {**said_of(before), **given}
     label = {"label": said.pop("label")} if "label" in said else {}
     return {**label, **own, **said}

@@ -1,8 +1,10 @@
 """The model as a run of ingest sees it: made ready only when the first image needs it."""
 
 import contextlib
+import functools
 import threading
-from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -10,7 +12,9 @@ from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
 from retrieval.architecture import ModelConfig
-from retrieval.checkpoint import SavedModel
+from retrieval.checkpoint import SavedModel, load
+from retrieval.errors import RetrievalError
+from retrieval.reading import ctrl_c_held_back, processes
 
 
 class Encoding(Protocol):
@@ -23,20 +27,42 @@ class Encoding(Protocol):
 
 
 class LateEncoder:
-    """A run that encodes nothing never imports JAX."""
+    """An encoder in a process of its own, started by the first image: a run that encodes nothing never imports JAX.
 
-    def __init__(self, model: SavedModel, make: Callable[[SavedModel], Encoding]) -> None:
+    JAX's import and its calls would else take turns with the threads that list, compare and write.
+    """
+
+    def __init__(self, model: SavedModel, xla_cache: Path) -> None:
         self.config, self.fingerprint = model.config, model.fingerprint
-        self._model, self._make = model, make
-        self._made: Encoding | None = None
-        self._making = threading.Lock()
+        self._model, self._xla_cache = model.path, xla_cache
+        self._process: Executor | None = None
+        self._starting = threading.Lock()
 
     def encode(self, images: UInt8[ndarray, "n h w c"]) -> Float32[ndarray, "n d"]:
-        """As Encoder's."""
-        with self._making:
-            if self._made is None:
-                self._made = self._make(self._model)
-        return self._made.encode(images)
+        """As Encoder's; raises RetrievalError when the process was killed."""
+        with self._starting:
+            if self._process is None:
+                self._process = processes(1)
+            with ctrl_c_held_back():
+                made = self._process.submit(encode_there, self._model, self._xla_cache, images)
+        try:
+            return made.result()
+        except BrokenExecutor as error:
+            raise RetrievalError("the encoder's process was killed (out of memory?); run the same command") from error
+
+
+def encode_there(model: Path, xla_cache: Path, images: UInt8[ndarray, "n h w c"]) -> Float32[ndarray, "n d"]:
+    """What the encoder's process does."""
+    return ready(model, xla_cache).encode(images)
+
+
+@functools.cache
+def ready(model: Path, xla_cache: Path) -> Encoding:
+    """The model, ready to run."""
+    from retrieval.encode import Encoder, use_compilation_cache
+
+    use_compilation_cache(xla_cache)
+    return Encoder(load(model))
 
 
 def warm(encoder: Encoding) -> None:

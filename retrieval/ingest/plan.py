@@ -25,6 +25,9 @@ PAGE = 1000
 PAGE_SECONDS = 0.5
 """A slow listing is cut sooner, so that the first images are encoded while the others are listed."""
 
+MEASURED = frozenset(("source", "path", "sha256", "bytes", "mtime_ns", "width", "height", "ingested_at", "image_url"))
+"""Fields of a payload that follow from the image and its place."""
+
 Page = list["Entry | Touched | Refused"]
 
 
@@ -39,16 +42,24 @@ class Touched:
 class Planner:
     """Goes over listings once, page by page, and remembers only what is in flight.
 
-    before: payloads of the images on their way that the collection holds in another state, by point id.
+    before: payloads of the images on their way that the collection holds in another state, by point id · inherited:
+    of those that are new, what the user said of them in the collection `like`.
     """
 
     def __init__(
-        self, store: Store, collection: str | None, options: Options, ledger: Ledger, summary: Summary
+        self,
+        store: Store,
+        collection: str | None,
+        options: Options,
+        ledger: Ledger,
+        summary: Summary,
+        like: str | None = None,
     ) -> None:
-        self._store, self._collection = store, collection
+        self._store, self._collection, self._like = store, collection, like
         self._options, self._ledger, self._summary = options, ledger, summary
         self._seen: dict[str, array[int]] = {}
         self.before: dict[str, Payload] = {}
+        self.inherited: dict[str, Payload] = {}
 
     def pages(self, listings: Sequence[Iterable[Entry]]) -> Iterator[Page]:
         """What is left to do of each page of the listings: an Entry is to be opened."""
@@ -69,7 +80,11 @@ class Planner:
 
     def _asked(self, entries: Sequence[Entry]) -> tuple[Sequence[Entry], list[str], dict[str, Point]]:
         ids = [point_id(entry.source, entry.key) for entry in entries]
-        return entries, ids, self._store.retrieve(self._collection, ids) if self._collection else {}
+        known = self._store.retrieve(self._collection, ids) if self._collection else {}
+        if self._like and (new := [id_ for id_ in ids if id_ not in known]):
+            said = {id_: said_of(point.payload) for id_, point in self._store.retrieve(self._like, new).items()}
+            self.inherited |= {id_: fields for id_, fields in said.items() if fields}
+        return entries, ids, known
 
     def _page(self, entries: Sequence[Entry], ids: Sequence[str], known: Mapping[str, Point]) -> Page:
         todo: Page = []
@@ -117,6 +132,11 @@ def cut(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 def same_file(entry: Entry, old: Payload) -> bool:
     """Same size and time; where a source knows no time, only the content can tell."""
     return entry.mtime_ns != 0 and (old["bytes"], old["mtime_ns"]) == (entry.bytes, entry.mtime_ns)
+
+
+def said_of(payload: Payload) -> Payload:
+    """The fields that the user gave: the label, and what came from a metadata file."""
+    return {key: value for key, value in payload.items() if key not in MEASURED}
 
 
 def given(entry: Entry, metadata: Mapping[str, Mapping[str, Any]]) -> Payload:

@@ -41,7 +41,7 @@ class Archive:
         """
         self.name = name
         self.spec = spec
-        self._labels = labels
+        self.labels = labels
         self._lock = threading.Lock()
         self._files = 0
         self._images: dict[str, Member] = {}
@@ -59,7 +59,7 @@ class Archive:
     def entries(self) -> Iterator[Entry]:
         """Every image, in the archive's order; raises SourceError when there is none."""
         for key, member in self._images.items():
-            label = folder_label(key) if self._labels else None
+            label = folder_label(key) if self.labels else None
             yield Entry(self.name, key, member.size, member.mtime_ns, label, partial(self.read, key))
         if not self._images:
             raise no_images(self.spec, self._files)

@@ -47,6 +47,8 @@ class Source(Protocol):
     """What opens it again from anywhere: absolute path, URL or data set name."""
     portable: bool
     """Whether another process can read its entries: they carry a path, not the source itself."""
+    labels: bool
+    """Whether it was opened with `labels`."""
     whole: bool
     """False when what `entries` leaves out may be there all the same (a single file of a folder, a folder over
     HTTP): that an image is not listed then says nothing about it."""

@@ -38,6 +38,7 @@ class DataSet:
     """
 
     whole = True
+    labels = False
     portable = False
 
     def __init__(self, name: str, spec: str, splits: Sequence[Split]) -> None:

@@ -33,7 +33,7 @@ class Folder:
         self.name = name
         self.root = root
         self.spec = str(root)
-        self._labels = labels
+        self.labels = labels
         self._real_root = root.resolve()
 
     def entries(self) -> Iterator[Entry]:
@@ -85,7 +85,7 @@ class Folder:
             if not stat.S_ISREG(status.st_mode):
                 return None
             size, mtime_ns = status.st_size, status.st_mtime_ns
-        label = folder_label(key) if self._labels else None
+        label = folder_label(key) if self.labels else None
         fetch = (
             partial(self._read_inside, key, Path(item.path))
             if link
@@ -118,6 +118,7 @@ class File:
     """One image file. It bears its folder's name, and so is the same image as in its folder."""
 
     whole = False
+    labels = False
     portable = True
 
     def __init__(self, name: str, path: Path) -> None:

@@ -37,7 +37,7 @@ class Parquet:
         self.name = name
         self.spec = spec
         self._mtime_ns = mtime_ns
-        self._labels = labels
+        self.labels = labels
         try:
             self._file = pq.ParquetFile(file, buffer_size=BUFFER_BYTES, pre_buffer=False)
             self._columns = find_columns(spec, self._file.schema_arrow)
@@ -57,7 +57,7 @@ class Parquet:
             labels = self._read_labels(group)
             for number in range(start, starts[group + 1]):
                 key = self._key(number)
-                label = (labels[number - start] if labels else folder_label(key)) if self._labels else None
+                label = (labels[number - start] if labels else folder_label(key)) if self.labels else None
                 yield Entry(self.name, key, 0, self._mtime_ns, label, partial(self._read, number, key))
 
     def read(self, key: str) -> bytes:
@@ -108,7 +108,7 @@ class Parquet:
 
     def _read_labels(self, group: int) -> list[str | None] | None:
         """The labels of a row group; None when they are not asked for, or there is no column of them."""
-        if not self._labels or self._columns.label is None:
+        if not self.labels or self._columns.label is None:
             return None
         try:
             with self._rows.turn:

@@ -34,7 +34,7 @@ class PathList:
         self.spec = str(path)
         self._path = path
         self._base = path.parent.as_posix()
-        self._labels = labels
+        self.labels = labels
         self._known: dict[str, str] | None = None
 
     def entries(self) -> Iterator[Entry]:
@@ -58,7 +58,7 @@ class PathList:
                 size = mtime_ns = 0
             else:
                 size, mtime_ns = status.st_size, status.st_mtime_ns
-            label = folder_label(key) if self._labels else None
+            label = folder_label(key) if self.labels else None
             yield Entry(self.name, key, size, mtime_ns, label, partial(read_file, path, f"{self.name}/{key}"))
 
     def read(self, key: str) -> bytes:

@@ -38,7 +38,7 @@ class RemoteFolder:
         self.whole = place.protocol not in ("http", "https")
         self._place = place
         self._root = place.path.rstrip("/")
-        self._labels = labels
+        self.labels = labels
 
     def entries(self) -> Iterator[Entry]:
         """Every image; raises SourceError when there is none or a part cannot be listed."""
@@ -49,7 +49,7 @@ class RemoteFolder:
             files += 1
             if is_image(found.key):
                 images += 1
-                label = folder_label(found.key) if self._labels else None
+                label = folder_label(found.key) if self.labels else None
                 fetch = partial(self._read, found.key, found.path, found.size)
                 yield Entry(self.name, found.key, found.size or 0, found.mtime_ns, label, fetch)
         if not images:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 
 from retrieval import checkpoint
@@ -32,13 +33,14 @@ MODEL = ModelConfig((28, 28), 1, 16, (8, 16), (0, 0))
 
 COUNTING = """
 import os, sys
-from retrieval import cli, encode
+from retrieval import cli
+from retrieval.ingest.encoder import LateEncoder
 file = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-uncounted = encode.Encoder.encode
+uncounted = LateEncoder.encode
 def encode_and_count(self, images):
     os.write(file, bytes(len(images)))
     return uncounted(self, images)
-encode.Encoder.encode = encode_and_count
+LateEncoder.encode = encode_and_count
 cli.main()
 """
 """The real command; its first argument is a file that grows by a byte for each image it encodes, even when killed."""
@@ -184,10 +186,20 @@ def members(group: int) -> list[str]:
 
 
 def is_locked(place: Place) -> bool:
-    """Whether a job writes to the place, or has died while it did."""
+    """Whether a job writes to the place; on a server, also when it has died while it did."""
     if place.url is None:
-        return (place.home / "embedded" / "holder.json").exists()
+        lock = place.home / "embedded" / "lock"
+        return (lock.parent / "holder.json").exists() and not is_free(lock)
     return count(place.url, LOCKS, {"must": [{"key": "alias", "match": {"value": place.alias}}]}) > 0
+
+
+def is_free(lock: Path) -> bool:
+    """Whether nobody holds the lock of an embedded engine's folder."""
+    try:
+        with filelock.FileLock(lock, timeout=0):
+            return True
+    except filelock.Timeout:
+        return False
 
 
 def same_points(found: dict[str, Point], expected: dict[str, Point]) -> None:

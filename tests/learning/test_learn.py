@@ -29,6 +29,7 @@ class Pictures:
     name: str = "test"
     spec: str = "a list"
     whole: bool = True
+    labels: bool = False
     portable: bool = False
 
     def entries(self) -> Iterator[Entry]:
