@@ -112,6 +112,12 @@ def find(models: Path, model: str | None) -> Path:
     return found[0]
 
 
+def of(models: Path, fingerprint: str) -> Path | None:
+    """The folder of the model with that fingerprint; None when it is not there."""
+    folder = models / fingerprint[:16]
+    return folder if (folder / "config.json").is_file() else None
+
+
 def default(models: Path) -> Path | None:
     """The default model's folder; None when there is none yet."""
     try:

@@ -73,11 +73,12 @@ def run(
     summary = ingest(store, encoder, [indexed], ALIAS, ledgers=settings.refused)
     step(f"Searching with {QUERIED}")
     queries = [Query(f"{QUERIED}/{entry.key}", entry.read, entry.label) for entry in queried.entries()]
-    results = list(search(store, encoder, queries, ALIAS, K))
+    collection = resolve(store, ALIAS)
+    results = list(search(store, encoder, queries, collection, K))
     labels = [result.query.label or "" for result in results]
     precision = precision_at_k(labels, [[hit.label or "" for hit in result.hits] for result in results], K)
     step("Searching by raw pixels, to compare")
-    meta = store.metadata(resolve(store, ALIAS))
+    meta = store.metadata(collection)
     return Outcome(model, summary, meta, results, precision, pixels_precision(indexed, queried, model))
 
 

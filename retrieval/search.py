@@ -12,7 +12,7 @@ from retrieval.encode import Encoder
 from retrieval.errors import BadImage, UsageError
 from retrieval.images.decode import Picture, decode
 from retrieval.records import Filter, Hit, Match
-from retrieval.store.base import Store, require_model, resolve
+from retrieval.store.base import Store
 
 BATCH = 512
 """Queries encoded and sent together."""
@@ -43,22 +43,14 @@ class Result:
 
 
 def search(
-    store: Store,
-    encoder: Encoder,
-    queries: Iterable[Query],
-    alias: str,
-    k: int = 5,
-    *,
-    include_self: bool = False,
+    store: Store, encoder: Encoder, queries: Iterable[Query], collection: str, k: int = 5, *, include_self: bool = False
 ) -> Iterator[Result]:
-    """The k nearest of each query, in the order of the queries.
+    """The k nearest of each query in the encoder's collection, in the order of the queries.
 
     A picture with the query's own content (SHA-256) is left out unless `include_self`. Fewer than k hits when the
-    collection holds fewer. Raises UsageError for a k out of range, NoCollection, and ModelError for another model's.
+    collection holds fewer. Raises UsageError for a k out of range, NoCollection.
     """
     check_k(k)
-    collection = resolve(store, alias)
-    require_model(store, collection, encoder.fingerprint)
     queries = iter(queries)
     while batch := list(itertools.islice(queries, BATCH)):
         yield from search_batch(store, encoder, batch, collection, k, include_self)

@@ -20,7 +20,8 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "__main__",
         "cli web",  # talk to people
         "reindex evaluate duplicates migrate demo preview gallery",  # whole jobs
-        "ingest search learn",  # one pass over the pictures
+        "ingest live learn",  # one pass over the pictures
+        "search",
         "encode train reading",  # pictures to codes
         "model checkpoint images store sources",  # one vendor or format, one room
         "architecture config records errors",  # plain values

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from retrieval.encode import Encoder
     from retrieval.reading import Refused
     from retrieval.sources import Source
+    from retrieval.store.base import Store
     from retrieval.train import Progress as Training
 
 Alias = Annotated[str, typer.Option(help="The collection's alias.")]
 Model = Annotated[
-    str | None, typer.Option(help="A model's folder or the start of its fingerprint; else the default model.")
+    str | None,
+    typer.Option(
+        help="A model's folder or the start of its fingerprint; else the collection's, and for a new one the default."
+    ),
 ]
 QdrantUrl = Annotated[str | None, typer.Option(help="A Qdrant server; else $QDRANT_URL, else the embedded engine.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
@@ -112,10 +116,43 @@ def open_sources(
 
 
 def load_model(settings: "Settings", model: str | None) -> "SavedModel":
-    """The model that the command means."""
+    """The model that the command names, else the default."""
     from retrieval import checkpoint
 
     return checkpoint.load(checkpoint.find(settings.models, model))
+
+
+def model_of(store: "Store", alias: str, settings: "Settings", model: str | None) -> "SavedModel":
+    """The model that the command names; else the one of the alias's collection; else, where there is none, the default.
+
+    Raises ModelError for one that did not make the collection.
+    """
+    from retrieval.errors import NoCollection
+    from retrieval.store.base import require_model, resolve
+
+    try:
+        collection = resolve(store, alias)
+    except NoCollection:
+        return load_model(settings, model)
+    if model is None:
+        return collections_model(settings, collection, store.metadata(collection).model)
+    named = load_model(settings, model)
+    require_model(store, collection, named.fingerprint)
+    return named
+
+
+def collections_model(settings: "Settings", collection: str, fingerprint: str) -> "SavedModel":
+    """The model of that fingerprint; raises ModelError when it is not on this machine."""
+    from retrieval import checkpoint
+    from retrieval.errors import ModelError
+
+    path = checkpoint.of(settings.models, fingerprint)
+    if path is None:
+        raise ModelError(
+            f"collection {collection} holds codes of model {fingerprint[:8]}, which is not in {settings.models}: copy"
+            " its folder there, or make a new collection with another model: retrieval reindex"
+        )
+    return checkpoint.load(path)
 
 
 def make_encoder(settings: "Settings", model: "SavedModel") -> "Encoder":

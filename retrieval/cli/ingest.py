@@ -1,6 +1,5 @@
 """`retrieval ingest`."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +14,7 @@ from retrieval.cli.common import (
     Model,
     Name,
     QdrantUrl,
-    load_model,
-    make_encoder,
+    model_of,
     open_sources,
     print_json,
     print_refused,
@@ -86,7 +84,7 @@ def ingest(
     log("ingest started", alias=alias, sources=[s.spec for s in sources])
     with watched(alias, metrics_file) as watch, errors_to(errors) as note_refused, open_store(settings) as store:
         store.check()
-        encoder = job.LateEncoder(load_model(settings, model), partial(make_encoder, settings))
+        encoder = job.LateEncoder(model_of(store, alias, settings, model), settings.xla_cache)
         summary = job.ingest(
             store, encoder, sources, alias, options, ledgers=settings.refused, report=watch.report, refused=note_refused
         )

@@ -14,7 +14,8 @@ from retrieval.cli.common import (
     Json,
     Model,
     QdrantUrl,
-    load_encoder,
+    make_encoder,
+    model_of,
     open_sources,
     print_json,
     stdout,
@@ -56,8 +57,8 @@ def search(
         store.check()
         collection = resolve(store, alias)
         queries = itertools.islice(all_queries(image, settings), limit)
-        encoder = load_encoder(settings, model)
-        for result in job.search(store, encoder, queries, alias, k, include_self=include_self):
+        encoder = make_encoder(settings, model_of(store, alias, settings, model))
+        for result in job.search(store, encoder, queries, collection, k, include_self=include_self):
             asked += 1
             if result.refused is not None:
                 refused.append(result)

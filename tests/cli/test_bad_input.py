@@ -71,13 +71,18 @@ def test_a_collection_made_by_another_model(home: Path, pictures: Path, trained:
     assert other != mark
     one = next(pictures.glob("*/*.png"))
     for job in (("ingest", pictures), ("search", one)):
-        error = call(*job).error()
+        error = call(*job, "--model", other).error()
         assert mark in error
         assert other in error
         assert f"--model {mark}" in error
         assert "--alias" in error
-    assert call("search", one, "--model", mark).code == 0
+        assert call(*job).code == 0, "without --model, the collection's own is meant"
     assert call("status", "--json").object["points"] == PICTURES
+    shutil.rmtree(checkpoint.find(home / "models", mark))
+    for job in (("ingest", pictures), ("search", one)):
+        error = call(*job).error()
+        assert f"model {mark}, which is not in" in error
+        assert "retrieval reindex" in error
 
 
 def test_an_alias_that_is_a_collections_name(home: Path, pictures: Path, call: Call) -> None:

@@ -28,6 +28,7 @@ class Pictures:
     """A source of (encoded picture, label) in memory; None in place of a picture cannot be read."""
 
     whole = True
+    labels = False
     portable = False
 
     def __init__(self, items: Sequence[tuple[bytes | None, str | None]], name: str = "some") -> None:
