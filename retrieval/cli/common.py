@@ -150,7 +150,7 @@ def collections_model(settings: "Settings", collection: str, fingerprint: str) -
     if path is None:
         raise ModelError(
             f"collection {collection} holds codes of model {fingerprint[:8]}, which is not in {settings.models}: copy"
-            " its folder there, or make a new collection with another model: retrieval reindex"
+            " its folder there, or ingest into another --alias with another model"
         )
     return checkpoint.load(path)
 

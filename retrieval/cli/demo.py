@@ -30,13 +30,12 @@ def demo(as_json: Json = False) -> None:
     for result, row in zip(chosen[:SHOWN], rows, strict=False):
         print_results([result], console)
         print_pictures([row], console)
-    model = outcome.model.fingerprint[:8]
     console.print(
         f"P@5 of {len(outcome.results):,} queries: {outcome.precision:.4f} by codes of {outcome.meta.dim} numbers,"
         f" {outcome.pixels_precision:.4f} by raw pixels\n"
         f"(the share of the five nearest that show the query's digit; labels were used for this count only)\n\n"
         f"Look:  {html}\n       {png}\n"
-        f"Next:  retrieval search mnist-sample:test --limit 3 --alias {outcome.summary.alias} --model {model}\n"
+        f"Next:  retrieval search mnist-sample:test --limit 3 --alias {outcome.summary.alias}\n"
         "       retrieval train FOLDER && retrieval ingest FOLDER && retrieval search IMAGE",
         soft_wrap=True,
     )

@@ -82,7 +82,7 @@ def test_a_collection_made_by_another_model(home: Path, pictures: Path, trained:
     for job in (("ingest", pictures), ("search", one)):
         error = call(*job).error()
         assert f"model {mark}, which is not in" in error
-        assert "retrieval reindex" in error
+        assert "--alias" in error
 
 
 def test_an_alias_that_is_a_collections_name(home: Path, pictures: Path, call: Call) -> None:
