@@ -51,6 +51,11 @@ class Settings(BaseSettings):
         return self.home / "refused"
 
     @property
+    def jobs(self) -> Path:
+        """The history of runs."""
+        return self.home / "jobs"
+
+    @property
     def downloads(self) -> Path:
         return self.home / "data"
 

@@ -61,3 +61,9 @@ class Locked(StoreError):
     """Another job holds the lock."""
 
     exit_code = 4
+
+
+class GateRefused(RetrievalError):
+    """A new collection is not as good as it has to be; the live one stays."""
+
+    exit_code = 5

@@ -97,7 +97,7 @@ class CollectionMeta:
     sources: Mapping[str, str] = field(default_factory=dict)
     labelled: tuple[str, ...] = ()
     evaluation: Mapping[str, Any] = field(default_factory=dict)
-    state: Literal["ready", "filling", "refused"] = "ready"
+    state: Literal["ready", "filling", "refused", "rolled-back"] = "ready"
     distance: str = "Euclid"
     format: int = 1
 

@@ -19,7 +19,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "__main__",
         "cli web",  # talk to people
-        "reindex evaluate duplicates migrate demo preview gallery",  # whole jobs
+        "reindex jobs evaluate duplicates migrate demo preview gallery",  # whole jobs
         "ingest live learn",  # one pass over the pictures
         "search",
         "encode train reading",  # pictures to codes

@@ -8,11 +8,15 @@ import typer
 
 from retrieval import __version__
 from retrieval.cli import logs
+from retrieval.cli.collections import collections
 from retrieval.cli.common import INTERRUPTED, one_line
 from retrieval.cli.demo import demo
 from retrieval.cli.evaluate import evaluate
 from retrieval.cli.ingest import ingest
+from retrieval.cli.jobs import jobs
 from retrieval.cli.migrate import migrate
+from retrieval.cli.reindex import reindex
+from retrieval.cli.rollback import rollback
 from retrieval.cli.search import search
 from retrieval.cli.status import status
 from retrieval.cli.train import train
@@ -29,7 +33,7 @@ app = typer.Typer(
     epilog="Settings: flags, then environment (QDRANT_URL, QDRANT_API_KEY, RETRIEVAL_HOME, RETRIEVAL_DATA),"
     " then retrieval.toml.",
 )
-for command in (demo, train, ingest, search, evaluate, status, migrate):
+for command in (demo, train, ingest, search, evaluate, reindex, rollback, collections, jobs, status, migrate):
     app.command()(command)
 
 

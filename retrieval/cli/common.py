@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+    from rich.table import Table
 
     from retrieval.checkpoint import SavedModel
     from retrieval.config import Settings
@@ -40,6 +41,7 @@ REFUSED = 3
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 SHOWN_REFUSALS = 10
+PIPE_WIDTH = 200
 
 
 def stderr() -> "Console":
@@ -54,6 +56,14 @@ def stdout() -> "Console":
     from rich.console import Console
 
     return Console(highlight=False)
+
+
+def print_table(table: "Table") -> None:
+    """On stdout, as wide as the terminal; in a pipe as wide as it needs to be."""
+    console = stdout()
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(table)
 
 
 def print_json(data: dict[str, Any]) -> None:
@@ -122,17 +132,14 @@ def load_model(settings: "Settings", model: str | None) -> "SavedModel":
     return checkpoint.load(checkpoint.find(settings.models, model))
 
 
-def model_of(store: "Store", alias: str, settings: "Settings", model: str | None) -> "SavedModel":
-    """The model that the command names; else the one of the alias's collection; else, where there is none, the default.
+def model_of(store: "Store", collection: str | None, settings: "Settings", model: str | None) -> "SavedModel":
+    """The model that the command names; else the collection's; else, where there is no collection yet, the default.
 
     Raises ModelError for one that did not make the collection.
     """
-    from retrieval.errors import NoCollection
-    from retrieval.store.base import require_model, resolve
+    from retrieval.store.base import require_model
 
-    try:
-        collection = resolve(store, alias)
-    except NoCollection:
+    if collection is None:
         return load_model(settings, model)
     if model is None:
         return collections_model(settings, collection, store.metadata(collection).model)
@@ -150,7 +157,7 @@ def collections_model(settings: "Settings", collection: str, fingerprint: str) -
     if path is None:
         raise ModelError(
             f"collection {collection} holds codes of model {fingerprint[:8]}, which is not in {settings.models}: copy"
-            " its folder there, or ingest into another --alias with another model"
+            " its folder there, or make a new collection with another model: retrieval reindex --model MODEL"
         )
     return checkpoint.load(path)
 

@@ -1,5 +1,6 @@
 """`retrieval ingest`."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +22,10 @@ from retrieval.cli.common import (
     print_warnings,
     stdout,
 )
-from retrieval.cli.ingesting import errors_to, print_plan, print_summary, watched
+from retrieval.cli.ingesting import errors_to, print_plan, print_summary
 from retrieval.cli.logs import log, log_json
 from retrieval.cli.values import parse_share
+from retrieval.cli.watching import watched
 
 
 def ingest(
@@ -82,9 +84,13 @@ def ingest(
     settings = load_settings(qdrant_url=qdrant_url)
     sources = open_sources(source, settings, name, labels)
     log("ingest started", alias=alias, sources=[s.spec for s in sources])
-    with watched(alias, metrics_file) as watch, errors_to(errors) as note_refused, open_store(settings) as store:
+    with contextlib.ExitStack() as stack:
+        watch = stack.enter_context(watched("ingest", alias, settings.jobs, metrics_file))
+        note_refused = stack.enter_context(errors_to(errors))
+        store = stack.enter_context(open_store(settings))
         store.check()
-        encoder = job.LateEncoder(model_of(store, alias, settings, model), settings.xla_cache)
+        encoder = job.LateEncoder(model_of(store, store.aliases().get(alias), settings, model), settings.xla_cache)
+        watch.facts["model"] = encoder.fingerprint
         summary = job.ingest(
             store, encoder, sources, alias, options, ledgers=settings.refused, report=watch.report, refused=note_refused
         )

@@ -1,83 +1,20 @@
-"""What a person and a monitor see of an ingest: the bar, the log, the numbers, the summary."""
+"""What an ingest says: the images that it refused, its plan, its summary."""
 
 import contextlib
 import json
 import logging
-import signal
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from retrieval.cli.common import DEFAULT_ALIAS, INTERRUPTED, REFUSED, one_line, progress_bar
-from retrieval.cli.logs import is_json, log
-from retrieval.errors import RetrievalError, UsageError
+from retrieval.cli.common import DEFAULT_ALIAS, one_line
+from retrieval.cli.logs import log
+from retrieval.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from retrieval.ingest import Summary
-
-LOG_SECONDS = 10.0
-"""Between two lines of progress in a JSON log."""
-TERMINATED = 143
-"""Exit code after SIGTERM."""
-
-
-class Watch:
-    """Follows a run: `report` is called after each batch, `summary` is how far it came."""
-
-    def __init__(self, alias: str, bar: Any) -> None:
-        from retrieval.ingest import Summary
-
-        self.summary = Summary(alias, None)
-        self._bar, self._task = bar, bar.add_task("Ingesting", total=None, note="")
-        self._logged = time.monotonic()
-
-    def report(self, summary: "Summary") -> None:
-        """Move the bar; log now and then."""
-        self.summary = summary
-        rate = summary.done / max(summary.seconds, 1e-9)
-        note = f"{summary.unchanged:,} unchanged, {summary.failed:,} refused, {rate:,.0f} images/s"
-        total = summary.found if summary.listed else None
-        self._bar.update(self._task, completed=summary.done, total=total, note=note)
-        if time.monotonic() - self._logged > LOG_SECONDS:
-            self._logged = time.monotonic()
-            log("progress", **counts(summary))
-
-
-@contextlib.contextmanager
-def watched(alias: str, metrics_file: Path | None) -> Iterator[Watch]:
-    """Show a run while the block lasts; however it ends, say how far it came, and write its numbers."""
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    code = 1
-    with progress_bar("note") as bar:
-        watch = Watch(alias, bar)
-        try:
-            yield watch
-            code = REFUSED if watch.summary.failed else 0
-        except RetrievalError as error:
-            code = error.exit_code
-            raise
-        except KeyboardInterrupt:
-            code = INTERRUPTED
-            raise
-        except SystemExit:
-            code = TERMINATED
-            raise
-        finally:
-            signal.signal(signal.SIGTERM, before)
-            bar.stop()
-            log("ingest ended", exit_code=code, **counts(watch.summary))
-            if code not in (0, REFUSED) and watch.summary.done and not is_json():
-                typer.echo(f"stored so far: {watch.summary.done:,} of {watch.summary.found:,} images listed", err=True)
-            if metrics_file:
-                from retrieval.ingest.metrics import write_metrics
-
-                write_metrics(metrics_file, watch.summary, code)
 
 
 @contextlib.contextmanager
@@ -97,13 +34,6 @@ def errors_to(file: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], No
         if file and error.filename == str(file):
             raise UsageError(f"--errors {file}: cannot be written: {error.strerror}") from error
         raise
-
-
-def counts(summary: "Summary") -> dict[str, Any]:
-    """The summary's numbers without its lists."""
-    numbers = summary.to_json()
-    del numbers["refused"]
-    return numbers
 
 
 def print_plan(summary: "Summary", console: "Console") -> None:

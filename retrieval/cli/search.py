@@ -57,7 +57,7 @@ def search(
         store.check()
         collection = resolve(store, alias)
         queries = itertools.islice(all_queries(image, settings), limit)
-        encoder = make_encoder(settings, model_of(store, alias, settings, model))
+        encoder = make_encoder(settings, model_of(store, collection, settings, model))
         for result in job.search(store, encoder, queries, collection, k, include_self=include_self):
             asked += 1
             if result.refused is not None:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from retrieval.errors import StoreError
-from retrieval.store.base import Store, require_model, resolve
+from retrieval.store.base import Store
 
 QUERIES = 500
 """Asked at most: enough to tell 0.99 from 1, few enough to wait for."""
@@ -30,17 +30,13 @@ class EngineRecall:
         return asdict(self)
 
 
-def engine_recall(
-    store: Store, alias: str, fingerprint: str, codes: Float32[np.ndarray, "q d"], k: int
-) -> EngineRecall:
+def engine_recall(store: Store, collection: str, codes: Float32[np.ndarray, "q d"], k: int) -> EngineRecall:
     """Ask the engine for the k nearest of each code, and look at all that it holds, a page at a time.
 
     As ann-benchmarks counts (Aumüller et al. 2018, arXiv 1807.05614): a hit is right when it is no farther than the
     true k-th, so that ties are fair; distances are measured again, and a hit given twice counts once. Raises
-    NoCollection, ModelError when the codes there are another model's, StoreError when the engine fails.
+    NoCollection, StoreError when the collection is empty or the engine fails.
     """
-    collection = resolve(store, alias)
-    require_model(store, collection, fingerprint)
     limits, points = kth_distances(store, collection, codes, k)
     if not points:
         raise StoreError(f"collection {collection} is empty; fill it with: retrieval ingest SOURCE")

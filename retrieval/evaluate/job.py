@@ -15,6 +15,7 @@ from retrieval.evaluate.scoring import Scores, Tick, score
 from retrieval.search import check_k
 from retrieval.sources import Source
 from retrieval.store import open_store
+from retrieval.store.base import require_model, resolve
 
 LIMIT = 10_000
 """Queries at most: a P@5 is then known to within 0.01, and MNIST's test images are used whole."""
@@ -90,7 +91,9 @@ def compare_engine(settings: Settings, encoder: Encoder, pictures: Pictures, k: 
     """Ask the engine that the settings mean with some of the queries."""
     rows = pictures.queries[chosen(len(pictures.queries), QUERIES)]
     with open_store(settings) as store:
-        return engine_recall(store, alias, encoder.fingerprint, encoder.encode(pictures.images[rows]), k)
+        collection = resolve(store, alias)
+        require_model(store, collection, encoder.fingerprint)
+        return engine_recall(store, collection, encoder.encode(pictures.images[rows]), k)
 
 
 def remarks(pictures: Pictures, *, counted: bool) -> list[str]:

@@ -50,6 +50,13 @@ class LateEncoder:
         except BrokenExecutor as error:
             raise RetrievalError("the encoder's process was killed (out of memory?); run the same command") from error
 
+    def close(self) -> None:
+        """End the process; a later image starts another."""
+        with self._starting:
+            if self._process is not None:
+                self._process.shutdown(cancel_futures=True)
+                self._process = None
+
 
 def encode_there(model: Path, xla_cache: Path, images: UInt8[ndarray, "n h w c"]) -> Float32[ndarray, "n d"]:
     """What the encoder's process does."""

@@ -1,6 +1,5 @@
 """Bring an alias's collection in line with its sources: new and changed images are encoded, all others left alone."""
 
-import datetime as dt
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,8 @@ from retrieval.ingest.summary import Summary
 from retrieval.reading import Refused
 from retrieval.records import CollectionMeta
 from retrieval.sources import Entry, Source
-from retrieval.store.base import Store, collection_name, require_model, resolve
+from retrieval.store.base import Store, require_model, resolve
+from retrieval.store.family import next_name
 
 
 def ingest(
@@ -106,15 +106,17 @@ def open_collection(store: Store, encoder: Encoding, alias: str) -> str:
     """The alias's collection, made and named when there is none; raises ModelError for another model's."""
     if collection := existing(store, encoder, alias):
         return collection
-    collection, meta = described_collection(encoder, alias, dt.datetime.now(dt.UTC))
+    collection, meta = described_collection(store, encoder, alias)
     with finishing():  # nobody would ever find a collection without its alias
         store.create_collection(collection, meta)
         store.move_alias(alias, collection)
     return collection
 
 
-def described_collection(encoder: Encoding, alias: str, now: dt.datetime) -> tuple[str, CollectionMeta]:
+def described_collection(store: Store, encoder: Encoding, alias: str) -> tuple[str, CollectionMeta]:
     """Name and metadata of a new collection for the encoder's codes."""
-    config, created = encoder.config, now.isoformat(timespec="seconds")
-    meta = CollectionMeta(encoder.fingerprint, config.dim, config.image_size, config.channels, created)
-    return collection_name(alias, encoder.fingerprint, now), meta
+    config = encoder.config
+    name, created = next_name(store, alias, encoder.fingerprint)
+    return name, CollectionMeta(
+        encoder.fingerprint, config.dim, config.image_size, config.channels, created.isoformat()
+    )

@@ -44,11 +44,11 @@ class Summary:
         """Images that are settled, one way or another."""
         return self.encoded + self.unchanged + self.copied + self.failed
 
-    def to_json(self) -> dict[str, Any]:
+    def numbers(self) -> dict[str, Any]:
+        """All but the lists."""
         plan = {"dry_run": True, "new": self.new, "changed": self.changed} if self.dry_run else {}
-        return {
-            **plan,
-            **{name: getattr(self, name) for name in (*COUNTS, "collection", "alias")},
-            "seconds": round(self.seconds, 2),
-            "refused": [refused.to_json() for refused in self.refused],
-        }
+        counts = {name: getattr(self, name) for name in (*COUNTS, "collection", "alias")}
+        return {**plan, **counts, "seconds": round(self.seconds, 2)}
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.numbers(), "refused": [refused.to_json() for refused in self.refused]}

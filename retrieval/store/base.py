@@ -7,6 +7,7 @@ method that takes `collection` wants the physical name. `resolve` turns one into
 import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +23,14 @@ DATETIME_INDEXES = ("ingested_at",)
 BATCH_POINTS = 512
 """Points in one write: 512-1,024 of at most 4 MB were fastest on the server."""
 BATCH_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How a collection is: `settled` when nothing of it is being rebuilt, `troubles` what does not answer, in words."""
+
+    settled: bool
+    troubles: tuple[str, ...] = ()
 
 
 class Held(Protocol):
@@ -65,6 +74,12 @@ class Store(Protocol):
 
         Raises Locked saying who holds it. Not to be asked for again inside the block.
         """
+
+    def condition(self, collection: str) -> Condition:
+        """Ask every part of the collection, each replica on each peer, with a real query."""
+
+    def room(self, collection: str) -> tuple[int, int] | None:
+        """Bytes that it takes on disk, and bytes that are free there; None where the engine does not say."""
 
     def metadata(self, collection: str) -> CollectionMeta: ...
 

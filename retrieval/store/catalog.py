@@ -10,6 +10,7 @@ from retrieval.records import CollectionMeta
 from retrieval.store import base
 from retrieval.store.checks import check_name, check_same_space
 from retrieval.store.connection import Connection, Patience
+from retrieval.store.health import condition
 from retrieval.store.lock import LOCKS, alias_lock
 
 
@@ -79,6 +80,13 @@ class Catalog:
         create = models.CreateAlias(collection_name=collection, alias_name=alias)
         moves.append(models.CreateAliasOperation(create_alias=create))
         self._job(self._client.update_collection_aliases, moves)
+
+    def condition(self, collection: str) -> base.Condition:
+        """Status, peers and replicas as the server knows them, and a query of every replica."""
+        return condition(self._connection, collection, self._dim(collection))
+
+    def room(self, collection: str) -> None:
+        """A server does not tell how large its disk is."""
 
     def lock(self, alias: str) -> AbstractContextManager[base.Held]:
         """Hold the alias's lock, which the server keeps; it ends by itself when this process falls silent."""

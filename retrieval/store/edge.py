@@ -16,11 +16,11 @@ from jaxtyping import Float32
 
 from retrieval.errors import NoCollection, StoreError
 from retrieval.records import CollectionMeta, Filter, Hit, Match, Payload, Point
-from retrieval.store.base import Held, checked
+from retrieval.store.base import Condition, Held, checked
 from retrieval.store.checks import check_name, check_queries
 from retrieval.store.folder import LOCK_SECONDS, FolderLock, read_json, sync_folder, write_json
 from retrieval.store.nearest import nearest
-from retrieval.store.shard import Shard
+from retrieval.store.shard import RESERVE_BYTES, Shard
 
 
 class EdgeStore:
@@ -91,6 +91,17 @@ class EdgeStore:
         """Held already: the folder is this process's alone."""
         check_name(alias)
         return contextlib.nullcontext(self._lock)
+
+    def condition(self, collection: str) -> Condition:
+        """What can be opened and searched is whole; raises StoreDamaged."""
+        self.query(collection, np.zeros((1, self.metadata(collection).dim), np.float32), 1)
+        return Condition(settled=True)
+
+    def room(self, collection: str) -> tuple[int, int]:
+        """Bytes of its folder, and bytes free beyond what Edge needs to live."""
+        folder = self._existing(collection)
+        taken = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        return taken, max(0, shutil.disk_usage(folder).free - RESERVE_BYTES)
 
     def metadata(self, collection: str) -> CollectionMeta:
         """What the collection says of itself."""

@@ -75,14 +75,14 @@ def test_a_collection_made_by_another_model(home: Path, pictures: Path, trained:
         assert mark in error
         assert other in error
         assert f"--model {mark}" in error
-        assert "--alias" in error
+        assert "retrieval reindex --model" in error
         assert call(*job).code == 0, "without --model, the collection's own is meant"
     assert call("status", "--json").object["points"] == PICTURES
     shutil.rmtree(checkpoint.find(home / "models", mark))
     for job in (("ingest", pictures), ("search", one)):
         error = call(*job).error()
         assert f"model {mark}, which is not in" in error
-        assert "--alias" in error
+        assert "retrieval reindex --model" in error
 
 
 def test_an_alias_that_is_a_collections_name(home: Path, pictures: Path, call: Call) -> None:
@@ -90,7 +90,7 @@ def test_an_alias_that_is_a_collections_name(home: Path, pictures: Path, call: C
     for job in (("ingest", pictures), ("search", next(pictures.glob("*/*.png")))):
         error = call(*job, "--alias", collection).error()
         assert repr(collection) in error
-        assert "--alias" in error
+        assert "retrieval reindex --model" in error
 
 
 @pytest.mark.parametrize("alias", ["a/b", "", "..", "x" * 300])

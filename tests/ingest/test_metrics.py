@@ -6,8 +6,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from retrieval.errors import UsageError
-from retrieval.ingest.metrics import SUCCESS, write_metrics
+from retrieval.ingest.metrics import write_metrics
 from retrieval.ingest.summary import Summary
+
+SUCCESS = "retrieval_ingest_last_success_timestamp_seconds"
 
 
 def samples(file: Path) -> dict[str, float]:

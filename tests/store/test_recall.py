@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.errors import ModelError, NoCollection, StoreError
+from retrieval.errors import NoCollection, StoreError
 from retrieval.evaluate.engine import engine_recall
 from retrieval.records import Hit
 from retrieval.store.base import Store
 from retrieval.store.edge import EdgeStore
 from tests.store.conftest import codes, meta, points
 
-MODEL = "4f1c2a9b"
 K = 4
 CODES = codes(300)
 QUERIES = codes(25, seed=1)
@@ -24,17 +23,16 @@ QUERIES = codes(25, seed=1)
 @pytest.fixture
 def filled(store: Store, name: str) -> Store:
     store.create_collection(name, meta())
-    store.move_alias(f"{name}-alias", name)
     store.upsert(name, points(np.concatenate([CODES, CODES[:50]])))  # with ties
     return store
 
 
 def recall(store: Store, name: str, queries: np.ndarray = QUERIES, k: int = K) -> float:
-    return engine_recall(store, f"{name}-alias", MODEL, queries, k).recall
+    return engine_recall(store, name, queries, k).recall
 
 
 def test_an_engine_that_finds_all_has_recall_1(filled: Store, name: str) -> None:
-    found = engine_recall(filled, f"{name}-alias", MODEL, np.concatenate([QUERIES, CODES[:10]]), K)
+    found = engine_recall(filled, name, np.concatenate([QUERIES, CODES[:10]]), K)
     assert found.recall == 1
     assert (found.engine, found.collection, found.points, found.queries, found.k) == (filled.engine, name, 350, 35, K)
     assert recall(filled, name, k=400) == 1  # more than there are
@@ -63,15 +61,12 @@ def test_an_engine_that_errs_or_lies_is_found_out(
 
     monkeypatch.setattr(EdgeStore, "query", query)
     with closing(EdgeStore(root)) as store:
-        assert engine_recall(store, "images", MODEL, QUERIES, K).recall == pytest.approx(expected)
+        assert engine_recall(store, "a", QUERIES, K).recall == pytest.approx(expected)
 
 
 def test_what_cannot_be_compared(store: Store, name: str) -> None:
-    with pytest.raises(NoCollection, match=f"{name}-alias"):
+    with pytest.raises(NoCollection, match=name):
         recall(store, name)
     store.create_collection(name, meta())
-    store.move_alias(f"{name}-alias", name)
     with pytest.raises(StoreError, match=f"{name} is empty; fill it with: retrieval ingest"):
         recall(store, name)
-    with pytest.raises(ModelError, match="holds codes of model 4f1c2a9b"):
-        engine_recall(store, f"{name}-alias", "0" * 64, QUERIES, K)

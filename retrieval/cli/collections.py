@@ -1,0 +1,82 @@
+"""`retrieval collections`."""
+
+import datetime as dt
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from retrieval.cli.common import Json, QdrantUrl, print_json, print_table, stdout
+
+if TYPE_CHECKING:
+    from retrieval.store.base import Store
+
+MEASURED = ("recall_at_5", "copies_found", "P@5")
+"""Of what the gate wrote down, what tells one collection from another."""
+
+
+def collections(
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Drop those that no alias points at; there is no way back to them.")
+    ] = False,
+    qdrant_url: QdrantUrl = None,
+    as_json: Json = False,
+) -> None:
+    """List the collections: alias, state, points, age, and what the gate measured; the name ends in the model's."""
+    from retrieval.config import load_settings
+    from retrieval.reindex.catalog import drop_unused
+    from retrieval.store import open_store
+
+    settings = load_settings(qdrant_url=qdrant_url)
+    with open_store(settings) as store:
+        dropped = drop_unused(store) if prune else []
+        rows = [row for name in store.collections() if (row := described(store, name))]
+        location = store.location
+    if as_json:
+        print_json({"collections": rows, "dropped": dropped})
+        return
+    console = stdout()
+    for name in dropped:
+        console.print(f"dropped: {name}", soft_wrap=True)
+    if not rows:
+        console.print(f"no collections at {location}; make one with: retrieval ingest SOURCE", soft_wrap=True)
+        return
+
+    from rich.table import Table
+
+    table = Table(box=None)
+    for title in ("alias", "collection", "state", "points", "age", *MEASURED):
+        left = title in ("alias", "collection", "state")
+        table.add_column(title.replace("_", " "), justify="left" if left else "right", no_wrap=title == "collection")
+    for row in rows:
+        numbers = [f"{row['evaluation'][name]:.4f}" if name in row["evaluation"] else "" for name in MEASURED]
+        state = "live" if row["aliases"] else row["state"]
+        own = [", ".join(row["aliases"]) or "–", row["collection"], state, f"{row['points']:,}", age(row["created"])]
+        table.add_row(*own, *numbers)
+    print_table(table)
+
+
+def described(store: "Store", collection: str) -> dict[str, Any] | None:
+    """What there is to say of a collection; None for one that this program did not make."""
+    from retrieval.errors import StoreError
+
+    aliases = sorted(alias for alias, target in store.aliases().items() if target == collection)
+    try:
+        meta, points = store.metadata(collection), store.count(collection)
+    except StoreError:
+        return None
+    kept = ("model", "dim", "created", "state", "sources", "evaluation")
+    facts = meta.to_json()
+    return {"collection": collection, "aliases": aliases, "points": points, **{name: facts[name] for name in kept}}
+
+
+def age(created: str) -> str:
+    """Time since then, in its largest unit.
+
+    >>> age("2000-01-01T00:00:00+00:00").endswith(" d")
+    True
+    """
+    seconds = max(0.0, (dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(created)).total_seconds())
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(seconds)} s"

@@ -1,0 +1,147 @@
+"""`retrieval reindex`."""
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from retrieval.cli.common import (
+    DEFAULT_ALIAS,
+    REFUSED,
+    Alias,
+    Json,
+    QdrantUrl,
+    load_model,
+    print_json,
+    print_refused,
+    stdout,
+)
+from retrieval.cli.logs import log, log_json
+from retrieval.cli.reindexing import Follow, print_gate, say, say_plan
+from retrieval.cli.values import parse_seconds, parse_share
+from retrieval.cli.watching import Watch, watched
+from retrieval.errors import RetrievalError, UsageError
+
+if TYPE_CHECKING:
+    from retrieval.checkpoint import SavedModel
+    from retrieval.config import Settings
+    from retrieval.ingest import LateEncoder
+    from retrieval.sources import Source
+
+NICE = 10
+"""Whoever searches on this machine comes first."""
+
+
+def reindex(
+    alias: Alias = DEFAULT_ALIAS,
+    model: Annotated[
+        str | None, typer.Option(help="A model's folder or the start of its fingerprint; else the default.")
+    ] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train a model on the sources first, shaped as the collection's.")
+    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only check what must be in order, and show the steps.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Fill and check, but do not swap.")] = False,
+    keep: Annotated[int, typer.Option(min=0, help="Earlier collections that stay, to go back to.")] = 2,
+    min_recall: Annotated[
+        str, typer.Option(help="Share of the true five nearest that the engine must find in it.")
+    ] = "0.98",
+    max_drop: Annotated[
+        str, typer.Option(help="How much less it may find than the live one: copies of its images, and P@5.")
+    ] = "2%",
+    max_delete: Annotated[str, typer.Option(help="Share of the images by which it may be smaller.")] = "10%",
+    if_older_than: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Do nothing while the live collection is younger, like 24h.")
+    ] = None,
+    if_changed: Annotated[
+        bool, typer.Option("--if-changed", help="Do nothing while the model and the images are the same.")
+    ] = False,
+    metrics_file: Annotated[
+        Path | None, typer.Option(help="Write the run's numbers to this file, as Prometheus text.")
+    ] = None,
+    json_logs: Annotated[bool, typer.Option("--log-json", help="Log to stderr as JSON lines.")] = False,
+    qdrant_url: QdrantUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Make a new collection beside the live one, check it, and swap it in in one step; `rollback` goes back."""
+    if train and model:
+        raise UsageError(f"--train with --model {model}: the model is either trained now or there already")
+
+    from retrieval import reindex as job
+    from retrieval.config import load_settings
+    from retrieval.store import open_store
+
+    if json_logs:
+        log_json()
+    options = job.Options(
+        keep=keep,
+        min_recall=parse_share("--min-recall", min_recall),
+        max_drop=parse_share("--max-drop", max_drop),
+        max_delete=parse_share("--max-delete", max_delete),
+        dry_run=dry_run,
+        older_than=parse_seconds("--if-older-than", if_older_than),
+        if_changed=if_changed,
+        fresh=train,
+    )
+    settings = load_settings(qdrant_url=qdrant_url)
+    given = None if train else load_model(settings, model)
+    if plan:
+        with open_store(settings) as store:
+            found = job.preview(store, alias, settings)
+        say_plan(found, "one trained on the sources" if given is None else given.fingerprint[:8], as_json=as_json)
+        return
+    with contextlib.suppress(OSError, AttributeError):  # Windows has none
+        os.nice(NICE)
+    log("reindex started", alias=alias)
+    outcome = None
+    with contextlib.ExitStack() as stack:
+        watch = stack.enter_context(watched("reindex", alias, settings.jobs, metrics_file))
+        store = stack.enter_context(open_store(settings))
+
+        def choose(sources: Sequence["Source"]) -> "LateEncoder":
+            from retrieval.ingest import LateEncoder
+
+            chosen = given or trained(sources, store.metadata(store.aliases()[alias]).model, settings, watch)
+            return stack.enter_context(contextlib.closing(LateEncoder(chosen, settings.xla_cache)))
+
+        follow = Follow(watch)
+        try:
+            outcome = job.reindex(store, alias, choose, settings, options, step=follow)
+        except RetrievalError:
+            if follow.outcome and follow.outcome.gate and not json_logs:
+                print_gate(follow.outcome, err=True)
+            raise
+        finally:
+            follow.note()
+        points = store.count(outcome.collection or outcome.live)
+        location = store.location
+    if as_json:
+        print_json(outcome.to_json())
+    else:
+        say(outcome, points, location, stdout())
+    refused = outcome.counts.refused if outcome.counts else []
+    if not json_logs:
+        print_refused(refused)
+    if refused:
+        raise typer.Exit(REFUSED)
+
+
+def trained(sources: Sequence["Source"], before: str, settings: "Settings", watch: Watch) -> "SavedModel":
+    """A model learned from the sources now, of the shape and by the objective of the one before where that is here."""
+    from retrieval import checkpoint, learn
+
+    path = checkpoint.of(settings.models, before)
+    options = learn.Options()
+    if path is not None:
+        old = checkpoint.load(path)
+        options = learn.Options(
+            objective=old.metrics.get("objective", options.objective),
+            preset=old.metrics.get("preset"),
+            dim=old.config.dim,
+            image_size=old.config.image_size,
+            channels=old.config.channels,
+        )
+    return learn.learn(sources, settings, options, make_default=False, training=watch.training)[0]

@@ -1,0 +1,86 @@
+"""What a re-index says: its plan, its steps while it runs, the gate's rows, and what was done."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from retrieval.cli.common import DEFAULT_ALIAS, print_json, stderr, stdout
+from retrieval.cli.watching import Watch
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from retrieval.reindex import Outcome
+
+
+class Follow:
+    """Shows the steps as they come, and keeps what the record is to say of them."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.outcome: Outcome | None = None
+        self._watch, self._step = watch, ""
+
+    def __call__(self, step: str, outcome: "Outcome") -> None:
+        self.outcome = outcome
+        if step != self._step:
+            self._step = step
+            self._watch.say(step)
+        if outcome.counts:
+            self._watch.report(outcome.counts)
+        self.note()
+
+    def note(self) -> None:
+        """What is known so far, into the record; the images' counts are there already."""
+        if self.outcome:
+            facts = self.outcome.to_json()
+            names = ("alias", "collection", "previous", "model", "gate", "dropped", "swap_seconds")
+            self._watch.facts |= {"result": facts["outcome"], "step": self._step, **{n: facts[n] for n in names}}
+
+
+def say_plan(found: Sequence[str], model: str, *, as_json: bool) -> None:
+    """The steps, after what was found to be in order."""
+    from retrieval.reindex import STEPS
+
+    if as_json:
+        print_json({"found": list(found), "model": model, "steps": list(STEPS)})
+        return
+    console = stdout()
+    for line in (*found, f"new model: {model}"):
+        console.print(line, soft_wrap=True, markup=False)
+    for number, (name, text) in enumerate(STEPS.items(), start=1):
+        console.print(f"{number:>2}. {name:<10} {text}", soft_wrap=True, markup=False)
+
+
+def print_gate(outcome: "Outcome", *, err: bool = False) -> None:
+    """Every row that was measured."""
+    from rich.table import Table
+
+    table = Table(box=None)
+    for name in ("check", "new", "live", "asked for", ""):
+        table.add_column(name, justify="right" if name in ("new", "live") else "left")
+    for row in outcome.gate:
+        numbers = ["" if value is None else f"{value:,.4f}".rstrip("0").rstrip(".") for value in (row.value, row.live)]
+        table.add_row(row.name, *numbers, row.limit, {True: "yes", False: "NO", None: "not measured"}[row.passed])
+    (stderr() if err else stdout()).print(table)
+
+
+def say(outcome: "Outcome", points: int, location: str, console: "Console") -> None:
+    """What was done, and the way back."""
+    following = "" if outcome.alias == DEFAULT_ALIAS else f" --alias {outcome.alias}"
+    if outcome.state in ("recent", "unchanged"):
+        why = "it is younger than --if-older-than" if outcome.state == "recent" else "model and images are the same"
+        console.print(f"{outcome.alias} → {outcome.live}: {points:,} points, nothing was due: {why}", soft_wrap=True)
+        return
+    print_gate(outcome)
+    if outcome.state == "checked":
+        console.print(
+            f"{outcome.collection}: {points:,} points at {location}, good enough; {outcome.live} is live as before\n"
+            f"Next: retrieval reindex{following}   (goes on with it)",
+            soft_wrap=True,
+        )
+        return
+    dropped = f"dropped: {', '.join(outcome.dropped)}\n" if outcome.dropped else ""
+    console.print(
+        f"{outcome.alias} → {outcome.collection}: {points:,} points at {location}, in {outcome.seconds:.1f} s, the swap"
+        f" in {1000 * (outcome.swap_seconds or 0):.0f} ms\n{dropped}Way back: retrieval rollback{following}",
+        soft_wrap=True,
+    )

@@ -1,0 +1,108 @@
+"""What a person, a monitor and the history see of a job while it runs and when it ends, however it ends."""
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from retrieval.cli.common import INTERRUPTED, REFUSED, progress_bar
+from retrieval.cli.logs import is_json, log
+from retrieval.errors import RetrievalError
+
+if TYPE_CHECKING:
+    from retrieval.ingest import Summary
+    from retrieval.jobs import Run
+    from retrieval.train import Progress as Training
+
+LOG_SECONDS = 10.0
+"""Between two lines of progress in a JSON log."""
+TERMINATED = 143
+"""Exit code after SIGTERM."""
+
+
+class Watch:
+    """Follows a run: `report` is called after each batch, `summary` is how far it came, `facts` go into its record."""
+
+    def __init__(self, alias: str, bar: Any, run: "Run") -> None:
+        from retrieval.ingest import Summary
+
+        self.summary = Summary(alias, None)
+        self.facts = run.facts
+        self._bar, self._task = bar, bar.add_task("Ingesting", total=None, note="")
+        self._logged = time.monotonic()
+
+    def say(self, step: str) -> None:
+        """Name the step that begins."""
+        self._bar.update(self._task, description=step.capitalize(), completed=0, total=None, note="")
+        log(step)
+
+    def training(self, progress: "Training") -> None:
+        """Move the bar while a model is trained."""
+        note = f"loss {progress.loss:.4f}, {progress.images_per_second:,.0f} images/s"
+        self._bar.update(self._task, completed=int(100 * progress.done), total=100, note=note)
+
+    def report(self, summary: "Summary") -> None:
+        """Move the bar; log now and then."""
+        self.summary = summary
+        self.facts |= summary.numbers()
+        rate = summary.done / max(summary.seconds, 1e-9)
+        note = f"{summary.unchanged:,} unchanged, {summary.failed:,} refused, {rate:,.0f} images/s"
+        total = summary.found if summary.listed else None
+        self._bar.update(self._task, completed=summary.done, total=total, note=note)
+        if time.monotonic() - self._logged > LOG_SECONDS:
+            self._logged = time.monotonic()
+            log("progress", **summary.numbers())
+
+
+@contextlib.contextmanager
+def recorded(job: str, alias: str, folder: Path) -> Iterator["Run"]:
+    """Keep a record of what the block does; SIGTERM ends it as Ctrl-C does, with an exit code of its own."""
+    from retrieval.jobs import Run
+
+    run, code = Run(folder, job, alias), 1
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        yield run
+        code = REFUSED if run.facts.get("failed") else 0
+    except RetrievalError as error:
+        code, run.facts["error"] = error.exit_code, str(error)
+        raise
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+        raise
+    except SystemExit:
+        code = TERMINATED
+        raise
+    except Exception as error:
+        run.facts["error"] = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        run.end(code)
+        log(f"{job} ended", exit_code=code, **run.facts)
+
+
+@contextlib.contextmanager
+def watched(job: str, alias: str, folder: Path, metrics_file: Path | None) -> Iterator[Watch]:
+    """Show and record a run while the block lasts; however it ends, say how far it came, and write its numbers."""
+    with contextlib.ExitStack() as last, progress_bar("note") as bar, recorded(job, alias, folder) as run:
+        watch = Watch(alias, bar, run)
+        last.callback(lambda: after(job, watch.summary, run, metrics_file))
+        last.callback(bar.stop)
+        yield watch
+
+
+def after(job: str, summary: "Summary", run: "Run", metrics_file: Path | None) -> None:
+    """What is said and written once a run is over."""
+    code = run.exit_code
+    if code not in (0, REFUSED) and summary.done and not is_json():
+        typer.echo(f"stored so far: {summary.done:,} of {summary.found:,} images listed", err=True)
+    if metrics_file:
+        from retrieval.ingest.metrics import write_metrics
+
+        write_metrics(metrics_file, summary, code, job, run.facts.get("gate", ()))

@@ -1,0 +1,82 @@
+"""The history of jobs: a small file for each run under `$RETRIEVAL_HOME/jobs`, the newest thousand of them."""
+
+import contextlib
+import datetime as dt
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from retrieval.store.folder import write_json
+from retrieval.store.holder import is_dead, this_process
+
+MOST = 1000
+"""Runs that are kept: an hourly job's last six weeks."""
+RUNNING = "running"
+OUTCOMES = {0: "done", 3: "done", 4: "locked", 5: "refused", 130: "interrupted", 143: "terminated"}
+"""By exit code; any other is `failed`."""
+
+
+class Run:
+    """A run that is being recorded, from construction to `end`; `facts` go into the record.
+
+    A home that cannot be written to costs the record, never the job.
+    """
+
+    def __init__(self, folder: Path, job: str, alias: str) -> None:
+        now = dt.datetime.now(dt.UTC)
+        process = this_process()
+        self.facts: dict[str, Any] = {}
+        self.exit_code = 1
+        self._started = time.monotonic()
+        self._record: dict[str, Any] = {
+            "job": job,
+            "alias": alias,
+            "started": now.isoformat(timespec="seconds"),
+            "outcome": RUNNING,
+            **{name: process[name] for name in ("command", "host", "pid", "place")},
+        }
+        self._file = folder / f"{now:%Y%m%dt%H%M%S.%fz}-{process['pid']}.json"
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            for old in files(folder)[MOST - 1 :]:
+                old.unlink(missing_ok=True)
+        self._write()
+
+    def end(self, exit_code: int) -> None:
+        """Write how it ended."""
+        self.exit_code = exit_code
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        seconds = round(time.monotonic() - self._started, 2)
+        outcome = OUTCOMES.get(exit_code, "failed")
+        own = {"ended": now, "seconds": seconds, "outcome": outcome, "exit_code": exit_code}
+        self._record |= {**self.facts, **own}
+        self._write()
+
+    def _write(self) -> None:
+        with contextlib.suppress(OSError):
+            write_json(self._file, self._record)
+
+
+def history(folder: Path) -> list[dict[str, Any]]:
+    """The records, the newest first; a run whose process is gone without a word is `killed`."""
+    found = []
+    for file in files(folder):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # gone meanwhile, or damaged
+            record = dict(json.loads(file.read_text("utf-8")))
+            if record["outcome"] == RUNNING and is_dead(record):
+                record["outcome"] = "killed"
+            found.append(record)
+    return found
+
+
+def files(folder: Path) -> list[Path]:
+    """The records' files, the newest first; their names begin with the time."""
+    return sorted(folder.glob("*.json"), reverse=True)
+
+
+def in_words(facts: Mapping[str, Any]) -> str:
+    """What a run did, for one line of a table."""
+    counts = [f"{facts[name]:,} {name}" for name in ("encoded", "copied", "deleted", "failed") if facts.get(name)]
+    return str(facts.get("error") or ", ".join(counts))

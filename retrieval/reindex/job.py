@@ -1,0 +1,191 @@
+"""The steps of a re-index. The live collection is only read until the swap, which is one call.
+
+A run that was killed leaves the live collection as it was or the new one in its place; the next run goes on with
+what the last one filled, or drops it.
+"""
+
+import contextlib
+import datetime as dt
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from retrieval import checkpoint
+from retrieval.config import Settings
+from retrieval.errors import BadCode, GateRefused, NoCollection
+from retrieval.ingest import LateEncoder
+from retrieval.ingest import Options as FillOptions
+from retrieval.ingest.encoder import Encoding
+from retrieval.ingest.fill import Target
+from retrieval.ingest.job import begun, rehearse
+from retrieval.ingest.summary import Summary
+from retrieval.reindex.candidate import begin, filled, settle
+from retrieval.reindex.gate import Gate
+from retrieval.reindex.options import Options
+from retrieval.reindex.outcome import Check, Outcome
+from retrieval.reindex.preflight import check_engine, check_room, recorded_sources
+from retrieval.reindex.swap import adopt, mark_ready, swap, tidy
+from retrieval.sources import Source
+from retrieval.store.base import Held, Store, resolve
+
+STEPS = {
+    "preflight": "every peer and replica answers a query, each recorded source is there, the disk has room",
+    "model": "load the model, or train one on the sources",
+    "create": "make a collection beside the live one, or go on with the one that a killed run left",
+    "fill": "encode every image of the sources into it",
+    "catch up": "do the same again until nothing has changed meanwhile",
+    "settle": "wait until the engine is done with it, and count",
+    "gate": "compare it with what was asked for, and with the live one",
+    "swap": "point the alias at it, in one call",
+    "read back": "ask the alias, and make the model the default",
+    "tidy": "drop collections of the alias beyond those to keep",
+}
+Step = Callable[[str, Outcome], None]
+"""Told which of STEPS begins, and again as filling goes on."""
+Choose = Callable[[Sequence[Source]], Encoding]
+"""The model to use, perhaps trained on the sources now."""
+
+
+def reindex(
+    store: Store,
+    alias: str,
+    choose: Choose,
+    settings: Settings,
+    options: Options = Options(),  # noqa: B008 - frozen
+    *,
+    step: Step = lambda name, outcome: None,
+) -> Outcome:
+    """Make a new collection of the alias's sources, and swap it in when it is as good as asked for.
+
+    The alias's lock is held throughout. Raises GateRefused when it is not good enough (the new collection stays, to be
+    looked at), NoCollection when there is nothing to re-index, Locked, SourceError or StoreError when it cannot begin
+    or go on; what is searched is then what it was.
+    """
+    started = time.monotonic()
+    outcome = Outcome(alias)
+
+    def tell(name: str, outcome: Outcome) -> None:
+        outcome.seconds = time.monotonic() - started
+        step(name, outcome)
+
+    def report(name: str, counts: Summary | None) -> None:
+        outcome.counts = counts
+        tell(name, outcome)
+
+    tell("preflight", outcome)
+    check_engine(store, resolve(store, alias))  # before the lock, which a broken cluster could not give
+    with store.lock(alias) as held:
+        outcome.live = live = resolve(store, alias)
+        meta = mark_ready(store, live)
+        if options.older_than is not None and age(meta.created) < options.older_than:
+            outcome.state = "recent"
+            return outcome
+        sources = recorded_sources(meta, live, settings)
+        check_room(store, live, (meta.dim, meta.dim))
+        tell("model", outcome)
+        encoder = choose(sources)
+        outcome.model = encoder.fingerprint
+        check_room(store, live, (meta.dim, encoder.config.dim))
+        if options.if_changed and not changed(store, alias, live, encoder, sources, settings):
+            outcome.state = "unchanged"
+            return outcome
+        tell("create", outcome)
+        outcome.collection = begin(store, alias, live, encoder, outcome.dropped)
+        target = Target(store, held, alias, outcome.collection, encoder, settings.refused)
+        with refusing(store, outcome):
+            outcome.counts = filled(target, sources, live, report)
+            tell("settle", outcome)
+            settle(store, outcome.collection)
+            tell("gate", outcome)
+            check(store, outcome, outcome.counts, encoder, sources, options, settings)
+        if options.dry_run:
+            outcome.state = "checked"
+        else:
+            finish(store, held, outcome, options, settings, tell)
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def preview(store: Store, alias: str, settings: Settings) -> list[str]:
+    """What a re-index would do, after its preflight; nothing is changed. Raises as `reindex` before it begins."""
+    live = resolve(store, alias)
+    check_engine(store, live)
+    meta = store.metadata(live)
+    sources = recorded_sources(meta, live, settings)
+    check_room(store, live, (meta.dim, meta.dim))
+    found = [f"{source.name}: {source.spec}" for source in sources]
+    return [f"live: {live}, {store.count(live):,} points, model {meta.model[:8]}", *found]
+
+
+def age(created: str) -> float:
+    """Seconds since an ISO time."""
+    return (dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(created)).total_seconds()
+
+
+def changed(
+    store: Store, alias: str, live: str, encoder: Encoding, sources: Sequence[Source], settings: Settings
+) -> bool:
+    """Whether the live collection is another model's, or an ingest would find something to do."""
+    if store.metadata(live).model != encoder.fingerprint:
+        return True
+    listings = [begun(source.entries()) for source in sources]
+    options = FillOptions(dry_run=True, prune=True)
+    found = rehearse(store, live, sources, listings, alias, options, settings.refused, lambda summary: None)
+    return bool(found.new or found.changed or found.deleted)
+
+
+def check(
+    store: Store,
+    outcome: Outcome,
+    counts: Summary,
+    encoder: Encoding,
+    sources: Sequence[Source],
+    options: Options,
+    settings: Settings,
+) -> None:
+    """Measure, write the numbers down, and raise GateRefused naming the rows that failed."""
+    with contextlib.ExitStack() as stack:
+        path = checkpoint.of(settings.models, store.metadata(outcome.live).model)
+        before = (
+            stack.enter_context(contextlib.closing(LateEncoder(checkpoint.load(path), settings.xla_cache)))
+            if path
+            else None
+        )
+        gate = Gate(store, outcome.collection, outcome.live, encoder, before, sources, settings.xla_cache)
+        outcome.gate = gate.checks(counts, options)
+    numbers = {row.name.replace(" ", "_"): round(row.value, 5) for row in outcome.gate if row.value is not None}
+    meta = store.metadata(outcome.collection)
+    store.set_metadata(outcome.collection, replace(meta, evaluation=numbers))
+    if failed := [row for row in outcome.gate if row.passed is False]:
+        raise GateRefused("; ".join(map(str, failed)))
+
+
+@contextlib.contextmanager
+def refusing(store: Store, outcome: Outcome) -> Iterator[None]:
+    """A collection that fails the gate, or whose codes cannot be written, is marked; the message says what stays."""
+    try:
+        yield
+    except (BadCode, GateRefused) as error:
+        if isinstance(error, BadCode):
+            outcome.gate = [Check("finite codes", 0.0, str(error), passed=False)]
+        outcome.state = "refused"
+        with contextlib.suppress(NoCollection):
+            store.set_metadata(outcome.collection, replace(store.metadata(outcome.collection), state="refused"))
+        raise GateRefused(
+            f"the gate refused {outcome.collection}: {error}. It stays, to be looked at, until the next run;"
+            f" {outcome.live} is live as before"
+        ) from error
+
+
+def finish(store: Store, held: Held, outcome: Outcome, options: Options, settings: Settings, tell: Step) -> None:
+    """Swap, read back, tidy."""
+    tell("swap", outcome)
+    held.check()
+    # the default before the swap: a run that is killed between the two goes on with this model, not with the last
+    adopt(settings.models, store.metadata(outcome.live).model, store.metadata(outcome.collection).model, options.fresh)
+    outcome.swap_seconds = swap(store, outcome.alias, outcome.live, outcome.collection)
+    tell("read back", outcome)
+    mark_ready(store, outcome.collection)
+    outcome.state = "swapped"
+    tell("tidy", outcome)
+    outcome.dropped += tidy(store, outcome.alias, outcome.collection, options.keep)

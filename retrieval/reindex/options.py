@@ -1,0 +1,32 @@
+"""How a re-index is to go, with the defaults and their reasons."""
+
+from dataclasses import dataclass
+
+from retrieval.ingest.options import MAX_DELETE
+
+KEEP = 2
+"""Earlier collections that stay: the one to go back to, and one more should that be bad as well."""
+MIN_RECALL = 0.98
+"""Share of the true five nearest that the engine must give: Qdrant's own default index reaches 0.994."""
+MAX_DROP = 0.02
+"""Two models of the same recipe and images differ by less (0.001 on MNIST, over three seeds)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `retrieval reindex` offers.
+
+    keep: earlier collections that stay · min_recall, max_drop, max_delete: limits of the gate, shares in [0, 1] ·
+    dry_run: fill and check, but do not swap · older_than: seconds; do nothing while the live collection is younger ·
+    if_changed: do nothing when model and images are those of the live collection · fresh: the model was trained for
+    this run, and becomes the default with it.
+    """
+
+    keep: int = KEEP
+    min_recall: float = MIN_RECALL
+    max_drop: float = MAX_DROP
+    max_delete: float = MAX_DELETE
+    dry_run: bool = False
+    older_than: float | None = None
+    if_changed: bool = False
+    fresh: bool = False

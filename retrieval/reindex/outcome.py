@@ -1,0 +1,65 @@
+"""What a re-index did, filled in while it goes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from retrieval.ingest import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A row of the gate. value: what was measured, None where it could not be; passed is then None too.
+
+    limit: what was asked for, in words · live: the live collection's value, where the two are compared.
+    """
+
+    name: str
+    value: float | None
+    limit: str
+    passed: bool | None
+    live: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        compared = {} if self.live is None else {"live": self.live}
+        return {"check": self.name, "value": self.value, **compared, "limit": self.limit, "passed": self.passed}
+
+    def __str__(self) -> str:
+        compared = "" if self.live is None else f" (live: {self.live:.4g})"
+        return f"{self.name}: {'not measured' if self.value is None else f'{self.value:.4g}'}{compared}, {self.limit}"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """state: `swapped`, `checked` (a dry run), `unchanged` or `recent` (nothing was due), else `unfinished`.
+
+    live: the collection that was searched when the run began · collection: the new one · counts: of filling it ·
+    dropped: collections that were removed · swap_seconds: how long the swap itself took.
+    """
+
+    alias: str
+    state: str = "unfinished"
+    live: str = ""
+    collection: str = ""
+    model: str = ""
+    counts: Summary | None = None
+    gate: Sequence[Check] = ()
+    dropped: list[str] = field(default_factory=list)
+    swap_seconds: float | None = None
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        counts = self.counts.to_json() if self.counts else {}
+        counts = {name: counts[name] for name in counts if name not in ("alias", "collection", "seconds")}
+        return {
+            "outcome": self.state,
+            "alias": self.alias,
+            "collection": self.collection or None,
+            "previous": self.live or None,
+            "model": self.model or None,
+            **counts,
+            "gate": [check.to_json() for check in self.gate],
+            "dropped": self.dropped,
+            "swap_seconds": self.swap_seconds,
+            "seconds": round(self.seconds, 2),
+        }

@@ -1,0 +1,53 @@
+"""What must be in order before a re-index begins: the engine, the sources, the disk. Nothing is written here."""
+
+import itertools
+from collections.abc import Sequence
+
+from retrieval.config import Settings
+from retrieval.errors import SourceError, StoreError
+from retrieval.records import CollectionMeta
+from retrieval.sources import Source, open_source
+from retrieval.store.base import Store
+
+
+def check_engine(store: Store, live: str) -> None:
+    """Raise StoreError unless every peer and replica answers: with one away, a new collection cannot be made whole."""
+    if troubles := store.condition(live).troubles:
+        raise StoreError(
+            f"{store.location} is not whole, nothing was changed: {'; '.join(troubles)}; mend that and run it again"
+        )
+
+
+def recorded_sources(meta: CollectionMeta, live: str, settings: Settings) -> list[Source]:
+    """The sources that the collection was made from, opened again.
+
+    Raises SourceError for one that is missing or empty, or that shows only a part of what it once gave: a collection
+    made from it would lose the rest.
+    """
+    if not meta.sources:
+        raise SourceError(f"{live} records no source; fill it with: retrieval ingest SOURCE")
+    sources = []
+    for name, spec in meta.sources.items():
+        source = open_source(spec, settings, name=name, labels=name in meta.labelled)
+        if not source.whole:
+            raise SourceError(
+                f"source {name} is {spec}, which shows only a part of what {live} holds; ingest the whole folder first:"
+                f" retrieval ingest FOLDER --name {name}"
+            )
+        list(itertools.islice(source.entries(), 1))  # an empty one raises
+        sources.append(source)
+    return sources
+
+
+def check_room(store: Store, live: str, dims: Sequence[int]) -> None:
+    """Raise StoreError when a second copy does not fit the disk; dims: of the live collection's codes, and the new."""
+    room = store.room(live)
+    if room is None:
+        return
+    taken, free = room
+    needed = int(taken * max(1.0, dims[1] / dims[0]))
+    if needed > free:
+        raise StoreError(
+            f"{store.location}: a second copy of {live} takes about {needed // 2**20:,} MiB, and {free // 2**20:,} MiB"
+            " are free: nothing was changed; make room, or drop old ones with: retrieval collections --prune"
+        )

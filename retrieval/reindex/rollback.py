@@ -1,0 +1,54 @@
+"""Back to the collection before, with its model: one step, for the middle of the night."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from retrieval import checkpoint
+from retrieval.config import Settings
+from retrieval.errors import StoreError
+from retrieval.reindex.swap import adopt, earlier, mark_ready, swap
+from retrieval.store.base import Store, resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """The alias now names `collection`, of `points` points by `model`; `left` is the one that it named before."""
+
+    alias: str
+    collection: str
+    left: str
+    model: str
+    points: int
+    created: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def rollback(store: Store, alias: str, settings: Settings) -> Rollback:
+    """Point the alias at the newest collection that was live before the one it names.
+
+    Its model becomes the default if the other's was. The one that is left is marked, so that no later rollback leads
+    to it. Raises NoCollection when there is no such alias, StoreError when there is nothing to go back to or it does
+    not answer, ModelError when its model is not on this machine, Locked.
+    """
+    with store.lock(alias) as held:
+        left = resolve(store, alias)
+        meta = mark_ready(store, left)
+        found = earlier(store, alias, left)
+        if not found:
+            raise StoreError(
+                f"{alias} at {store.location} is {left}, and nothing before it was kept; see: retrieval collections."
+                " What its sources hold can be made again: retrieval reindex --model MODEL"
+            )
+        back = found[0]
+        if troubles := store.condition(back).troubles:
+            raise StoreError(f"{back} is not whole: {'; '.join(troubles)}; {alias} is still {left}")
+        before = store.metadata(back)
+        if (path := checkpoint.of(settings.models, before.model)) is not None:
+            checkpoint.load(path)
+        held.check()
+        swap(store, alias, left, back)
+        adopt(settings.models, meta.model, before.model)
+        store.set_metadata(left, replace(meta, state="rolled-back"))
+        return Rollback(alias, back, left, before.model, store.count(back), before.created)

@@ -1,0 +1,108 @@
+"""Some of a new collection's images, read again from their sources, and distorted copies of them to search with."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Int, UInt8
+
+from retrieval.architecture import ModelConfig
+from retrieval.images.decode import decode, encode_png
+from retrieval.ingest.encoder import Encoding
+from retrieval.reading import Loaded, read_pictures
+from retrieval.records import Point
+from retrieval.sources import Entry, Source
+from retrieval.store.base import Store
+from retrieval.train.copies import distorted_copies
+
+SIZE = 2000
+"""A share of these is known to within about 0.01."""
+PIXEL_BYTES = 256 * 2**20
+"""Of large images the sample has fewer."""
+VIEWS = 8
+"""Copies of each image, at most, where the images are few."""
+SEED = 0
+
+
+class Pixels(NamedTuple):
+    """Pictures that could be read, u8[n, h, w, c], and which of the sample's points they are."""
+
+    rows: Int[np.ndarray, " n"]
+    pixels: UInt8[np.ndarray, "n h w c"]
+
+
+class Copies(NamedTuple):
+    """Distorted copies, and the content (SHA-256) of each one's original."""
+
+    pixels: UInt8[np.ndarray, "n h w c"]
+    contents: list[str]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Points of the candidate with their codes: the first by id, and an id is a hash. shared: the live one has too."""
+
+    points: Sequence[Point]
+    shared: Sequence[Point]
+    sources: Sequence[Source]
+
+    @classmethod
+    def of(cls, store: Store, candidate: str, live: str, sources: Sequence[Source]) -> "Sample":
+        """Read from the store."""
+        points = next(store.scroll(candidate, codes=True, page=SIZE), [])
+        theirs = store.retrieve(live, [point.id for point in points])
+        same = [p for p in points if p.id in theirs and theirs[p.id].payload["sha256"] == p.payload["sha256"]]
+        return cls(points, same, sources)
+
+    @functools.cached_property
+    def codes(self) -> Float32[np.ndarray, "n d"]:
+        """As stored."""
+        return np.array([point.code for point in self.points], np.float32)
+
+    def read(self, config: ModelConfig) -> Pixels:
+        """The images as a model takes them; one that is gone or has changed since is left out."""
+        return self._read(self.points, config.image_size, config.channels)
+
+    def copies(self, *configs: ModelConfig) -> Copies:
+        """Copies of the shared images, in the largest size and the most channels that any of the models takes."""
+        size = (max(c.image_size[0] for c in configs), max(c.image_size[1] for c in configs))
+        rows, pixels = self._read(self.shared, size, max(c.channels for c in configs))
+        views = max(1, min(VIEWS, SIZE // max(1, len(rows))))
+        contents = [str(self.shared[row].payload["sha256"]) for row in rows.tolist()]
+        many = [distorted_copies(pixels, SEED + view) for view in range(views)] if len(rows) else [pixels]
+        return Copies(np.concatenate(many), contents * views)
+
+    def _read(self, points: Sequence[Point], size: tuple[int, int], channels: int) -> Pixels:
+        by_name = {source.name: source for source in self.sources}
+        most = max(1, PIXEL_BYTES // (size[0] * size[1] * channels))
+        known = [(row, point) for row, point in enumerate(points[:most]) if point.payload["source"] in by_name]
+        entries = [entry(point, by_name[point.payload["source"]]) for _, point in known]
+        rows, pictures = [], []
+        for (row, point), item in zip(known, read_pictures(entries, size, channels), strict=True):
+            if isinstance(item, Loaded) and item.sha256 == point.payload["sha256"]:
+                rows.append(row)
+                pictures.append(item.picture.pixels)
+        pixels = np.stack(pictures) if pictures else np.empty((0, *size, channels), np.uint8)
+        return Pixels(np.array(rows, np.int64), pixels)
+
+
+def entry(point: Point, source: Source) -> Entry:
+    """A point's image as its source would list it."""
+    path = str(point.payload["path"])
+    return Entry(source.name, path, 0, 0, None, functools.partial(source.read, path))
+
+
+def copies_found(store: Store, collection: str, encoder: Encoding, copies: Copies, k: int) -> float | None:
+    """Share of the copies that find their original among the k nearest; None when there are no copies."""
+    if not copies.contents:
+        return None
+    config = encoder.config
+    pixels = copies.pixels
+    if pixels.shape[1:] != (*config.image_size, config.channels):  # as a picture, which each model takes its own way
+        pictures = [decode(encode_png(copy), "copy", config.image_size, config.channels) for copy in pixels]
+        pixels = np.stack([picture.pixels for picture in pictures])
+    hits = store.query(collection, encoder.encode(pixels), k)
+    found = [any(h.payload["sha256"] == sha for h in some) for some, sha in zip(hits, copies.contents, strict=True)]
+    return float(np.mean(found))

@@ -1,0 +1,85 @@
+"""The alias moved, and what goes with it: the collections' states, the default model, the old ones dropped."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from retrieval import checkpoint
+from retrieval.errors import StoreError
+from retrieval.records import CollectionMeta
+from retrieval.store.base import Store, resolve
+from retrieval.store.family import stamp, unused
+
+
+def swap(store: Store, alias: str, live: str, collection: str) -> float:
+    """Point the alias at the collection in one call, and ask it; returns the call's seconds.
+
+    Raises StoreError, with the alias back where it was, when it does not answer as it should.
+    """
+    started = time.monotonic()
+    store.move_alias(alias, collection)
+    seconds = time.monotonic() - started
+    try:
+        read_back(store, alias, collection)
+    except StoreError as error:
+        store.move_alias(alias, live)
+        raise StoreError(f"{collection} did not answer, so that {alias} is {live} again: {error}") from error
+    return seconds
+
+
+def read_back(store: Store, alias: str, collection: str) -> None:
+    """Raise StoreError unless the alias names the collection, and a stored code finds itself there."""
+    if (found := resolve(store, alias)) != collection:
+        raise StoreError(f"alias {alias!r} points at {found}, not at {collection}: does another program move it?")
+    page = next(store.scroll(collection, codes=True, page=1), [])
+    codes = np.array([point.code for point in page], np.float32).reshape(len(page), -1)
+    if not page or not (hits := store.query(collection, codes, 1)[0]) or hits[0].distance > 1e-3:
+        raise StoreError(f"{collection}: its first point does not find itself")
+
+
+def mark_ready(store: Store, collection: str) -> CollectionMeta:
+    """Note that a collection is in use, or was; returns its metadata. A killed run may have left that undone."""
+    meta = store.metadata(collection)
+    if meta.state != "ready":
+        meta = replace(meta, state="ready")
+        store.set_metadata(collection, meta)
+    return meta
+
+
+def adopt(models: Path, old: str, new: str, fresh: bool = False) -> None:
+    """Make the new collection's model the default if the old one's was, or if it was trained for this."""
+    before, path = checkpoint.default(models), checkpoint.of(models, new)
+    if path is not None and (fresh or before is None or before == checkpoint.of(models, old)):
+        checkpoint.set_default(checkpoint.load(path))
+
+
+def earlier(store: Store, alias: str, live: str) -> list[str]:
+    """Collections that were live before and that no alias points at, the newest first."""
+    found = []
+    for name in reversed(unused(store, alias)):
+        try:
+            if stamp(name) < stamp(live) and store.metadata(name).state == "ready" and store.count(name):
+                found.append(name)
+        except StoreError:  # not ours
+            continue
+    return found
+
+
+def tidy(store: Store, alias: str, live: str, keep: int) -> list[str]:
+    """Drop what no alias points at but the `keep` newest that were live before; returns their names."""
+    kept = set(earlier(store, alias, live)[:keep])
+    doomed = [name for name in unused(store, alias) if name not in kept and is_ours(store, name)]
+    for name in doomed:
+        store.drop_collection(name)
+    return doomed
+
+
+def is_ours(store: Store, collection: str) -> bool:
+    """Whether it carries this program's metadata."""
+    try:
+        store.metadata(collection)
+    except StoreError:
+        return False
+    return True
