@@ -16,6 +16,8 @@ NODES = 3
 KINDS = ("http", "grpc", "p2p")
 BELOW_EPHEMERAL = (10_000, 30_000)
 """Ports that the system gives to nobody by itself, so that they are free again after a restart."""
+TICK_MS = "50"
+"""To move an alias takes one tick and a half: 145 ms with Qdrant's own 100, asked of the leader, and 77 ms so."""
 APART_SECONDS = 2
 """Nodes that join at the same moment get in each other's way."""
 
@@ -51,6 +53,7 @@ class Cluster:
         environment = {
             "QDRANT__CLUSTER__ENABLED": "true",
             "QDRANT__CLUSTER__P2P__PORT": str(own["p2p"]),
+            "QDRANT__CLUSTER__CONSENSUS__TICK_PERIOD_MS": TICK_MS,
             "QDRANT__SERVICE__GRPC_PORT": str(own["grpc"]),
         }
         return self.nodes[number].start(own["http"], options, environment)

@@ -38,6 +38,10 @@ def jobs(
         )
         seconds = f"{record['seconds']:,.1f}" if "seconds" in record else ""
         table.add_row(
-            *fields, outcome, seconds, str(record.get("collection") or ""), escape(one_line(in_words(record)))
+            *fields,
+            outcome,
+            seconds,
+            str(record.get("collection") or record.get("previous") or ""),
+            escape(one_line(in_words(record))),
         )
     print_table(table)

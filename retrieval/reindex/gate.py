@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from retrieval.encode import use_compilation_cache
-from retrieval.evaluate import effective_rank, precision_at_k
+from retrieval.evaluate import effective_rank
 from retrieval.evaluate.engine import engine_recall
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.summary import Summary
@@ -19,14 +19,13 @@ from retrieval.records import Filter, Match, Point
 from retrieval.reindex.options import Options
 from retrieval.reindex.outcome import Check
 from retrieval.reindex.sample import Sample, copies_found
+from retrieval.reindex.swap import SAME
 from retrieval.sources import Source
 from retrieval.store.base import Store
 
 K = 5
 QUERIES = 200
 """For the engine's recall, each compared with all that the collection holds."""
-SAME = 1e-3
-"""Codes of one picture differ by less, whatever batch it was encoded in; codes have length 1."""
 FINDS_ITSELF = 0.99
 """An approximate index may miss a point now and then."""
 SPREAD = 0.02
@@ -117,10 +116,14 @@ class Gate:
         new = self.precision(self.candidate, labelled)
         return [copies, row("P@5", new, self.precision(self.live, [theirs[point.id] for point in labelled]))]
 
-    def precision(self, collection: str, points: Sequence[Point]) -> float:
-        """P@5 of the points' own codes; other copies of the same image are left out."""
+    def precision(self, collection: str, points: Sequence[Point]) -> float | None:
+        """P@5 of the points' own codes: share of the hits with a label that carry the point's; None without any.
+
+        Other copies of the same image are left out; images without a label say nothing, and may have come meanwhile.
+        """
         codes: Float32[np.ndarray, "n d"] = np.array([point.code for point in points], np.float32)
         others = [Filter(must_not=(Match("sha256", (point.payload["sha256"],)),)) for point in points]
         hits = self.store.query(collection, codes, K, others)
-        labels = [[hit.label for hit in found] for found in hits]
-        return precision_at_k([point.payload["label"] for point in points], labels, K)
+        pairs = [(p.payload["label"], hit.label) for p, found in zip(points, hits, strict=True) for hit in found]
+        right = [label == found for label, found in pairs if found is not None]
+        return float(np.mean(right)) if right else None

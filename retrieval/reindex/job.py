@@ -82,11 +82,15 @@ def reindex(
             return outcome
         sources = recorded_sources(meta, live, settings)
         check_room(store, live, (meta.dim, meta.dim))
+        same = options.if_changed and not changed(store, alias, live, sources, settings)
+        if same and options.fresh:
+            outcome.state = "unchanged"
+            return outcome
         tell("model", outcome)
         encoder = choose(sources)
         outcome.model = encoder.fingerprint
         check_room(store, live, (meta.dim, encoder.config.dim))
-        if options.if_changed and not changed(store, alias, live, encoder, sources, settings):
+        if same and encoder.fingerprint == meta.model:
             outcome.state = "unchanged"
             return outcome
         tell("create", outcome)
@@ -122,12 +126,8 @@ def age(created: str) -> float:
     return (dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(created)).total_seconds()
 
 
-def changed(
-    store: Store, alias: str, live: str, encoder: Encoding, sources: Sequence[Source], settings: Settings
-) -> bool:
-    """Whether the live collection is another model's, or an ingest would find something to do."""
-    if store.metadata(live).model != encoder.fingerprint:
-        return True
+def changed(store: Store, alias: str, live: str, sources: Sequence[Source], settings: Settings) -> bool:
+    """Whether an ingest into the live collection would find something to do."""
     listings = [begun(source.entries()) for source in sources]
     options = FillOptions(dry_run=True, prune=True)
     found = rehearse(store, live, sources, listings, alias, options, settings.refused, lambda summary: None)

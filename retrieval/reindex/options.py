@@ -18,8 +18,8 @@ class Options:
 
     keep: earlier collections that stay · min_recall, max_drop, max_delete: limits of the gate, shares in [0, 1] ·
     dry_run: fill and check, but do not swap · older_than: seconds; do nothing while the live collection is younger ·
-    if_changed: do nothing when model and images are those of the live collection · fresh: the model was trained for
-    this run, and becomes the default with it.
+    if_changed: do nothing when model and images are those of the live collection · fresh: the model is trained for this
+    run, when one is due, and becomes the default with it.
     """
 
     keep: int = KEEP

@@ -6,7 +6,7 @@ from typing import Any
 from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import StoreError
-from retrieval.reindex.swap import adopt, earlier, mark_ready, swap
+from retrieval.reindex.swap import adopt, check_answer, earlier, mark_ready, swap
 from retrieval.store.base import Store, resolve
 
 
@@ -42,8 +42,7 @@ def rollback(store: Store, alias: str, settings: Settings) -> Rollback:
                 " What its sources hold can be made again: retrieval reindex --model MODEL"
             )
         back = found[0]
-        if troubles := store.condition(back).troubles:
-            raise StoreError(f"{back} is not whole: {'; '.join(troubles)}; {alias} is still {left}")
+        check_answer(store, back)  # no more than that: a way back must not need every peer of a cluster
         before = store.metadata(back)
         if (path := checkpoint.of(settings.models, before.model)) is not None:
             checkpoint.load(path)

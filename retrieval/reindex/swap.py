@@ -12,6 +12,9 @@ from retrieval.records import CollectionMeta
 from retrieval.store.base import Store, resolve
 from retrieval.store.family import stamp, unused
 
+SAME = 1e-3
+"""Codes of one picture differ by less, whatever batch it was encoded in; codes have length 1."""
+
 
 def swap(store: Store, alias: str, live: str, collection: str) -> float:
     """Point the alias at the collection in one call, and ask it; returns the call's seconds.
@@ -30,12 +33,17 @@ def swap(store: Store, alias: str, live: str, collection: str) -> float:
 
 
 def read_back(store: Store, alias: str, collection: str) -> None:
-    """Raise StoreError unless the alias names the collection, and a stored code finds itself there."""
+    """Raise StoreError unless the alias names the collection, and that answers."""
     if (found := resolve(store, alias)) != collection:
         raise StoreError(f"alias {alias!r} points at {found}, not at {collection}: does another program move it?")
+    check_answer(store, collection)
+
+
+def check_answer(store: Store, collection: str) -> None:
+    """Raise StoreError unless a stored code finds itself."""
     page = next(store.scroll(collection, codes=True, page=1), [])
     codes = np.array([point.code for point in page], np.float32).reshape(len(page), -1)
-    if not page or not (hits := store.query(collection, codes, 1)[0]) or hits[0].distance > 1e-3:
+    if not page or not (hits := store.query(collection, codes, 1)[0]) or hits[0].distance > SAME:
         raise StoreError(f"{collection}: its first point does not find itself")
 
 

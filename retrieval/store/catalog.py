@@ -83,7 +83,7 @@ class Catalog:
 
     def condition(self, collection: str) -> base.Condition:
         """Status, peers and replicas as the server knows them, and a query of every replica."""
-        return condition(self._connection, collection, self._dim(collection))
+        return condition(self._connection, collection)
 
     def room(self, collection: str) -> None:
         """A server does not tell how large its disk is."""

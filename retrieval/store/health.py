@@ -6,28 +6,35 @@ active until a write to it fails, and `/readyz` stays 200: so each replica is as
 
 from qdrant_client import models
 
-from retrieval.errors import StoreError
+from retrieval.errors import StoreUnavailable
 from retrieval.store.base import Condition
 from retrieval.store.connection import Connection
 
 
-def condition(connection: Connection, collection: str, dim: int) -> Condition:
+def condition(connection: Connection, collection: str) -> Condition:
     """Raises NoCollection, and StoreUnavailable when the server itself does not answer."""
-    client, ask = connection.client, connection.query
-    status = connection.job(client.get_collection, collection).status
-    if status == models.CollectionStatus.GREY:  # after a restart: an empty update wakes the optimisers
-        connection.job(client.update_collection, collection, optimizers_config=models.OptimizersConfigDiff())
-    troubles = ["its status is red"] if status == models.CollectionStatus.RED else []
-    cluster = ask(client.http.distributed_api.cluster_status).result
+    client, everybody = connection.client, models.ReadConsistencyType.ALL
+    cluster = connection.query(client.http.distributed_api.cluster_status).result
+    troubles = []
     if isinstance(cluster, models.ClusterStatusOneOf1):
         troubles += [f"peer {peer} does not answer" for peer in sorted(cluster.message_send_failures)]
         troubles += replicas(connection, collection)
-    try:
-        everybody = models.ReadConsistencyType.ALL
-        ask(client.query_points, collection, [0.0] * dim, limit=1, with_payload=False, consistency=everybody)
-    except StoreError as error:
-        troubles.append(f"a query of every replica fails: {error}")
-    return Condition(status == models.CollectionStatus.GREEN, tuple(troubles))
+    if not troubles:
+        try:
+            connection.query(client.scroll, collection, limit=1, with_payload=False, consistency=everybody)
+        except StoreUnavailable as error:
+            troubles.append(f"a replica does not answer: {error}")
+    if troubles:  # what follows would wait for minutes
+        return Condition(False, tuple(troubles))
+    found = connection.job(client.get_collection, collection)
+    if found.status == models.CollectionStatus.RED:
+        return Condition(False, ("its status is red",))
+    if found.status == models.CollectionStatus.GREY:  # after a restart: an empty update wakes the optimisers
+        connection.job(client.update_collection, collection, optimizers_config=models.OptimizersConfigDiff())
+    vectors = found.config.params.vectors
+    origin = [0.0] * (vectors.size if isinstance(vectors, models.VectorParams) else 1)
+    connection.query(client.query_points, collection, origin, limit=1, with_payload=False, consistency=everybody)
+    return Condition(found.status == models.CollectionStatus.GREEN)
 
 
 def replicas(connection: Connection, collection: str) -> list[str]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from retrieval import checkpoint
 from retrieval.architecture import ModelConfig
+from retrieval.checkpoint import SavedModel
 from retrieval.config import Settings
 from retrieval.images.decode import encode_png
 from retrieval.model import build, to_flat
@@ -48,10 +49,12 @@ cli.main()
 Process = subprocess.Popen[str]
 
 
-def make_model(home: Path) -> None:
-    """A model that has learned nothing, which is as good for storing what it makes."""
-    weights = {name: np.asarray(array) for name, array in to_flat(build(MODEL, seed=7)[1]).items()}
-    checkpoint.set_default(checkpoint.save(home / "models", MODEL, weights, {}, picture=b""))
+def make_model(home: Path, seed: int = 7) -> SavedModel:
+    """A model that has learned nothing, which is as good for storing what it makes; the default from now on."""
+    weights = {name: np.asarray(array) for name, array in to_flat(build(MODEL, seed)[1]).items()}
+    model = checkpoint.save(home / "models", MODEL, weights, {}, picture=b"")
+    checkpoint.set_default(model)
+    return model
 
 
 def make_digits(folder: Path, count: int) -> Path:

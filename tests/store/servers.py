@@ -3,8 +3,10 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,3 +47,12 @@ def pid(folder: Path) -> int:
 def url(folder: Path) -> str:
     """Where that server answers."""
     return str(json.loads((folder / "server.json").read_text())["url"])
+
+
+def kill(folder: Path) -> None:
+    """kill -9, and wait until it is gone."""
+    number = pid(folder)
+    os.kill(number, signal.SIGKILL)
+    end = time.monotonic() + 30
+    while Path(f"/proc/{number}").exists() and time.monotonic() < end:
+        time.sleep(0.01)

@@ -1,0 +1,220 @@
+"""A re-index on both engines: what is made, swapped, kept and dropped, and what is refused before it begins."""
+
+import dataclasses
+import datetime as dt
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from retrieval.errors import Locked, NoCollection, SourceError, StoreError
+from retrieval.ingest import ingest
+from retrieval.reindex import STEPS, Options, Outcome, preview, reindex, rollback
+from retrieval.reindex.catalog import drop_unused
+from retrieval.sources.folder import File
+from retrieval.store import family
+from retrieval.store.base import Store, resolve
+from tests.reindex.conftest import NEW, OLD, WIDE
+from tests.reindex.encoders import Shades
+from tests.reindex.places import PICTURES, Place
+
+
+def run(store: Store, place: Place, encoder: Shades, **options: object) -> Outcome:
+    return reindex(store, place.alias, lambda sources: encoder, place.settings, Options(**options))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("encoder", [NEW, WIDE], ids=["same dimension", "another dimension"])
+def test_the_alias_names_a_new_collection_of_the_same_images(
+    store: Store, place: Place, root: Path, encoder: Shades
+) -> None:
+    old = resolve(store, place.alias)
+    labels = {p.id: p.payload["label"] for page in store.scroll(old) for p in page}
+    steps: list[str] = []
+
+    def step(name: str, outcome: Outcome) -> None:
+        steps.extend([name] if name not in steps else [])
+        live = resolve(store, place.alias)
+        assert live == (outcome.collection if steps[-1] in ("read back", "tidy") else old)
+
+    done = reindex(store, place.alias, lambda sources: encoder, place.settings, step=step)
+    assert steps == list(STEPS)
+    assert (done.state, done.live, done.model) == ("swapped", old, encoder.fingerprint)
+    assert done.counts is not None
+    assert (done.counts.found, done.counts.encoded, done.counts.unchanged) == (PICTURES, PICTURES, 0)
+    assert resolve(store, place.alias) == done.collection > old
+    meta = place.answers(store, root, [encoder])
+    assert (meta.state, meta.labelled, set(meta.sources)) == ("ready", ("pictures",), {"pictures"})
+    assert meta.evaluation["recall_at_5"] == 1
+    assert meta.evaluation["finds_itself"] == 1
+    assert labels == {p.id: p.payload["label"] for page in store.scroll(done.collection) for p in page}
+
+
+def test_what_the_user_said_of_an_image_goes_with_it(store: Store, place: Place) -> None:
+    live = resolve(store, place.alias)
+    point = next(store.scroll(live))[0]
+    store.set_payload(live, {point.id: {**point.payload, "room": "kitchen"}})
+    done = run(store, place, NEW)
+    assert store.retrieve(done.collection, [point.id])[point.id].payload["room"] == "kitchen"
+
+
+def test_files_that_come_and_go_meanwhile_are_caught_up_with(store: Store, place: Place, root: Path) -> None:
+    pictures = sorted(root.rglob("*.png"))
+    changes: list[Callable[[], object]] = [
+        pictures[0].unlink,
+        lambda: shutil.copy(pictures[1], root / "new.png"),
+        lambda: pictures[2].write_bytes(pictures[3].read_bytes()),
+    ]
+
+    def step(name: str, outcome: Outcome) -> None:
+        if name == "catch up" and changes:
+            changes.pop()()
+
+    done = reindex(store, place.alias, lambda sources: NEW, place.settings, step=step)
+    assert done.counts is not None
+    assert (done.counts.found, done.counts.deleted, done.counts.copied) == (PICTURES, 1, 2)
+    keys = {p.payload["path"] for page in store.scroll(done.collection) for p in page}
+    assert keys == {file.relative_to(root).as_posix() for file in root.rglob("*.png")}
+
+
+def test_the_collections_before_stay_and_older_ones_go(store: Store, place: Place) -> None:
+    names = [resolve(store, place.alias)]
+    dropped = []
+    for seed in range(10, 14):
+        done = run(store, place, Shades(seed))
+        names.append(done.collection)
+        dropped += done.dropped
+    assert place.mine(store) == names[-3:]
+    assert dropped == names[:2]
+    assert run(store, place, NEW, keep=0).dropped == names[-3:]
+    assert place.mine(store) == [resolve(store, place.alias)]
+
+
+def test_a_dry_run_changes_nothing_and_the_next_run_goes_on_with_it(store: Store, place: Place) -> None:
+    old = resolve(store, place.alias)
+    first = run(store, place, NEW, dry_run=True)
+    assert (first.state, resolve(store, place.alias)) == ("checked", old)
+    assert all(row.passed is not False for row in first.gate)
+    second = run(store, place, NEW)
+    assert second.collection == first.collection == resolve(store, place.alias)
+    assert second.counts is not None
+    assert (second.counts.encoded, second.counts.unchanged) == (0, PICTURES)
+
+
+def test_what_is_not_due_is_not_done(store: Store, place: Place, root: Path) -> None:
+    old = resolve(store, place.alias)
+    assert run(store, place, NEW, older_than=3600).state == "recent"
+    assert run(store, place, OLD, if_changed=True).state == "unchanged"
+    assert place.mine(store) == [old]
+    assert run(store, place, OLD, older_than=1e-9, if_changed=False).state == "swapped"
+    next(root.rglob("*.png")).unlink()
+    assert run(store, place, OLD, if_changed=True).state == "swapped"
+    assert run(store, place, OLD, if_changed=True).state == "unchanged"
+    assert run(store, place, NEW, if_changed=True).state == "swapped"
+
+
+def test_a_plan_says_what_is_there_and_does_nothing(store: Store, place: Place, root: Path) -> None:
+    live = resolve(store, place.alias)
+    first, *sources = preview(store, place.alias, place.settings)
+    assert first == f"live: {live}, {PICTURES} points, model {OLD.fingerprint[:8]}"
+    assert sources == [f"pictures: {root}"]
+    assert place.mine(store) == [live]
+
+
+def test_back_and_forth(store: Store, place: Place, root: Path) -> None:
+    first = resolve(store, place.alias)
+    second, third = (run(store, place, encoder).collection for encoder in (NEW, WIDE))
+    done = rollback(store, place.alias, place.settings)
+    assert (done.collection, done.left, done.model, done.points) == (second, third, NEW.fingerprint, PICTURES)
+    assert place.answers(store, root, [NEW]).state == "ready"
+    assert store.metadata(third).state == "rolled-back"
+    assert rollback(store, place.alias, place.settings).collection == first
+    with pytest.raises(StoreError, match="nothing before it was kept"):
+        rollback(store, place.alias, place.settings)
+    fourth = run(store, place, WIDE).collection  # those rolled back go
+    assert place.mine(store) == [first, fourth]
+    assert rollback(store, place.alias, place.settings).collection == first
+
+
+def test_prune_takes_what_nothing_points_at_and_nothing_else(store: Store, place: Place) -> None:
+    old = resolve(store, place.alias)
+    live = run(store, place, NEW).collection
+    store.move_alias(f"{place.alias}-stable", old)
+    middle = run(store, place, OLD).collection
+    foreign = f"{place.alias}-20000101t000000z-00000000"
+    store.create_collection(foreign, dataclasses.replace(store.metadata(old), state="refused"))
+    assert set(drop_unused(store)) >= {live, foreign}
+    assert place.mine(store) == [old, middle]
+    assert resolve(store, f"{place.alias}-stable") == old
+
+
+@pytest.mark.parametrize("hours", [1, 24 * 365])
+def test_a_clock_that_was_set_back(store: Store, place: Place, hours: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = resolve(store, place.alias)
+
+    class Earlier(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> "Earlier":
+            return cls.fromtimestamp(dt.datetime.now(tz).timestamp() - 3600 * hours, tz)
+
+    earlier = SimpleNamespace(datetime=Earlier, UTC=dt.UTC, timedelta=dt.timedelta)
+    monkeypatch.setattr("retrieval.store.family.dt", earlier)
+    second, third = (run(store, place, encoder).collection for encoder in (NEW, OLD))
+    assert first < second < third
+    assert family.family(store, place.alias) == [first, second, third]
+    assert rollback(store, place.alias, place.settings).collection == second
+
+
+def test_sources_that_are_not_as_they_were(store: Store, place: Place, root: Path) -> None:
+    live = resolve(store, place.alias)
+    away = root.rename(root.with_name("away"))
+    with pytest.raises(SourceError, match="no such file or folder"):
+        run(store, place, NEW)
+    root.mkdir()
+    with pytest.raises(SourceError, match="holds no files"):
+        run(store, place, NEW)
+    root.rmdir()
+    away.rename(root)
+    single = File("one", next(root.rglob("*.png")))
+    ingest(store, OLD, [single], place.alias, ledgers=place.settings.refused)
+    with pytest.raises(
+        SourceError, match=r"source one is .* shows only a part of what .* ingest the whole folder first"
+    ):
+        run(store, place, NEW)
+    assert place.mine(store) == [live]
+    assert store.count(live) == PICTURES + 1
+
+
+def test_an_alias_that_is_not_there(store: Store, place: Place) -> None:
+    for job in (
+        lambda: reindex(store, "test-none", lambda s: NEW, place.settings),
+        lambda: rollback(store, "test-none", place.settings),
+    ):
+        with pytest.raises(NoCollection, match="no collection 'test-none'"):
+            job()
+
+
+def test_two_at_once(place: Place, root: Path) -> None:
+    with place.opened() as store, store.lock(place.alias):
+        live = resolve(store, place.alias)
+        with pytest.raises(Locked, match=r"written by|in use by"), place.opened() as other:
+            run(other, place, NEW)
+        if place.url is None:  # all else waits for the same lock of the folder
+            return
+        with pytest.raises(Locked, match="written by"):
+            place.ingest(root, OLD)
+        with pytest.raises(Locked, match="written by"), place.opened() as other:
+            rollback(other, place.alias, place.settings)
+        assert resolve(store, place.alias) == live
+
+
+def test_not_enough_disk_for_two_copies(own_home: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(own_home, None, "images")
+    live = place.ingest(root, OLD)
+    full = shutil.disk_usage(own_home)._replace(free=300 * 2**20)
+    with place.opened() as store:
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+        with pytest.raises(StoreError, match=r"a second copy of images-.* takes about \d+ MiB, and 44 MiB are free"):
+            run(store, place, NEW)
+        assert place.mine(store) == [live]
