@@ -1,6 +1,7 @@
 """`retrieval collections`."""
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,7 +30,8 @@ def collections(
     settings = load_settings(qdrant_url=qdrant_url)
     with open_store(settings) as store:
         dropped = drop_unused(store) if prune else []
-        rows = [row for name in store.collections() if (row := described(store, name))]
+        aliases = store.aliases()
+        rows = [row for name in store.collections() if (row := described(store, name, aliases))]
         location = store.location
     if as_json:
         print_json({"collections": rows, "dropped": dropped})
@@ -55,18 +57,18 @@ def collections(
     print_table(table)
 
 
-def described(store: "Store", collection: str) -> dict[str, Any] | None:
+def described(store: "Store", collection: str, aliases: Mapping[str, str]) -> dict[str, Any] | None:
     """What there is to say of a collection; None for one that this program did not make."""
     from retrieval.errors import StoreError
 
-    aliases = sorted(alias for alias, target in store.aliases().items() if target == collection)
+    own = sorted(alias for alias, target in aliases.items() if target == collection)
     try:
         meta, points = store.metadata(collection), store.count(collection)
     except StoreError:
         return None
     kept = ("model", "dim", "created", "state", "sources", "evaluation")
     facts = meta.to_json()
-    return {"collection": collection, "aliases": aliases, "points": points, **{name: facts[name] for name in kept}}
+    return {"collection": collection, "aliases": own, "points": points, **{name: facts[name] for name in kept}}
 
 
 def age(created: str) -> str:

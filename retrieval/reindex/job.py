@@ -17,6 +17,7 @@ from retrieval.ingest import LateEncoder
 from retrieval.ingest import Options as FillOptions
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.fill import Target
+from retrieval.ingest.interrupt import finishing
 from retrieval.ingest.job import begun, rehearse
 from retrieval.ingest.summary import Summary
 from retrieval.reindex.candidate import begin, filled, settle
@@ -24,7 +25,7 @@ from retrieval.reindex.gate import Gate
 from retrieval.reindex.options import Options
 from retrieval.reindex.outcome import Check, Outcome
 from retrieval.reindex.preflight import check_engine, check_room, recorded_sources
-from retrieval.reindex.swap import adopt, mark_ready, swap, tidy
+from retrieval.reindex.swap import adopt, mark_ready, read_back, swap, tidy
 from retrieval.sources import Source
 from retrieval.store.base import Held, Store, resolve
 
@@ -36,8 +37,8 @@ STEPS = {
     "catch up": "do the same again until nothing has changed meanwhile",
     "settle": "wait until the engine is done with it, and count",
     "gate": "compare it with what was asked for, and with the live one",
-    "swap": "point the alias at it, in one call",
-    "read back": "ask the alias, and make the model the default",
+    "swap": "make its model the default, and point the alias at it in one call",
+    "read back": "ask the alias; it goes back where it was if that fails",
     "tidy": "drop collections of the alias beyond those to keep",
 }
 Step = Callable[[str, Outcome], None]
@@ -183,9 +184,11 @@ def finish(store: Store, held: Held, outcome: Outcome, options: Options, setting
     held.check()
     # the default before the swap: a run that is killed between the two goes on with this model, not with the last
     adopt(settings.models, store.metadata(outcome.live).model, store.metadata(outcome.collection).model, options.fresh)
-    outcome.swap_seconds = swap(store, outcome.alias, outcome.live, outcome.collection)
-    tell("read back", outcome)
-    mark_ready(store, outcome.collection)
-    outcome.state = "swapped"
+    with finishing():
+        outcome.swap_seconds = swap(store, outcome.alias, outcome.collection)
+        tell("read back", outcome)
+        read_back(store, outcome.alias, outcome.collection, outcome.live)
+        outcome.state = "swapped"
+        mark_ready(store, outcome.collection)
     tell("tidy", outcome)
     outcome.dropped += tidy(store, outcome.alias, outcome.collection, options.keep)

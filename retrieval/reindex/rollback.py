@@ -6,7 +6,7 @@ from typing import Any
 from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import StoreError
-from retrieval.reindex.swap import adopt, check_answer, earlier, mark_ready, swap
+from retrieval.reindex.swap import adopt, check_answer, earlier, mark_ready, read_back, swap
 from retrieval.store.base import Store, resolve
 
 
@@ -47,7 +47,8 @@ def rollback(store: Store, alias: str, settings: Settings) -> Rollback:
         if (path := checkpoint.of(settings.models, before.model)) is not None:
             checkpoint.load(path)
         held.check()
-        swap(store, alias, left, back)
+        swap(store, alias, back)
+        read_back(store, alias, back, left)
         adopt(settings.models, meta.model, before.model)
         store.set_metadata(left, replace(meta, state="rolled-back"))
         return Rollback(alias, back, left, before.model, store.count(back), before.created)

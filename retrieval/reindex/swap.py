@@ -16,27 +16,22 @@ SAME = 1e-3
 """Codes of one picture differ by less, whatever batch it was encoded in; codes have length 1."""
 
 
-def swap(store: Store, alias: str, live: str, collection: str) -> float:
-    """Point the alias at the collection in one call, and ask it; returns the call's seconds.
-
-    Raises StoreError, with the alias back where it was, when it does not answer as it should.
-    """
+def swap(store: Store, alias: str, collection: str) -> float:
+    """Point the alias at the collection in one call; returns the seconds that it took."""
     started = time.monotonic()
     store.move_alias(alias, collection)
-    seconds = time.monotonic() - started
+    return time.monotonic() - started
+
+
+def read_back(store: Store, alias: str, collection: str, live: str) -> None:
+    """Ask the alias; raise StoreError, with the alias at `live` again, unless the collection answers."""
     try:
-        read_back(store, alias, collection)
+        if (found := resolve(store, alias)) != collection:
+            raise StoreError(f"the alias points at {found}; does another program move it?")
+        check_answer(store, collection)
     except StoreError as error:
         store.move_alias(alias, live)
         raise StoreError(f"{collection} did not answer, so that {alias} is {live} again: {error}") from error
-    return seconds
-
-
-def read_back(store: Store, alias: str, collection: str) -> None:
-    """Raise StoreError unless the alias names the collection, and that answers."""
-    if (found := resolve(store, alias)) != collection:
-        raise StoreError(f"alias {alias!r} points at {found}, not at {collection}: does another program move it?")
-    check_answer(store, collection)
 
 
 def check_answer(store: Store, collection: str) -> None:

@@ -218,3 +218,20 @@ def test_not_enough_disk_for_two_copies(own_home: Path, root: Path, monkeypatch:
         with pytest.raises(StoreError, match=r"a second copy of images-.* takes about \d+ MiB, and 44 MiB are free"):
             run(store, place, NEW)
         assert place.mine(store) == [live]
+
+
+def test_an_alias_that_does_not_answer_goes_back(
+    store: Store, place: Place, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = resolve(store, place.alias)
+
+    with monkeypatch.context() as patch:
+
+        def step(name: str, outcome: Outcome) -> None:
+            if name == "read back":
+                patch.setattr(type(store), "query", lambda *arguments: [[]])
+
+        with pytest.raises(StoreError, match=f"did not answer, so that {place.alias} is {old} again"):
+            reindex(store, place.alias, lambda sources: NEW, place.settings, step=step)
+    assert resolve(store, place.alias) == old
+    place.answers(store, root, [OLD])

@@ -7,7 +7,8 @@ import pytest
 
 from retrieval.errors import BadCode, NoCollection, StoreError, UsageError
 from retrieval.records import Filter, Match, Point, point_id
-from retrieval.store.base import Store, resolve
+from retrieval.store.base import Condition, Store, resolve
+from retrieval.store.family import family, next_name, unused
 from tests.store.conftest import codes, meta, points
 
 ABSENT = point_id("cats", "absent.png")
@@ -180,3 +181,26 @@ def test_count_with_filters(store: Store, name: str) -> None:
     assert store.count(name, Filter(must_not=(Match("label", ("0",)),))) == 6
     both = Filter(must=(Match("label", ("0",)), Match("path", ("0.png", "1.png"))))
     assert store.count(name, both) == 1
+
+
+def test_a_collection_in_order_is_settled_and_takes_room(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    store.upsert(name, points(codes(50)))
+    assert store.condition(name) == Condition(settled=True)
+    if (room := store.room(name)) is not None:
+        assert min(room) > 0
+    assert (room is None) == (store.engine == "server")
+    with pytest.raises(NoCollection):
+        store.condition(f"{name}-none")
+
+
+def test_the_collections_of_an_alias_in_the_order_of_their_making(store: Store, name: str) -> None:
+    made = []
+    for _ in range(3):
+        collection, created = next_name(store, name, "4f1c2a9b" * 8)
+        store.create_collection(collection, dataclasses.replace(meta(), created=created.isoformat()))
+        made.append(collection)
+    store.create_collection(f"{name}-x-20260101t000000z-4f1c2a9b", meta())  # of the alias `…-x`
+    assert family(store, name) == made == sorted(set(made))
+    store.move_alias(name, made[1])
+    assert unused(store, name) == [made[0], made[2]]
