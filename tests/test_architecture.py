@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -154,6 +155,35 @@ def test_the_command_line_starts_light() -> None:
     code = "import json, sys, retrieval.cli; retrieval.cli.main; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert set(json.loads(done.stdout)) & HEAVY == set(), "import these inside the function that needs them"
+
+
+PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+DRAWINGS = re.findall(r"```mermaid\n(.+?)```", PAGE, re.DOTALL)
+
+
+def test_the_drawing_shows_every_room_and_only_real_imports() -> None:
+    real = {(found.room, found.target_room) for found in all_imports() if found.target_room != found.room}
+    drawn = set()
+    for line in DRAWINGS[0].splitlines()[1:]:
+        start, _, ends = line.strip().partition(" --> ")
+        drawn |= {(start, end) for end in ends.split(" & ")}
+    assert drawn - real == set()
+    rooms = frozenset().union(*ROWS) - {"__main__", "web", "duplicates", PACKAGE}
+    assert rooms - {room for arrow in drawn for room in arrow} == set()
+
+
+def test_the_images_way_leads_through_real_modules() -> None:
+    lines = [line.split() for line in DRAWINGS[1].splitlines()[1:]]
+    names = {words[end] for words in lines for end in (0, -1)}
+    assert len(names) > 5
+    assert [name for name in names if not is_module(f"{PACKAGE}.{name}")] == []
+
+
+def test_every_place_on_the_page_is_there() -> None:
+    places = re.findall(r"`((?:retrieval|store|ingest|reindex)/[\w/.]*)`", PAGE)
+    assert len(places) > 10
+    missing = [place for place in places if not any((root / place).exists() for root in (ROOT, ROOT / PACKAGE))]
+    assert missing == []
 
 
 @pytest.mark.parametrize(
