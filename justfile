@@ -30,6 +30,10 @@ test *arguments:
 bench: setup
     .venv/bin/python scripts/bench
 
+# search during a re-index, on the embedded engine, a server and a cluster: just bench-reindex --engine server
+bench-reindex *arguments: setup
+    .venv/bin/python scripts/bench_reindex {{ arguments }}
+
 # our codes against the article's, raw pixels and PCA: just bench-quality --data cifar10 --seeds 3
 bench-quality *arguments: setup
     scripts/setup bench
