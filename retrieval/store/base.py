@@ -175,5 +175,5 @@ def require_model(store: Store, collection: str, fingerprint: str) -> None:
     if theirs != fingerprint:
         raise ModelError(
             f"collection {collection} holds codes of model {theirs[:8]}, but this is model {fingerprint[:8]}:"
-            f" pass --model {theirs[:8]}, or ingest into another --alias"
+            f" pass --model {theirs[:8]}, or make a new collection: retrieval reindex --model {fingerprint[:8]}"
         )

@@ -90,7 +90,7 @@ def test_an_alias_that_is_a_collections_name(home: Path, pictures: Path, call: C
     for job in (("ingest", pictures), ("search", next(pictures.glob("*/*.png")))):
         error = call(*job, "--alias", collection).error()
         assert repr(collection) in error
-        assert "retrieval reindex --model" in error
+        assert "--alias" in error
 
 
 @pytest.mark.parametrize("alias", ["a/b", "", "..", "x" * 300])
