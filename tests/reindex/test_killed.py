@@ -8,6 +8,7 @@ import pytest
 from retrieval.reindex import STEPS, reindex
 from retrieval.reindex.catalog import drop_unused
 from retrieval.store.base import resolve
+from tests.cli.test_interrupted import heed_ctrl_c  # noqa: F401 - a fixture
 from tests.reindex.conftest import NEW, OLD
 from tests.reindex.places import Place, make_pictures
 from tests.store import servers
@@ -69,6 +70,7 @@ def test_the_server_is_killed_in_the_middle(qdrant_binary: Path, tmp_path: Path,
             place.answers(store, root, [NEW])
 
 
+@pytest.mark.usefixtures("heed_ctrl_c")
 def test_ctrl_c_changes_nothing(place: Place, root: Path) -> None:
     def stop(step: str, outcome: object) -> None:
         if step == "gate":
