@@ -31,6 +31,8 @@ THREADS = min(8, os.cpu_count() or 1)
 """More threads than cores only wait for each other, unless a remote source keeps them waiting: --workers."""
 PROCESSES = 8
 """More would wait for the encoder."""
+LAST_WORDS = 3
+"""Seconds that a worker has after SIGTERM."""
 FEW = 256
 """Images for which no processes are started: that takes as long as decoding some thousand small ones."""
 
@@ -174,8 +176,12 @@ def ctrl_c_held_back() -> Iterator[None]:
 
 
 def start_worker() -> None:
-    """Ctrl-C is the parent's to handle; a worker whose parent is gone ends."""
+    """Ctrl-C and SIGTERM are the parent's to handle; a worker whose parent is gone ends.
+
+    One that died while it hands over a result would leave its parent waiting for the rest of that for ever.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_WORDS))
     parent = multiprocessing.parent_process()
     assert parent is not None
 

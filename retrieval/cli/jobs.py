@@ -32,16 +32,14 @@ def jobs(
     for title in ("started", "job", "alias", "outcome", "seconds", "collection", "what"):
         table.add_column(title, justify="right" if title == "seconds" else "left", no_wrap=title == "collection")
     for record in records:
-        fields = [record["started"][:19].replace("T", " "), record["job"], record["alias"]]
-        outcome = str(
-            record.get("result") if record["outcome"] == "done" and record.get("result") else record["outcome"]
-        )
-        seconds = f"{record['seconds']:,.1f}" if "seconds" in record else ""
+        done = record["outcome"] == "done"
         table.add_row(
-            *fields,
-            outcome,
-            seconds,
-            str(record.get("collection") or record.get("previous") or ""),
+            record["started"][:19].replace("T", " "),
+            record["job"],
+            record["alias"],
+            record.get("result", "done") if done else record["outcome"],
+            f"{record['seconds']:,.1f}" if "seconds" in record else "",
+            record.get("collection") or record.get("previous") or "",
             escape(one_line(in_words(record))),
         )
     print_table(table)

@@ -17,6 +17,7 @@ from retrieval.cli.common import (
     load_model,
     print_json,
     print_refused,
+    stderr,
     stdout,
 )
 from retrieval.cli.logs import log, log_json
@@ -112,7 +113,7 @@ def reindex(
             outcome = job.reindex(store, alias, choose, settings, options, step=follow)
         except RetrievalError:
             if follow.outcome and follow.outcome.gate and not json_logs:
-                print_gate(follow.outcome, err=True)
+                print_gate(follow.outcome, stderr())
             raise
         finally:
             follow.note()

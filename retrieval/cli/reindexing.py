@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from retrieval.cli.common import DEFAULT_ALIAS, print_json, stderr, stdout
+from retrieval.cli.common import DEFAULT_ALIAS, print_json, stdout
 from retrieval.cli.watching import Watch
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def say_plan(found: Sequence[str], model: str, *, as_json: bool) -> None:
         console.print(f"{number:>2}. {name:<10} {text}", soft_wrap=True, markup=False)
 
 
-def print_gate(outcome: "Outcome", *, err: bool = False) -> None:
+def print_gate(outcome: "Outcome", console: "Console") -> None:
     """Every row that was measured."""
     from rich.table import Table
 
@@ -60,7 +60,7 @@ def print_gate(outcome: "Outcome", *, err: bool = False) -> None:
     for row in outcome.gate:
         numbers = ["" if value is None else f"{value:,.4f}".rstrip("0").rstrip(".") for value in (row.value, row.live)]
         table.add_row(row.name, *numbers, row.limit, {True: "yes", False: "NO", None: "not measured"}[row.passed])
-    (stderr() if err else stdout()).print(table)
+    console.print(table)
 
 
 def say(outcome: "Outcome", points: int, location: str, console: "Console") -> None:
@@ -70,7 +70,7 @@ def say(outcome: "Outcome", points: int, location: str, console: "Console") -> N
         why = "it is younger than --if-older-than" if outcome.state == "recent" else "model and images are the same"
         console.print(f"{outcome.alias} → {outcome.live}: {points:,} points, nothing was due: {why}", soft_wrap=True)
         return
-    print_gate(outcome)
+    print_gate(outcome, console)
     if outcome.state == "checked":
         console.print(
             f"{outcome.collection}: {points:,} points at {location}, good enough; {outcome.live} is live as before\n"

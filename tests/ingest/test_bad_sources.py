@@ -213,8 +213,7 @@ def test_strange_names_and_loops(place: Place, digits: Path, tmp_path: Path) -> 
     done = place.ingest(folder, "--json")
     assert (done.code, counts(done)) == (3, (len(STRANGE) + 1, len(STRANGE), 0, 1))
     assert done.object["refused"][0]["path"] == "around\nand around.png"
-    (line,) = (line for line in done.err.splitlines() if line.startswith("refused: "))
-    assert line.startswith("refused: ")
+    assert len([line for line in done.err.splitlines() if line.startswith("refused: ")]) == 1
     points = place.points()
     assert {point.payload["path"] for point in points.values()} == set(STRANGE.values())
     again = place.ingest(folder)

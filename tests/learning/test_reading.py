@@ -2,6 +2,9 @@
 
 import hashlib
 import itertools
+import multiprocessing
+import os
+import signal
 from collections.abc import Iterator
 from functools import partial
 from threading import Event
@@ -12,7 +15,7 @@ import pytest
 from retrieval import reading
 from retrieval.errors import BadImage
 from retrieval.images.decode import encode_png
-from retrieval.reading import Loaded, Refused, read_pictures
+from retrieval.reading import Loaded, Refused, processes, read_pictures
 from retrieval.sources import Entry
 from tests.learning.samples import blobs, entry
 
@@ -93,3 +96,18 @@ def test_closing_early_drops_what_was_not_begun(monkeypatch: pytest.MonkeyPatch)
     closing.set()
     pictures.close()  # type: ignore[attr-defined]
     assert len(fetched) < reading.WINDOW
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_hands_over_its_result_before_sigterm_ends_it() -> None:
+    with processes(1) as workers:
+        assert workers.submit(terminated).result() == "handed over", "its parent would wait for the rest for ever"
+        (worker,) = multiprocessing.active_children()
+        worker.join(30)
+        assert worker.exitcode == -signal.SIGALRM
+
+
+def terminated() -> str:
+    """Ends by SIGTERM what runs it."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    return "handed over"
