@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 
 from retrieval.architecture import ModelConfig
 from retrieval.errors import ModelError
+from retrieval.files import replace_file
 
 T = TypeVar("T")
 
@@ -129,10 +129,8 @@ def default(models: Path) -> Path | None:
 def set_default(model: SavedModel) -> None:
     """Make a model the one that is used where none is named; one atomic replacement."""
     marker = model.path.parent / DEFAULT
-    temporary = marker.with_name(f".{DEFAULT}-{os.getpid()}")
     try:
-        temporary.write_text(model.path.name + "\n")
-        temporary.replace(marker)
+        replace_file(marker, f"{model.path.name}\n".encode())
     except OSError as error:
         raise ModelError(f"{marker}: the default model could not be set: {error.strerror}") from error
 

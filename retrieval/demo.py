@@ -15,15 +15,18 @@ from retrieval.checkpoint import SavedModel
 from retrieval.config import Settings
 from retrieval.encode import Encoder, use_compilation_cache
 from retrieval.errors import ModelError, NoCollection
-from retrieval.evaluate import nearest, precision_at_k
-from retrieval.ingest import Summary, ingest
-from retrieval.learn import Options, learn
-from retrieval.reading import Loaded, read_pictures
+from retrieval.evaluate.metrics import precision_at_k
+from retrieval.evaluate.ranking import nearest
+from retrieval.ingest.job import ingest
+from retrieval.ingest.summary import Summary
+from retrieval.learn.job import learn
+from retrieval.learn.options import Options
 from retrieval.records import CollectionMeta
 from retrieval.search import Query, Result, search
 from retrieval.sources import Source, open_source
+from retrieval.stack import read_stack
 from retrieval.store.base import Store, resolve
-from retrieval.train import Progress
+from retrieval.train.loop import Progress
 
 ALIAS = "demo"
 INDEXED, QUERIED = "mnist-sample:train", "mnist-sample:test"
@@ -96,9 +99,8 @@ def pixels_precision(indexed: Source, queried: Source, model: SavedModel) -> flo
     size, channels = model.config.image_size, model.config.channels
 
     def load(source: Source) -> tuple[np.ndarray, list[str]]:
-        items = [i for i in read_pictures(source.entries(), size, channels) if isinstance(i, Loaded)]
-        pixels = np.stack([item.picture.pixels.ravel() for item in items]).astype(np.float32) / 255
-        return pixels, [item.entry.label or "" for item in items]
+        stack = read_stack(list(source.entries()), size, channels)
+        return stack.images.reshape(len(stack.images), -1) / np.float32(255), [e.label or "" for e in stack.entries]
 
     (codes, labels), (queries, wanted) = load(indexed), load(queried)
     rows, _ = nearest(queries, codes, K)

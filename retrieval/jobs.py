@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from retrieval.store.folder import write_json
-from retrieval.store.holder import is_dead, this_process
+from retrieval.files import write_json
+from retrieval.process import is_dead, this_process
+from retrieval.records import utc_now
 
 MOST = 1000
 """Runs that are kept: an hourly job's last six weeks."""
@@ -25,7 +26,6 @@ class Run:
     """
 
     def __init__(self, folder: Path, job: str, alias: str) -> None:
-        now = dt.datetime.now(dt.UTC)
         process = this_process()
         self.facts: dict[str, Any] = {}
         self.exit_code = 1
@@ -33,11 +33,11 @@ class Run:
         self._record: dict[str, Any] = {
             "job": job,
             "alias": alias,
-            "started": now.isoformat(timespec="seconds"),
+            "started": utc_now(),
             "outcome": RUNNING,
             **{name: process[name] for name in ("command", "host", "pid", "place")},
         }
-        self._file = folder / f"{now:%Y%m%dt%H%M%S.%fz}-{process['pid']}.json"
+        self._file = folder / f"{dt.datetime.now(dt.UTC):%Y%m%dt%H%M%S.%fz}-{process['pid']}.json"
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             for old in files(folder)[MOST - 1 :]:
@@ -47,10 +47,9 @@ class Run:
     def end(self, exit_code: int) -> None:
         """Write how it ended."""
         self.exit_code = exit_code
-        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         seconds = round(time.monotonic() - self._started, 2)
         outcome = OUTCOMES.get(exit_code, "failed")
-        own = {"ended": now, "seconds": seconds, "outcome": outcome, "exit_code": exit_code}
+        own = {"ended": utc_now(), "seconds": seconds, "outcome": outcome, "exit_code": exit_code}
         self._record |= {**self.facts, **own}
         self._write()
 

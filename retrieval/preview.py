@@ -14,8 +14,8 @@ from retrieval.learn.options import Options
 from retrieval.learn.pictures import gather
 from retrieval.reading import Refused
 from retrieval.sources import Source
-from retrieval.train import default_distortion
 from retrieval.train.copies import distorted_copies
+from retrieval.train.distort import default_distortion
 
 READ = 1000
 """Pictures read at most, a random part: enough to see which distortions suit them."""

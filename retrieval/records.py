@@ -1,6 +1,7 @@
 """Plain values that travel between the modules: points, hits, filters, and what a collection says of itself."""
 
 import dataclasses
+import datetime as dt
 import hashlib
 import uuid
 from collections.abc import Mapping
@@ -28,6 +29,20 @@ def point_id(source: str, key: str) -> str:
     """
     sha = hashlib.sha1(_NAMESPACE + f"{source}/{key}".encode(), usedforsecurity=False).hexdigest()
     return f"{sha[:8]}-{sha[8:12]}-5{sha[13:16]}-{_VARIANT[sha[16]]}{sha[17:20]}-{sha[20:32]}"
+
+
+def utc_now() -> str:
+    """ISO 8601, to the second."""
+    return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+
+
+def seconds_since(time: str) -> float:
+    """Since an ISO 8601 time with its zone; never less than 0, should the clock have been set back.
+
+    >>> seconds_since("2000-01-01T00:00:00+00:00") > 8e8, seconds_since("9999-01-01T00:00:00+00:00")
+    (True, 0.0)
+    """
+    return max(0.0, (dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(time)).total_seconds())
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,9 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "reindex jobs evaluate duplicates migrate demo preview gallery",  # whole jobs
         "ingest live learn",  # one pass over the pictures
         "search",
-        "encode train reading",  # pictures to codes
+        "encode train stack reading",  # pictures to codes
         "model checkpoint images store sources",  # one vendor or format, one room
-        "architecture config records errors",  # plain values
+        "architecture config process records files errors",  # plain values
         PACKAGE,  # the package itself: its version
     )
 )

@@ -183,10 +183,10 @@ def test_a_gallery_appears_whole_or_not_at_all(write: object, tmp_path: Path, mo
     path = tmp_path / "gallery"
     path.write_text("the old one")
 
-    def full(self: Path, data: bytes) -> int:
+    def full(file: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RetrievalError, match=r"^cannot write .*gallery: No space left on device; choose another"):
         write(path, [row()])
     assert [item.name for item in tmp_path.iterdir() if item.is_file()] == ["gallery"]

@@ -1,12 +1,12 @@
 """`retrieval collections`."""
 
-import datetime as dt
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.cli.common import Json, QdrantUrl, print_json, print_table, stdout
+from retrieval.cli.common import Json, QdrantUrl, print_json, stdout
+from retrieval.cli.tables import print_table
 
 if TYPE_CHECKING:
     from retrieval.store.base import Store
@@ -24,7 +24,7 @@ def collections(
 ) -> None:
     """List the collections: alias, state, points, age, and what the gate measured; the name ends in the model's."""
     from retrieval.config import load_settings
-    from retrieval.reindex.catalog import drop_unused
+    from retrieval.reindex.tidy import drop_unused
     from retrieval.store import open_store
 
     settings = load_settings(qdrant_url=qdrant_url)
@@ -42,19 +42,18 @@ def collections(
     if not rows:
         console.print(f"no collections at {location}; make one with: retrieval ingest SOURCE", soft_wrap=True)
         return
+    columns = ["points", "age", *(name.replace("_", " ") for name in MEASURED)]
+    print_table(["alias", "collection", "state", *columns], map(cells, rows), numbers=columns)
 
-    from rich.table import Table
 
-    table = Table(box=None)
-    for title in ("alias", "collection", "state", "points", "age", *MEASURED):
-        left = title in ("alias", "collection", "state")
-        table.add_column(title.replace("_", " "), justify="left" if left else "right", no_wrap=title == "collection")
-    for row in rows:
-        numbers = [f"{row['evaluation'][name]:.4f}" if name in row["evaluation"] else "" for name in MEASURED]
-        state = "live" if row["aliases"] else row["state"]
-        own = [", ".join(row["aliases"]) or "–", row["collection"], state, f"{row['points']:,}", age(row["created"])]
-        table.add_row(*own, *numbers)
-    print_table(table)
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """A collection as a row of the table."""
+    measured = [f"{row['evaluation'][name]:.4f}" if name in row["evaluation"] else "" for name in MEASURED]
+    state = "live" if row["aliases"] else row["state"]
+    return [
+        *(", ".join(row["aliases"]) or "–", row["collection"], state, f"{row['points']:,}", age(row["created"])),
+        *measured,
+    ]
 
 
 def described(store: "Store", collection: str, aliases: Mapping[str, str]) -> dict[str, Any] | None:
@@ -77,7 +76,9 @@ def age(created: str) -> str:
     >>> age("2000-01-01T00:00:00+00:00").endswith(" d")
     True
     """
-    seconds = max(0.0, (dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(created)).total_seconds())
+    from retrieval.records import seconds_since
+
+    seconds = seconds_since(created)
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= length:
             return f"{int(seconds // length)} {unit}"

@@ -10,7 +10,6 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
-    from rich.table import Table
 
     from retrieval.checkpoint import SavedModel
     from retrieval.config import Settings
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from retrieval.reading import Refused
     from retrieval.sources import Source
     from retrieval.store.base import Store
-    from retrieval.train import Progress as Training
+    from retrieval.train.loop import Progress as Training
 
 Alias = Annotated[str, typer.Option(help="The collection's alias.")]
 Model = Annotated[
@@ -41,7 +40,6 @@ REFUSED = 3
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 SHOWN_REFUSALS = 10
-PIPE_WIDTH = 200
 
 
 def stderr() -> "Console":
@@ -56,14 +54,6 @@ def stdout() -> "Console":
     from rich.console import Console
 
     return Console(highlight=False)
-
-
-def print_table(table: "Table") -> None:
-    """On stdout, as wide as the terminal; in a pipe as wide as it needs to be."""
-    console = stdout()
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    console.print(table)
 
 
 def print_json(data: dict[str, Any]) -> None:
@@ -90,13 +80,13 @@ def progress_bar(*columns: str) -> Iterator["Progress"]:
 
 
 def training_task(bar: "Progress") -> "Callable[[Training], None]":
-    """What shows a training's progress on the bar, by the share that is done."""
-    task = bar.add_task("Training", total=100, start=False, visible=False, loss="", rate="")
+    """What shows a training's progress on the bar, which has a `note`, by the share that is done."""
+    task = bar.add_task("Training", total=100, start=False, visible=False, note="")
 
     def show(p: "Training") -> None:
         bar.start_task(task)
-        rate, loss = f"{p.images_per_second:,.0f} images/s", f"loss {p.loss:.4f}"
-        bar.update(task, visible=True, completed=100 * p.done, loss=loss, rate=rate)
+        note = f"loss {p.loss:.4f}, {p.images_per_second:,.0f} images/s"
+        bar.update(task, visible=True, completed=100 * p.done, note=note)
         if p.done >= 1:
             bar.update(task, description="Saving")
 
@@ -168,11 +158,6 @@ def make_encoder(settings: "Settings", model: "SavedModel") -> "Encoder":
 
     use_compilation_cache(settings.xla_cache)
     return Encoder(model)
-
-
-def load_encoder(settings: "Settings", model: str | None) -> "Encoder":
-    """The model that the command means, ready to run."""
-    return make_encoder(settings, load_model(settings, model))
 
 
 def one_line(text: str) -> str:

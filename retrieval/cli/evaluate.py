@@ -1,7 +1,7 @@
 """`retrieval evaluate`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,18 +11,15 @@ from retrieval.cli.common import (
     Labels,
     Model,
     QdrantUrl,
-    load_encoder,
+    load_model,
+    make_encoder,
     open_sources,
     print_json,
     print_refused,
     progress_bar,
     stdout,
 )
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from retrieval.gallery import Table
+from retrieval.cli.tables import print_table
 
 
 def evaluate(
@@ -51,7 +48,7 @@ def evaluate(
     from retrieval.evaluate.tables import lines, tables, write_report
 
     settings = load_settings(qdrant_url=qdrant_url)
-    encoder = load_encoder(settings, model)
+    encoder = make_encoder(settings, load_model(settings, model))
     sources = open_sources(source, settings, labels=labels)
     asking = open_sources(queries, settings, labels=labels) if queries else None
     with progress_bar() as bar:
@@ -75,7 +72,7 @@ def evaluate(
         print_json(report.to_json())
     else:
         for table in tables(report):
-            print_table(table, stdout())
+            print_table(table.columns, table.rows, numbers=table.columns[1:], title=table.caption)
         stdout().print("\n".join(lines(report)), soft_wrap=True)
     for note in report.notes:
         typer.echo(f"note: {note}", err=True)
@@ -86,15 +83,3 @@ def evaluate(
     print_refused(list(report.refused))
     if report.refused:
         raise typer.Exit(3)
-
-
-def print_table(table: "Table", console: "Console") -> None:
-    """The first column to the left, numbers to the right."""
-    import rich.table
-
-    shown = rich.table.Table(title=table.caption, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for number, column in enumerate(table.columns):
-        shown.add_column(column, justify="right" if number else "left", overflow="fold")
-    for row in table.rows:
-        shown.add_row(*row)
-    console.print(shown)

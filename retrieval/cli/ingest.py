@@ -26,6 +26,7 @@ from retrieval.cli.ingesting import errors_to, print_plan, print_summary
 from retrieval.cli.logs import log, log_json
 from retrieval.cli.values import parse_share
 from retrieval.cli.watching import watched
+from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES, Options
 
 
 def ingest(
@@ -40,13 +41,17 @@ def ingest(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Encode every image again.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Remove the points of images that are gone.")] = False,
-    max_delete: Annotated[str, typer.Option(help="Most of a source that --prune removes unasked.")] = "10%",
+    max_delete: Annotated[
+        str, typer.Option(help="Most of a source that --prune removes unasked.")
+    ] = f"{MAX_DELETE:.0%}",
     yes: Annotated[bool, typer.Option("--yes", help="Let --prune remove more than --max-delete.")] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Open images again that were refused and have not changed since.")
     ] = False,
     errors: Annotated[Path | None, typer.Option(help="Write the refused images to this file, as JSON lines.")] = None,
-    max_failures: Annotated[int, typer.Option(min=0, help="Stop when more images than this are newly refused.")] = 1000,
+    max_failures: Annotated[
+        int, typer.Option(min=0, help="Stop when more images than this are newly refused.")
+    ] = MAX_FAILURES,
     batch_size: Annotated[
         int | None, typer.Option(min=1, max=4096, help="Images encoded and written together; else by their size.")
     ] = None,
@@ -62,14 +67,15 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Bring the collection in line with the sources: new and changed images are encoded, others left alone."""
-    from retrieval import ingest as job
     from retrieval.config import load_settings
+    from retrieval.ingest import job
+    from retrieval.ingest.encoder import LateEncoder
     from retrieval.ingest.metadata import load_metadata
     from retrieval.store import open_store
 
     if json_logs:
         log_json()
-    options = job.Options(
+    options = Options(
         metadata=load_metadata(metadata, key_column) if metadata else {},
         dry_run=dry_run,
         force=force,
@@ -89,7 +95,7 @@ def ingest(
         note_refused = stack.enter_context(errors_to(errors))
         store = stack.enter_context(open_store(settings))
         store.check()
-        encoder = job.LateEncoder(model_of(store, store.aliases().get(alias), settings, model), settings.xla_cache)
+        encoder = LateEncoder(model_of(store, store.aliases().get(alias), settings, model), settings.xla_cache)
         watch.facts["model"] = encoder.fingerprint
         summary = job.ingest(
             store, encoder, sources, alias, options, ledgers=settings.refused, report=watch.report, refused=note_refused

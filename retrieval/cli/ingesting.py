@@ -14,7 +14,7 @@ from retrieval.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from retrieval.ingest import Summary
+    from retrieval.ingest.summary import Summary
 
 
 @contextlib.contextmanager

@@ -1,10 +1,12 @@
 """`retrieval jobs`."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
-from retrieval.cli.common import Json, one_line, print_json, print_table, stdout
+from retrieval.cli.common import Json, one_line, print_json, stdout
+from retrieval.cli.tables import print_table
 
 
 def jobs(
@@ -14,7 +16,7 @@ def jobs(
 ) -> None:
     """List the runs of ingest, reindex and rollback from this home, the newest first."""
     from retrieval.config import load_settings
-    from retrieval.jobs import history, in_words
+    from retrieval.jobs import history
 
     records = [record for record in history(load_settings().jobs) if alias in (None, record["alias"])][:limit]
     if as_json:
@@ -25,21 +27,20 @@ def jobs(
         stdout().print("no runs yet")
         return
 
-    from rich.markup import escape
-    from rich.table import Table
+    columns = ["started", "job", "alias", "outcome", "seconds", "collection", "what"]
+    print_table(columns, map(cells, records), numbers=["seconds"])
 
-    table = Table(box=None)
-    for title in ("started", "job", "alias", "outcome", "seconds", "collection", "what"):
-        table.add_column(title, justify="right" if title == "seconds" else "left", no_wrap=title == "collection")
-    for record in records:
-        done = record["outcome"] == "done"
-        table.add_row(
-            record["started"][:19].replace("T", " "),
-            record["job"],
-            record["alias"],
-            record.get("result", "done") if done else record["outcome"],
-            f"{record['seconds']:,.1f}" if "seconds" in record else "",
-            record.get("collection") or record.get("previous") or "",
-            escape(one_line(in_words(record))),
-        )
-    print_table(table)
+
+def cells(record: Mapping[str, Any]) -> list[str]:
+    """A run as a row of the table."""
+    from retrieval.jobs import in_words
+
+    return [
+        record["started"][:19].replace("T", " "),
+        record["job"],
+        record["alias"],
+        record.get("result", "done") if record["outcome"] == "done" else record["outcome"],
+        f"{record['seconds']:,.1f}" if "seconds" in record else "",
+        record.get("collection") or record.get("previous") or "",
+        one_line(in_words(record)),
+    ]

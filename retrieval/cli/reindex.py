@@ -19,17 +19,20 @@ from retrieval.cli.common import (
     print_refused,
     stderr,
     stdout,
+    training_task,
 )
 from retrieval.cli.logs import log, log_json
 from retrieval.cli.reindexing import Follow, print_gate, say, say_plan
 from retrieval.cli.values import parse_seconds, parse_share
 from retrieval.cli.watching import Watch, watched
 from retrieval.errors import RetrievalError, UsageError
+from retrieval.ingest.options import MAX_DELETE
+from retrieval.reindex.options import KEEP, MAX_DROP, MIN_RECALL, Options
 
 if TYPE_CHECKING:
     from retrieval.checkpoint import SavedModel
     from retrieval.config import Settings
-    from retrieval.ingest import LateEncoder
+    from retrieval.ingest.encoder import LateEncoder
     from retrieval.sources import Source
 
 NICE = 10
@@ -46,14 +49,16 @@ def reindex(
     ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Only check what must be in order, and show the steps.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Fill and check, but do not swap.")] = False,
-    keep: Annotated[int, typer.Option(min=0, help="Earlier collections that stay, to go back to.")] = 2,
+    keep: Annotated[int, typer.Option(min=0, help="Earlier collections that stay, to go back to.")] = KEEP,
     min_recall: Annotated[
         str, typer.Option(help="Share of the true five nearest that the engine must find in it.")
-    ] = "0.98",
+    ] = f"{MIN_RECALL:g}",
     max_drop: Annotated[
         str, typer.Option(help="How much less it may find than the live one: copies of its images, and P@5.")
-    ] = "2%",
-    max_delete: Annotated[str, typer.Option(help="Share of the images by which it may be smaller.")] = "10%",
+    ] = f"{MAX_DROP:.0%}",
+    max_delete: Annotated[
+        str, typer.Option(help="Share of the images by which it may be smaller.")
+    ] = f"{MAX_DELETE:.0%}",
     if_older_than: Annotated[
         str | None, typer.Option(metavar="TIME", help="Do nothing while the live collection is younger, like 24h.")
     ] = None,
@@ -71,13 +76,13 @@ def reindex(
     if train and model:
         raise UsageError(f"--train with --model {model}: the model is either trained now or there already")
 
-    from retrieval import reindex as job
     from retrieval.config import load_settings
+    from retrieval.reindex import job
     from retrieval.store import open_store
 
     if json_logs:
         log_json()
-    options = job.Options(
+    options = Options(
         keep=keep,
         min_recall=parse_share("--min-recall", min_recall),
         max_drop=parse_share("--max-drop", max_drop),
@@ -103,7 +108,7 @@ def reindex(
         store = stack.enter_context(open_store(settings))
 
         def choose(sources: Sequence["Source"]) -> "LateEncoder":
-            from retrieval.ingest import LateEncoder
+            from retrieval.ingest.encoder import LateEncoder
 
             chosen = given or trained(sources, store.metadata(store.aliases()[alias]).model, settings, watch)
             return stack.enter_context(contextlib.closing(LateEncoder(chosen, settings.xla_cache)))
@@ -132,17 +137,19 @@ def reindex(
 
 def trained(sources: Sequence["Source"], before: str, settings: "Settings", watch: Watch) -> "SavedModel":
     """A model learned from the sources now, of the shape and by the objective of the one before where that is here."""
-    from retrieval import checkpoint, learn
+    from retrieval import checkpoint
+    from retrieval.learn.job import learn
+    from retrieval.learn.options import Options as LearnOptions
 
     path = checkpoint.of(settings.models, before)
-    options = learn.Options()
+    options = LearnOptions()
     if path is not None:
         old = checkpoint.load(path)
-        options = learn.Options(
+        options = LearnOptions(
             objective=old.metrics.get("objective", options.objective),
             preset=old.metrics.get("preset"),
             dim=old.config.dim,
             image_size=old.config.image_size,
             channels=old.config.channels,
         )
-    return learn.learn(sources, settings, options, make_default=False, training=watch.training)[0]
+    return learn(sources, settings, options, make_default=False, training=training_task(watch.bar))[0]

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from retrieval.cli.common import DEFAULT_ALIAS, print_json, stdout
+from retrieval.cli.tables import print_table
 from retrieval.cli.watching import Watch
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from retrieval.reindex import Outcome
+    from retrieval.reindex.outcome import Outcome
 
 
 class Follow:
@@ -38,7 +39,7 @@ class Follow:
 
 def say_plan(found: Sequence[str], model: str, *, as_json: bool) -> None:
     """The steps, after what was found to be in order."""
-    from retrieval.reindex import STEPS
+    from retrieval.reindex.job import STEPS
 
     if as_json:
         print_json({"found": list(found), "model": model, "steps": list(STEPS)})
@@ -52,15 +53,13 @@ def say_plan(found: Sequence[str], model: str, *, as_json: bool) -> None:
 
 def print_gate(outcome: "Outcome", console: "Console") -> None:
     """Every row that was measured."""
-    from rich.table import Table
+    passed = {True: "yes", False: "NO", None: "not measured"}
 
-    table = Table(box=None)
-    for name in ("check", "new", "live", "asked for", ""):
-        table.add_column(name, justify="right" if name in ("new", "live") else "left")
-    for row in outcome.gate:
-        numbers = ["" if value is None else f"{value:,.4f}".rstrip("0").rstrip(".") for value in (row.value, row.live)]
-        table.add_row(row.name, *numbers, row.limit, {True: "yes", False: "NO", None: "not measured"}[row.passed])
-    console.print(table)
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:,.4f}".rstrip("0").rstrip(".")
+
+    rows = [[row.name, number(row.value), number(row.live), row.limit, passed[row.passed]] for row in outcome.gate]
+    print_table(["check", "new", "live", "asked for", ""], rows, numbers=("new", "live"), console=console)
 
 
 def say(outcome: "Outcome", points: int, location: str, console: "Console") -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from retrieval.cli.tables import print_table
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -23,24 +25,18 @@ def print_results(results: Sequence["Result"], console: "Console") -> None:
     if not console.is_terminal:
         for result in results:
             for rank, hit in enumerate(result.hits, start=1):
-                row = (
-                    result.query.name,
-                    str(rank),
-                    f"{hit.distance:.4f}",
-                    f"{hit.source}/{hit.path}",
-                    hit.label or "",
-                )
-                typer.echo("\t".join(row))
+                typer.echo("\t".join([result.query.name, *row(rank, hit)]))
         return
-    from rich.table import Table
-
     for result in results:
-        table = Table(title=result.query.name, title_justify="left", title_style="bold", box=None)
-        for name, justify in (("rank", "right"), ("distance", "right"), ("path", "left"), ("label", "left")):
-            table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
-        for rank, hit in enumerate(result.hits, start=1):
-            table.add_row(str(rank), f"{hit.distance:.4f}", f"{hit.source}/{hit.path}", hit.label or "")
-        console.print(table, "" if result.hits else "nothing else in the collection")
+        rows = [row(rank, hit) for rank, hit in enumerate(result.hits, start=1)]
+        columns = ("rank", "distance", "path", "label")
+        print_table(columns, rows, numbers=columns[:2], title=result.query.name, console=console)
+        console.print("" if result.hits else "nothing else in the collection")
+
+
+def row(rank: int, hit: "Hit") -> list[str]:
+    """A hit as it is printed."""
+    return [str(rank), f"{hit.distance:.4f}", f"{hit.source}/{hit.path}", hit.label or ""]
 
 
 def write_galleries(

@@ -6,8 +6,8 @@ from retrieval.cli.watching import recorded
 
 def rollback(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: Json = False) -> None:
     """Point the alias back at the collection before, with the model that made it, in one step."""
-    from retrieval import reindex as job
     from retrieval.config import load_settings
+    from retrieval.reindex import rollback as job
     from retrieval.store import open_store
 
     settings = load_settings(qdrant_url=qdrant_url)

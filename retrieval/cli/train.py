@@ -22,7 +22,7 @@ from retrieval.cli.values import parse_seconds, parse_size
 if TYPE_CHECKING:
     from retrieval.checkpoint import SavedModel
     from retrieval.config import Settings
-    from retrieval.learn import Options
+    from retrieval.learn.options import Options
     from retrieval.reading import Refused
     from retrieval.sources import Source
 
@@ -76,7 +76,7 @@ def train(
     budget = parse_seconds("--time-budget", time_budget)
 
     from retrieval.config import load_settings
-    from retrieval.learn import Options
+    from retrieval.learn.options import Options
 
     settings = load_settings()
     options = Options(
@@ -121,13 +121,13 @@ def learn(
     sources: Sequence["Source"], settings: "Settings", options: "Options", tensorboard: Path | None
 ) -> tuple["SavedModel", list["Refused"]]:
     """The training itself, behind a bar."""
-    from retrieval import learn as job
+    from retrieval.learn import job
     from retrieval.train.events import event_files
 
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(event_files(tensorboard)) if tensorboard else lambda line: None
-        bar = stack.enter_context(progress_bar("loss", "rate"))
-        reading = bar.add_task("Reading", total=None, loss="", rate="")
+        bar = stack.enter_context(progress_bar("note"))
+        reading = bar.add_task("Reading", total=None, note="")
         return job.learn(
             sources,
             settings,

@@ -15,9 +15,8 @@ from retrieval.cli.logs import is_json, log
 from retrieval.errors import RetrievalError
 
 if TYPE_CHECKING:
-    from retrieval.ingest import Summary
+    from retrieval.ingest.summary import Summary
     from retrieval.jobs import Run
-    from retrieval.train import Progress as Training
 
 LOG_SECONDS = 10.0
 """Between two lines of progress in a JSON log."""
@@ -29,22 +28,17 @@ class Watch:
     """Follows a run: `report` is called after each batch, `summary` is how far it came, `facts` go into its record."""
 
     def __init__(self, alias: str, bar: Any, run: "Run") -> None:
-        from retrieval.ingest import Summary
+        from retrieval.ingest.summary import Summary
 
         self.summary = Summary(alias, None)
         self.facts = run.facts
-        self._bar, self._task = bar, bar.add_task("Ingesting", total=None, note="")
+        self.bar, self._task = bar, bar.add_task("Ingesting", total=None, note="")
         self._logged = time.monotonic()
 
     def say(self, step: str) -> None:
         """Name the step that begins."""
-        self._bar.update(self._task, description=step.capitalize(), completed=0, total=None, note="")
+        self.bar.update(self._task, description=step.capitalize(), completed=0, total=None, note="")
         log(step)
-
-    def training(self, progress: "Training") -> None:
-        """Move the bar while a model is trained."""
-        note = f"loss {progress.loss:.4f}, {progress.images_per_second:,.0f} images/s"
-        self._bar.update(self._task, completed=int(100 * progress.done), total=100, note=note)
 
     def report(self, summary: "Summary") -> None:
         """Move the bar; log now and then."""
@@ -53,7 +47,7 @@ class Watch:
         rate = summary.done / max(summary.seconds, 1e-9)
         note = f"{summary.unchanged:,} unchanged, {summary.failed:,} refused, {rate:,.0f} images/s"
         total = summary.found if summary.listed else None
-        self._bar.update(self._task, completed=summary.done, total=total, note=note)
+        self.bar.update(self._task, completed=summary.done, total=total, note=note)
         if time.monotonic() - self._logged > LOG_SECONDS:
             self._logged = time.monotonic()
             log("progress", **summary.numbers())

@@ -9,11 +9,12 @@ from retrieval.errors import RetrievalError, UsageError
 from retrieval.evaluate.cases import worst
 from retrieval.evaluate.codings import Codes, Coding, codings
 from retrieval.evaluate.engine import QUERIES, EngineRecall, engine_recall
-from retrieval.evaluate.pictures import NO_LABEL, SEED, Pictures, chosen, gather
+from retrieval.evaluate.pictures import NO_LABEL, SEED, Pictures, gather
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import Scores, Tick, score
 from retrieval.search import check_k
 from retrieval.sources import Source
+from retrieval.stack import choose
 from retrieval.store import open_store
 from retrieval.store.base import require_model, resolve
 
@@ -89,7 +90,7 @@ def evaluate(
 
 def compare_engine(settings: Settings, encoder: Encoder, pictures: Pictures, k: int, alias: str) -> EngineRecall:
     """Ask the engine that the settings mean with some of the queries."""
-    rows = pictures.queries[chosen(len(pictures.queries), QUERIES)]
+    rows = pictures.queries[choose(len(pictures.queries), QUERIES)]
     with open_store(settings) as store:
         collection = resolve(store, alias)
         require_model(store, collection, encoder.fingerprint)

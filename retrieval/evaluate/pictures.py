@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from retrieval.errors import SourceError
-from retrieval.learn import PIXEL_BUDGET
-from retrieval.reading import Loaded, Refused, read_pictures
+from retrieval.learn.pictures import PIXEL_BUDGET
+from retrieval.reading import Refused
 from retrieval.sources import Entry
+from retrieval.stack import choose, read_stack
 from retrieval.train.copies import distorted_copies
 
 SEED = 0
@@ -68,51 +69,31 @@ def gather(
     two pictures are left to search, or none to ask with.
     """
     given = len(searched)
-    searched = [searched[i] for i in chosen(given, PIXEL_BUDGET // (size[0] * size[1] * channels))]
-    every = [*searched, *([] if asking is None else [asking[i] for i in chosen(len(asking), limit)])]
-    images = np.empty((len(every), *size, channels), np.uint8)
-    entries: list[Entry] = []
-    contents: list[str] = []
-    refused: list[Refused] = []
-    indexed = 0
-    for number, item in enumerate(read_pictures(every, size, channels), start=1):
-        if isinstance(item, Loaded):
-            images[len(entries)] = item.picture.pixels
-            entries.append(item.entry)
-            contents.append(item.sha256)
-            indexed += number <= len(searched)
-        else:
-            refused.append(item)
-        if number % 100 == 0 or number == len(every):
-            progress(number, len(every))
-    asked = len(entries) - indexed
+    searched = [searched[i] for i in choose(given, PIXEL_BUDGET // (size[0] * size[1] * channels))]
+    every = [*searched, *([] if asking is None else [asking[i] for i in choose(len(asking), limit)])]
+    stack = read_stack(every, size, channels, progress)
+    indexed = int((stack.rows < len(searched)).sum())
+    asked = len(stack.entries) - indexed
     if indexed < 2 or (asking is not None and not asked):
-        why = f"; the first refused: {refused[0].entry.key}: {refused[0].reason}" if refused else ""
+        why = f"; the first refused: {stack.refused[0].entry.key}: {stack.refused[0].reason}" if stack.refused else ""
         raise SourceError(
             f"{indexed} usable pictures to search{'' if asking is None else f', {asked} to ask with'}:"
             f" it takes 2{'' if asking is None else ' and 1'} at least{why}"
         )
-    queries = chosen(indexed, limit) if asking is None else np.arange(indexed, len(entries))
-    originals = chosen(indexed, COPIES)
+    queries = choose(indexed, limit) if asking is None else np.arange(indexed, len(stack.entries))
+    originals = choose(indexed, COPIES)
     pictures = Pictures(
-        entries,
-        images[: len(entries)],
+        stack.entries,
+        stack.images,
         indexed,
         queries,
-        numbered([entry.label for entry in entries]),
-        numbered(contents),
+        numbered([entry.label for entry in stack.entries]),
+        numbered(stack.contents),
         originals,
-        distorted_copies(images[originals], SEED),
+        distorted_copies(stack.images[originals], SEED),
         given - len(searched),
     )
-    return pictures, refused
-
-
-def chosen(count: int, limit: int) -> Int[np.ndarray, " n"]:
-    """Numbers below `count`, ascending: all of them, or `limit` at random."""
-    if count <= limit:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(SEED).choice(count, limit, replace=False))
+    return pictures, stack.refused
 
 
 def numbered(names: Sequence[str | None]) -> Int[np.ndarray, " n"]:

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
 from retrieval.evaluate.metrics import average_precision, effective_rank, matches, r_precision
-from retrieval.evaluate.pictures import Pictures, chosen
+from retrieval.evaluate.pictures import Pictures
 from retrieval.evaluate.ranking import distance_tables, first, ranks
+from retrieval.stack import choose
 
 SPECTRUM = 2048
 """Codes whose singular values are looked at, chosen at random."""
@@ -81,7 +82,7 @@ def score(
 ) -> Scores:
     """Measure the codes of all pictures and of the copies; labels that no two pictures share say nothing."""
     labelled = by_labels(codes, pictures, k, tick) if len(pictures.asking) else None
-    sample = codes[chosen(pictures.indexed, SPECTRUM)].astype(np.float32)
+    sample = codes[choose(pictures.indexed, SPECTRUM)].astype(np.float32)
     return Scores(
         name,
         codes.shape[1],

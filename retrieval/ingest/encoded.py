@@ -1,6 +1,5 @@
 """From pictures to points: each content is encoded once, whatever the number of its copies."""
 
-import datetime as dt
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,8 @@ from jaxtyping import Float32
 
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.options import Options
-from retrieval.ingest.plan import Planner, Touched, given, said_of
+from retrieval.ingest.payload import described, given
+from retrieval.ingest.plan import Planner, Touched
 from retrieval.reading import Loaded, Refused
 from retrieval.records import Filter, Match, Payload, Point, point_id
 from retrieval.sources import Entry
@@ -95,21 +95,3 @@ def known_codes(store: Store, collection: str, contents: set[str]) -> dict[str, 
         codes |= {point.payload["sha256"]: point.code for point in page if point.code is not None}
         contents = contents - codes.keys()
     return codes
-
-
-def described(item: Loaded, before: Payload, given: Payload) -> Payload:
-    """What a point says of its image; flat, for the dashboard shows it as it is. What the user once said stays."""
-    entry, picture = item.entry, item.picture
-    own = {
-        "source": entry.source,
-        "path": entry.key,
-        "sha256": item.sha256,
-        "bytes": entry.bytes,
-        "mtime_ns": entry.mtime_ns,
-        "width": picture.width,
-        "height": picture.height,
-        "ingested_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-    }
-    said = {**said_of(before), **given}
-    label = {"label": said.pop("label")} if "label" in said else {}
-    return {**label, **own, **said}

@@ -1,6 +1,5 @@
 """The images that were refused: kept between runs, so that they are not opened again until they change."""
 
-import datetime as dt
 import hashlib
 import json
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from retrieval.errors import StoreError
 from retrieval.reading import Refused
+from retrieval.records import utc_now
 from retrieval.sources import Entry
 
 Row = dict[str, Any]
@@ -44,7 +44,7 @@ class Ledger:
 
     def add(self, refused: list[Refused]) -> list[Row]:
         """Write down images refused in this run, at once; returns their rows."""
-        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        now = utc_now()
         rows = []
         for item in refused:
             key = (item.entry.source, item.entry.key)

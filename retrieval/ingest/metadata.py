@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.errors import UsageError
+from retrieval.ingest.payload import MEASURED
 from retrieval.records import Payload
 
-RESERVED = frozenset(
-    ("source", "path", "sha256", "bytes", "mtime_ns", "width", "height", "ingested_at", "image_url", "id", "distance")
-)
+RESERVED = MEASURED | {"id", "distance"}
 """Fields with a meaning of their own; `label` may be given."""
 MAX_TEXT = 2000
 """Characters in a field: more belongs into a database of its own, and the dashboard shows 50."""

@@ -6,7 +6,6 @@ import time
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from retrieval.ingest.ahead import ahead
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import Options
+from retrieval.ingest.payload import given, said_of
 from retrieval.ingest.summary import Summary
 from retrieval.reading import Refused
 from retrieval.records import Payload, Point, point_id
@@ -24,9 +24,6 @@ PAGE = 1000
 """Images compared at once: one request to the engine."""
 PAGE_SECONDS = 0.5
 """A slow listing is cut sooner, so that the first images are encoded while the others are listed."""
-
-MEASURED = frozenset(("source", "path", "sha256", "bytes", "mtime_ns", "width", "height", "ingested_at", "image_url"))
-"""Fields of a payload that follow from the image and its place."""
 
 Page = list["Entry | Touched | Refused"]
 
@@ -132,17 +129,6 @@ def cut(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 def same_file(entry: Entry, old: Payload) -> bool:
     """Same size and time; where a source knows no time, only the content can tell."""
     return entry.mtime_ns != 0 and (old["bytes"], old["mtime_ns"]) == (entry.bytes, entry.mtime_ns)
-
-
-def said_of(payload: Payload) -> Payload:
-    """The fields that the user gave: the label, and what came from a metadata file."""
-    return {key: value for key, value in payload.items() if key not in MEASURED}
-
-
-def given(entry: Entry, metadata: Mapping[str, Mapping[str, Any]]) -> Payload:
-    """What the user says of an image. A run without labels takes none away that an earlier one gave."""
-    label = {} if entry.label is None else {"label": entry.label}
-    return {**label, **metadata.get(entry.key, {})}
 
 
 def mark(point: str) -> int:

@@ -18,7 +18,10 @@ from retrieval.learn.pictures import gather
 from retrieval.model import to_flat
 from retrieval.reading import Refused
 from retrieval.sources import Source
-from retrieval.train import Line, Progress, Recipe, default_preset, default_recipe, forget, hardware, train
+from retrieval.train.loop import Progress, train
+from retrieval.train.recipe import Recipe, default_preset, default_recipe
+from retrieval.train.resume import Line, forget
+from retrieval.train.step import hardware
 
 
 def learn(

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from retrieval.architecture import MAX_SIDE, MIN_SIDE
 from retrieval.errors import UsageError
-from retrieval.train import Objective, Preset
+from retrieval.train.objective import Objective
+from retrieval.train.recipe import Preset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,9 @@ from retrieval.architecture import MIN_SIDE
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import probe
 from retrieval.learn.options import Options
-from retrieval.reading import Loaded, Refused, read_pictures
+from retrieval.reading import Refused
 from retrieval.sources import Entry, Source
+from retrieval.stack import choose, read_stack
 
 PROBED = 200
 """Images looked at to choose the model's image size and channels."""
@@ -55,13 +56,16 @@ def gather(
     entries = [entry for source in sources for entry in source.entries()]
     shape = choose_size(entries, options)
     limit = min(most or len(entries), PIXEL_BUDGET // (shape.size[0] * shape.size[1] * shape.channels))
-    images, refused = load_images(entries, shape, limit, options.seed, reading)
+    chosen = [entries[i] for i in choose(len(entries), limit, options.seed)]
+    stack = read_stack(chosen, shape.size, shape.channels, reading)
+    if not len(stack.images):
+        raise SourceError(f"none of {len(entries)} images can be used; the first: {stack.refused[0].reason}")
     warnings = list(shape.warnings)
     if limit < len(entries) and not most:
         warnings.append(
             f"{limit:,} of {len(entries):,} images fit into memory; the model learns from those, a random part"
         )
-    return Pictures(images, refused, warnings)
+    return Pictures(stack.images, stack.refused, warnings)
 
 
 def choose_size(entries: Sequence[Entry], options: Options = Options()) -> Shape:  # noqa: B008 - it is frozen
@@ -70,15 +74,14 @@ def choose_size(entries: Sequence[Entry], options: Options = Options()) -> Shape
     The options come first. Raises SourceError when none of PROBED images can be read.
     """
     step = max(1, len(entries) // PROBED)
-    shapes = []
+    shapes, reasons = [], []
     for entry in entries[::step]:
         try:
             shapes.append(probe(entry.read(), entry.key))
-        except BadImage:
-            continue
+        except BadImage as error:
+            reasons.append(str(error))
     if not shapes:
-        tried = len(entries[::step])
-        raise SourceError(f"none of {tried} images tried can be read; the first: {first_reason(entries[0])}")
+        raise SourceError(f"none of {len(reasons)} images tried can be read; the first: {reasons[0]}")
     colours = max(c for _, _, c in shapes)
     channels = options.channels or colours
     height, width = (int(statistics.median(sides)) for sides in list(zip(*shapes, strict=True))[:2])
@@ -111,35 +114,3 @@ def varied(sizes: Sequence[tuple[int, int]]) -> bool:
     ratios = [height / width for height, width in sizes]
     sides = [side for size in sizes for side in size]
     return max(ratios) > VARIED * min(ratios) or max(sides) > 2 * VARIED * min(sides)
-
-
-def first_reason(entry: Entry) -> str:
-    """Why an entry cannot be read."""
-    try:
-        probe(entry.read(), entry.key)
-    except BadImage as error:
-        return str(error)
-    return "readable now"
-
-
-def load_images(
-    entries: Sequence[Entry], shape: Shape, limit: int, seed: int, reading: Callable[[int, int], None]
-) -> tuple[UInt8[np.ndarray, "n h w c"], list[Refused]]:
-    """All pictures, or `limit` of them at random, as u8[n, h, w, c], and those that were refused."""
-    if len(entries) > limit:
-        chosen = np.random.default_rng(seed).choice(len(entries), limit, replace=False)
-        entries = [entries[i] for i in np.sort(chosen)]
-    images = np.empty((len(entries), *shape.size, shape.channels), np.uint8)
-    refused: list[Refused] = []
-    good = 0
-    for number, item in enumerate(read_pictures(entries, shape.size, shape.channels), start=1):
-        if isinstance(item, Loaded):
-            images[good] = item.picture.pixels
-            good += 1
-        else:
-            refused.append(item)
-        if number % 100 == 0 or number == len(entries):
-            reading(number, len(entries))
-    if not good:
-        raise SourceError(f"none of {len(entries)} images can be used; the first: {refused[0].reason}")
-    return images[:good], refused

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from retrieval.errors import StoreError
-from retrieval.ingest import Options, Summary
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.fill import Target, fill
 from retrieval.ingest.job import begun, described_collection
+from retrieval.ingest.options import Options
+from retrieval.ingest.summary import Summary
 from retrieval.sources import Source
 from retrieval.store.base import Store
 from retrieval.store.family import stamp, unused
@@ -22,11 +23,7 @@ SETTLE_SECONDS = 1800.0
 def begin(store: Store, alias: str, live: str, encoder: Encoding, dropped: list[str]) -> str:
     """The collection to fill: what a killed run with this model left, or a new one; what others left is dropped."""
     going_on = None
-    for name in reversed(unused(store, alias)):
-        try:
-            meta = store.metadata(name)
-        except StoreError:  # not ours, though it is called so
-            continue
+    for name, meta in reversed(unused(store, alias).items()):
         ours = meta.state == "filling" and meta.model == encoder.fingerprint and stamp(name) > stamp(live)
         if ours and going_on is None and store.count(name):  # an empty one may lack its indexes
             going_on = name

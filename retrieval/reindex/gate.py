@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from retrieval.encode import use_compilation_cache
-from retrieval.evaluate import effective_rank
 from retrieval.evaluate.engine import engine_recall
+from retrieval.evaluate.metrics import effective_rank
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.summary import Summary
 from retrieval.records import Filter, Match, Point

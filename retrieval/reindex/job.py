@@ -5,7 +5,6 @@ what the last one filled, or drops it.
 """
 
 import contextlib
-import datetime as dt
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -13,19 +12,20 @@ from dataclasses import replace
 from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import BadCode, GateRefused, NoCollection
-from retrieval.ingest import LateEncoder
-from retrieval.ingest import Options as FillOptions
-from retrieval.ingest.encoder import Encoding
+from retrieval.ingest.encoder import Encoding, LateEncoder
 from retrieval.ingest.fill import Target
 from retrieval.ingest.interrupt import finishing
 from retrieval.ingest.job import begun, rehearse
+from retrieval.ingest.options import Options as FillOptions
 from retrieval.ingest.summary import Summary
+from retrieval.records import seconds_since
 from retrieval.reindex.candidate import begin, filled, settle
 from retrieval.reindex.gate import Gate
 from retrieval.reindex.options import Options
 from retrieval.reindex.outcome import Check, Outcome
 from retrieval.reindex.preflight import check_engine, check_room, recorded_sources
-from retrieval.reindex.swap import adopt, mark_ready, read_back, swap, tidy
+from retrieval.reindex.swap import adopt, mark_ready, read_back, swap
+from retrieval.reindex.tidy import tidy
 from retrieval.sources import Source
 from retrieval.store.base import Held, Store, resolve
 
@@ -78,7 +78,7 @@ def reindex(
     with store.lock(alias) as held:
         outcome.live = live = resolve(store, alias)
         meta = mark_ready(store, live)
-        if options.older_than is not None and age(meta.created) < options.older_than:
+        if options.older_than is not None and seconds_since(meta.created) < options.older_than:
             outcome.state = "recent"
             return outcome
         sources = recorded_sources(meta, live, settings)
@@ -120,11 +120,6 @@ def preview(store: Store, alias: str, settings: Settings) -> list[str]:
     check_room(store, live, (meta.dim, meta.dim))
     found = [f"{source.name}: {source.spec}" for source in sources]
     return [f"live: {live}, {store.count(live):,} points, model {meta.model[:8]}", *found]
-
-
-def age(created: str) -> float:
-    """Seconds since an ISO time."""
-    return (dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(created)).total_seconds()
 
 
 def changed(store: Store, alias: str, live: str, sources: Sequence[Source], settings: Settings) -> bool:
@@ -191,4 +186,4 @@ def finish(store: Store, held: Held, outcome: Outcome, options: Options, setting
         outcome.state = "swapped"
         mark_ready(store, outcome.collection)
     tell("tidy", outcome)
-    outcome.dropped += tidy(store, outcome.alias, outcome.collection, options.keep)
+    outcome.dropped += tidy(store, held, outcome.alias, outcome.collection, options.keep)

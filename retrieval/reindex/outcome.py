@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from retrieval.ingest import Summary
+from retrieval.ingest.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)

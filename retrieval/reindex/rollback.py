@@ -6,7 +6,8 @@ from typing import Any
 from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import StoreError
-from retrieval.reindex.swap import adopt, check_answer, earlier, mark_ready, read_back, swap
+from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back, swap
+from retrieval.reindex.tidy import earlier
 from retrieval.store.base import Store, resolve
 
 

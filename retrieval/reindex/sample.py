@@ -11,9 +11,9 @@ from jaxtyping import Float32, Int, UInt8
 from retrieval.architecture import ModelConfig
 from retrieval.images.decode import decode, encode_png
 from retrieval.ingest.encoder import Encoding
-from retrieval.reading import Loaded, read_pictures
 from retrieval.records import Point
 from retrieval.sources import Entry, Source
+from retrieval.stack import read_stack
 from retrieval.store.base import Store
 from retrieval.train.copies import distorted_copies
 
@@ -78,14 +78,10 @@ class Sample:
         by_name = {source.name: source for source in self.sources}
         most = max(1, PIXEL_BYTES // (size[0] * size[1] * channels))
         known = [(row, point) for row, point in enumerate(points[:most]) if point.payload["source"] in by_name]
-        entries = [entry(point, by_name[point.payload["source"]]) for _, point in known]
-        rows, pictures = [], []
-        for (row, point), item in zip(known, read_pictures(entries, size, channels), strict=True):
-            if isinstance(item, Loaded) and item.sha256 == point.payload["sha256"]:
-                rows.append(row)
-                pictures.append(item.picture.pixels)
-        pixels = np.stack(pictures) if pictures else np.empty((0, *size, channels), np.uint8)
-        return Pixels(np.array(rows, np.int64), pixels)
+        found = read_stack([entry(point, by_name[point.payload["source"]]) for _, point in known], size, channels)
+        same = [known[row][1].payload["sha256"] == sha for row, sha in zip(found.rows, found.contents, strict=True)]
+        rows = np.array([row for row, _ in known], np.int64)[found.rows]
+        return Pixels(rows[same], found.images[same])
 
 
 def entry(point: Point, source: Source) -> Entry:

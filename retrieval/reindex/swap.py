@@ -1,4 +1,4 @@
-"""The alias moved, and what goes with it: the collections' states, the default model, the old ones dropped."""
+"""The alias moved, and what goes with it: the collections' states and the default model."""
 
 import time
 from dataclasses import replace
@@ -10,7 +10,6 @@ from retrieval import checkpoint
 from retrieval.errors import StoreError
 from retrieval.records import CollectionMeta
 from retrieval.store.base import Store, resolve
-from retrieval.store.family import stamp, unused
 
 SAME = 1e-3
 """Codes of one picture differ by less, whatever batch it was encoded in; codes have length 1."""
@@ -56,33 +55,3 @@ def adopt(models: Path, old: str, new: str, fresh: bool = False) -> None:
     before, path = checkpoint.default(models), checkpoint.of(models, new)
     if path is not None and (fresh or before is None or before == checkpoint.of(models, old)):
         checkpoint.set_default(checkpoint.load(path))
-
-
-def earlier(store: Store, alias: str, live: str) -> list[str]:
-    """Collections that were live before and that no alias points at, the newest first."""
-    found = []
-    for name in reversed(unused(store, alias)):
-        try:
-            if stamp(name) < stamp(live) and store.metadata(name).state == "ready" and store.count(name):
-                found.append(name)
-        except StoreError:  # not ours
-            continue
-    return found
-
-
-def tidy(store: Store, alias: str, live: str, keep: int) -> list[str]:
-    """Drop what no alias points at but the `keep` newest that were live before; returns their names."""
-    kept = set(earlier(store, alias, live)[:keep])
-    doomed = [name for name in unused(store, alias) if name not in kept and is_ours(store, name)]
-    for name in doomed:
-        store.drop_collection(name)
-    return doomed
-
-
-def is_ours(store: Store, collection: str) -> bool:
-    """Whether it carries this program's metadata."""
-    try:
-        store.metadata(collection)
-    except StoreError:
-        return False
-    return True

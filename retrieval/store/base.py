@@ -4,7 +4,6 @@ An alias (`images`) points at one collection (`images-20261123t070000z-4f1c2a9b`
 method that takes `collection` wants the physical name. `resolve` turns one into the other.
 """
 
-import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,9 +15,12 @@ from jaxtyping import Float32
 from retrieval.errors import BadCode, ModelError, NoCollection, StoreError
 from retrieval.records import CollectionMeta, Filter, Hit, Payload, Point
 
-KEYWORD_INDEXES = ("label", "source", "path", "sha256")
-INTEGER_INDEXES = ("width", "height")
-DATETIME_INDEXES = ("ingested_at",)
+INDEXES = {
+    **dict.fromkeys(("label", "source", "path", "sha256"), "keyword"),
+    **dict.fromkeys(("width", "height"), "integer"),
+    "ingested_at": "datetime",
+}
+"""Fields of the payload that can be searched by, and their types."""
 
 BATCH_POINTS = 512
 """Points in one write: 512-1,024 of at most 4 MB were fastest on the server."""
@@ -122,12 +124,6 @@ class Store(Protocol):
         """
 
     def close(self) -> None: ...
-
-
-def collection_name(alias: str, fingerprint: str, now: datetime.datetime) -> str:
-    """`images-20261123t070000z-4f1c2a9b`: alias, UTC time, the model fingerprint's first 8."""
-    utc = now.astimezone(datetime.UTC)
-    return f"{alias}-{utc:%Y%m%dt%H%M%Sz}-{fingerprint[:8]}"
 
 
 def resolve(store: Store, alias: str) -> str:

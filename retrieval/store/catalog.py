@@ -5,10 +5,10 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval.errors import NoCollection, StoreError, StoreUnavailable
+from retrieval.errors import StoreError, StoreUnavailable
 from retrieval.records import CollectionMeta
 from retrieval.store import base
-from retrieval.store.checks import check_name, check_same_space
+from retrieval.store.checks import check_alias, check_name, check_new, check_same_space, check_unused
 from retrieval.store.connection import Connection, Patience
 from retrieval.store.health import condition
 from retrieval.store.lock import LOCKS, alias_lock
@@ -33,9 +33,7 @@ class Catalog:
 
     def create_collection(self, collection: str, meta: CollectionMeta) -> None:
         """Make an empty collection; raises StoreError when the name is taken."""
-        check_name(collection)
-        if collection in self.collections() or collection in self.aliases():
-            raise StoreError(f"{collection!r} at {self.location} exists already; choose another name")
+        check_new(self, collection)
         vectors = models.VectorParams(size=meta.dim, distance=models.Distance(meta.distance))
         try:
             self._job(self._client.create_collection, collection, vectors, metadata=meta.to_json())
@@ -44,21 +42,12 @@ class Catalog:
         except StoreError:  # "exists", to a second try: the first timed out and was carried out
             if collection not in self.collections() or self.metadata(collection) != meta:
                 raise
-        kinds = models.PayloadSchemaType
-        for fields, kind in (
-            (base.KEYWORD_INDEXES, kinds.KEYWORD),
-            (base.INTEGER_INDEXES, kinds.INTEGER),
-            (base.DATETIME_INDEXES, kinds.DATETIME),
-        ):
-            for field in fields:
-                self._job(self._client.create_payload_index, collection, field, kind, wait=True)
+        for field, kind in base.INDEXES.items():
+            self._job(self._client.create_payload_index, collection, field, models.PayloadSchemaType(kind), wait=True)
 
     def drop_collection(self, collection: str) -> None:
         """Remove a collection; raises StoreError while any alias points at it."""
-        aliases = [alias for alias, target in self.aliases().items() if target == collection]
-        if aliases:  # the server would drop it, and the alias with it
-            raise StoreError(f"{collection} is in use by alias {', '.join(aliases)}; move that first")
-        self._existing(collection)
+        check_unused(self, collection)
         self._job(self._client.delete_collection, collection)
 
     def collections(self) -> list[str]:
@@ -71,9 +60,7 @@ class Catalog:
 
     def move_alias(self, alias: str, collection: str) -> None:
         """Point the alias at the collection in one call: nobody ever finds it missing."""
-        check_name(alias)
-        if alias in self._existing(collection):
-            raise StoreError(f"{alias!r} at {self.location} is a collection's name; choose another --alias")
+        check_alias(self, alias, collection)
         moves: list[Any] = []
         if alias in self.aliases():
             moves.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)))
@@ -106,13 +93,6 @@ class Catalog:
     def close(self) -> None:
         """Let the connections go."""
         self._connection.close()
-
-    def _existing(self, collection: str) -> list[str]:
-        """All collections; raises NoCollection when this one is not among them."""
-        names = self.collections()
-        if collection not in names:
-            raise NoCollection(f"no collection {collection!r} at {self.location}; see retrieval status")
-        return names
 
     def _dim(self, collection: str) -> int:
         """Dimension of its codes, asked for once: it never changes."""

@@ -1,10 +1,11 @@
 """What both engines refuse before they are asked: names, query codes, and a collection changing its space."""
 
 import re
+from typing import Protocol
 
 import numpy as np
 
-from retrieval.errors import BadCode, StoreError, UsageError
+from retrieval.errors import BadCode, NoCollection, StoreError, UsageError
 from retrieval.records import CollectionMeta
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -14,6 +15,45 @@ def check_name(name: str) -> None:
     """Raise UsageError for a name that is not also a safe folder name and part of a URL."""
     if not NAME.fullmatch(name):
         raise UsageError(f"name {name!r}: use letters, digits, '.', '_' and '-', a letter or digit first; at most 200")
+
+
+class Names(Protocol):
+    """Of `Store`, what it takes to look up a name."""
+
+    location: str
+
+    def collections(self) -> list[str]: ...
+
+    def aliases(self) -> dict[str, str]: ...
+
+
+def check_new(store: Names, collection: str) -> None:
+    """Raise StoreError for a name that is taken, UsageError for one that cannot be."""
+    check_name(collection)
+    if collection in store.collections() or collection in store.aliases():
+        raise StoreError(f"{collection!r} at {store.location} exists already; choose another name")
+
+
+def check_exists(store: Names, collection: str) -> None:
+    """Raise NoCollection for one that is not there."""
+    if collection not in store.collections():
+        raise NoCollection(f"no collection {collection!r} at {store.location}; see retrieval status")
+
+
+def check_unused(store: Names, collection: str) -> None:
+    """Raise StoreError while an alias points at the collection, NoCollection when there is none."""
+    aliases = [alias for alias, target in store.aliases().items() if target == collection]
+    if aliases:  # a server would drop it, and the alias with it
+        raise StoreError(f"{collection} is in use by alias {', '.join(aliases)}; move that first")
+    check_exists(store, collection)
+
+
+def check_alias(store: Names, alias: str, collection: str) -> None:
+    """Raise StoreError for an alias that is a collection's name, NoCollection when there is nothing to point at."""
+    check_name(alias)
+    check_exists(store, collection)
+    if alias in store.collections():
+        raise StoreError(f"{alias!r} at {store.location} is a collection's name; choose another --alias")
 
 
 def check_queries(collection: str, codes: np.ndarray, dim: int, k: int, filters: int) -> None:

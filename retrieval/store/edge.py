@@ -14,11 +14,11 @@ import numpy as np
 import qdrant_edge as edge
 from jaxtyping import Float32
 
-from retrieval.errors import NoCollection, StoreError
+from retrieval.files import sync_folder, write_json
 from retrieval.records import CollectionMeta, Filter, Hit, Match, Payload, Point
 from retrieval.store.base import Condition, Held, checked
-from retrieval.store.checks import check_name, check_queries
-from retrieval.store.folder import LOCK_SECONDS, FolderLock, read_json, sync_folder, write_json
+from retrieval.store.checks import check_alias, check_exists, check_name, check_new, check_queries, check_unused
+from retrieval.store.folder import LOCK_SECONDS, FolderLock, read_json
 from retrieval.store.nearest import nearest
 from retrieval.store.shard import RESERVE_BYTES, Shard
 
@@ -51,17 +51,13 @@ class EdgeStore:
 
     def create_collection(self, collection: str, meta: CollectionMeta) -> None:
         """Make an empty collection; raises StoreError when the name is taken."""
-        check_name(collection)
-        if collection in self.collections() or collection in self.aliases():
-            raise StoreError(f"{collection!r} at {self.location} exists already; choose another name")
+        check_new(self, collection)
         Shard.create(self._collections / collection, meta)
 
     def drop_collection(self, collection: str) -> None:
         """Remove a collection; raises StoreError while any alias points at it."""
-        aliases = [alias for alias, target in self.aliases().items() if target == collection]
-        if aliases:
-            raise StoreError(f"{collection} is in use by alias {', '.join(aliases)}; move that first")
-        folder = self._existing(collection)
+        check_unused(self, collection)
+        folder = self._collections / collection
         with self._opening:
             if shard := self._open.pop(collection, None):
                 shard.close()
@@ -81,10 +77,7 @@ class EdgeStore:
 
     def move_alias(self, alias: str, collection: str) -> None:
         """Point the alias at the collection in one step."""
-        check_name(alias)
-        self._existing(collection)
-        if alias in self.collections():
-            raise StoreError(f"{alias!r} at {self.location} is a collection's name; choose another --alias")
+        check_alias(self, alias, collection)
         write_json(self._aliases, {**self.aliases(), alias: collection})
 
     def lock(self, alias: str) -> contextlib.AbstractContextManager[Held]:
@@ -99,7 +92,8 @@ class EdgeStore:
 
     def room(self, collection: str) -> tuple[int, int]:
         """Bytes of its folder, and bytes free beyond what Edge needs to live."""
-        folder = self._existing(collection)
+        check_exists(self, collection)
+        folder = self._collections / collection
         taken = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         return taken, max(0, shutil.disk_usage(folder).free - RESERVE_BYTES)
 
@@ -184,15 +178,11 @@ class EdgeStore:
             while self._open:
                 last.callback(self._open.popitem()[1].close)
 
-    def _existing(self, collection: str) -> Path:
-        if collection not in self.collections():
-            raise NoCollection(f"no collection {collection!r} at {self.location}; see retrieval status")
-        return self._collections / collection
-
     def _shard(self, collection: str) -> Shard:
         with self._opening:  # a shard opened twice would have two write-ahead logs
             if collection not in self._open:
-                self._open[collection] = Shard(self._existing(collection))
+                check_exists(self, collection)
+                self._open[collection] = Shard(self._collections / collection)
             return self._open[collection]
 
 

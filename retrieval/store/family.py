@@ -1,9 +1,12 @@
 """All collections that were ever made for an alias, known by their names and in the order in which they were made."""
 
+import contextlib
 import datetime as dt
 import re
 
-from retrieval.store.base import Store, collection_name
+from retrieval.errors import StoreError
+from retrieval.records import CollectionMeta
+from retrieval.store.base import Store
 
 _STAMP = r"\d{8}t\d{6}z"
 _NAME = re.compile(rf"(?P<alias>.+)-(?P<stamp>{_STAMP})-[0-9a-f]{{8}}")
@@ -14,10 +17,14 @@ def family(store: Store, alias: str) -> list[str]:
     return sorted((name for name in store.collections() if alias_of(name) == alias), key=stamp)
 
 
-def unused(store: Store, alias: str) -> list[str]:
-    """Those that no alias points at, the oldest first."""
-    used = set(store.aliases().values())
-    return [name for name in family(store, alias) if name not in used]
+def unused(store: Store, alias: str) -> dict[str, CollectionMeta]:
+    """Those of this program's making that no alias points at, the oldest first, with what they say of themselves."""
+    used, found = set(store.aliases().values()), {}
+    for name in family(store, alias):
+        with contextlib.suppress(StoreError):  # something else's, though it is called so; or damaged
+            if name not in used:
+                found[name] = store.metadata(name)
+    return found
 
 
 def alias_of(collection: str) -> str | None:
@@ -34,6 +41,12 @@ def stamp(collection: str) -> str:
     """The UTC time in its name; sorts by time. Empty for a name that is not of our making."""
     found = _NAME.fullmatch(collection)
     return found["stamp"] if found else ""
+
+
+def collection_name(alias: str, fingerprint: str, now: dt.datetime) -> str:
+    """`images-20261123t070000z-4f1c2a9b`: alias, UTC time, the model fingerprint's first 8."""
+    utc = now.astimezone(dt.UTC)
+    return f"{alias}-{utc:%Y%m%dt%H%M%Sz}-{fingerprint[:8]}"
 
 
 def next_name(store: Store, alias: str, fingerprint: str) -> tuple[str, dt.datetime]:

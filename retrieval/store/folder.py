@@ -1,19 +1,15 @@
-"""The embedded engine's folder: one process at a time owns it, and every small file is replaced whole.
-
-Edge itself has no lock that names its holder, and half a file must never be read back after a crash.
-"""
+"""The embedded engine's folder: one process at a time owns it. Edge itself has no lock that names its holder."""
 
 import contextlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import filelock
 
 from retrieval.errors import Locked, StoreDamaged, StoreUnavailable
-from retrieval.store.holder import in_words, is_dead, this_process
+from retrieval.files import write_json
+from retrieval.process import in_words, is_dead, this_process
 
 LOCK_SECONDS = 5.0
 """Two quick searches may overlap; a long job may not be waited for."""
@@ -57,33 +53,9 @@ def _named(holder: Path) -> str:
         return "another process"
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Replace a file in one step; when this returns, it survives a power cut."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:
-        try:
-            json.dump(content, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            Path(file.name).unlink()
-            raise
-    Path(file.name).replace(path)
-    sync_folder(path.parent)
-
-
 def read_json(path: Path) -> Any:
     """Read a file that `write_json` wrote; raises StoreDamaged when it is not JSON or cannot be read."""
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise StoreDamaged(f"{path} cannot be read ({error}); restore it, or delete its folder and ingest") from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in the folder durable, where the system can."""
-    if os.name != "nt":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

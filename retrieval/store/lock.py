@@ -15,8 +15,8 @@ from typing import Any
 from qdrant_client import models
 
 from retrieval.errors import Locked, StoreError
+from retrieval.process import in_words, is_dead, this_process
 from retrieval.store.connection import Connection
-from retrieval.store.holder import in_words, is_dead, this_process
 
 LOCKS = "retrieval-locks"
 LEASE_SECONDS = 300.0

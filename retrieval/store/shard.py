@@ -13,10 +13,11 @@ from pathlib import Path
 import qdrant_edge as edge
 
 from retrieval.errors import RetrievalError, StoreDamaged, StoreError
+from retrieval.files import sync_folder, write_json
 from retrieval.records import CollectionMeta, Payload, Point
 from retrieval.store import base
 from retrieval.store.checks import check_same_space
-from retrieval.store.folder import read_json, sync_folder, write_json
+from retrieval.store.folder import read_json
 
 RESERVE_BYTES = 256 * 2**20
 """Left free on the disk: Edge grows files by 32 MB, and a full disk kills the process (SIGBUS)."""
@@ -78,14 +79,9 @@ class Shard:
         with translated(f"cannot make {folder}", StoreError):
             vectors = edge.EdgeVectorParams(size=meta.dim, distance=getattr(edge.Distance, meta.distance))
             shard = edge.EdgeShard.create(str(draft / "shard"), edge.EdgeConfig(vectors=vectors, wal_enabled=True))
-            kinds = edge.PayloadSchemaType
-            for fields, kind in (
-                (base.KEYWORD_INDEXES, kinds.Keyword),
-                (base.INTEGER_INDEXES, kinds.Integer),
-                (base.DATETIME_INDEXES, kinds.Datetime),
-            ):
-                for field in fields:
-                    shard.update(edge.UpdateOperation.create_field_index(field, kind))
+            for field, kind in base.INDEXES.items():
+                index = getattr(edge.PayloadSchemaType, kind.capitalize())
+                shard.update(edge.UpdateOperation.create_field_index(field, index))
             shard.flush()
             shard.close()
         write_json(draft / "meta.json", meta.to_json())

@@ -68,7 +68,9 @@ class Health:
                 f"the code has collapsed: {self.dead:.0%} of its dimensions hardly vary; nothing was saved. Try a"
                 " smaller --dim, another --objective, or more varied images"
             )
-        warnings = self.idle()
+        warnings = []
+        if self.dead:
+            warnings.append(f"{self.dead:.0%} of the code's dimensions hardly vary: a smaller --dim would do")
         if self.error >= self.mean_error:
             what = (
                 f"the reconstruction's error ({self.error:.4f}) is no better than the mean image's"
@@ -82,12 +84,6 @@ class Health:
                     " common"
                 )
         return warnings
-
-    def idle(self) -> list[str]:
-        """A word on dimensions that do nothing."""
-        if not self.dead:
-            return []
-        return [f"{self.dead:.0%} of the code's dimensions hardly vary: a smaller --dim would do"]
 
 
 def examine(graph: nnx.GraphDef[Autoencoder], state: Params, images: UInt8[np.ndarray, "n h w c"]) -> Health:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval import checkpoint, learn
+from retrieval import checkpoint
 from retrieval.checkpoint import SavedModel
+from retrieval.learn import options
 from tests.cli.conftest import Call, points
 from tests.ingest.jobs import make_model
 
@@ -97,7 +98,7 @@ def test_a_model_that_is_worse(home: Path, other: SavedModel, call: Call) -> Non
 
 def test_a_model_trained_for_it(home: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     old = default(home)
-    monkeypatch.setattr(learn, "Options", functools.partial(learn.Options, epochs=1, seed=5))
+    monkeypatch.setattr(options, "Options", functools.partial(options.Options, epochs=1, seed=5))
     done = call("reindex", "--train", "--json", *LOOSE).object
     assert done["model"] == default(home) != old
     shape = [checkpoint.load(checkpoint.of(home / "models", mark) or Path()).config for mark in (old, done["model"])]

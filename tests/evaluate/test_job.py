@@ -13,8 +13,10 @@ from retrieval.architecture import ModelConfig
 from retrieval.config import Settings
 from retrieval.encode import Encoder
 from retrieval.errors import BadImage, NoCollection, SourceError, UsageError
-from retrieval.evaluate import Report, evaluate, pictures
+from retrieval.evaluate import pictures
 from retrieval.evaluate.codings import untrained
+from retrieval.evaluate.job import evaluate
+from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import score
 from retrieval.images.decode import decode, encode_png
 from retrieval.sources import Entry, open_source

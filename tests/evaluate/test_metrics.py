@@ -9,15 +9,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_score
 
 from retrieval.errors import UsageError
-from retrieval.evaluate import (
-    average_precision,
-    effective_rank,
-    metrics,
-    precision_at_k,
-    r_precision,
-    ranks,
-    recall_at_k,
-)
+from retrieval.evaluate import metrics
+from retrieval.evaluate.metrics import average_precision, effective_rank, precision_at_k, r_precision, recall_at_k
+from retrieval.evaluate.ranking import ranks
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:

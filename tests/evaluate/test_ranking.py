@@ -11,8 +11,8 @@ from hypothesis.extra.numpy import arrays
 from sklearn.neighbors import NearestNeighbors
 
 from retrieval.errors import UsageError
-from retrieval.evaluate import nearest, ranking, ranks
-from retrieval.evaluate.ranking import distance_tables, first
+from retrieval.evaluate import ranking
+from retrieval.evaluate.ranking import distance_tables, first, nearest, ranks
 
 values = st.floats(-100, 100, width=32).map(lambda x: round(x, 3))
 

@@ -14,7 +14,9 @@ from jaxtyping import Float32, UInt8
 
 from retrieval.architecture import ModelConfig
 from retrieval.images.decode import encode_png
-from retrieval.ingest import Options, Summary, ingest
+from retrieval.ingest.job import ingest
+from retrieval.ingest.options import Options
+from retrieval.ingest.summary import Summary
 from retrieval.records import Point
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve

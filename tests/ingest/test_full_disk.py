@@ -37,7 +37,7 @@ def leave(disk: Path, megabytes: int) -> None:
     filler.touch()
     room = shutil.disk_usage(disk).free + filler.stat().st_size - megabytes * 2**20
     with filler.open("r+b") as file:
-        file.truncate(0)
+        file.truncate(min(room, filler.stat().st_size))  # never freed for a moment on the way to less room
         os.posix_fallocate(file.fileno(), 0, room)
 
 
@@ -50,11 +50,11 @@ def test_a_disk_that_fills_up(
     assert place.stored == -1
     leave(disk, 400)
     with place.started(digits, "--batch-size", 32) as process:
-        until(lambda: place.stored >= DIGITS // 3, process)
+        until(lambda: place.stored >= DIGITS // 10, process)
         leave(disk, 100)
         assert "MB needed to write; make room" in finished(process).error()
     before = place.stored
-    assert DIGITS // 3 <= before < DIGITS
+    assert DIGITS // 10 <= before < DIGITS
     found = place.points()
     assert len(found) == before
     same_points(found, {id_: point for id_, point in uninterrupted.items() if id_ in found})

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from retrieval.errors import RetrievalError
-from retrieval.ingest import ingest
+from retrieval.ingest.job import ingest
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store
 from tests.ingest.conftest import ALIAS, Quadrants, Run, by_path

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from retrieval.errors import SourceError, UsageError
-from retrieval.ingest import Options, ingest
+from retrieval.ingest.job import ingest
+from retrieval.ingest.options import Options
 from retrieval.sources.folder import File, Folder
 from retrieval.store.base import Store
 from tests.ingest.conftest import ALIAS, Quadrants, Run, by_path

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
-from retrieval.ingest import Options, Summary, ingest
+from retrieval.ingest.job import ingest
+from retrieval.ingest.options import Options
+from retrieval.ingest.summary import Summary
 from retrieval.records import Point
 from retrieval.sources.folder import Folder
 from retrieval.store.connection import Patience

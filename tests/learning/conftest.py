@@ -11,7 +11,8 @@ from retrieval import checkpoint
 from retrieval.checkpoint import SavedModel
 from retrieval.encode import Encoder, use_compilation_cache
 from retrieval.model import to_flat
-from retrieval.train import Trained, loop, train
+from retrieval.train import loop
+from retrieval.train.loop import Trained, train
 from tests.learning.samples import OFTEN, blobs, recipe
 
 PNG = b"\x89PNG\r\n\x1a\n: any bytes will do, saving does not look at them"

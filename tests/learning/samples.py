@@ -13,7 +13,9 @@ from jaxtyping import UInt8
 from retrieval.architecture import ModelConfig
 from retrieval.encode import use_compilation_cache
 from retrieval.sources import Entry
-from retrieval.train import Progress, Recipe, loop, train
+from retrieval.train import loop
+from retrieval.train.loop import Progress, train
+from retrieval.train.recipe import Recipe
 
 SIDE = 12
 OFTEN = 3

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from retrieval.train import Distortion, default_distortion, distort, views
+from retrieval.train import distort
+from retrieval.train.distort import Distortion, default_distortion, views
 
 
 def some_images(b: int, h: int, w: int, c: int) -> np.ndarray:

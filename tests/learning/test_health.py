@@ -7,8 +7,9 @@ import pytest
 from jaxtyping import UInt8
 
 from retrieval.errors import TrainingError
-from retrieval.train import health, loop, optimiser, train
+from retrieval.train import health, loop, optimiser
 from retrieval.train.health import Health, held_out
+from retrieval.train.loop import train
 from retrieval.train.recipe import doubts
 from tests.learning.samples import blobs, recipe
 

@@ -14,10 +14,12 @@ from retrieval.config import load_settings
 from retrieval.encode import Encoder
 from retrieval.errors import ModelError, SourceError, TrainingError
 from retrieval.images.decode import encode_png
-from retrieval.learn import Options, learn, pictures
+from retrieval.learn import pictures
+from retrieval.learn.job import learn
+from retrieval.learn.options import Options
 from retrieval.learn.pictures import choose_size, gather
 from retrieval.sources import Entry
-from retrieval.train import Progress
+from retrieval.train.loop import Progress
 from tests.learning.samples import blobs, entry
 
 

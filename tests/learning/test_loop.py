@@ -9,8 +9,10 @@ from jaxtyping import UInt8
 
 from retrieval.errors import TrainingError
 from retrieval.model import to_flat
-from retrieval.train import Line, Progress, Trained, loop, optimiser, train
+from retrieval.train import loop, optimiser
+from retrieval.train.loop import Progress, Trained, train
 from retrieval.train.pace import Pace
+from retrieval.train.resume import Line
 from tests.learning.samples import blobs, recipe
 
 TERMS = {"loss", "reconstruction", "agreement", "spread", "correlation"}

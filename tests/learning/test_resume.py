@@ -17,7 +17,8 @@ from jaxtyping import UInt8
 
 from retrieval.errors import TrainingError
 from retrieval.model import build
-from retrieval.train import Progress, Trained, resume, train
+from retrieval.train import resume
+from retrieval.train.loop import Progress, Trained, train
 from retrieval.train.optimiser import make_optimiser
 from retrieval.train.resume import State
 from retrieval.train.step import Learner

@@ -11,7 +11,7 @@ import numpy as np
 
 from retrieval.config import Settings
 from retrieval.images.decode import encode_png
-from retrieval.ingest import ingest
+from retrieval.ingest.job import ingest
 from retrieval.records import CollectionMeta
 from retrieval.sources.folder import Folder
 from retrieval.store import open_store
@@ -26,7 +26,7 @@ CHILD = """
 import os, signal, sys, threading
 from tests.reindex import encoders
 from tests.reindex.places import Place
-from retrieval.reindex import reindex
+from retrieval.reindex.job import reindex
 home, url, alias, step, seed, seconds = sys.argv[1:]
 place = Place(home, url or None, alias)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from retrieval.errors import StoreError
-from retrieval.reindex import reindex, rollback
+from retrieval.reindex.job import reindex
+from retrieval.reindex.rollback import rollback
 from retrieval.store.base import resolve
 from tests.reindex.conftest import NEW, OLD
 from tests.reindex.places import Place, make_pictures

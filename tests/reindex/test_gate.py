@@ -8,7 +8,9 @@ import pytest
 
 from retrieval.errors import GateRefused
 from retrieval.records import Hit
-from retrieval.reindex import Options, Outcome, reindex
+from retrieval.reindex.job import reindex
+from retrieval.reindex.options import Options
+from retrieval.reindex.outcome import Outcome
 from retrieval.store.base import Store, resolve
 from tests.reindex.conftest import NEW, OLD
 from tests.reindex.encoders import Constant, Fickle, Noise, NotFinite, Shades, WrongDimension

@@ -9,7 +9,9 @@ import pytest
 from retrieval.errors import NoCollection, RetrievalError
 from retrieval.images.decode import decode
 from retrieval.live import Reader
-from retrieval.reindex import Options, reindex, rollback
+from retrieval.reindex.job import reindex
+from retrieval.reindex.options import Options
+from retrieval.reindex.rollback import rollback
 from retrieval.search import Query
 from retrieval.store.base import Store, resolve
 from tests.reindex.conftest import NEW, OLD, WIDE

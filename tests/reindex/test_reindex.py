@@ -10,9 +10,12 @@ from types import SimpleNamespace
 import pytest
 
 from retrieval.errors import Locked, NoCollection, SourceError, StoreError
-from retrieval.ingest import ingest
-from retrieval.reindex import STEPS, Options, Outcome, preview, reindex, rollback
-from retrieval.reindex.catalog import drop_unused
+from retrieval.ingest.job import ingest
+from retrieval.reindex.job import STEPS, preview, reindex
+from retrieval.reindex.options import Options
+from retrieval.reindex.outcome import Outcome
+from retrieval.reindex.rollback import rollback
+from retrieval.reindex.tidy import drop_unused
 from retrieval.sources.folder import File
 from retrieval.store import family
 from retrieval.store.base import Store, resolve

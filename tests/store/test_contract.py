@@ -203,4 +203,4 @@ def test_the_collections_of_an_alias_in_the_order_of_their_making(store: Store, 
     store.create_collection(f"{name}-x-20260101t000000z-4f1c2a9b", meta())  # of the alias `…-x`
     assert family(store, name) == made == sorted(set(made))
     store.move_alias(name, made[1])
-    assert unused(store, name) == [made[0], made[2]]
+    assert list(unused(store, name)) == [made[0], made[2]]

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from retrieval import process
 from retrieval.errors import Locked
 from retrieval.store import edge as edge_module
-from retrieval.store import holder
 from retrieval.store import lock as lock_module
 from retrieval.store.base import Store
 from retrieval.store.connection import Connection, Patience
@@ -76,7 +76,7 @@ def fallen_silent(connection: Connection, alias: str, monkeypatch: pytest.Monkey
     lock = AliasLock(connection, alias)
     with monkeypatch.context() as patch:
         patch.setattr(lock_module, "LEASE_SECONDS", -1)
-        patch.setattr(holder, "place", lambda: "elsewhere")
+        patch.setattr(process, "place", lambda: "elsewhere")
         lock.take()
     return lock
 
@@ -150,7 +150,7 @@ def test_a_dead_process_of_another_machine_may_be_a_living_one(
         dead.wait(timeout=SECONDS)
     elsewhere = AliasLock(connection, name)
     with monkeypatch.context() as patch:
-        patch.setattr(holder, "place", lambda: "elsewhere")
+        patch.setattr(process, "place", lambda: "elsewhere")
         patch.setattr(os, "getpid", lambda: dead.pid)
         elsewhere.take()
     with pytest.raises(Locked, match=f"pid {dead.pid}"):

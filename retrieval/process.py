@@ -1,7 +1,6 @@
-"""Who holds a lock: what a process writes down of itself, and whether the one that wrote it still runs."""
+"""Who holds a lock or runs a job: what a process writes down of itself, and whether it still runs."""
 
 import contextlib
-import datetime as dt
 import os
 import shlex
 import socket
@@ -9,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from retrieval.records import utc_now
 
 BOOT, PROCESSES = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 
@@ -20,7 +21,7 @@ def this_process() -> dict[str, Any]:
         "command": shlex.join(sys.argv),
         "host": socket.gethostname(),
         "place": place(),
-        "since": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "since": utc_now(),
     }
 
 

@@ -1,0 +1,34 @@
+"""Tables for people: names to the left, numbers to the right, nothing cut off."""
+
+from collections.abc import Container, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from retrieval.cli.common import stdout
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPE_WIDTH = 200
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers: Container[str],
+    title: str | None = None,
+    console: "Console | None" = None,
+) -> None:
+    """As wide as the terminal; in a pipe as wide as it needs to be. numbers: the columns that go to the right."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title and escape(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console = console or stdout()
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(table)

@@ -1,0 +1,40 @@
+"""The fields of a point's payload: what is measured of the image, and what the user said of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from retrieval.reading import Loaded
+from retrieval.records import Payload, utc_now
+from retrieval.sources import Entry
+
+MEASURED = frozenset(("source", "path", "sha256", "bytes", "mtime_ns", "width", "height", "ingested_at", "image_url"))
+"""Fields of a payload that follow from the image and its place."""
+
+
+def described(item: Loaded, before: Payload, given: Payload) -> Payload:
+    """What a point says of its image; flat, for the dashboard shows it as it is. What the user once said stays."""
+    entry, picture = item.entry, item.picture
+    own = {
+        "source": entry.source,
+        "path": entry.key,
+        "sha256": item.sha256,
+        "bytes": entry.bytes,
+        "mtime_ns": entry.mtime_ns,
+        "width": picture.width,
+        "height": picture.height,
+        "ingested_at": utc_now(),
+    }
+    said = {**said_of(before), **given}
+    label = {"label": said.pop("label")} if "label" in said else {}
+    return {**label, **own, **said}
+
+
+def said_of(payload: Payload) -> Payload:
+    """The fields that the user gave: the label, and what came from a metadata file."""
+    return {key: value for key, value in payload.items() if key not in MEASURED}
+
+
+def given(entry: Entry, metadata: Mapping[str, Mapping[str, Any]]) -> Payload:
+    """What the user says of an image. A run without labels takes none away that an earlier one gave."""
+    label = {} if entry.label is None else {"label": entry.label}
+    return {**label, **metadata.get(entry.key, {})}

@@ -1,0 +1,56 @@
+"""Pictures in one array: what training, evaluation and the gate's sample look at."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from retrieval.reading import Loaded, Refused, read_pictures
+from retrieval.sources import Entry
+
+REPORT = 100
+"""Images between two words about how far it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Those that could be read, in order: pixels, entries, contents (SHA-256), and their rows in what was listed."""
+
+    images: UInt8[np.ndarray, "n h w c"]
+    entries: list[Entry]
+    contents: list[str]
+    rows: Int[np.ndarray, " n"]
+    refused: list[Refused]
+
+
+def read_stack(
+    entries: Sequence[Entry],
+    size: tuple[int, int],
+    channels: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Stack:
+    """Read the entries as u8[n, height, width, channels]; those that cannot be are in `refused`."""
+    images = np.empty((len(entries), *size, channels), np.uint8)
+    kept: list[Entry] = []
+    contents: list[str] = []
+    rows: list[int] = []
+    refused: list[Refused] = []
+    for row, item in enumerate(read_pictures(entries, size, channels)):
+        if isinstance(item, Loaded):
+            images[len(rows)] = item.picture.pixels
+            kept.append(item.entry)
+            contents.append(item.sha256)
+            rows.append(row)
+        else:
+            refused.append(item)
+        if (row + 1) % REPORT == 0 or row + 1 == len(entries):
+            progress(row + 1, len(entries))
+    return Stack(images[: len(rows)], kept, contents, np.array(rows, np.int64), refused)
+
+
+def choose(count: int, limit: int, seed: int = 0) -> Int[np.ndarray, " n"]:
+    """Numbers below `count`, ascending: all of them, or `limit` at random."""
+    if count <= limit:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))
