@@ -18,9 +18,11 @@ lint: setup
     .venv/bin/ruff check .
     .venv/bin/pre-commit run shellcheck --all-files
 
-# the type checker, over package, tests and scripts
+# the type checker, strict, over package, tests and scripts
 types: setup
     .venv/bin/mypy
+    MYPYPATH=scripts .venv/bin/mypy --scripts-are-modules scripts/bench scripts/bench_ingest scripts/bench_quality \
+      scripts/bench_reindex scripts/qdrant scripts/make_mnist_sample
 
 # the tests; takes pytest's arguments: just test tests/store -k alias
 test *arguments:
@@ -29,6 +31,10 @@ test *arguments:
 # the measured table of the README
 bench: setup
     .venv/bin/python scripts/bench
+
+# ingest against the machine's own floor: just bench-ingest --large
+bench-ingest *arguments: setup
+    .venv/bin/python scripts/bench_ingest {{ arguments }}
 
 # search during a re-index, on the embedded engine, a server and a cluster: just bench-reindex --engine server
 bench-reindex *arguments: setup
