@@ -95,7 +95,8 @@ def ingest(
         note_refused = stack.enter_context(errors_to(errors))
         store = stack.enter_context(open_store(settings))
         store.check()
-        encoder = LateEncoder(model_of(store, store.aliases().get(alias), settings, model), settings.xla_cache)
+        saved = model_of(store, store.aliases().get(alias), settings, model)
+        encoder = stack.enter_context(contextlib.closing(LateEncoder(saved, settings.xla_cache)))
         watch.facts["model"] = encoder.fingerprint
         summary = job.ingest(
             store, encoder, sources, alias, options, ledgers=settings.refused, report=watch.report, refused=note_refused
