@@ -21,6 +21,7 @@ from retrieval.cli import main
 from retrieval.config import Settings
 from retrieval.images.decode import encode_png
 from retrieval.sources.dataset import open_dataset
+from tests.conftest import made_once
 
 PICTURES = 200
 SECONDS = 120
@@ -110,14 +111,16 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ow
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder `pictures` of 200 digits as PNG files, in a folder for each label."""
-    folder = tmp_path_factory.mktemp("data") / "pictures"
-    source = open_dataset("mnist-sample:train", Settings(), "digits", None)
-    for entry, _ in zip(source.entries(), range(PICTURES), strict=False):
-        pixels = np.frombuffer(entry.read()[-28 * 28 :], np.uint8).reshape(28, 28, 1)
-        path = folder / str(entry.label) / f"{entry.key}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode_png(pixels))
-    return folder
+
+    def make(folder: Path) -> None:
+        source = open_dataset("mnist-sample:train", Settings(), "digits", None)
+        for entry, _ in zip(source.entries(), range(PICTURES), strict=False):
+            pixels = np.frombuffer(entry.read()[-28 * 28 :], np.uint8).reshape(28, 28, 1)
+            path = folder / str(entry.label) / f"{entry.key}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode_png(pixels))
+
+    return made_once(tmp_path_factory, "pictures", make)
 
 
 def copy(source: Path, target: Path) -> Path:
@@ -146,9 +149,13 @@ class Trained:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A home with a model, trained for one epoch. Not to be changed."""
-    home = tmp_path_factory.mktemp("trained") / "home"
-    done = done_well("train", "mnist-sample:train", "--epochs", 1, "--json", home=home)
-    return Trained(home, done.object)
+
+    def make(folder: Path) -> None:
+        done = done_well("train", "mnist-sample:train", "--epochs", 1, "--json", home=folder / "home")
+        (folder / "said.json").write_text(done.out)
+
+    folder = made_once(tmp_path_factory, "trained", make)
+    return Trained(folder / "home", json.loads((folder / "said.json").read_text()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,10 +170,16 @@ class Ingested:
 @pytest.fixture(scope="session")
 def ingested(tmp_path_factory: pytest.TempPathFactory, trained: Trained, pictures: Path) -> Ingested:
     """A home whose alias `images` holds the pictures, with labels. Not to be changed."""
-    home = tmp_path_factory.mktemp("ingested") / "home"
-    copy(trained.home, home)
-    done = done_well("ingest", pictures, "--labels", "folder", "--json", home=home)
-    return Ingested(home, done.object, done.err)
+
+    def make(folder: Path) -> None:
+        home = copy(trained.home, folder / "home")
+        done = done_well("ingest", pictures, "--labels", "folder", "--json", home=home)
+        (folder / "said.json").write_text(done.out)
+        (folder / "err").write_text(done.err)
+
+    folder = made_once(tmp_path_factory, "ingested", make)
+    said = json.loads((folder / "said.json").read_text())
+    return Ingested(folder / "home", said, (folder / "err").read_text())
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from retrieval import checkpoint
-from tests.cli.conftest import PICTURES, Call, Done, Trained, done_well, run
+from tests.cli.conftest import PICTURES, Call, Done, Trained, run
+from tests.ingest.jobs import make_model
 
 
 @pytest.mark.parametrize("job", [("train",), ("ingest",), ("search",)])
@@ -66,7 +67,7 @@ def test_an_unknown_model(model: str, home: Path, pictures: Path, trained: Train
 
 
 def test_a_collection_made_by_another_model(home: Path, pictures: Path, trained: Trained, call: Call) -> None:
-    other = done_well("train", pictures, "--epochs", 1, "--seed", 1, "--json", home=home).object["fingerprint"][:8]
+    other = make_model(home, seed=1).fingerprint[:8]
     mark = trained.said["fingerprint"][:8]
     assert other != mark
     one = next(pictures.glob("*/*.png"))
