@@ -10,7 +10,10 @@ from tests.images.samples import file, noise, photo
 
 @pytest.mark.parametrize(
     ("height", "width", "shape"),
-    [(300, 600, (80, 160)), (600, 300, (160, 80)), (400, 400, (160, 160)), (2, 5000, (1, 160))],
+    [
+        *((300, 600, (80, 160)), (600, 300, (160, 80)), (400, 400, (160, 160))),
+        *((2, 5000, (1, 160)), (5000, 2, (160, 1))),
+    ],
 )
 def test_large_pictures_keep_their_proportions(height: int, width: int, shape: tuple[int, int]) -> None:
     for kind in ("PNG", "JPEG"):

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from retrieval.images.decode import decode
+from retrieval.ingest.plan import same_file
 from retrieval.reading import Read, load_one
+from retrieval.sources import Entry
 from retrieval.store.base import Store
 from tests.ingest.conftest import SIDE, Quadrants, Run, by_path
 
@@ -41,6 +43,18 @@ def test_codes_and_payloads_are_those_of_the_files(run: Run, store: Store, root:
         assert point.payload["label"] == key[0]
         assert point.payload["bytes"] == (root / key).stat().st_size
         assert next(iter(point.payload)) == "label"
+
+
+def test_where_a_source_knows_no_time_only_the_content_can_tell() -> None:
+    old = {"bytes": 5, "mtime_ns": 0}
+    assert not same_file(Entry("root", "a.png", 5, 0, None, bytes), old)
+    assert same_file(Entry("root", "a.png", 5, 7, None, bytes), {"bytes": 5, "mtime_ns": 7})
+
+
+def test_all_pages_are_counted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrieval.ingest.plan.PAGE", 7)
+    summary = run()
+    assert (summary.found, summary.new, summary.encoded) == (30, 30, 30)
 
 
 def test_a_second_run_opens_encodes_and_writes_nothing(

@@ -7,6 +7,9 @@ import pytest
 
 from retrieval.errors import RetrievalError
 from retrieval.ingest.job import ingest
+from retrieval.ingest.ledger import Ledger
+from retrieval.reading import Refused
+from retrieval.sources import Entry
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store
 from tests.ingest.conftest import ALIAS, Quadrants, Run, by_path
@@ -27,6 +30,7 @@ def test_a_bad_image_is_opened_once(run: Run, root: Path, tmp_path: Path, store:
     assert (row["source"], row["path"], row["lasting"]) == ("root", "a/00.png", True)
     assert row["time"]
     second = run()
+    assert second.refused[0].reason == first.refused[0].reason == row["reason"]
     assert (second.failed, second.newly_refused, second.refused[0].again) == (1, 0, True)
     assert rows(tmp_path) == [row]
     third = run(retry_failed=True)
@@ -44,6 +48,19 @@ def test_an_image_that_could_not_be_read_is_tried_again(run: Run, root: Path, tm
     assert run().newly_refused == 1
     assert rows(tmp_path)[0]["lasting"] is False
     assert run().newly_refused == 1
+
+
+def test_each_engine_has_rows_of_its_own_and_a_damaged_line_costs_only_itself(tmp_path: Path) -> None:
+    folder = tmp_path / "home" / "refused"
+    entries = [Entry("root", f"{name}.png", 5, 7, None, bytes) for name in "aäc"]
+    ledger = Ledger(folder, "here", "images")
+    rows = ledger.add([Refused(entry, f"bad {entry.key}", lasting=True) for entry in entries])
+    assert [(row["path"], row["reason"]) for row in rows] == [(e.key, f"bad {e.key}") for e in entries]
+    lines = ledger.path.read_text("utf-8").splitlines()
+    ledger.path.write_text("\n".join([lines[0], lines[1][:20], "7", lines[2]]), "utf-8")
+    again = Ledger(folder, "here", "images")
+    assert [again.still(entry) for entry in entries] == ["bad a.png", None, "bad c.png"]
+    assert Ledger(folder, "elsewhere", "images").still(entries[0]) is None
 
 
 def test_rows_of_images_that_are_gone_go(run: Run, root: Path, tmp_path: Path) -> None:

@@ -17,6 +17,13 @@ def test_csv(tmp_path: Path) -> None:
     assert load_metadata(file, "path") == {"a/0.png": {"label": "7", "note": "two, words"}, "b/1.png": {}}
 
 
+def test_a_field_of_several_lines_and_one_as_long_as_may_be(tmp_path: Path) -> None:
+    file = tmp_path / "about.csv"
+    longest = "x" * 2000
+    file.write_bytes(f'path,note,more\r\na.png,"one\r\ntwo",{longest}\r\n'.encode())
+    assert load_metadata(file, "path") == {"a.png": {"note": "one\r\ntwo", "more": longest}}
+
+
 def test_parquet_keeps_its_types(tmp_path: Path) -> None:
     file = tmp_path / "about.parquet"
     columns = {

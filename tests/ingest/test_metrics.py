@@ -31,6 +31,21 @@ def test_a_run_and_then_one_that_fails(tmp_path: Path) -> None:
     assert second[f"{SUCCESS}/"] == first[f"{SUCCESS}/"]
 
 
+def test_the_gates_rows_go_with_the_run_of_a_reindex(tmp_path: Path) -> None:
+    file = tmp_path / "retrieval.prom"
+    measured = {"images": 12.0, "P@5": None, "recall at 5": 0.99}
+    gate: list[dict[str, object]] = [{"check": check, "value": value} for check, value in measured.items()]
+    write_metrics(file, Summary("images", "images-1", found=12), 5, "reindex", gate)
+    families = {family.name: family for family in text_string_to_metric_families(file.read_text())}
+    rows = {sample.labels["check"]: sample for sample in families["retrieval_reindex_gate"].samples}
+    assert {check: sample.value for check, sample in rows.items()} == {"images": 12.0, "recall at 5": 0.99}
+    for family in families.values():
+        assert all(sample.labels["alias"] == "images" for sample in family.samples)
+        assert family.documentation[0].isupper() or family.documentation[0].isdigit()
+        assert family.documentation.endswith(".")
+    assert families["retrieval_reindex_exit_code"].samples[0].value == 5
+
+
 def test_a_first_run_that_fails_claims_no_success(tmp_path: Path) -> None:
     write_metrics(tmp_path / "retrieval.prom", Summary("images", None), 4)
     assert f"{SUCCESS}/" not in samples(tmp_path / "retrieval.prom")

@@ -8,6 +8,7 @@ import pytest
 from retrieval.errors import SourceError, UsageError
 from retrieval.ingest.job import ingest
 from retrieval.ingest.options import Options
+from retrieval.ingest.summary import Summary
 from retrieval.sources.folder import File, Folder
 from retrieval.store.base import Store
 from tests.ingest.conftest import ALIAS, Quadrants, Run, by_path
@@ -45,6 +46,27 @@ def test_more_than_the_limit_is_refused_unless_yes(run: Run, root: Path, store: 
     shutil.rmtree(root / "c")
     assert run(prune=True, yes=True).deleted == 11
     assert len(by_path(store)) == 15
+
+
+def test_the_limit_holds_for_each_source_and_the_counts_for_all(
+    run: Run, root: Path, store: Store, encoder: Quadrants, tmp_path: Path
+) -> None:
+    """Two of ten are too many, though they are not of forty; one of ten and one of thirty are two deleted."""
+    sources = [Folder("other", Path(shutil.copytree(root / "a", tmp_path / "other"))), Folder("root", root)]
+
+    def prune() -> Summary:
+        return ingest(store, encoder, sources, ALIAS, Options(prune=True), ledgers=tmp_path / "refused")
+
+    assert prune().deleted == 0
+    for gone in ("00.png", "03.png"):
+        (tmp_path / "other" / gone).unlink()
+    with pytest.raises(UsageError, match=r"2 of the 10 images of other are gone"):
+        prune()
+    shutil.copy(root / "a" / "00.png", tmp_path / "other" / "00.png")
+    (root / "a" / "00.png").unlink()
+    summary = prune()
+    assert (summary.deleted, summary.gone) == (2, ["other/03.png", "root/a/00.png"])
+    assert len(by_path(store)) == 38
 
 
 @pytest.mark.parametrize("missing", [True, False])

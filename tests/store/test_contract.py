@@ -8,7 +8,7 @@ import pytest
 from retrieval.errors import BadCode, NoCollection, StoreError, UsageError
 from retrieval.records import Filter, Match, Point, point_id
 from retrieval.store.base import Condition, Store, resolve
-from retrieval.store.family import family, next_name, unused
+from retrieval.store.family import family, next_name, stamp, unused
 from tests.store.conftest import codes, meta, points
 
 ABSENT = point_id("cats", "absent.png")
@@ -204,3 +204,5 @@ def test_the_collections_of_an_alias_in_the_order_of_their_making(store: Store, 
     assert family(store, name) == made == sorted(set(made))
     store.move_alias(name, made[1])
     assert list(unused(store, name)) == [made[0], made[2]]
+    assert unused(store, name)[made[2]] == store.metadata(made[2])
+    assert (stamp(made[0]), stamp("of-somebody-else")) == (made[0].split("-")[-2], "")
