@@ -3,6 +3,13 @@
 The core raises these; only `cli` turns them into exit codes and only `web` into HTTP statuses.
 """
 
+REFUSED = 3
+"""Exit code when the work is done, but some images were refused."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+TERMINATED = 143
+"""Exit code after SIGTERM."""
+
 
 class RetrievalError(Exception):
     """Something went wrong that the user can act on; `str()` is the whole message."""

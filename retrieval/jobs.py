@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from retrieval.errors import INTERRUPTED, REFUSED, TERMINATED, GateRefused, Locked
 from retrieval.files import write_json
 from retrieval.process import is_dead, this_process
 from retrieval.records import utc_now
@@ -15,7 +16,13 @@ from retrieval.records import utc_now
 MOST = 1000
 """Runs that are kept: an hourly job's last six weeks."""
 RUNNING = "running"
-OUTCOMES = {0: "done", 3: "done", 4: "locked", 5: "refused", 130: "interrupted", 143: "terminated"}
+OUTCOMES = {
+    **dict.fromkeys((0, REFUSED), "done"),
+    Locked.exit_code: "locked",
+    GateRefused.exit_code: "refused",
+    INTERRUPTED: "interrupted",
+    TERMINATED: "terminated",
+}
 """By exit code; any other is `failed`."""
 
 

@@ -9,7 +9,7 @@ import typer
 from retrieval import __version__
 from retrieval.cli import logs
 from retrieval.cli.collections import collections
-from retrieval.cli.common import INTERRUPTED, one_line
+from retrieval.cli.common import one_line
 from retrieval.cli.demo import demo
 from retrieval.cli.evaluate import evaluate
 from retrieval.cli.ingest import ingest
@@ -20,7 +20,7 @@ from retrieval.cli.rollback import rollback
 from retrieval.cli.search import search
 from retrieval.cli.status import status
 from retrieval.cli.train import train
-from retrieval.errors import RetrievalError
+from retrieval.errors import INTERRUPTED, RetrievalError
 
 DEBUG = "--debug"
 

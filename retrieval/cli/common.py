@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from retrieval.errors import REFUSED
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -35,10 +37,6 @@ Labels = Annotated[
 ]
 
 DEFAULT_ALIAS = "images"
-REFUSED = 3
-"""Exit code when the work is done, but some images were refused."""
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
 SHOWN_REFUSALS = 10
 
 
@@ -85,7 +83,7 @@ def training_task(bar: "Progress") -> "Callable[[Training], None]":
 
     def show(p: "Training") -> None:
         bar.start_task(task)
-        note = f"loss {p.loss:.4f}, {p.images_per_second:,.0f} images/s"
+        note = f"loss {p.loss:.4f}, {p.images_per_second:,.0f} images/s{', gone on with' if p.resumed else ''}"
         bar.update(task, visible=True, completed=100 * p.done, note=note)
         if p.done >= 1:
             bar.update(task, description="Saving")
@@ -171,8 +169,16 @@ def print_warnings(warnings: Sequence[str]) -> None:
         typer.echo(f"warning: {warning}", err=True)
 
 
-def print_refused(refused: list["Refused"]) -> None:
-    """The images that could not be used, the first few by name."""
+def end_with(refused: Sequence["Refused"], *, silent: bool = False) -> None:
+    """Name the first few images that could not be used, unless `silent`, and end with the exit code for that."""
+    if refused and not silent:
+        print_refused(refused)
+    if refused:
+        raise typer.Exit(REFUSED)
+
+
+def print_refused(refused: Sequence["Refused"]) -> None:
+    """The first few by name."""
     for item in refused[:SHOWN_REFUSALS]:
         typer.echo(one_line(f"refused: {item.entry.source}/{item.entry.key}: {item.reason}"), err=True)
     if len(refused) > SHOWN_REFUSALS:

@@ -11,11 +11,11 @@ from retrieval.cli.common import (
     Labels,
     Model,
     QdrantUrl,
+    end_with,
     load_model,
     make_encoder,
     open_sources,
     print_json,
-    print_refused,
     progress_bar,
     stdout,
 )
@@ -80,6 +80,4 @@ def evaluate(
         typer.echo(f"warning: {report.verdict}; train longer (--epochs) or on more pictures", err=True)
     if html:
         write_report(html, report)
-    print_refused(list(report.refused))
-    if report.refused:
-        raise typer.Exit(3)
+    end_with(report.refused)

@@ -8,17 +8,16 @@ import typer
 
 from retrieval.cli.common import (
     DEFAULT_ALIAS,
-    REFUSED,
     Alias,
     Json,
     Labels,
     Model,
     Name,
     QdrantUrl,
+    end_with,
     model_of,
     open_sources,
     print_json,
-    print_refused,
     print_warnings,
     stdout,
 )
@@ -110,7 +109,4 @@ def ingest(
         print_summary(summary, points, store.location, stdout())
     if metadata and not summary.described:
         print_warnings([f"{metadata}: no {key_column!r} in it is an image's key, its path below the source's root"])
-    if not json_logs:
-        print_refused(summary.refused)
-    if summary.refused:
-        raise typer.Exit(REFUSED)
+    end_with(summary.refused, silent=json_logs)

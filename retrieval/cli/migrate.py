@@ -1,16 +1,12 @@
 """`retrieval migrate`."""
 
 import contextlib
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, print_json, progress_bar, stdout
 from retrieval.errors import UsageError
-
-if TYPE_CHECKING:
-    from retrieval.config import Settings
-    from retrieval.store.base import Store
 
 
 def migrate(
@@ -38,10 +34,12 @@ def migrate(
 
     from retrieval import migrate as job
     from retrieval.config import load_settings
+    from retrieval.store import open_at
 
     settings = load_settings()
     with contextlib.ExitStack() as stack:
-        source, target = (stack.enter_context(opened) for opened in engines(settings, from_, to))
+        source = stack.enter_context(open_at(from_, settings, "QDRANT_FROM_API_KEY" if to else "QDRANT_API_KEY"))
+        target = stack.enter_context(open_at(to, settings))
         if source.location == target.location:
             raise UsageError(f"--from and --to are both {source.location}")
         source.check()
@@ -60,19 +58,3 @@ def migrate(
             "Next: " + (f"export QDRANT_URL={summary.target}" if to else "unset QDRANT_URL") + " && retrieval status",
             soft_wrap=True,
         )
-
-
-def engines(
-    settings: "Settings", from_: str | None, to: str | None
-) -> "tuple[contextlib.AbstractContextManager[Store], contextlib.AbstractContextManager[Store]]":
-    """Source and target, each closed when its block ends; a server gets its own key only."""
-    from retrieval.store.edge import EdgeStore
-    from retrieval.store.server import ServerStore
-
-    def engine(url: str | None, key_name: str) -> "contextlib.AbstractContextManager[Store]":
-        if url is None:
-            return contextlib.closing(EdgeStore(settings.embedded))
-        key = getattr(settings, key_name.lower())
-        return contextlib.closing(ServerStore(url, key and key.get_secret_value(), key_name=key_name))
-
-    return engine(from_, "QDRANT_FROM_API_KEY" if to else "QDRANT_API_KEY"), engine(to, "QDRANT_API_KEY")

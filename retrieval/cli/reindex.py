@@ -10,13 +10,12 @@ import typer
 
 from retrieval.cli.common import (
     DEFAULT_ALIAS,
-    REFUSED,
     Alias,
     Json,
     QdrantUrl,
+    end_with,
     load_model,
     print_json,
-    print_refused,
     stderr,
     stdout,
     training_task,
@@ -128,11 +127,7 @@ def reindex(
         print_json(outcome.to_json())
     else:
         say(outcome, points, location, stdout())
-    refused = outcome.counts.refused if outcome.counts else []
-    if not json_logs:
-        print_refused(refused)
-    if refused:
-        raise typer.Exit(REFUSED)
+    end_with(outcome.counts.refused if outcome.counts else [], silent=json_logs)
 
 
 def trained(sources: Sequence["Source"], before: str, settings: "Settings", watch: Watch) -> "SavedModel":

@@ -44,7 +44,7 @@ def search(
     from retrieval import search as job
     from retrieval.cli.results import gallery_rows, print_results, write_galleries
     from retrieval.config import load_settings
-    from retrieval.errors import SourceError
+    from retrieval.errors import REFUSED, SourceError
     from retrieval.store import open_store
     from retrieval.store.base import resolve
 
@@ -77,12 +77,12 @@ def search(
     for result in refused:
         typer.echo(f"refused: {result.query.name}: {result.refused}", err=True)
     if refused:
-        raise typer.Exit(3)
+        raise typer.Exit(REFUSED)
 
 
 def all_queries(images: list[str], settings: "Settings") -> Iterator["Query"]:
     """The pictures that the arguments mean, each with the name it is printed under."""
-    from retrieval.images import MAX_BYTES
+    from retrieval.images.formats import MAX_BYTES
     from retrieval.search import Query
     from retrieval.sources.folder import File
 

@@ -3,21 +3,22 @@
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from retrieval.cli.common import (
     Json,
+    end_with,
     open_sources,
     print_json,
-    print_refused,
     print_warnings,
     progress_bar,
     stdout,
     training_task,
 )
 from retrieval.cli.values import parse_seconds, parse_size
+from retrieval.train.choices import Objective, Preset
 
 if TYPE_CHECKING:
     from retrieval.checkpoint import SavedModel
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 def train(
     source: Annotated[list[str], typer.Argument(help="Folders, archives or data sets of unlabelled images.")],
     objective: Annotated[
-        Literal["reconstruction", "denoising", "invariant"],
+        Objective,
         typer.Option(
             help="What is learned: the image from itself, the image from a distorted view, or that and one code for"
             " two views."
@@ -56,7 +57,7 @@ def train(
         typer.Option(metavar="TIME", help="Train for so long, 90s, 5m or 1h; with --epochs, whichever ends first."),
     ] = None,
     preset: Annotated[
-        Literal["tiny", "small", "base"] | None,
+        Preset | None,
         typer.Option(
             help="Size of the network and length of the training; else small for grey images, base for colour."
         ),
@@ -95,9 +96,7 @@ def train(
     else:
         model, refused = learn(sources, settings, options, tensorboard)
         say(model, source[0], as_json=as_json)
-    print_refused(refused)
-    if refused:
-        raise typer.Exit(3)
+    end_with(refused)
 
 
 def draw(file: Path, sources: Sequence["Source"], options: "Options", *, as_json: bool) -> list["Refused"]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from retrieval.cli.common import INTERRUPTED, REFUSED, progress_bar
+from retrieval.cli.common import progress_bar
 from retrieval.cli.logs import is_json, log
-from retrieval.errors import RetrievalError
+from retrieval.errors import INTERRUPTED, REFUSED, TERMINATED, RetrievalError
 
 if TYPE_CHECKING:
     from retrieval.ingest.summary import Summary
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 LOG_SECONDS = 10.0
 """Between two lines of progress in a JSON log."""
-TERMINATED = 143
-"""Exit code after SIGTERM."""
 
 
 class Watch:

@@ -26,19 +26,6 @@ def precision_at_k(queries: Sequence[object], hits: Sequence[Sequence[object]], 
     return float(matches(queries, hits, k).mean())
 
 
-def recall_at_k(queries: Sequence[object], hits: Sequence[Sequence[object]], k: int) -> float:
-    """Share of queries with at least one right hit among the first k, in [0, 1].
-
-    So image retrieval counts it (Jégou et al. 2011, doi 10.1109/TPAMI.2010.57); the share of all that is right would
-    be at most k / 6,000 for an MNIST digit. Where one image alone is right, both are the same. Raises UsageError for
-    k < 1 and for no queries.
-
-    >>> recall_at_k(["7", "1", "4"], [["1", "7"], ["1", "1"], ["9", "9"]], k=2)
-    0.6666666666666666
-    """
-    return float(matches(queries, hits, k).any(axis=1).mean())
-
-
 def matches(queries: Sequence[object], hits: Sequence[Sequence[object]], k: int) -> Bool[np.ndarray, "q k"]:
     """Whether each of the first k hits carries its query's label; a missing hit does not."""
     if k < 1:

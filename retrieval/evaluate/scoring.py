@@ -16,6 +16,10 @@ from retrieval.stack import choose
 SPECTRUM = 2048
 """Codes whose singular values are looked at, chosen at random."""
 
+LABELLED = {"p_at_k": "P@{k}", "recall_at_k": "recall@{k}", "map": "mAP", "r_precision": "R-prec."}
+OTHERS = {"copy_recall_at_1": "copies\nfound", "copy_median_rank": "median\nrank", "effective_rank": "eff.\nrank"}
+"""The metrics that are reported, and what their columns are called: of queries with a label, and of all."""
+
 Tick = Callable[[int], None]
 """Told how many more queries are done."""
 
@@ -44,7 +48,11 @@ class Labelled:
         return alone
 
     def means(self, part: Bool[np.ndarray, " q"] | None = None) -> dict[str, float | None]:
-        """Means over a part of the queries, else over all; those alone count in P@k only, and None means all are."""
+        """Means over a part of the queries, else over all; those alone count in P@k only, and None means all are.
+
+        recall@k is the share of queries with at least one right hit, as image retrieval counts it (Jégou et al. 2011,
+        doi 10.1109/TPAMI.2010.57); the share of all that is right would be at most k / 6,000 for an MNIST digit.
+        """
         taken: np.ndarray = np.ones(len(self.rows), bool) if part is None else part
         fair = taken & ~self.alone
         values = {

@@ -7,15 +7,13 @@ from typing import Any
 
 from retrieval.evaluate.cases import Case
 from retrieval.evaluate.report import Report
+from retrieval.evaluate.scoring import LABELLED, OTHERS
 from retrieval.gallery import Row, Table, Tile, write_html
 from retrieval.images.decode import encode_png
 
 MOST_CLASSES = 20
 """Labels in a table: the worst; JSON has them all."""
 MISSING = "–"
-
-LABELLED = {"p_at_k": "P@{k}", "recall_at_k": "recall@{k}", "map": "mAP", "r_precision": "R-prec."}
-OTHERS = {"copy_recall_at_1": "copies\nfound", "copy_median_rank": "median\nrank", "effective_rank": "eff.\nrank"}
 
 
 def tables(report: Report) -> list[Table]:

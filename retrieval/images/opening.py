@@ -5,31 +5,20 @@ Pillow's decoders are many and fail in many ways; here each failure becomes one 
 
 import contextlib
 import functools
-import importlib.util
+import importlib
 import io
 from collections.abc import Iterator
 
-# Importing a module registers its format; Pillow would otherwise import all of its forty at the first WebP.
-from PIL import (  # noqa: F401
-    BmpImagePlugin,
-    ExifTags,
-    GifImagePlugin,
-    Image,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from retrieval.errors import BadImage
-from retrieval.images import MAX_BYTES
+from retrieval.images.formats import FORMATS, HAS_HEIF, HEIF_BRANDS, MAX_BYTES
 from retrieval.images.quiet import quiet
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
+for _format in FORMATS:  # to import one registers it; Pillow would otherwise import all of its forty at the first WebP
+    importlib.import_module(f"PIL.{_format.plugin}")
+_NAMES = tuple(each.name for each in FORMATS)
+_MAGIC = tuple(magic for each in FORMATS for magic in each.magic)
 
 MAX_PIXELS = 100_000_000
 """Width times height of the largest picture that is decoded: about 300 MB in memory as colour."""
@@ -66,7 +55,7 @@ def open_checked(data: bytes, where: str) -> Image.Image:
         raise BadImage(where, "the file is empty")
     if len(data) > MAX_BYTES:
         raise BadImage(where, f"{len(data):,} bytes; at most {MAX_BYTES:,} are read")
-    formats: tuple[str, ...] = FORMATS
+    formats = _NAMES
     if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
         if not _register_heif():
             raise BadImage(where, "a HEIF image; install the extra that reads it: pip install 'retrieval[heif]'")
@@ -76,7 +65,7 @@ def open_checked(data: bytes, where: str) -> Image.Image:
     except UnidentifiedImageError as error:
         if data.startswith(_MAGIC):
             raise BadImage(where, "truncated or damaged (its header cannot be read)") from error
-        raise BadImage(where, f"not an image in a known format ({', '.join(FORMATS)}, HEIF)") from error
+        raise BadImage(where, f"not an image in a known format ({', '.join(_NAMES)}, HEIF)") from error
     if image.width * image.height > MAX_PIXELS:
         raise BadImage(where, f"{image.width}x{image.height} pixels; at most {MAX_PIXELS:,}; scale it down")
     if image.mode == "F":
@@ -112,7 +101,7 @@ def orientation(image: Image.Image) -> int:
 
 @functools.cache
 def _register_heif() -> bool:
-    if importlib.util.find_spec("pillow_heif") is None:
+    if not HAS_HEIF:
         return False
     import pillow_heif
 

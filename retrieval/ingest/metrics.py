@@ -8,10 +8,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_string_to_metric_families
 
-from retrieval.errors import UsageError
+from retrieval.errors import REFUSED, UsageError
 from retrieval.ingest.summary import COUNTS, Summary
 
-_DONE = (0, 3)
+_DONE = (0, REFUSED)
 """Exit codes of a run that went to its end."""
 
 

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from retrieval.architecture import MAX_SIDE, MIN_SIDE
 from retrieval.errors import UsageError
-from retrieval.train.objective import Objective
-from retrieval.train.recipe import Preset
+from retrieval.train.choices import Objective, Preset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import IO, Protocol
 
 from retrieval.errors import BadImage, SourceError, UsageError
-from retrieval.images import MAX_BYTES, SUFFIXES
+from retrieval.images.formats import MAX_BYTES, SUFFIXES
 
 _NAME_CHARACTERS = r"\w.:-"
 _NAME = re.compile(rf"[{_NAME_CHARACTERS}]{{1,64}}")

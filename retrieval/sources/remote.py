@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from retrieval.errors import BadImage, SourceError
-from retrieval.images import MAX_BYTES
+from retrieval.images.formats import MAX_BYTES
 from retrieval.sources.base import Entry, check_size, folder_label, is_image, key_of, no_images
 from retrieval.sources.reach import Place, mtime_ns, one_line
 

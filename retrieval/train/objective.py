@@ -1,7 +1,5 @@
 """What training minimises: a clean picture from a distorted view, one code for two views, a code that stays alive."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -9,10 +7,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from retrieval.model import Autoencoder, Params
+from retrieval.train.choices import Objective
 from retrieval.train.distort import DRAWN, Distortion, views
-
-Objective = Literal["invariant", "denoising", "reconstruction"]
-"""Two views get one code, and the clean image comes back · the clean image from one view · from itself."""
 
 COVARIANCE_WEIGHT = 0.2
 """Five times VICReg's own ratio to the variance term: with 0.04 the codes of 64 numbers use only 15 directions."""

@@ -2,17 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
 from retrieval.architecture import ModelConfig
 from retrieval.model import stages
+from retrieval.train.choices import Objective, Preset
 from retrieval.train.distort import DRAWN, Distortion, default_distortion
-from retrieval.train.objective import Objective
-
-Preset = Literal["tiny", "small", "base"]
 
 BATCH = 256
 """Enough for the covariance of 64 to 128 numbers; larger ones take fewer steps and learn less in the same time."""

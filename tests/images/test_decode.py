@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval.images import SUFFIXES
 from retrieval.images.decode import decode, encode_png, probe
+from retrieval.images.formats import SUFFIXES
 from tests.images.samples import file, file_of, noise, photo
 
 

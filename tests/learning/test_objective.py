@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from retrieval.model import build
+from retrieval.train.choices import Objective
 from retrieval.train.distort import DRAWN
-from retrieval.train.objective import Objective, covariance, dead, loss
+from retrieval.train.objective import covariance, dead, loss
 from tests.learning.samples import CONFIG, blobs
 
 
