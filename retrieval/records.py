@@ -1,4 +1,4 @@
-"""Plain values that travel between the modules: points, hits, filters, and what a collection says of itself."""
+"""Plain values that travel between the modules: points, hits, and what a collection says of itself."""
 
 import dataclasses
 import datetime as dt
@@ -6,7 +6,7 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from jaxtyping import Float32
 from numpy import ndarray
@@ -14,6 +14,28 @@ from numpy import ndarray
 from retrieval.errors import StoreError
 
 Payload = dict[str, Any]
+
+
+class Field(NamedTuple):
+    """What a field of the payload holds, whole numbers among `number`, and whether the engines keep an index of it."""
+
+    kind: Literal["text", "number", "time"]
+    indexed: bool
+
+
+FIELDS = {
+    "label": Field("text", indexed=True),
+    "source": Field("text", indexed=True),
+    "path": Field("text", indexed=True),
+    "sha256": Field("text", indexed=True),
+    "bytes": Field("number", indexed=False),
+    "mtime_ns": Field("number", indexed=False),
+    "width": Field("number", indexed=True),
+    "height": Field("number", indexed=True),
+    "ingested_at": Field("time", indexed=True),
+    "image_url": Field("text", indexed=False),
+}
+"""The fields of every point's payload; others come from the user."""
 
 _NAMESPACE = uuid.NAMESPACE_URL.bytes
 _VARIANT = {digit: f"{8 | int(digit, 16) & 3:x}" for digit in "0123456789abcdef"}
@@ -56,11 +78,21 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One search result; `distance` is Euclidean, smaller is nearer, 0 is the same code."""
+    """One search result; `distance` is Euclidean, smaller is nearer, 0 is the same code.
+
+    percentile: share, in [0, 100], of the collection's pictures that are nearer to their own nearest; None where that
+    is not known · copies: `source/path` of other pictures with the very same content.
+    """
 
     id: str
     distance: float
     payload: Payload
+    percentile: float | None = None
+    copies: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.source}/{self.path}"
 
     @property
     def source(self) -> str:
@@ -75,23 +107,8 @@ class Hit:
         return self.payload.get("label")
 
     def to_json(self) -> dict[str, Any]:
-        return {"id": self.id, "distance": self.distance, **self.payload}
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """True for a point whose payload `field` is one of `any_of`."""
-
-    field: str
-    any_of: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Points that meet every `must` and no `must_not`."""
-
-    must: tuple[Match, ...] = ()
-    must_not: tuple[Match, ...] = ()
+        copies = {"copies": list(self.copies)} if self.copies else {}
+        return {"id": self.id, "distance": self.distance, "percentile": self.percentile, **self.payload, **copies}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +117,9 @@ class CollectionMeta:
 
     model: fingerprint of the model whose codes it holds · image_size: (height, width) the model takes ·
     sources: short name → what was given on the command line (absolute path, URL or data set name) · labelled: names of
-    those whose folders' names are labels · created: UTC, ISO 8601 · state: `ready` once people search it; until then
-    `filling`, or `refused` by the gate of a reindex.
+    those whose folders' names are labels · created: UTC, ISO 8601 · neighbours: distances from its pictures to their
+    nearest, quantiles 0 to 100, as measured when it held `neighbours_of` points · state: `ready` once people search
+    it; until then `filling`, or `refused` by the gate of a reindex.
     """
 
     model: str
@@ -112,6 +130,8 @@ class CollectionMeta:
     sources: Mapping[str, str] = field(default_factory=dict)
     labelled: tuple[str, ...] = ()
     evaluation: Mapping[str, Any] = field(default_factory=dict)
+    neighbours: tuple[float, ...] = ()
+    neighbours_of: int = 0
     state: Literal["ready", "filling", "refused", "rolled-back"] = "ready"
     distance: str = "Euclid"
     format: int = 1
@@ -125,8 +145,8 @@ class CollectionMeta:
         fields = {f.name for f in dataclasses.fields(cls)}
         try:
             known = {k: v for k, v in (data or {}).items() if k in fields}
-            pairs = {"image_size": tuple(known["image_size"]), "labelled": tuple(known.get("labelled", ()))}
-            return cls(**{**known, **pairs})
+            lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+            return cls(**{**known, **lists})
         except (KeyError, TypeError) as error:
             raise StoreError(
                 f"collection {collection} carries no metadata of retrieval's ({error}): it was made by something"

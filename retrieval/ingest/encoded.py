@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float32
 
+from retrieval.filters import Filter, Match
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.options import Options
 from retrieval.ingest.payload import described, given
 from retrieval.ingest.plan import Planner, Touched
 from retrieval.reading import Loaded, Refused
-from retrieval.records import Filter, Match, Payload, Point, point_id
+from retrieval.records import Payload, Point, point_id
 from retrieval.sources import Entry
 from retrieval.store.base import Store
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from retrieval.reading import Loaded
-from retrieval.records import Payload, utc_now
+from retrieval.records import FIELDS, Payload, utc_now
 from retrieval.sources import Entry
 
-MEASURED = frozenset(("source", "path", "sha256", "bytes", "mtime_ns", "width", "height", "ingested_at", "image_url"))
+MEASURED = FIELDS.keys() - {"label"}
 """Fields of a payload that follow from the image and its place."""
 
 

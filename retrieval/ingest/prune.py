@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 from retrieval.errors import UsageError
+from retrieval.filters import Filter, Match
 from retrieval.ingest.options import Options
 from retrieval.ingest.plan import Planner
 from retrieval.ingest.summary import Summary
-from retrieval.records import Filter, Match
 from retrieval.sources import Source
 from retrieval.store.base import Store
 

@@ -13,9 +13,10 @@ from jaxtyping import Float32
 from retrieval.encode import use_compilation_cache
 from retrieval.evaluate.engine import engine_recall
 from retrieval.evaluate.metrics import effective_rank
+from retrieval.filters import Filter, Match
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.summary import Summary
-from retrieval.records import Filter, Match, Point
+from retrieval.records import Point
 from retrieval.reindex.options import Options
 from retrieval.reindex.outcome import Check
 from retrieval.reindex.sample import Sample, copies_found

@@ -13,14 +13,19 @@ import numpy as np
 from jaxtyping import Float32
 
 from retrieval.errors import BadCode, ModelError, NoCollection, StoreError
-from retrieval.records import CollectionMeta, Filter, Hit, Payload, Point
+from retrieval.filters import Filter
+from retrieval.records import FIELDS, CollectionMeta, Hit, Payload, Point
 
-INDEXES = {
-    **dict.fromkeys(("label", "source", "path", "sha256"), "keyword"),
-    **dict.fromkeys(("width", "height"), "integer"),
-    "ingested_at": "datetime",
-}
-"""Fields of the payload that can be searched by, and their types."""
+_TYPES = {"text": "keyword", "number": "integer", "time": "datetime"}
+INDEXES = {name: _TYPES[field.kind] for name, field in FIELDS.items() if field.indexed}
+"""Fields of the payload that an engine keeps an index of, and its type in Qdrant."""
+
+Codes = Float32[np.ndarray, "q d"]
+
+DIVERSITY = 0.5
+"""How much differing from what is chosen already counts against being near, in [0, 1]; Qdrant's own default."""
+CANDIDATES = 100
+"""The nearest among which `diverse` chooses, for each hit wanted ten at least."""
 
 BATCH_POINTS = 512
 """Points in one write: 512-1,024 of at most 4 MB were fastest on the server."""
@@ -117,10 +122,30 @@ class Store(Protocol):
         codes: Float32[np.ndarray, "q d"],
         k: int,
         where: Sequence[Filter | None] | None = None,
+        *,
+        distinct: str | None = None,
+        payload: bool = True,
     ) -> list[list[Hit]]:
         """The k nearest of each code, nearest first, ties by id; `where[i]` restricts query i.
 
-        Fewer than k hits when the collection holds fewer.
+        Fewer than k hits when the collection holds fewer. distinct: a field of the payload; the hits then bear k
+        different values of it, and all hits that bear one of these are there · payload: False leaves payloads empty,
+        where nothing else needs them.
+        """
+
+    def recommend(self, collection: str, like: Codes, unlike: Codes, k: int, where: Filter | None = None) -> list[Hit]:
+        """The k points that are most like some codes and unlike others, by Qdrant's strategy `best_score`.
+
+        Those nearer to one of `like` than to any of `unlike` come first, the nearest first; distances are to the
+        nearest of `like`. Raises as `query`.
+        """
+
+    def diverse(
+        self, collection: str, code: Float32[np.ndarray, " d"], k: int, where: Filter | None = None
+    ) -> list[Hit]:
+        """Near points that differ among themselves, k of them, by Qdrant's maximal marginal relevance.
+
+        Carbonell & Goldstein 1998, doi 10.1145/290941.291025. In the order of choice. Raises as `query`.
         """
 
     def close(self) -> None: ...

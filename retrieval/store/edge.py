@@ -1,109 +1,30 @@
-"""The embedded engine: Qdrant Edge in this process, one folder, one owner.
+"""The embedded engine: Qdrant Edge in this process. Edge knows shards only; a collection is one."""
 
-Edge knows shards only: a collection is a folder, the aliases are one file, a lock keeps other processes out.
-"""
-
-import contextlib
-import shutil
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import qdrant_edge as edge
 from jaxtyping import Float32
 
-from retrieval.files import sync_folder, write_json
-from retrieval.records import CollectionMeta, Filter, Hit, Match, Payload, Point
-from retrieval.store.base import Condition, Held, checked
-from retrieval.store.checks import check_alias, check_exists, check_name, check_new, check_queries, check_unused
-from retrieval.store.folder import LOCK_SECONDS, FolderLock, read_json
-from retrieval.store.nearest import nearest
-from retrieval.store.shard import RESERVE_BYTES, Shard
+from retrieval.filters import Filter
+from retrieval.records import Hit, Payload, Point
+from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, Condition, checked
+from retrieval.store.checks import check_queries
+from retrieval.store.edge_catalog import EdgeCatalog
+from retrieval.store.edge_filters import edge_filter
+from retrieval.store.nearest import checker, meeting, most_like, nearest
 
 
-class EdgeStore:
-    """`Store` on a folder: `lock`, `holder.json`, `aliases.json`, `collections/<name>/`."""
+class EdgeStore(EdgeCatalog):
+    """`Store` on a folder."""
 
     engine = "embedded"
-
-    def __init__(self, root: Path, *, lock_seconds: float = LOCK_SECONDS) -> None:
-        """Take the folder; raises Locked when another process has it."""
-        self.location = str(root)
-        self._collections, self._aliases = root / "collections", root / "aliases.json"
-        self._open: dict[str, Shard] = {}
-        self._opening = threading.Lock()
-        self._lock = FolderLock(root, lock_seconds)
-        try:
-            self._collections.mkdir(exist_ok=True)
-            for killed in (*self._collections.glob(".new-*"), *self._collections.glob(".drop-*")):
-                shutil.rmtree(killed)
-        except BaseException:
-            self._lock.release()
-            raise
-
-    def check(self) -> None:
-        """Open and verify every collection; raises StoreDamaged."""
-        self.aliases()
-        for collection in self.collections():
-            self._shard(collection).count()
-
-    def create_collection(self, collection: str, meta: CollectionMeta) -> None:
-        """Make an empty collection; raises StoreError when the name is taken."""
-        check_new(self, collection)
-        Shard.create(self._collections / collection, meta)
-
-    def drop_collection(self, collection: str) -> None:
-        """Remove a collection; raises StoreError while any alias points at it."""
-        check_unused(self, collection)
-        folder = self._collections / collection
-        with self._opening:
-            if shard := self._open.pop(collection, None):
-                shard.close()
-            doomed = folder.rename(folder.with_name(f".drop-{collection}"))
-        sync_folder(self._collections)
-        shutil.rmtree(doomed)
-
-    def collections(self) -> list[str]:
-        """Names of all collections, sorted."""
-        return sorted(f.name for f in self._collections.iterdir() if f.is_dir() and f.name[0] != ".")
-
-    def aliases(self) -> dict[str, str]:
-        """Alias → collection; an alias whose collection's folder was deleted is gone with it."""
-        known: dict[str, str] = read_json(self._aliases) if self._aliases.exists() else {}
-        present = set(self.collections())
-        return {alias: target for alias, target in known.items() if target in present}
-
-    def move_alias(self, alias: str, collection: str) -> None:
-        """Point the alias at the collection in one step."""
-        check_alias(self, alias, collection)
-        write_json(self._aliases, {**self.aliases(), alias: collection})
-
-    def lock(self, alias: str) -> contextlib.AbstractContextManager[Held]:
-        """Held already: the folder is this process's alone."""
-        check_name(alias)
-        return contextlib.nullcontext(self._lock)
 
     def condition(self, collection: str) -> Condition:
         """What can be opened and searched is whole; raises StoreDamaged."""
         self.query(collection, np.zeros((1, self.metadata(collection).dim), np.float32), 1)
         return Condition(settled=True)
-
-    def room(self, collection: str) -> tuple[int, int]:
-        """Bytes of its folder, and bytes free beyond what Edge needs to live."""
-        check_exists(self, collection)
-        folder = self._collections / collection
-        taken = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        return taken, max(0, shutil.disk_usage(folder).free - RESERVE_BYTES)
-
-    def metadata(self, collection: str) -> CollectionMeta:
-        """What the collection says of itself."""
-        return self._shard(collection).meta
-
-    def set_metadata(self, collection: str, meta: CollectionMeta) -> None:
-        """Replace the metadata."""
-        self._shard(collection).set_meta(meta)
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Write points; all of them are synced to disk when it returns."""
@@ -128,21 +49,24 @@ class EdgeStore:
         self, collection: str, where: Filter | None = None, *, codes: bool = False, page: int = 1000
     ) -> Iterator[list[Point]]:
         """All points in id order, a page at a time."""
-        shard, start = self._shard(collection), None
+        shard, chosen, start = self._shard(collection), edge_filter(where), None
         while True:
             request = edge.ScrollRequest(
-                offset=start, limit=page, filter=_filter(where), with_payload=True, with_vector=codes
+                offset=start, limit=page, filter=chosen.condition, with_payload=True, with_vector=codes
             )
             with shard.reading():
                 records, start = shard.edge.scroll(request)
-            if records:
-                yield [_point(record) for record in records]
+            if found := meeting(map(_point, records), where, chosen):
+                yield found
             if start is None:
                 return
 
     def count(self, collection: str, where: Filter | None = None) -> int:
         """Exact number of points."""
-        return self._shard(collection).count(_filter(where))
+        chosen = edge_filter(where)
+        if not chosen.exact:
+            return sum(map(len, self.scroll(collection, where)))
+        return self._shard(collection).count(chosen.condition)
 
     def query(
         self,
@@ -150,18 +74,23 @@ class EdgeStore:
         codes: Float32[np.ndarray, "q d"],
         k: int,
         where: Sequence[Filter | None] | None = None,
+        *,
+        distinct: str | None = None,
+        payload: bool = True,
     ) -> list[list[Hit]]:
         """The k nearest of each code, exactly, nearest first, ties by id."""
         shard, filters = self._shard(collection), where or [None] * len(codes)
         check_queries(collection, codes, shard.meta.dim, k, len(filters))
+        chosen = [edge_filter(each) for each in filters]
+        meets = None if all(each.exact for each in chosen) else checker(filters)
 
         def ask(queries: Sequence[int], limit: int) -> list[list[Hit]]:
             requests = [
                 edge.QueryRequest(
                     limit=limit,
                     query=edge.Query.Nearest(codes[i].tolist()),
-                    filter=_filter(filters[i]),
-                    with_payload=True,
+                    filter=chosen[i].condition,
+                    with_payload=payload or distinct is not None or meets is not None,
                 )
                 for i in queries
             ]
@@ -169,33 +98,34 @@ class EdgeStore:
                 answers = shard.edge.query_batch(edge.QueryBatchRequest(requests))
             return [[Hit(str(p.id), p.score, p.payload or {}) for p in answer] for answer in answers]
 
-        return nearest(ask, len(codes), k)
+        return nearest(ask, len(codes), k, distinct=distinct, meets=meets)
 
-    def close(self) -> None:
-        """Flush and close every collection, and let the folder go."""
-        with contextlib.ExitStack() as last:
-            last.callback(self._lock.release)
-            while self._open:
-                last.callback(self._open.popitem()[1].close)
+    def recommend(self, collection: str, like: Codes, unlike: Codes, k: int, where: Filter | None = None) -> list[Hit]:
+        """By Edge's `best_score`."""
+        query = edge.Query.RecommendBestScore(edge.RecommendQuery(like.tolist(), unlike.tolist()))
+        return self._chosen(collection, query, like, k, where)
 
-    def _shard(self, collection: str) -> Shard:
-        with self._opening:  # a shard opened twice would have two write-ahead logs
-            if collection not in self._open:
-                check_exists(self, collection)
-                self._open[collection] = Shard(self._collections / collection)
-            return self._open[collection]
+    def diverse(
+        self, collection: str, code: Float32[np.ndarray, " d"], k: int, where: Filter | None = None
+    ) -> list[Hit]:
+        """By Edge's maximal marginal relevance."""
+        query = edge.Mmr(code.tolist(), 1 - DIVERSITY, max(CANDIDATES, 10 * k))
+        return self._chosen(collection, query, code[None], k, where)
+
+    def _chosen(self, collection: str, query: Any, like: Codes, k: int, where: Filter | None) -> list[Hit]:
+        shard, chosen = self._shard(collection), edge_filter(where)
+        check_queries(collection, like, shard.meta.dim, k, len(like))
+
+        def ask(limit: int) -> list[Point]:
+            request = edge.QueryRequest(
+                limit=limit, query=query, filter=chosen.condition, with_payload=True, with_vector=True
+            )
+            with shard.reading():
+                return [_point(record) for record in shard.edge.query(request)]
+
+        return most_like(ask, like, k, None if chosen.exact else where)
 
 
-def _filter(where: Filter | None) -> edge.Filter | None:
-    if where is None:
-        return None
-
-    def conditions(matches: Sequence[Match]) -> list[Any]:
-        return [edge.FieldCondition(m.field, match=edge.MatchAny(list(m.any_of))) for m in matches]
-
-    return edge.Filter(must=conditions(where.must), must_not=conditions(where.must_not))
-
-
-def _point(record: edge.Record) -> Point:
+def _point(record: edge.Record | edge.ScoredPoint) -> Point:
     code = None if record.vector is None else np.asarray(record.vector, np.float32)
     return Point(str(record.id), code, record.payload or {})

@@ -1,43 +1,101 @@
 """The k nearest with ties broken by id, so that both engines give the same hits in the same order.
 
-An engine returns any of the points that tie for the last place. So it is asked for one more than k, and for
-more still where the last place is tied, until the tie is seen whole.
+An engine returns any of the points that tie for the last place, knows nothing of copies, and may let through more than
+a filter means. So it is asked for one more than k, and for more still until k that count are seen, and all that tie
+with them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from retrieval.records import Hit
+import numpy as np
+from jaxtyping import Float32
+
+from retrieval.filters import Filter
+from retrieval.records import Hit, Point
+from retrieval.store.conditions import Native
 
 T = TypeVar("T")
 Ask = Callable[[Sequence[int], int], list[list[Hit]]]
 """Query numbers and a limit → the hits of each, nearest first."""
+Meets = Callable[[int, Hit], bool]
+"""Whether a query's hit is what its filter means."""
 
 CHUNK = 64
 """Queries in one call of the engine."""
-LARGEST_TIE = 1024
-"""Where more points than this tie for the last place, any of them is as good."""
+MOST = 2**14
+"""Hits beyond k that are looked at, at most: of more copies, or ties, at one place any are as good."""
 
 
-def nearest(ask: Ask, queries: int, k: int) -> list[list[Hit]]:
-    """At most k hits for each query, by (distance, id)."""
+def nearest(
+    ask: Ask, queries: int, k: int, *, distinct: str | None = None, meets: Meets | None = None
+) -> list[list[Hit]]:
+    """At most k hits for each query, by (distance, id).
+
+    distinct: a field of the payload; k of its values are found then, each with all the hits that bear it.
+    """
     found: list[list[Hit]] = [[] for _ in range(queries)]
     waiting, limit = list(range(queries)), k + 1
     while waiting:
-        tied = []
+        unsettled = []
         for chunk in chunks(waiting, CHUNK):
             for query, hits in zip(chunk, ask(chunk, limit), strict=True):
-                if last_place_is_tied(hits, k, limit) and limit < k + LARGEST_TIE:
-                    tied.append(query)
+                good = [hit for hit in hits if meets is None or meets(query, hit)]
+                exhausted = len(hits) < limit
+                if exhausted or settled(good, hits[-1].distance, k, distinct) or (limit >= k + MOST and not meets):
+                    found[query] = first(good, k, distinct)
                 else:
-                    found[query] = sorted(hits, key=lambda hit: (hit.distance, hit.id))[:k]
-        waiting, limit = tied, k + min(LARGEST_TIE, 4 * (limit - k) + 4)
+                    unsettled.append(query)
+        waiting, limit = unsettled, k + 4 * (limit - k) + 4
     return found
 
 
-def last_place_is_tied(hits: Sequence[Hit], k: int, limit: int) -> bool:
-    """Whether points beyond the returned ones may have the k-th distance too."""
-    return len(hits) == limit and hits[-1].distance == hits[k - 1].distance
+def settled(hits: Sequence[Hit], last: float, k: int, distinct: str | None) -> bool:
+    """Whether k that count are nearer than the last place, where there may be more than were returned."""
+    inside = [hit for hit in hits if hit.distance < last]
+    return len({hit.payload.get(distinct) for hit in inside} if distinct else inside) >= k
+
+
+def first(hits: Sequence[Hit], k: int, distinct: str | None) -> list[Hit]:
+    """The first k, or all hits that bear one of the first k values."""
+    ordered = sorted(hits, key=lambda hit: (hit.distance, hit.id))
+    if distinct is None:
+        return ordered[:k]
+    values = list(dict.fromkeys(hit.payload.get(distinct) for hit in ordered))[:k]
+    return [hit for hit in ordered if hit.payload.get(distinct) in values]
+
+
+def checker(filters: Sequence[Filter | None]) -> Meets:
+    """What looks again at hits that an engine let through."""
+
+    def meets(query: int, hit: Hit) -> bool:
+        where = filters[query]
+        return where is None or where.holds(hit.id, hit.payload)
+
+    return meets
+
+
+def meeting(points: Iterable[Point], where: Filter | None, chosen: Native) -> list[Point]:
+    """Those that meet the filter, where the engine's own lets through more."""
+    return [point for point in points if chosen.exact or where is None or where.holds(point.id, point.payload)]
+
+
+def most_like(
+    ask: Callable[[int], list[Point]], like: Float32[np.ndarray, "q d"], k: int, where: Filter | None
+) -> list[Hit]:
+    """The first k that the engine chooses and that meet the filter; distances are to the nearest of `like`."""
+    limit = k
+    while True:
+        points = ask(limit)
+        good = [point for point in points if where is None or where.holds(point.id, point.payload)]
+        if len(good) >= k or len(points) < limit:
+            break
+        limit *= 4
+    return [
+        Hit(point.id, float(np.linalg.norm(like - point.code, axis=1).min()), point.payload)
+        for point in good[:k]
+        if point.code is not None
+    ]
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -7,11 +7,13 @@ import numpy as np
 from jaxtyping import Float32
 from qdrant_client import models
 
-from retrieval.records import Filter, Hit, Match, Payload, Point
-from retrieval.store.base import BATCH_POINTS, batches, checked
+from retrieval.filters import Filter
+from retrieval.records import Hit, Payload, Point
+from retrieval.store.base import BATCH_POINTS, CANDIDATES, DIVERSITY, Codes, batches, checked
 from retrieval.store.catalog import Catalog
 from retrieval.store.checks import check_queries
-from retrieval.store.nearest import chunks, nearest
+from retrieval.store.nearest import checker, chunks, meeting, most_like, nearest
+from retrieval.store.server_filters import server_filter
 
 HNSW_EF = 256
 """Measured on 60,000 codes of 64 dimensions: recall 1.0; the default gives 0.994."""
@@ -67,21 +69,24 @@ class ServerStore(Catalog):
         self, collection: str, where: Filter | None = None, *, codes: bool = False, page: int = 1000
     ) -> Iterator[list[Point]]:
         """All points in id order, a page at a time."""
-        chosen = _filter(where)
+        chosen = server_filter(where)
         request: dict[str, Any] = {"limit": page, "with_payload": True, "with_vector": codes}
-        if chosen is not None:
-            request["filter"] = chosen.model_dump(exclude_none=True)
+        if chosen.condition is not None:
+            request["filter"] = chosen.condition.model_dump(exclude_none=True, mode="json")
         while True:
             answer = self._read(collection, "points/scroll", request)
-            if answer["points"]:
-                yield [_point(record) for record in answer["points"]]
+            if found := meeting(map(_point, answer["points"]), where, chosen):
+                yield found
             request["offset"] = answer["next_page_offset"]
             if request["offset"] is None:
                 return
 
     def count(self, collection: str, where: Filter | None = None) -> int:
         """Exact number of points."""
-        return self._job(self._client.count, collection, _filter(where), exact=True).count
+        chosen = server_filter(where)
+        if not chosen.exact:
+            return sum(map(len, self.scroll(collection, where)))
+        return self._job(self._client.count, collection, chosen.condition, exact=True).count
 
     def query(
         self,
@@ -89,18 +94,23 @@ class ServerStore(Catalog):
         codes: Float32[np.ndarray, "q d"],
         k: int,
         where: Sequence[Filter | None] | None = None,
+        *,
+        distinct: str | None = None,
+        payload: bool = True,
     ) -> list[list[Hit]]:
         """The k nearest of each code, nearest first, ties by id."""
         filters = where or [None] * len(codes)
         check_queries(collection, codes, self._dim(collection), k, len(filters))
+        chosen = [server_filter(each) for each in filters]
+        meets = None if all(each.exact for each in chosen) else checker(filters)
 
         def ask(queries: Sequence[int], limit: int) -> list[list[Hit]]:
             requests = [
                 models.QueryRequest(
                     query=codes[i].tolist(),
                     limit=limit,
-                    filter=_filter(filters[i]),
-                    with_payload=True,
+                    filter=chosen[i].condition,
+                    with_payload=payload or distinct is not None or meets is not None,
                     params=models.SearchParams(hnsw_ef=HNSW_EF),
                 )
                 for i in queries
@@ -108,7 +118,40 @@ class ServerStore(Catalog):
             answers = self._connection.query(self._client.query_batch_points, collection, requests)
             return [[Hit(str(p.id), p.score, p.payload or {}) for p in answer.points] for answer in answers]
 
-        return nearest(ask, len(codes), k)
+        return nearest(ask, len(codes), k, distinct=distinct, meets=meets)
+
+    def recommend(self, collection: str, like: Codes, unlike: Codes, k: int, where: Filter | None = None) -> list[Hit]:
+        """By Qdrant's `best_score`."""
+        examples = models.RecommendInput(
+            positive=like.tolist(), negative=unlike.tolist(), strategy=models.RecommendStrategy.BEST_SCORE
+        )
+        return self._chosen(collection, models.RecommendQuery(recommend=examples), like, k, where)
+
+    def diverse(
+        self, collection: str, code: Float32[np.ndarray, " d"], k: int, where: Filter | None = None
+    ) -> list[Hit]:
+        """By Qdrant's maximal marginal relevance."""
+        mmr = models.Mmr(diversity=DIVERSITY, candidates_limit=max(CANDIDATES, 10 * k))
+        return self._chosen(collection, models.NearestQuery(nearest=code.tolist(), mmr=mmr), code[None], k, where)
+
+    def _chosen(self, collection: str, query: Any, like: Codes, k: int, where: Filter | None) -> list[Hit]:
+        chosen = server_filter(where)
+        check_queries(collection, like, self._dim(collection), k, len(like))
+
+        def ask(limit: int) -> list[Point]:
+            answer = self._connection.query(
+                self._client.query_points,
+                collection,
+                query=query,
+                limit=limit,
+                query_filter=chosen.condition,
+                with_payload=True,
+                with_vectors=True,
+                search_params=models.SearchParams(hnsw_ef=HNSW_EF),
+            )
+            return [_point({"id": p.id, "vector": p.vector, "payload": p.payload}) for p in answer.points]
+
+        return most_like(ask, like, k, None if chosen.exact else where)
 
     def _read(self, collection: str, what: str, request: dict[str, Any]) -> Any:
         """The answer as plain JSON: to check each point's type, as the client's own methods do, takes twice as long."""
@@ -121,16 +164,6 @@ class ServerStore(Catalog):
             json=request,
         )
         return answer["result"]
-
-
-def _filter(where: Filter | None) -> models.Filter | None:
-    if where is None:
-        return None
-
-    def conditions(matches: Sequence[Match]) -> list[Any]:
-        return [models.FieldCondition(key=m.field, match=models.MatchAny(any=list(m.any_of))) for m in matches]
-
-    return models.Filter(must=conditions(where.must), must_not=conditions(where.must_not))
 
 
 def _point(record: dict[str, Any]) -> Point:

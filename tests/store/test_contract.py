@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from retrieval.errors import BadCode, NoCollection, StoreError, UsageError
-from retrieval.records import Filter, Match, Point, point_id
+from retrieval.filters import Filter, Match
+from retrieval.records import Point, point_id
 from retrieval.store.base import Condition, Store, resolve
 from retrieval.store.family import family, next_name, stamp, unused
 from tests.store.conftest import codes, meta, points

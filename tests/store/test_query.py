@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from retrieval.errors import BadCode, UsageError
-from retrieval.records import Filter, Hit, Match, Point
+from retrieval.filters import Filter, Match
+from retrieval.records import Hit, Point
 from retrieval.store.base import Store
 from tests.store.conftest import ENGINES, codes, meta, points
 

@@ -1,0 +1,108 @@
+"""What may be asked of a point: conditions on its id and its payload, and whether a given point meets them.
+
+The engines' own filters are made of these in `store.conditions`; people write them in the language of `where`.
+"""
+
+import datetime as dt
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+Value = str | int | bool
+Bound = int | float | dt.datetime
+
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "lt": operator.lt,
+    "lte": operator.le,
+}
+ID = "id"
+"""Stands for the point's own id among the fields of its payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """True for a point whose `field` is one of `any_of`, of the same type."""
+
+    field: str
+    any_of: tuple[Value, ...]
+
+    def holds(self, point: str, payload: Mapping[str, Any], /) -> bool:
+        found = point if self.field == ID else payload.get(self.field)
+        return any(type(found) is type(value) and found == value for value in self.any_of)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """True for a point whose `field` is a number within all bounds given; a time where they are times with zones."""
+
+    field: str
+    gt: Bound | None = None
+    gte: Bound | None = None
+    lt: Bound | None = None
+    lte: Bound | None = None
+
+    @property
+    def bounds(self) -> dict[str, Bound]:
+        """Those that are given."""
+        named = {each.name: getattr(self, each.name) for each in fields(self)[1:]}
+        return {name: value for name, value in named.items() if value is not None}
+
+    def holds(self, _point: str, payload: Mapping[str, Any], /) -> bool:
+        found: Any = payload.get(self.field)
+        if any(isinstance(bound, dt.datetime) for bound in self.bounds.values()):
+            found = as_time(found)
+        elif isinstance(found, bool) or not isinstance(found, int | float):
+            found = None
+        if found is None:
+            return False
+        return all(COMPARE[name](found, bound) for name, bound in self.bounds.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """True for a point whose `field` is text that begins so."""
+
+    field: str
+    prefix: str
+
+    def holds(self, point: str, payload: Mapping[str, Any], /) -> bool:
+        found = point if self.field == ID else payload.get(self.field)
+        return isinstance(found, str) and found.startswith(self.prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Points that meet every `must`, one `should` at least where there are any, and no `must_not`."""
+
+    must: tuple["Condition", ...] = ()
+    must_not: tuple["Condition", ...] = ()
+    should: tuple["Condition", ...] = ()
+
+    def holds(self, point: str, payload: Mapping[str, Any], /) -> bool:
+        """Whether a point meets it, looked at here and not by an engine."""
+        return (
+            all(each.holds(point, payload) for each in self.must)
+            and not any(each.holds(point, payload) for each in self.must_not)
+            and (not self.should or any(each.holds(point, payload) for each in self.should))
+        )
+
+
+Condition = Match | Range | Prefix | Filter
+
+
+def as_time(value: object) -> dt.datetime | None:
+    """A time with its zone (UTC where it names none) of ISO 8601 text; None for anything else.
+
+    >>> as_time("2026-11-24"), as_time("noon")
+    (datetime.datetime(2026, 11, 24, 0, 0, tzinfo=datetime.timezone.utc), None)
+    """
+    if not isinstance(value, str):
+        return None
+    try:
+        time = dt.datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=dt.UTC)

@@ -1,0 +1,106 @@
+"""From our filters to an engine's: as exact as the engine can, and never narrower than what was asked.
+
+Where an engine has no word for a condition, its filter lets more points through, and each of them is looked at here.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
+
+from retrieval.filters import ID, Bound, Condition, Filter, Match, Prefix, Range
+from retrieval.records import FIELDS
+
+
+class Dialect(Protocol):
+    """How an engine writes conditions; None for what it cannot say."""
+
+    def ids(self, ids: Sequence[str]) -> Any: ...
+
+    def any_of(self, field: str, values: Sequence[str] | Sequence[int]) -> Any: ...
+
+    def truth(self, field: str, value: bool, /) -> Any | None: ...
+
+    def numbers(self, field: str, bounds: dict[str, Bound]) -> Any: ...
+
+    def times(self, field: str, bounds: dict[str, Bound]) -> Any: ...
+
+    def prefix(self, field: str, prefix: str) -> tuple[Any, bool]:
+        """A condition that every text with that prefix meets, and whether no other text does."""
+
+    def all_of(self, must: Sequence[Any], must_not: Sequence[Any], should: Sequence[Any]) -> Any:
+        """A filter, which may stand among conditions too."""
+
+
+class Native(NamedTuple):
+    """An engine's condition, None for none at all, and whether it lets through just what was asked for."""
+
+    condition: Any | None
+    exact: bool
+
+
+ANYTHING = Native(None, exact=False)
+
+
+def native(where: Filter | None, dialect: Dialect) -> Native:
+    """The engine's filter for ours."""
+    return Native(None, exact=True) if where is None else _filter(where, dialect)
+
+
+def _filter(where: Filter, dialect: Dialect) -> Native:
+    must = [_condition(each, dialect) for each in where.must]
+    must_not = [_condition(each, dialect) for each in where.must_not]
+    should = [_condition(each, dialect) for each in where.should]
+    exact = all(each.exact for each in (*must, *must_not, *should))
+    some = [] if any(each.condition is None for each in should) else [each.condition for each in should]
+    return Native(
+        dialect.all_of(
+            [each.condition for each in must if each.condition is not None],
+            [each.condition for each in must_not if each.exact],  # what lets through too much must forbid nothing
+            some,
+        ),
+        exact,
+    )
+
+
+def _condition(asked: Condition, dialect: Dialect) -> Native:
+    match asked:
+        case Filter():
+            return _filter(asked, dialect)
+        case Match(field, any_of):
+            return _match(field, any_of, dialect)
+        case Range(field):
+            return _range(field, asked.bounds, dialect)
+        case Prefix(field, prefix):
+            return ANYTHING if field == ID else Native(*dialect.prefix(field, prefix))
+
+
+def _match(field: str, any_of: Sequence[Any], dialect: Dialect) -> Native:
+    """Each type of value in a condition of its own."""
+    if field == ID:
+        return Native(dialect.ids([str(value) for value in any_of]), exact=True)
+    texts = [value for value in any_of if isinstance(value, str)]
+    whole = [value for value in any_of if isinstance(value, int) and not isinstance(value, bool)]
+    parts = [dialect.any_of(field, values) for values in (texts, whole) if values]
+    for value in {value for value in any_of if isinstance(value, bool)}:
+        if (said := dialect.truth(field, value)) is None:
+            return ANYTHING
+        parts.append(said)
+    if not parts:  # one of none: nothing is
+        return Native(dialect.ids([]), exact=True)
+    return Native(parts[0] if len(parts) == 1 else dialect.all_of([], [], parts), exact=True)
+
+
+def _range(field: str, bounds: dict[str, Bound], dialect: Dialect) -> Native:
+    kind = FIELDS[field].kind if field in FIELDS else None
+    if not all(isinstance(bound, int | float) for bound in bounds.values()):
+        return Native(dialect.times(field, bounds), exact=True) if kind == "time" else ANYTHING
+    if kind == "number":  # engines cut the fraction off whatever a whole number is compared with
+        up = {"gt": math.floor, "lte": math.floor, "gte": math.ceil, "lt": math.ceil}
+        bounds = {name: float(up[name](bound)) for name, bound in bounds.items()}  # type: ignore[arg-type]
+    return Native(dialect.numbers(field, bounds), exact=True)
+
+
+def without(where: Filter | None, *conditions: Condition) -> Filter:
+    """Those that meet `where` and none of the conditions."""
+    return replace(where, must_not=(*where.must_not, *conditions)) if where else Filter(must_not=conditions)

@@ -1,0 +1,106 @@
+"""The embedded engine's collections: a folder each, the aliases one file, and a lock that keeps other processes out."""
+
+import contextlib
+import shutil
+import threading
+from pathlib import Path
+
+from retrieval.files import sync_folder, write_json
+from retrieval.records import CollectionMeta
+from retrieval.store.base import Held
+from retrieval.store.checks import check_alias, check_exists, check_name, check_new, check_unused
+from retrieval.store.folder import LOCK_SECONDS, FolderLock, read_json
+from retrieval.store.shard import RESERVE_BYTES, Shard
+
+
+class EdgeCatalog:
+    """The half of `Store` that is about whole collections; `EdgeStore` adds the points.
+
+    A folder: `lock`, `holder.json`, `aliases.json`, `collections/<name>/`.
+    """
+
+    def __init__(self, root: Path, *, lock_seconds: float = LOCK_SECONDS) -> None:
+        """Take the folder; raises Locked when another process has it."""
+        self.location = str(root)
+        self._collections, self._aliases = root / "collections", root / "aliases.json"
+        self._open: dict[str, Shard] = {}
+        self._opening = threading.Lock()
+        self._lock = FolderLock(root, lock_seconds)
+        try:
+            self._collections.mkdir(exist_ok=True)
+            for killed in (*self._collections.glob(".new-*"), *self._collections.glob(".drop-*")):
+                shutil.rmtree(killed)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def check(self) -> None:
+        """Open and verify every collection; raises StoreDamaged."""
+        self.aliases()
+        for collection in self.collections():
+            self._shard(collection).count()
+
+    def create_collection(self, collection: str, meta: CollectionMeta) -> None:
+        """Make an empty collection; raises StoreError when the name is taken."""
+        check_new(self, collection)
+        Shard.create(self._collections / collection, meta)
+
+    def drop_collection(self, collection: str) -> None:
+        """Remove a collection; raises StoreError while any alias points at it."""
+        check_unused(self, collection)
+        folder = self._collections / collection
+        with self._opening:
+            if shard := self._open.pop(collection, None):
+                shard.close()
+            doomed = folder.rename(folder.with_name(f".drop-{collection}"))
+        sync_folder(self._collections)
+        shutil.rmtree(doomed)
+
+    def collections(self) -> list[str]:
+        """Names of all collections, sorted."""
+        return sorted(f.name for f in self._collections.iterdir() if f.is_dir() and f.name[0] != ".")
+
+    def aliases(self) -> dict[str, str]:
+        """Alias → collection; an alias whose collection's folder was deleted is gone with it."""
+        known: dict[str, str] = read_json(self._aliases) if self._aliases.exists() else {}
+        present = set(self.collections())
+        return {alias: target for alias, target in known.items() if target in present}
+
+    def move_alias(self, alias: str, collection: str) -> None:
+        """Point the alias at the collection in one step."""
+        check_alias(self, alias, collection)
+        write_json(self._aliases, {**self.aliases(), alias: collection})
+
+    def lock(self, alias: str) -> contextlib.AbstractContextManager[Held]:
+        """Held already: the folder is this process's alone."""
+        check_name(alias)
+        return contextlib.nullcontext(self._lock)
+
+    def room(self, collection: str) -> tuple[int, int]:
+        """Bytes of its folder, and bytes free beyond what Edge needs to live."""
+        check_exists(self, collection)
+        folder = self._collections / collection
+        taken = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        return taken, max(0, shutil.disk_usage(folder).free - RESERVE_BYTES)
+
+    def metadata(self, collection: str) -> CollectionMeta:
+        """What the collection says of itself."""
+        return self._shard(collection).meta
+
+    def set_metadata(self, collection: str, meta: CollectionMeta) -> None:
+        """Replace the metadata."""
+        self._shard(collection).set_meta(meta)
+
+    def close(self) -> None:
+        """Flush and close every collection, and let the folder go."""
+        with contextlib.ExitStack() as last:
+            last.callback(self._lock.release)
+            while self._open:
+                last.callback(self._open.popitem()[1].close)
+
+    def _shard(self, collection: str) -> Shard:
+        with self._opening:  # a shard opened twice would have two write-ahead logs
+            if collection not in self._open:
+                check_exists(self, collection)
+                self._open[collection] = Shard(self._collections / collection)
+            return self._open[collection]
