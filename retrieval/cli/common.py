@@ -103,7 +103,7 @@ def open_sources(
     if labels not in (None, "folder"):
         raise UsageError(f"--labels {labels}: the only kind is `folder`")
     if name is not None and len(specs) > 1:
-        raise UsageError(f"--name {name} with {len(specs)} sources: ingest them one by one, each with its own --name")
+        raise UsageError(f"--name {name} with {len(specs)} sources; ingest them one by one, each with its own --name")
     with progress_bar() as bar:
         tasks: dict[str, Any] = {}
 
@@ -146,7 +146,7 @@ def collections_model(settings: "Settings", collection: str, fingerprint: str) -
     path = checkpoint.of(settings.models, fingerprint)
     if path is None:
         raise ModelError(
-            f"collection {collection} holds codes of model {fingerprint[:8]}, which is not in {settings.models}: copy"
+            f"collection {collection} holds codes of model {fingerprint[:8]}, which is not in {settings.models}; copy"
             " its folder there, or make a new collection with another model: retrieval reindex --model MODEL"
         )
     return checkpoint.load(path)

@@ -77,7 +77,7 @@ def evaluate(
     for note in report.notes:
         typer.echo(f"note: {note}", err=True)
     if report.helped is False:
-        typer.echo(f"warning: {report.verdict}; train longer (--epochs) or on more pictures", err=True)
+        typer.echo(f"warning: {report.verdict}; try more --epochs or more pictures", err=True)
     if html:
         write_report(html, report)
     print_refused(list(report.refused))

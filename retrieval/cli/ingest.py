@@ -109,7 +109,8 @@ def ingest(
     else:
         print_summary(summary, points, store.location, stdout())
     if metadata and not summary.described:
-        print_warnings([f"{metadata}: no {key_column!r} in it is an image's key, its path below the source's root"])
+        found = f"{metadata}: no {key_column!r} in it is an image's key, its path below the source's root"
+        print_warnings([f"{found}; name another --key-column"])
     if not json_logs:
         print_refused(summary.refused)
     if summary.refused:

@@ -32,7 +32,7 @@ def errors_to(file: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], No
             yield take
     except OSError as error:
         if file and error.filename == str(file):
-            raise UsageError(f"--errors {file}: cannot be written: {error.strerror}") from error
+            raise UsageError(f"--errors {file} cannot be written: {error.strerror}; choose another place") from error
         raise
 
 

@@ -34,7 +34,9 @@ def migrate(
 ) -> None:
     """Copy a collection from the embedded engine to a Qdrant server, or back: checked, and the alias last."""
     if to is None and from_ is None:
-        raise UsageError("migrate where? --to URL copies to a server, --from URL from one to the embedded engine")
+        raise UsageError(
+            "neither --to nor --from; --to URL copies to a server, --from URL from one to the embedded engine"
+        )
 
     from retrieval import migrate as job
     from retrieval.config import load_settings
@@ -43,7 +45,7 @@ def migrate(
     with contextlib.ExitStack() as stack:
         source, target = (stack.enter_context(opened) for opened in engines(settings, from_, to))
         if source.location == target.location:
-            raise UsageError(f"--from and --to are both {source.location}")
+            raise UsageError(f"--from and --to are both {source.location}; name two")
         source.check()
         target.check()
         bar = stack.enter_context(progress_bar())

@@ -74,7 +74,9 @@ def reindex(
 ) -> None:
     """Make a new collection beside the live one, check it, and swap it in in one step; `rollback` goes back."""
     if train and model:
-        raise UsageError(f"--train with --model {model}: the model is either trained now or there already")
+        raise UsageError(
+            f"--train with --model {model}: the model is either trained now or there already; leave one of them out"
+        )
 
     from retrieval.config import load_settings
     from retrieval.reindex import job

@@ -168,7 +168,7 @@ def refusing(store: Store, outcome: Outcome) -> Iterator[None]:
         with contextlib.suppress(NoCollection):
             store.set_metadata(outcome.collection, replace(store.metadata(outcome.collection), state="refused"))
         raise GateRefused(
-            f"the gate refused {outcome.collection}: {error}. It stays, to be looked at, until the next run;"
+            f"the gate refused {outcome.collection}: {error}; it stays, to be looked at, until the next run;"
             f" {outcome.live} is live as before"
         ) from error
 

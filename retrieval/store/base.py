@@ -154,7 +154,9 @@ def checked(points: Iterable[Point], dim: int) -> Iterator[Point]:
                 f"{name}: {found}, but the collection takes float32[{dim}]; nothing of this batch was written"
             )
         if not np.isfinite(code).all():
-            raise BadCode(f"{name}: the code is not finite (NaN or infinite); nothing of this batch was written")
+            raise BadCode(
+                f"{name}: the code is not finite (NaN or infinite); nothing of this batch was written; train again"
+            )
         yield point
 
 
@@ -170,6 +172,6 @@ def require_model(store: Store, collection: str, fingerprint: str) -> None:
     theirs = store.metadata(collection).model
     if theirs != fingerprint:
         raise ModelError(
-            f"collection {collection} holds codes of model {theirs[:8]}, but this is model {fingerprint[:8]}:"
+            f"collection {collection} holds codes of model {theirs[:8]}, but this is model {fingerprint[:8]};"
             f" pass --model {theirs[:8]}, or make a new collection: retrieval reindex --model {fingerprint[:8]}"
         )

@@ -75,7 +75,7 @@ def test_a_missing_hit_counts_as_wrong() -> None:
 
 @pytest.mark.parametrize("metric", [precision_at_k, recall_at_k])
 def test_what_cannot_be_measured(metric) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(UsageError, match=r"^k = 0: look at 1 hit at least$"):
+    with pytest.raises(UsageError, match=r"^k = 0: ask for at least 1 hit$"):
         metric(["7"], [["7"]], k=0)
     with pytest.raises(UsageError, match=r"^0 queries: nothing to measure"):
         metric([], [], k=1)
