@@ -22,18 +22,24 @@ if TYPE_CHECKING:
 Alias = Annotated[str, typer.Option(help="The collection's alias.")]
 Model = Annotated[
     str | None,
-    typer.Option(
-        help="A model's folder or the start of its fingerprint; else the collection's, and for a new one the default."
-    ),
+    typer.Option(help="A model's folder or the start of its fingerprint; else the collection's, else the default."),
 ]
-QdrantUrl = Annotated[str | None, typer.Option(help="A Qdrant server; else $QDRANT_URL, else the embedded engine.")]
+AnyModel = Annotated[
+    str | None, typer.Option(help="A model's folder or the start of its fingerprint; else the default.")
+]
+"""For a command that does not go by a collection's model."""
+QdrantUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="A Qdrant server; else $QDRANT_URL, else the embedded engine.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Name = Annotated[str | None, typer.Option(help="The source's short name; else its folder's or file's.")]
 Labels = Annotated[
     str | None,
-    typer.Option(metavar="folder", help="`folder`: an image's label is its folder's name (kept, never learned from)."),
+    typer.Option(metavar="folder", help="Where labels come from: each image's folder's name; never learned from."),
 ]
 
+SOURCES = "folders, archives, Parquet files, lists of paths, data sets, URLs"
+"""Where an argument's images may come from, in its help."""
 DEFAULT_ALIAS = "images"
 REFUSED = 3
 """Exit code when the work is done, but some images were refused."""

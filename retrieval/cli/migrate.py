@@ -22,17 +22,17 @@ def migrate(
         typer.Option(
             "--from",
             metavar="URL",
-            help="The Qdrant server to copy from; else the embedded engine. With --to, its key is in"
-            " $QDRANT_FROM_API_KEY.",
+            help="The Qdrant server to copy from (with --to, key: $QDRANT_FROM_API_KEY); else the embedded engine.",
         ),
     ] = None,
     alias: Alias = DEFAULT_ALIAS,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Move an alias that points elsewhere, overwrite a collection in use.")
+        bool,
+        typer.Option("--yes", help="Move an alias that points elsewhere, and overwrite a collection in use."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Copy a collection from the embedded engine to a Qdrant server, or back: checked, and the alias last."""
+    """Copy a collection between the embedded engine and Qdrant servers, check it, set the alias."""
     if to is None and from_ is None:
         raise UsageError(
             "neither --to nor --from; --to URL copies to a server, --from URL from one to the embedded engine"
