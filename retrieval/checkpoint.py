@@ -103,7 +103,10 @@ def load(path: Path) -> SavedModel:
 
 
 def find(models: Path, model: str | None) -> Path:
-    """The folder of the model that `--model` means: a path, the start of a fingerprint, or None for the default."""
+    """The folder of the model that `--model` means: a path, the start of a fingerprint, or None for the default.
+
+    Raises ModelError when there is none or more than one.
+    """
     if model is None:
         return default(models) or _none_yet(models)
     if (Path(model) / "config.json").is_file():
@@ -131,7 +134,10 @@ def default(models: Path) -> Path | None:
 
 
 def set_default(model: SavedModel) -> None:
-    """Make a model the one that is used where none is named; one atomic replacement."""
+    """Make a model the one that is used where none is named; one atomic replacement.
+
+    Raises ModelError when the disk refuses.
+    """
     marker = model.path.parent / DEFAULT
     try:
         replace_file(marker, f"{model.path.name}\n".encode())

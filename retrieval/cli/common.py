@@ -102,7 +102,10 @@ def training_task(bar: "Progress") -> "Callable[[Training], None]":
 def open_sources(
     specs: list[str], settings: "Settings", name: str | None = None, labels: str | None = None
 ) -> list["Source"]:
-    """The sources of a command line; a data set that is not on this machine is downloaded behind a bar."""
+    """The sources of a command line; a data set that is not on this machine is downloaded behind a bar.
+
+    Raises UsageError for a name or labels that cannot be meant, SourceError as `open_source`.
+    """
     from retrieval.errors import UsageError
     from retrieval.sources import open_source
 

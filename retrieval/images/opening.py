@@ -61,7 +61,7 @@ def reading(where: str) -> Iterator[None]:
 
 
 def open_checked(data: bytes, where: str) -> Image.Image:
-    """Read the header only, and refuse what must not be decoded. Call inside `reading`."""
+    """Read the header only; raises BadImage for what must not be decoded. Call inside `reading`."""
     if not data:
         raise BadImage(where, "the file is empty")
     if len(data) > MAX_BYTES:

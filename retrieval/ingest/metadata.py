@@ -49,7 +49,7 @@ def check_columns(file: Path, columns: list[str], key_column: str) -> None:
 
 
 def csv_rows(file: Path) -> Iterator[dict[str, Any]]:
-    """Rows as text by column."""
+    """Rows as text by column; raises UsageError for a file that is no CSV, or a row of another length."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             for number, row in enumerate(csv.DictReader(lines, strict=True), start=1):
@@ -62,7 +62,7 @@ def csv_rows(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
-    """Rows by column; what JSON has no word for becomes text."""
+    """Rows by column; what JSON has no word for becomes text. Raises UsageError for a file that is no Parquet."""
     from pyarrow import ArrowException, parquet
 
     try:

@@ -158,7 +158,10 @@ def check(
 
 @contextlib.contextmanager
 def refusing(store: Store, outcome: Outcome) -> Iterator[None]:
-    """A collection that fails the gate, or whose codes cannot be written, is marked; the message says what stays."""
+    """A collection that fails the gate, or whose codes cannot be written, is marked.
+
+    Raises GateRefused for both; its message says what stays.
+    """
     try:
         yield
     except (BadCode, GateRefused) as error:

@@ -83,9 +83,11 @@ class Store(Protocol):
     def room(self, collection: str) -> tuple[int, int] | None:
         """Bytes that it takes on disk, and bytes that are free there; None where the engine does not say."""
 
-    def metadata(self, collection: str) -> CollectionMeta: ...
+    def metadata(self, collection: str) -> CollectionMeta:
+        """What was noted with the collection; raises NoCollection, or StoreError for one that something else made."""
 
-    def set_metadata(self, collection: str, meta: CollectionMeta) -> None: ...
+    def set_metadata(self, collection: str, meta: CollectionMeta) -> None:
+        """Replace all of it; raises StoreError when it claims another model, dimension or distance."""
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Write points; when it returns, all of them are stored and will survive a crash.
