@@ -29,7 +29,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if min(self.image_size) < MIN_SIDE or max(self.image_size) > MAX_SIDE:
             height, width = self.image_size
-            raise ModelError(f"image size {height}×{width}: each side must be between {MIN_SIDE} and {MAX_SIDE}")
+            raise ModelError(f"image size {height}×{width}: each side must be between {MIN_SIDE} and {MAX_SIDE} pixels")
         if self.channels not in (1, 3):
             raise ModelError(f"channels = {self.channels}: must be 1 (grey) or 3 (colour)")
         if self.dim < 1 or not self.widths:

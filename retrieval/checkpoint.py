@@ -77,7 +77,9 @@ def save(
                 target.rename(Path(temporary) / "before")
             folder.rename(target)
     except OSError as error:
-        raise ModelError(f"{target}: the model could not be saved: {error.strerror}") from error
+        raise ModelError(
+            f"{target} cannot be written: {error.strerror}; mend that and run the same command again"
+        ) from error
     return SavedModel(config, weights, mark, metrics, target)
 
 
@@ -87,19 +89,24 @@ def load(path: Path) -> SavedModel:
     metrics = _read(path / "metrics.json", _json_object)
     weights = _read(path / "weights.safetensors", safetensors.numpy.load)
     if data.pop("format", None) != FORMAT:
-        raise ModelError(f"{path}: made by another version of retrieval; train again")
+        raise ModelError(f"{path} was made by another version of retrieval; train again")
     try:
         config = ModelConfig.from_json(data)
     except ModelError as error:
         raise ModelError(f"{path / 'config.json'}: {error}; train again or restore it") from error
     mark, recorded = fingerprint(config, weights), metrics.get("fingerprint")
     if mark != recorded:
-        raise ModelError(f"{path}: damaged: its fingerprint is {mark[:8]}, not {str(recorded)[:8]}; restore or retrain")
+        raise ModelError(
+            f"{path} is damaged: its fingerprint is {mark[:8]}, not {str(recorded)[:8]}; train again or restore it"
+        )
     return SavedModel(config, weights, mark, metrics, path)
 
 
 def find(models: Path, model: str | None) -> Path:
-    """The folder of the model that `--model` means: a path, the start of a fingerprint, or None for the default."""
+    """The folder of the model that `--model` means: a path, the start of a fingerprint, or None for the default.
+
+    Raises ModelError when there is none or more than one.
+    """
     if model is None:
         return default(models) or _none_yet(models)
     if (Path(model) / "config.json").is_file():
@@ -108,7 +115,7 @@ def find(models: Path, model: str | None) -> Path:
     if len(found) != 1:
         known = ", ".join(sorted(p.name[:8] for p in models.glob("[0-9a-f]*"))) or "none"
         many = "more than one model" if found else "no model"
-        raise ModelError(f"--model {model}: {many} of that name in {models}; there are: {known}")
+        raise ModelError(f"--model {model}: {many} of that name in {models}; there are {known}")
     return found[0]
 
 
@@ -127,12 +134,17 @@ def default(models: Path) -> Path | None:
 
 
 def set_default(model: SavedModel) -> None:
-    """Make a model the one that is used where none is named; one atomic replacement."""
+    """Make a model the one that is used where none is named; one atomic replacement.
+
+    Raises ModelError when the disk refuses.
+    """
     marker = model.path.parent / DEFAULT
     try:
         replace_file(marker, f"{model.path.name}\n".encode())
     except OSError as error:
-        raise ModelError(f"{marker}: the default model could not be set: {error.strerror}") from error
+        raise ModelError(
+            f"{marker} cannot be written: {error.strerror}; mend that and run the same command again"
+        ) from error
 
 
 def card(config: ModelConfig, metrics: dict[str, Any]) -> str:
@@ -169,9 +181,9 @@ def _read(file: Path, parse: Callable[[bytes], T]) -> T:
     try:
         return parse(file.read_bytes())
     except FileNotFoundError as error:
-        raise ModelError(f"{file.parent} is not a model: {file.name} is missing") from error
+        raise ModelError(f"{file.parent} is not a model: {file.name} is missing; train again or restore it") from error
     except (OSError, TypeError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{file}: cannot be read ({error}); train again or restore it") from error
+        raise ModelError(f"{file} cannot be read: {error}; train again or restore it") from error
 
 
 def _json_object(data: bytes) -> dict[str, Any]:

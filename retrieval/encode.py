@@ -54,7 +54,10 @@ class Encoder:
         """The code of each image in [0,255]. Raises ModelError for another size, BadCode for a code not finite."""
         expected = (*self.config.image_size, self.config.channels)
         if images.shape[1:] != expected:
-            raise ModelError(f"images are {images.shape[1:]}, but model {self.fingerprint[:8]} takes {expected}")
+            given, takes = ("×".join(map(str, shape)) for shape in (images.shape[1:], expected))
+            raise ModelError(
+                f"images are {given}, but model {self.fingerprint[:8]} takes {takes}; read them at its size"
+            )
         batches = [images[start : start + BATCH_SIZES[-1]] for start in range(0, len(images), BATCH_SIZES[-1])]
         codes = np.concatenate([np.empty((0, self.config.dim), np.float32), *self._threads.map(self._batch, batches)])
         if not np.isfinite(codes).all():

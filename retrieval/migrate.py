@@ -146,6 +146,7 @@ def verify(source: Store, target: Store, summary: Summary, sample: list[Point]) 
     """Compare the exact counts, the sample point by point, and what both engines find for a few of its codes.
 
     Searches may be approximate, so they are compared by the distances of what both found and of the nearest.
+    Raises StoreError for what differs.
     """
     collection, undone = summary.collection, f"alias {summary.alias!r} was not moved; run the same command again"
     here, there = source.count(collection), target.count(collection)

@@ -34,7 +34,9 @@ def preview(
     RetrievalError when the file cannot be written.
     """
     if options.objective == "reconstruction":
-        raise UsageError("--preview with --objective reconstruction: it learns from the images as they are")
+        raise UsageError(
+            "--preview with --objective reconstruction: it learns from the images as they are; leave --preview out"
+        )
     pictures = gather(sources, options, reading, most=READ)
     images = pictures.images[:: max(1, len(pictures.images) // ROWS)][:ROWS]
     how = default_distortion(pictures.images)

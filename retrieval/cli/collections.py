@@ -17,12 +17,13 @@ MEASURED = ("recall_at_5", "copies_found", "P@5")
 
 def collections(
     prune: Annotated[
-        bool, typer.Option("--prune", help="Drop those that no alias points at; there is no way back to them.")
+        bool,
+        typer.Option("--prune", help="Drop the collections that no alias points at; there is no way back to them."),
     ] = False,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """List the collections: alias, state, points, age, and what the gate measured; the name ends in the model's."""
+    """List the collections, each named by time and model: alias, state, points, age, evaluation."""
     from retrieval.config import load_settings
     from retrieval.reindex.tidy import drop_unused
     from retrieval.store import open_store

@@ -24,18 +24,24 @@ if TYPE_CHECKING:
 Alias = Annotated[str, typer.Option(help="The collection's alias.")]
 Model = Annotated[
     str | None,
-    typer.Option(
-        help="A model's folder or the start of its fingerprint; else the collection's, and for a new one the default."
-    ),
+    typer.Option(help="A model's folder or the start of its fingerprint; else the collection's, else the default."),
 ]
-QdrantUrl = Annotated[str | None, typer.Option(help="A Qdrant server; else $QDRANT_URL, else the embedded engine.")]
+AnyModel = Annotated[
+    str | None, typer.Option(help="A model's folder or the start of its fingerprint; else the default.")
+]
+"""For a command that does not go by a collection's model."""
+QdrantUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="A Qdrant server; else $QDRANT_URL, else the embedded engine.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Name = Annotated[str | None, typer.Option(help="The source's short name; else its folder's or file's.")]
 Labels = Annotated[
     str | None,
-    typer.Option(metavar="folder", help="`folder`: an image's label is its folder's name (kept, never learned from)."),
+    typer.Option(metavar="folder", help="Where labels come from: each image's folder's name; never learned from."),
 ]
 
+SOURCES = "folders, archives, Parquet files, lists of paths, data sets, URLs"
+"""Where an argument's images may come from, in its help."""
 DEFAULT_ALIAS = "images"
 SHOWN_REFUSALS = 10
 
@@ -94,14 +100,17 @@ def training_task(bar: "Progress") -> "Callable[[Training], None]":
 def open_sources(
     specs: list[str], settings: "Settings", name: str | None = None, labels: str | None = None
 ) -> list["Source"]:
-    """The sources of a command line; a data set that is not on this machine is downloaded behind a bar."""
+    """The sources of a command line; a data set that is not on this machine is downloaded behind a bar.
+
+    Raises UsageError for a name or labels that cannot be meant, SourceError as `open_source`.
+    """
     from retrieval.errors import UsageError
     from retrieval.sources import open_source
 
     if labels not in (None, "folder"):
         raise UsageError(f"--labels {labels}: the only kind is `folder`")
     if name is not None and len(specs) > 1:
-        raise UsageError(f"--name {name} with {len(specs)} sources: ingest them one by one, each with its own --name")
+        raise UsageError(f"--name {name} with {len(specs)} sources; ingest them one by one, each with its own --name")
     with progress_bar() as bar:
         tasks: dict[str, Any] = {}
 
@@ -144,7 +153,7 @@ def collections_model(settings: "Settings", collection: str, fingerprint: str) -
     path = checkpoint.of(settings.models, fingerprint)
     if path is None:
         raise ModelError(
-            f"collection {collection} holds codes of model {fingerprint[:8]}, which is not in {settings.models}: copy"
+            f"collection {collection} holds codes of model {fingerprint[:8]}, which is not in {settings.models}; copy"
             " its folder there, or make a new collection with another model: retrieval reindex --model MODEL"
         )
     return checkpoint.load(path)

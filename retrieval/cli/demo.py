@@ -8,7 +8,7 @@ GALLERY = 12
 
 
 def demo(as_json: Json = False) -> None:
-    """The whole way on real handwritten digits, with no server: train, ingest, search, and count what is right."""
+    """Show the whole way on real handwritten digits, with no server: train, ingest, search, count."""
     from retrieval import demo as job
     from retrieval.cli.results import gallery_rows, print_pictures, print_results, write_galleries
     from retrieval.config import load_settings

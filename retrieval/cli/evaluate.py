@@ -7,9 +7,10 @@ import typer
 
 from retrieval.cli.common import (
     DEFAULT_ALIAS,
+    SOURCES,
+    AnyModel,
     Json,
     Labels,
-    Model,
     QdrantUrl,
     end_with,
     load_model,
@@ -23,26 +24,27 @@ from retrieval.cli.tables import print_table
 
 
 def evaluate(
-    source: Annotated[list[str], typer.Argument(help="Folders, archives or data sets to search.")],
+    source: Annotated[list[str], typer.Argument(help=f"Images to search: {SOURCES}.")],
     queries: Annotated[
         list[str] | None, typer.Option(help="A source that asks; else each picture searches the others.")
     ] = None,
     labels: Labels = None,
-    k: Annotated[int, typer.Option("-k", "--k", help="Hits of each query that P@k and recall@k look at.")] = 5,
+    k: Annotated[int, typer.Option("-k", "--k", help="Hits for each query that P@k and recall@k look at.")] = 5,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Queries at most, chosen at random, always the same; by default 10,000.")
+        int | None, typer.Option(min=1, help="Queries at most, a random choice, always the same; else 10,000.")
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write the numbers and the worst queries as a page with pictures.")
+        Path | None, typer.Option(help="Write the numbers and the worst queries to this file, as a page with pictures.")
     ] = None,
     alias: Annotated[
-        str | None, typer.Option(help="The collection whose engine is compared with brute force; else images, if any.")
+        str | None,
+        typer.Option(help="The alias of the collection to compare with brute force; else images, if it is there."),
     ] = None,
-    model: Model = None,
+    model: AnyModel = None,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Measure how good the retrieval is, with labels or without, beside raw pixels, PCA and an untrained encoder."""
+    """Measure the retrieval, with labels or without, beside raw pixels, PCA and an untrained encoder."""
     from retrieval.config import load_settings
     from retrieval.evaluate import job
     from retrieval.evaluate.tables import lines, tables, write_report
@@ -77,7 +79,7 @@ def evaluate(
     for note in report.notes:
         typer.echo(f"note: {note}", err=True)
     if report.helped is False:
-        typer.echo(f"warning: {report.verdict}; train longer (--epochs) or on more pictures", err=True)
+        typer.echo(f"warning: {report.verdict}; try more --epochs or more pictures", err=True)
     if html:
         write_report(html, report)
     end_with(report.refused)

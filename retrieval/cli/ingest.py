@@ -8,6 +8,7 @@ import typer
 
 from retrieval.cli.common import (
     DEFAULT_ALIAS,
+    SOURCES,
     Alias,
     Json,
     Labels,
@@ -29,19 +30,21 @@ from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES, Options
 
 
 def ingest(
-    source: Annotated[list[str], typer.Argument(help="Folders, archives, tables, lists or data sets, here or by URL.")],
+    source: Annotated[list[str], typer.Argument(help=f"Images to store: {SOURCES}.")],
     alias: Alias = DEFAULT_ALIAS,
     name: Name = None,
     labels: Labels = None,
     metadata: Annotated[
-        Path | None, typer.Option(help="CSV or Parquet file whose columns become fields of the images' payload.")
+        Path | None, typer.Option(help="A CSV or Parquet file whose columns become fields of the images' payload.")
     ] = None,
     key_column: Annotated[str, typer.Option(help="The column of --metadata that holds an image's key.")] = "path",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Encode every image again.")] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Remove the points of images that are gone.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove the points of images that are gone from their source.")
+    ] = False,
     max_delete: Annotated[
-        str, typer.Option(help="Most of a source that --prune removes unasked.")
+        str, typer.Option(help="Share of a source's points that --prune may remove without --yes.")
     ] = f"{MAX_DELETE:.0%}",
     yes: Annotated[bool, typer.Option("--yes", help="Let --prune remove more than --max-delete.")] = False,
     retry_failed: Annotated[
@@ -49,13 +52,13 @@ def ingest(
     ] = False,
     errors: Annotated[Path | None, typer.Option(help="Write the refused images to this file, as JSON lines.")] = None,
     max_failures: Annotated[
-        int, typer.Option(min=0, help="Stop when more images than this are newly refused.")
+        int, typer.Option(min=0, help="Newly refused images at most; one more stops the run.")
     ] = MAX_FAILURES,
     batch_size: Annotated[
         int | None, typer.Option(min=1, max=4096, help="Images encoded and written together; else by their size.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="How many read and decode at once; else as it pays.")
+        int | None, typer.Option(min=1, max=256, help="Workers that read and decode images; else as many as pay.")
     ] = None,
     metrics_file: Annotated[
         Path | None, typer.Option(help="Write the run's numbers to this file, as Prometheus text.")
@@ -65,7 +68,7 @@ def ingest(
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Bring the collection in line with the sources: new and changed images are encoded, others left alone."""
+    """Bring the collection in line with the sources, encoding only new and changed images."""
     from retrieval.config import load_settings
     from retrieval.ingest import job
     from retrieval.ingest.encoder import LateEncoder
@@ -108,5 +111,6 @@ def ingest(
     else:
         print_summary(summary, points, store.location, stdout())
     if metadata and not summary.described:
-        print_warnings([f"{metadata}: no {key_column!r} in it is an image's key, its path below the source's root"])
+        found = f"{metadata}: no {key_column!r} in it is an image's key, its path below the source's root"
+        print_warnings([f"{found}; name another --key-column"])
     end_with(summary.refused, silent=json_logs)

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def errors_to(file: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
-    """What takes the ledger's rows of refused images: to the log, and to the file as JSON lines."""
+    """What takes the ledger's rows of refused images: to the log, and to the file as JSON lines.
+
+    Raises UsageError when the file cannot be written.
+    """
     try:
         with file.open("w", encoding="utf-8") if file else contextlib.nullcontext() as lines:
 
@@ -32,7 +35,7 @@ def errors_to(file: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], No
             yield take
     except OSError as error:
         if file and error.filename == str(file):
-            raise UsageError(f"--errors {file}: cannot be written: {error.strerror}") from error
+            raise UsageError(f"--errors {file} cannot be written: {error.strerror}; choose another place") from error
         raise
 
 

@@ -10,8 +10,8 @@ from retrieval.cli.tables import print_table
 
 
 def jobs(
-    alias: Annotated[str | None, typer.Option(help="Only runs on this alias.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 20,
+    alias: Annotated[str | None, typer.Option(help="The collection's alias; else runs on any.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Runs at most, the newest ones.")] = 20,
     as_json: Json = False,
 ) -> None:
     """List the runs of ingest, reindex and rollback from this home, the newest first."""

@@ -18,19 +18,21 @@ def migrate(
         typer.Option(
             "--from",
             metavar="URL",
-            help="The Qdrant server to copy from; else the embedded engine. With --to, its key is in"
-            " $QDRANT_FROM_API_KEY.",
+            help="The Qdrant server to copy from (with --to, key: $QDRANT_FROM_API_KEY); else the embedded engine.",
         ),
     ] = None,
     alias: Alias = DEFAULT_ALIAS,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Move an alias that points elsewhere, overwrite a collection in use.")
+        bool,
+        typer.Option("--yes", help="Move an alias that points elsewhere, and overwrite a collection in use."),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Copy a collection from the embedded engine to a Qdrant server, or back: checked, and the alias last."""
+    """Copy a collection between the embedded engine and Qdrant servers, check it, set the alias."""
     if to is None and from_ is None:
-        raise UsageError("migrate where? --to URL copies to a server, --from URL from one to the embedded engine")
+        raise UsageError(
+            "neither --to nor --from; --to URL copies to a server, --from URL from one to the embedded engine"
+        )
 
     from retrieval import migrate as job
     from retrieval.config import load_settings
@@ -41,7 +43,7 @@ def migrate(
         source = stack.enter_context(open_at(from_, settings, "QDRANT_FROM_API_KEY" if to else "QDRANT_API_KEY"))
         target = stack.enter_context(open_at(to, settings))
         if source.location == target.location:
-            raise UsageError(f"--from and --to are both {source.location}")
+            raise UsageError(f"--from and --to are both {source.location}; name two")
         source.check()
         target.check()
         bar = stack.enter_context(progress_bar())

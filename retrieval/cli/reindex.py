@@ -11,6 +11,7 @@ import typer
 from retrieval.cli.common import (
     DEFAULT_ALIAS,
     Alias,
+    AnyModel,
     Json,
     QdrantUrl,
     end_with,
@@ -40,26 +41,25 @@ NICE = 10
 
 def reindex(
     alias: Alias = DEFAULT_ALIAS,
-    model: Annotated[
-        str | None, typer.Option(help="A model's folder or the start of its fingerprint; else the default.")
-    ] = None,
+    model: AnyModel = None,
     train: Annotated[
-        bool, typer.Option("--train", help="Train a model on the sources first, shaped as the collection's.")
+        bool, typer.Option("--train", help="Train a model on the sources first, of the shape of the collection's.")
     ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Only check what must be in order, and show the steps.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Fill and check, but do not swap.")] = False,
     keep: Annotated[int, typer.Option(min=0, help="Earlier collections that stay, to go back to.")] = KEEP,
     min_recall: Annotated[
-        str, typer.Option(help="Share of the true five nearest that the engine must find in it.")
+        str, typer.Option(help="Share of the true five nearest that the engine must find in the new collection.")
     ] = f"{MIN_RECALL:g}",
     max_drop: Annotated[
-        str, typer.Option(help="How much less it may find than the live one: copies of its images, and P@5.")
+        str, typer.Option(help="Share by which copies found and P@5 may be lower than in the live collection.")
     ] = f"{MAX_DROP:.0%}",
     max_delete: Annotated[
-        str, typer.Option(help="Share of the images by which it may be smaller.")
+        str, typer.Option(help="Share by which the new collection may be smaller than the live one.")
     ] = f"{MAX_DELETE:.0%}",
     if_older_than: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Do nothing while the live collection is younger, like 24h.")
+        str | None,
+        typer.Option(metavar="TIME", help="Do nothing while the live collection is younger than this, like 24h."),
     ] = None,
     if_changed: Annotated[
         bool, typer.Option("--if-changed", help="Do nothing while the model and the images are the same.")
@@ -71,9 +71,11 @@ def reindex(
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Make a new collection beside the live one, check it, and swap it in in one step; `rollback` goes back."""
+    """Make a new collection beside the live one, check it, and swap it in; `rollback` goes back."""
     if train and model:
-        raise UsageError(f"--train with --model {model}: the model is either trained now or there already")
+        raise UsageError(
+            f"--train with --model {model}: the model is either trained now or there already; leave one of them out"
+        )
 
     from retrieval.config import load_settings
     from retrieval.reindex import job

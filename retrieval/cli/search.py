@@ -10,6 +10,7 @@ import typer
 
 from retrieval.cli.common import (
     DEFAULT_ALIAS,
+    SOURCES,
     Alias,
     Json,
     Model,
@@ -29,18 +30,18 @@ STDIN = "-"
 
 
 def search(
-    image: Annotated[list[str], typer.Argument(help="Images, folders, archives, data sets, or - for stdin.")],
+    image: Annotated[list[str], typer.Argument(help=f"Images to ask with: {SOURCES}, - (stdin).")],
     k: Annotated[int, typer.Option("-k", "--k", help="Hits for each query.")] = 5,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many queries.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Queries at most, the first ones; else all.")] = None,
     include_self: Annotated[bool, typer.Option(help="Do not leave out the query's own picture.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write the results as a page with pictures.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write the results as one picture.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the results to this file, as a page with pictures.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Write the results to this file, as one picture.")] = None,
     alias: Alias = DEFAULT_ALIAS,
     model: Model = None,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Find the pictures nearest to each query, by Euclidean distance of their codes (smaller is nearer)."""
+    """Find the pictures nearest to each query, by the Euclidean distance of their codes."""
     from retrieval import search as job
     from retrieval.cli.results import gallery_rows, print_results, write_galleries
     from retrieval.config import load_settings

@@ -9,7 +9,7 @@ from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, print_js
 
 
 def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: Json = False) -> None:
-    """What is there: engine, collection, model, sources."""
+    """Show what is there: engine, collection, model and sources."""
     from retrieval import checkpoint
     from retrieval.config import load_settings
     from retrieval.errors import NoCollection

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.common import (
+    SOURCES,
     Json,
     end_with,
     open_sources,
@@ -29,12 +30,11 @@ if TYPE_CHECKING:
 
 
 def train(
-    source: Annotated[list[str], typer.Argument(help="Folders, archives or data sets of unlabelled images.")],
+    source: Annotated[list[str], typer.Argument(help=f"Images to learn from: {SOURCES}.")],
     objective: Annotated[
         Objective,
         typer.Option(
-            help="What is learned: the image from itself, the image from a distorted view, or that and one code for"
-            " two views."
+            help="What is learned: images from themselves, from distorted views, or also one code for two views."
         ),
     ] = "invariant",
     dim: Annotated[
@@ -43,36 +43,42 @@ def train(
     image_size: Annotated[
         str | None,
         typer.Option(
-            metavar="N|HxW", help="Pixels; else the images' own up to 64, and 64x64 for larger or mixed ones."
+            metavar="N|HxW", help="Pixels; else the images' own size up to 64, 64x64 for larger or mixed ones."
         ),
     ] = None,
     channels: Annotated[
-        int | None, typer.Option(metavar="1|3", help="Grey or colour; else grey when all images are.")
+        int | None, typer.Option(metavar="1|3", help="1 for grey, 3 for colour; else 1 when all images are grey.")
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Times each image is seen; else as the preset and their number ask for.")
     ] = None,
     time_budget: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Train for so long, 90s, 5m or 1h; with --epochs, whichever ends first."),
+        typer.Option(metavar="TIME", help="Time to train, like 90s, 5m or 1h; with --epochs, whichever ends first."),
     ] = None,
     preset: Annotated[
         Preset | None,
-        typer.Option(
-            help="Size of the network and length of the training; else small for grey images, base for colour."
-        ),
+        typer.Option(help="Size of network and training; else small for grey images, base for colour."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed and images give the same model.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of all that is random; the same seed and images give the same model.")
+    ] = 0,
     preview: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.png", help="Only draw a few images beside their distorted views, and do not train."),
+        typer.Option(
+            metavar="FILE.png",
+            help="Write some images beside distorted views to this file, as one picture; do not train.",
+        ),
     ] = None,
     tensorboard: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write TensorBoard event files there while it trains.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write the numbers to this folder while it trains, as TensorBoard event files."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a model on unlabelled images and make it the default; goes on where an interrupted run stopped."""
+    """Train a model on unlabelled images, or go on with an interrupted run; make it the default."""
     size = parse_size("--image-size", image_size)
     budget = parse_seconds("--time-budget", time_budget)
 

@@ -27,11 +27,14 @@ def precision_at_k(queries: Sequence[object], hits: Sequence[Sequence[object]], 
 
 
 def matches(queries: Sequence[object], hits: Sequence[Sequence[object]], k: int) -> Bool[np.ndarray, "q k"]:
-    """Whether each of the first k hits carries its query's label; a missing hit does not."""
+    """Whether each of the first k hits carries its query's label; a missing hit does not.
+
+    Raises UsageError for k < 1 and for no queries.
+    """
     if k < 1:
-        raise UsageError(f"k = {k}: look at 1 hit at least")
+        raise UsageError(f"k = {k}: ask for at least 1 hit")
     if not queries:
-        raise UsageError("0 queries: nothing to measure; give 1 at least")
+        raise UsageError("0 queries: nothing to measure; give at least 1")
     right = np.zeros((len(queries), k), bool)
     for row, query, found in zip(right, queries, hits, strict=True):
         row[: len(found)] = [label == query for label in found[:k]]
@@ -79,7 +82,7 @@ def effective_rank(codes: Float[np.ndarray, "n d"]) -> float:
     (2.0, 1.0)
     """
     if not codes.size:
-        raise UsageError(f"codes are {codes.shape[0]}×{codes.shape[1]}: give 1 at least")
+        raise UsageError(f"codes are {codes.shape[0]}×{codes.shape[1]}: give at least 1")
     wide = codes.astype(np.float64)
     spread = wide.T @ wide if wide.shape[0] > wide.shape[1] else wide @ wide.T
     singular = np.sqrt(np.maximum(np.linalg.eigvalsh(spread), 0))

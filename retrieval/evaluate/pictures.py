@@ -75,10 +75,11 @@ def gather(
     indexed = int((stack.rows < len(searched)).sum())
     asked = len(stack.entries) - indexed
     if indexed < 2 or (asking is not None and not asked):
-        why = f"; the first refused: {stack.refused[0].entry.key}: {stack.refused[0].reason}" if stack.refused else ""
+        first = stack.refused[0] if stack.refused else None
+        why = f"; the first refused: {first.entry.source}/{first.entry.key}: {first.reason}" if first else ""
         raise SourceError(
             f"{indexed} usable pictures to search{'' if asking is None else f', {asked} to ask with'}:"
-            f" it takes 2{'' if asking is None else ' and 1'} at least{why}"
+            f" it takes at least 2{'' if asking is None else ' and 1'}{why}"
         )
     queries = choose(indexed, limit) if asking is None else np.arange(indexed, len(stack.entries))
     originals = choose(indexed, COPIES)

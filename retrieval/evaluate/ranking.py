@@ -30,7 +30,7 @@ def nearest(
     ([[1, 0]], [[1.0, 5.0]])
     """
     if not 1 <= k <= len(codes):
-        raise UsageError(f"k = {k}, but there are {len(codes):,} codes: ask for between 1 and as many")
+        raise UsageError(f"k = {k}, but there are {len(codes):,} codes; ask for between 1 and as many")
     rows, distances = [], []
     for part, table in distance_tables(queries, codes):
         for squared, query in zip(table, queries[part], strict=True):
@@ -49,7 +49,7 @@ def distance_tables(
     nearest. Raises UsageError for no queries and no codes.
     """
     if not len(queries) or not len(codes):
-        raise UsageError(f"{len(queries):,} queries and {len(codes):,} codes: give 1 at least of each")
+        raise UsageError(f"{len(queries):,} queries and {len(codes):,} codes: give at least 1 of each")
     dtype = np.result_type(codes, np.float32)
     centre = codes.mean(axis=0, dtype=np.float64).astype(dtype)
     step = max(1, BLOCK // codes.shape[1])

@@ -50,15 +50,15 @@ def reading(where: str) -> Iterator[None]:
 
 
 def open_checked(data: bytes, where: str) -> Image.Image:
-    """Read the header only, and refuse what must not be decoded. Call inside `reading`."""
+    """Read the header only; raises BadImage for what must not be decoded. Call inside `reading`."""
     if not data:
         raise BadImage(where, "the file is empty")
     if len(data) > MAX_BYTES:
-        raise BadImage(where, f"{len(data):,} bytes; at most {MAX_BYTES:,} are read")
+        raise BadImage(where, f"larger than {MAX_BYTES:,} bytes; scale it down")
     formats = _NAMES
     if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
         if not _register_heif():
-            raise BadImage(where, "a HEIF image; install the extra that reads it: pip install 'retrieval[heif]'")
+            raise BadImage(where, "a HEIF image needs a package that is not installed: pip install 'retrieval[heif]'")
         formats = ("HEIF",)
     try:
         image = Image.open(io.BytesIO(data), formats=formats)

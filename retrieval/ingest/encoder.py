@@ -48,7 +48,9 @@ class LateEncoder:
         try:
             return made.result()
         except BrokenExecutor as error:
-            raise RetrievalError("the encoder's process was killed (out of memory?); run the same command") from error
+            raise RetrievalError(
+                "the encoder's process was killed (out of memory?); run the same command again"
+            ) from error
 
     def close(self) -> None:
         """End the process; a later image starts another."""

@@ -156,5 +156,5 @@ def check_failures(summary: Summary, options: Options) -> None:
         first = next(item for item in summary.refused if not item.again)
         raise RetrievalError(
             f"stopped: {summary.newly_refused:,} images refused, --max-failures is {options.max_failures:,}; one is"
-            f" {first.entry.source}/{first.entry.key}: {first.reason}. Is the disk all right? What is stored stays"
+            f" {first.entry.source}/{first.entry.key}: {first.reason}; is the disk all right? What is stored stays"
         )

@@ -78,4 +78,6 @@ class Ledger:
             with path.open(mode, encoding="utf-8") as file:
                 file.writelines(f"{json.dumps(row)}\n" for row in rows)
         except OSError as error:
-            raise StoreError(f"{path} cannot be written: {error.strerror}; make room there") from error
+            raise StoreError(
+                f"{path} cannot be written: {error.strerror}; mend that and run the same command again"
+            ) from error

@@ -36,32 +36,33 @@ def load_metadata(file: Path, key_column: str) -> dict[str, Payload]:
             if isinstance(value, str) and len(value) > MAX_TEXT:
                 raise UsageError(f"{file}: row {number}: {name} has {len(value):,} characters; at most {MAX_TEXT:,}")
     if not found:
-        raise UsageError(f"{file}: no rows")
+        raise UsageError(f"{file} holds no rows")
     return found
 
 
 def check_columns(file: Path, columns: list[str], key_column: str) -> None:
     """Raise UsageError for columns that cannot be used."""
     if key_column not in columns:
-        raise UsageError(f"{file}: no column {key_column!r}; there are {', '.join(columns)}: name it by --key-column")
+        raise UsageError(f"{file}: no column {key_column!r}; there are {', '.join(columns)}; name it by --key-column")
     if clash := sorted(RESERVED.intersection(columns) - {key_column}):
         raise UsageError(f"{file}: column {clash[0]!r} is a field that retrieval fills itself; rename it")
 
 
 def csv_rows(file: Path) -> Iterator[dict[str, Any]]:
-    """Rows as text by column."""
+    """Rows as text by column; raises UsageError for a file that is no CSV, or a row of another length."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            for row in csv.DictReader(lines, strict=True):
+            for number, row in enumerate(csv.DictReader(lines, strict=True), start=1):
                 if None in row or None in row.values():
-                    raise UsageError(f"{file}: a row has {'more' if None in row else 'fewer'} fields than the heading")
+                    kind = "more" if None in row else "fewer"
+                    raise UsageError(f"{file}: row {number}: {kind} fields than the heading")
                 yield row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{file}: cannot be read as CSV ({error})") from error
+        raise UsageError(f"{file} cannot be read as CSV: {error}") from error
 
 
 def parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
-    """Rows by column; what JSON has no word for becomes text."""
+    """Rows by column; what JSON has no word for becomes text. Raises UsageError for a file that is no Parquet."""
     from pyarrow import ArrowException, parquet
 
     try:
@@ -70,4 +71,4 @@ def parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
                 plain = (str, int, float, bool, type(None))
                 yield {name: value if isinstance(value, plain) else str(value) for name, value in row.items()}
     except (OSError, ArrowException) as error:
-        raise UsageError(f"{file}: cannot be read as Parquet ({error})") from error
+        raise UsageError(f"{file} cannot be read as Parquet: {error}") from error

@@ -31,7 +31,7 @@ def prune(
         if len(ids) > options.max_delete * held and not options.yes and not options.dry_run:
             raise UsageError(
                 f"{len(ids):,} of the {held:,} images of {source.name} are gone from {source.spec}, more than"
-                f" --max-delete {options.max_delete:.0%}: nothing was deleted. Is the right folder there? If so, --yes"
+                f" --max-delete {options.max_delete:.0%}; nothing was deleted; is the right folder there? If so, --yes"
             )
         gone += ids
     summary.deleted += len(gone)

@@ -28,6 +28,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.image_size and not MIN_SIDE <= min(self.image_size) <= max(self.image_size) <= MAX_SIDE:
             height, width = self.image_size
-            raise UsageError(f"--image-size {height}x{width}: each side must be between {MIN_SIDE} and {MAX_SIDE}")
+            raise UsageError(
+                f"--image-size {height}x{width}: each side must be between {MIN_SIDE} and {MAX_SIDE} pixels"
+            )
         if self.channels not in (None, 1, 3):
             raise UsageError(f"--channels {self.channels}: must be 1 (grey) or 3 (colour)")

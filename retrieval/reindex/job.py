@@ -158,7 +158,10 @@ def check(
 
 @contextlib.contextmanager
 def refusing(store: Store, outcome: Outcome) -> Iterator[None]:
-    """A collection that fails the gate, or whose codes cannot be written, is marked; the message says what stays."""
+    """A collection that fails the gate, or whose codes cannot be written, is marked.
+
+    Raises GateRefused for both; its message says what stays.
+    """
     try:
         yield
     except (BadCode, GateRefused) as error:
@@ -168,7 +171,7 @@ def refusing(store: Store, outcome: Outcome) -> Iterator[None]:
         with contextlib.suppress(NoCollection):
             store.set_metadata(outcome.collection, replace(store.metadata(outcome.collection), state="refused"))
         raise GateRefused(
-            f"the gate refused {outcome.collection}: {error}. It stays, to be looked at, until the next run;"
+            f"the gate refused {outcome.collection}: {error}; it stays, to be looked at, until the next run;"
             f" {outcome.live} is live as before"
         ) from error
 

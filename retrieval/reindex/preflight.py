@@ -14,7 +14,8 @@ def check_engine(store: Store, live: str) -> None:
     """Raise StoreError unless every peer and replica answers: with one away, a new collection cannot be made whole."""
     if troubles := store.condition(live).troubles:
         raise StoreError(
-            f"{store.location} is not whole, nothing was changed: {'; '.join(troubles)}; mend that and run it again"
+            f"{store.location} is not whole: {'; '.join(troubles)}; nothing was changed; mend that and run the same"
+            " command again"
         )
 
 
@@ -49,5 +50,5 @@ def check_room(store: Store, live: str, dims: Sequence[int]) -> None:
     if needed > free:
         raise StoreError(
             f"{store.location}: a second copy of {live} takes about {needed // 2**20:,} MiB, and {free // 2**20:,} MiB"
-            " are free: nothing was changed; make room, or drop old ones with: retrieval collections --prune"
+            " are free; nothing was changed; make room, or drop old ones with: retrieval collections --prune"
         )

@@ -39,8 +39,8 @@ def rollback(store: Store, alias: str, settings: Settings) -> Rollback:
         found = earlier(store, alias, left)
         if not found:
             raise StoreError(
-                f"{alias} at {store.location} is {left}, and nothing before it was kept; see: retrieval collections."
-                " What its sources hold can be made again: retrieval reindex --model MODEL"
+                f"{alias} at {store.location} is {left}, and nothing before it was kept; see: retrieval collections;"
+                " what its sources hold can be made again with: retrieval reindex --model MODEL"
             )
         back = found[0]
         check_answer(store, back)  # no more than that: a way back must not need every peer of a cluster

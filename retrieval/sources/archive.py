@@ -54,7 +54,7 @@ class Archive:
                 self._add(member)
         except _DAMAGE as error:
             close()
-            raise SourceError(f"{spec}: not a readable archive, or a damaged one ({_reason(error)})") from error
+            raise SourceError(f"{spec} cannot be read as an archive: {_reason(error)}; is the file whole?") from error
 
     def entries(self) -> Iterator[Entry]:
         """Every image, in the archive's order; raises SourceError when there is none."""
@@ -76,7 +76,7 @@ class Archive:
             with self._lock:  # one file, one position
                 return self._contents.read(member, where)
         except _DAMAGE as error:
-            raise BadImage(where, f"cannot be read from the archive ({_reason(error)})") from error
+            raise BadImage(where, f"cannot be read from the archive: {_reason(error)}") from error
 
     def _add(self, member: Member) -> None:
         parts = [part for part in member.path.split("/") if part not in ("", ".")]

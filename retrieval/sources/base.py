@@ -72,7 +72,7 @@ def default_name(text: str) -> str:
 def check_name(name: str) -> str:
     """The same name; raises UsageError when it is not one."""
     if not _NAME.fullmatch(name):
-        raise UsageError(f"name {name!r} for a source: use 1 to 64 letters, digits and . _ : - (no spaces, no slashes)")
+        raise UsageError(f"name {name!r} for a source: use 1 to 64 letters, digits and . _ : -")
     return name
 
 
@@ -110,7 +110,7 @@ def read_bounded(file: IO[bytes], where: str) -> bytes:
 def check_size(size: int, where: str) -> None:
     """Raise BadImage for more than MAX_BYTES."""
     if size > MAX_BYTES:
-        raise BadImage(where, f"larger than {MAX_BYTES // 2**20} MiB")
+        raise BadImage(where, f"larger than {MAX_BYTES:,} bytes; scale it down")
 
 
 def no_images(spec: str, files: int) -> SourceError:

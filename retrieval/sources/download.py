@@ -63,7 +63,7 @@ def download(urls: Sequence[str], target: Path, md5: str, progress: Progress | N
     except Timeout as error:
         raise SourceError(f"{target}: another process has held its lock for {TOTAL_SECONDS:.0f} s") from error
     except OSError as error:
-        raise SourceError(f"{target.parent}: cannot store a download there: {error.strerror}") from error
+        raise SourceError(f"{target.parent} cannot be written: {error.strerror}") from error
     raise SourceError("; ".join(f"{httpx.URL(url).host}: {reason}" for url, reason in failures.items()))
 
 
@@ -105,7 +105,7 @@ def _start(response: "httpx.Response", have: int) -> int:
 
 def _check_time(end: float) -> None:
     if time.monotonic() > end:
-        raise _MirrorError(f"not done after {TOTAL_SECONDS:.0f} s; run again to go on from there")
+        raise _MirrorError(f"not done after {TOTAL_SECONDS:.0f} s; run the same command again to go on")
 
 
 def _check(part: Path, md5: str) -> None:

@@ -57,7 +57,7 @@ class Folder:
     def read(self, key: str) -> bytes:
         """The image with that key; raises BadImage, also for a key that leads outside the folder."""
         if not is_listable(key):
-            raise BadImage(f"{self.name}/{key}", "not the key of an image in this folder")
+            raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
         return self._read_inside(key, None)
 
     def _list(self, folder: str | Path) -> list["os.DirEntry[str]"]:
@@ -132,13 +132,13 @@ class File:
         try:
             status = self._path.stat()
         except OSError as error:
-            raise SourceError(f"{self.spec}: {error.strerror}") from error
+            raise SourceError(f"{self.spec} cannot be read: {error.strerror}") from error
         yield Entry(self.name, self._key, status.st_size, status.st_mtime_ns, None, partial(self.read, self._key))
 
     def read(self, key: str) -> bytes:
         """The image; raises BadImage for any other key."""
         if key != self._key:
-            raise BadImage(f"{self.name}/{key}", f"not in this source, which is the file {self.spec}")
+            raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
         return read_file(self._path, f"{self.name}/{key}")
 
 

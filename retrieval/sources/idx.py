@@ -35,7 +35,7 @@ def read_idx(path: Path, dimensions: int) -> UInt8[ndarray, "..."]:
                 raise SourceError(f"{path}: announces {size:,} bytes; at most {MAX_IDX_BYTES:,} are read")
             data = file.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"{path}: damaged or unreadable ({error}); replace it") from error
+        raise SourceError(f"{path} cannot be read: {error}; replace it") from error
     if len(data) != size:
         found = f"{len(data):,}" if len(data) < size else "more"
         raise SourceError(f"{path}: announces {size:,} bytes, but holds {found}; replace it")
@@ -46,7 +46,9 @@ def read_pair(images: Path, labels: Path) -> tuple[UInt8[ndarray, "n h w"], UInt
     """Images and their labels; raises SourceError when their numbers differ."""
     pixels, classes = read_idx(images, 3), read_idx(labels, 1)
     if len(pixels) != len(classes):
-        raise SourceError(f"{images} holds {len(pixels):,} images, but {labels.name} {len(classes):,} labels")
+        raise SourceError(
+            f"{images} holds {len(pixels):,} images, but {labels.name} {len(classes):,} labels; replace both"
+        )
     if not pixels.size:
-        raise SourceError(f"{images} holds no images")
+        raise SourceError(f"{images} holds no images; replace it")
     return pixels, classes

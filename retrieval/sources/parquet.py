@@ -45,7 +45,7 @@ class Parquet:
         except SourceError:
             raise
         except Exception as error:  # pyarrow's, and by URL each protocol's own
-            raise SourceError(f"{spec}: not a readable Parquet file, or a damaged one ({one_line(error)})") from error
+            raise SourceError(f"{spec} cannot be read as Parquet: {one_line(error)}; is the file whole?") from error
         self._rows = Rows(self._file, self._columns.image)
 
     def entries(self) -> Iterator[Entry]:
@@ -72,7 +72,7 @@ class Parquet:
         try:
             data = self._rows.value(number)
         except Exception as error:  # pyarrow's, and by URL each protocol's own
-            raise BadImage(where, f"row {number:,} of {self.spec} cannot be read ({one_line(error)})") from error
+            raise BadImage(where, f"row {number:,} of {self.spec} cannot be read: {one_line(error)}") from error
         if data is None:
             raise BadImage(where, f"row {number:,} of {self.spec} holds no image, only a null")
         check_size(len(data), where)
@@ -114,5 +114,5 @@ class Parquet:
             with self._rows.turn:
                 column = self._file.read_row_group(group, [self._columns.label]).column(0)
         except Exception as error:  # pyarrow's, and by URL each protocol's own
-            raise SourceError(f"{self.spec}: its labels cannot be read ({one_line(error)})") from error
+            raise SourceError(f"{self.spec}: its labels cannot be read: {one_line(error)}") from error
         return [self._columns.label_of(value) for value in column.to_pylist()]

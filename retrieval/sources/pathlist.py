@@ -42,7 +42,7 @@ class PathList:
         if not any(os.path.lexists(path) for path in self._paths()):
             first = next(self._paths(), None)
             raise SourceError(
-                f"{self.spec} names no files"
+                f"{self.spec} holds no paths"
                 if first is None
                 else f"{self.spec}: none of the paths in it leads to a file; the first is {key_of(first)!r}"
             )
@@ -70,7 +70,7 @@ class PathList:
             except SourceError as error:
                 raise BadImage(where, str(error)) from error
         if key not in self._known:
-            raise BadImage(where, f"not named in {self.spec}")
+            raise BadImage(where, f"no such image in {self.spec}")
         return read_file(self._known[key], where)
 
     def _paths(self) -> Iterator[str]:

@@ -58,7 +58,7 @@ class RemoteFolder:
     def read(self, key: str) -> bytes:
         """The image with that key; raises BadImage, also for a key that leads outside the folder."""
         if not is_image(key) or _hidden(key):  # `..` is hidden too
-            raise BadImage(f"{self.name}/{key}", "not the key of an image in this folder")
+            raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
         return self._read(key, f"{self._root}/{key}", None)
 
     def _read(self, key: str, path: str, size: int | None) -> bytes:

@@ -88,9 +88,11 @@ class Store(Protocol):
     def room(self, collection: str) -> tuple[int, int] | None:
         """Bytes that it takes on disk, and bytes that are free there; None where the engine does not say."""
 
-    def metadata(self, collection: str) -> CollectionMeta: ...
+    def metadata(self, collection: str) -> CollectionMeta:
+        """What was noted with the collection; raises NoCollection, or StoreError for one that something else made."""
 
-    def set_metadata(self, collection: str, meta: CollectionMeta) -> None: ...
+    def set_metadata(self, collection: str, meta: CollectionMeta) -> None:
+        """Replace all of it; raises StoreError when it claims another model, dimension or distance."""
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Write points; when it returns, all of them are stored and will survive a crash.
@@ -179,7 +181,9 @@ def checked(points: Iterable[Point], dim: int) -> Iterator[Point]:
                 f"{name}: {found}, but the collection takes float32[{dim}]; nothing of this batch was written"
             )
         if not np.isfinite(code).all():
-            raise BadCode(f"{name}: the code is not finite (NaN or infinite); nothing of this batch was written")
+            raise BadCode(
+                f"{name}: the code is not finite (NaN or infinite); nothing of this batch was written; train again"
+            )
         yield point
 
 
@@ -195,6 +199,6 @@ def require_model(store: Store, collection: str, fingerprint: str) -> None:
     theirs = store.metadata(collection).model
     if theirs != fingerprint:
         raise ModelError(
-            f"collection {collection} holds codes of model {theirs[:8]}, but this is model {fingerprint[:8]}:"
+            f"collection {collection} holds codes of model {theirs[:8]}, but this is model {fingerprint[:8]};"
             f" pass --model {theirs[:8]}, or make a new collection: retrieval reindex --model {fingerprint[:8]}"
         )

@@ -14,7 +14,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 def check_name(name: str) -> None:
     """Raise UsageError for a name that is not also a safe folder name and part of a URL."""
     if not NAME.fullmatch(name):
-        raise UsageError(f"name {name!r}: use letters, digits, '.', '_' and '-', a letter or digit first; at most 200")
+        raise UsageError(
+            f"name {name!r} for a collection or alias: use 1 to 200 letters, digits and . _ -, a letter or digit first"
+        )
 
 
 class Names(Protocol):
@@ -37,7 +39,7 @@ def check_new(store: Names, collection: str) -> None:
 def check_exists(store: Names, collection: str) -> None:
     """Raise NoCollection for one that is not there."""
     if collection not in store.collections():
-        raise NoCollection(f"no collection {collection!r} at {store.location}; see retrieval status")
+        raise NoCollection(f"no collection {collection!r} at {store.location}; see: retrieval collections")
 
 
 def check_unused(store: Names, collection: str) -> None:

@@ -93,7 +93,9 @@ class Connection:
         if not self._met:
             version = self._call(self.client.info, self._patience.first_deadline, self._patience.first_deadline).version
             if not (number := re.match(r"(\d+)\.(\d+)", version)) or (int(number[1]), int(number[2])) < OLDEST_SERVER:
-                raise StoreError(f"{self.location} runs Qdrant {version}, but 1.16 is the oldest that will do")
+                raise StoreError(
+                    f"{self.location} runs Qdrant {version}, but 1.16 is the oldest that will do; use a newer server"
+                )
             self._met = True
 
     def _call(self, function: Callable[[], T], timeout: float, deadline: float) -> T:
@@ -130,14 +132,16 @@ class Connection:
         status = error.status_code if isinstance(error, UnexpectedResponse) else None
         says = reason(error)
         if status == 401:
-            return StoreError(f"{self.location} wants an API key: set {self._key_name} to a valid one (401)")
+            return StoreError(f"{self.location} wants an API key (401); set {self._key_name} to a valid one")
         if status == 403:
-            return StoreError(f"{self.location}: the key in {self._key_name} does not allow this (403: {says})")
+            return StoreError(
+                f"{self.location}: the key in {self._key_name} does not allow this (403: {says}); use one that does"
+            )
         if status == 404 and "ollection" in says:  # not a point that is not found
             return NoCollection(f"{self.location}: {says} (404)")
         if retry_after(error) is not False:
             return StoreUnavailable(
-                f"{self.location} does not answer ({says}; tried for {spent:.0f} s): is it running, and"
+                f"{self.location} does not answer ({says}; tried for {spent:.0f} s); is it running, and"
                 " is QDRANT_URL right? To start one here: scripts/qdrant start"
             )
         if status in (400, 404, 409, 413, 422):
@@ -151,7 +155,7 @@ def parsed(url: str) -> tuple[str, bool, bool]:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or 6333
     except ValueError as error:
-        raise UsageError(f"QDRANT_URL: {error}; expected http://host:6333") from error
+        raise UsageError(f"QDRANT_URL is not like http://host:6333: {error}") from error
     if parts.username or parts.password:
         raise UsageError("QDRANT_URL must not hold a user or a password; put the key into QDRANT_API_KEY")
     if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:

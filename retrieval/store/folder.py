@@ -32,7 +32,7 @@ class FolderLock:
                 " (QDRANT_URL) to share one collection"
             ) from error
         except OSError as error:
-            raise StoreUnavailable(f"{root} cannot be used: {error}; set RETRIEVAL_HOME elsewhere") from error
+            raise StoreUnavailable(f"{root} cannot be used: {error}; set RETRIEVAL_HOME to another folder") from error
 
     def check(self) -> None:
         """`Held`: the system takes the lock away from nobody who lives."""
@@ -58,4 +58,6 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise StoreDamaged(f"{path} cannot be read ({error}); restore it, or delete its folder and ingest") from error
+        raise StoreDamaged(
+            f"{path} cannot be read: {error}; delete its folder and ingest again, or restore it"
+        ) from error

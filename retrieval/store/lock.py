@@ -61,7 +61,7 @@ class AliasLock:
                     self._lost = in_words(found)
         if self._lost:
             raise Locked(
-                f"{self._where} was taken over by {self._lost}, while this job was stopped or cut off; run it again"
+                f"{self._where} was taken over by {self._lost}, while this job was stopped or cut off; try again"
                 " when that is done"
             )
 

@@ -59,7 +59,7 @@ class Shard:
         try:
             self._manifest = Manifest(**read_json(folder / "manifest.json"))
         except TypeError as error:
-            raise self._damaged(f"its manifest cannot be understood ({error})") from error
+            raise self._damaged(f"its manifest cannot be understood: {error}") from error
         with self.reading():
             self.edge = edge.EdgeShard.load(str(folder / "shard"))
         try:
@@ -76,7 +76,7 @@ class Shard:
         shutil.rmtree(draft, ignore_errors=True)
         (draft / "shard").mkdir(parents=True)
         ensure_space(draft, 0)
-        with translated(f"cannot make {folder}", StoreError):
+        with translated(f"{folder} cannot be made", StoreError):
             vectors = edge.EdgeVectorParams(size=meta.dim, distance=getattr(edge.Distance, meta.distance))
             shard = edge.EdgeShard.create(str(draft / "shard"), edge.EdgeConfig(vectors=vectors, wal_enabled=True))
             for field, kind in base.INDEXES.items():
@@ -129,7 +129,7 @@ class Shard:
 
     def close(self) -> None:
         """Flush, close, and say in the manifest what is there."""
-        with translated(f"cannot close {self.folder}", StoreError):
+        with translated(f"{self.folder} cannot be closed", StoreError):
             if not self._manifest.clean:
                 self.edge.flush()
             count = self.count()
@@ -140,7 +140,7 @@ class Shard:
     def _writing(self, at_least: int) -> Iterator[None]:
         """Until the write is synced, the manifest promises only what no crash can take away."""
         self._declare(at_least, clean=False)
-        with translated(f"cannot write to {self.folder}", StoreError):
+        with translated(f"{self.folder} cannot be written", StoreError):
             yield
             self.edge.flush()
         self._declare(self.count(), clean=False)
@@ -174,6 +174,6 @@ def ensure_space(folder: Path, size: int) -> None:
     free, needed = shutil.disk_usage(folder).free, RESERVE_BYTES + 4 * size
     if free < needed:
         raise StoreError(
-            f"{folder}: {free / 2**20:,.0f} MB free on its disk, {needed / 2**20:,.0f} MB needed to write;"
+            f"{folder}: {free / 2**20:,.0f} MiB free on its disk, {needed / 2**20:,.0f} MiB needed to write;"
             " make room, or set RETRIEVAL_HOME to another disk"
         )

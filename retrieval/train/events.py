@@ -17,11 +17,15 @@ def event_files(folder: Path) -> Iterator[Callable[[Line], None]]:
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
-        raise UsageError("--tensorboard needs an extra: pip install 'retrieval[tensorboard]'") from error
+        raise UsageError(
+            "--tensorboard needs a package that is not installed: pip install 'retrieval[tensorboard]'"
+        ) from error
     try:
         writer = SummaryWriter(str(folder), flush_secs=1)
     except OSError as error:
-        raise TrainingError(f"{folder}: cannot be written: {error.strerror}; choose another --tensorboard") from error
+        raise TrainingError(
+            f"--tensorboard {folder} cannot be written: {error.strerror}; choose another place"
+        ) from error
 
     def write(line: Line) -> None:
         for name, value in line.items():

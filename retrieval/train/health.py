@@ -28,7 +28,7 @@ FAIR_STEPS = 300
 def check_data(images: UInt8[np.ndarray, "n h w c"]) -> None:
     """Raise TrainingError for data from which nothing can be learned."""
     if len(images) < MIN_IMAGES:
-        raise TrainingError(f"{len(images)} images to train on, but at least {MIN_IMAGES} are needed; give more")
+        raise TrainingError(f"{len(images)} images to train on, but at least {MIN_IMAGES} are needed; add more")
     if (images == images[0]).all():
         raise TrainingError(f"all {len(images)} images are the same: there is nothing to learn; check the source")
 
@@ -65,22 +65,22 @@ class Health:
         """What to tell about a run of so many steps; raises TrainingError when it has collapsed."""
         if self.dead > 0.5:
             raise TrainingError(
-                f"the code has collapsed: {self.dead:.0%} of its dimensions hardly vary; nothing was saved. Try a"
+                f"the code has collapsed: {self.dead:.0%} of its dimensions hardly vary; nothing was saved; try a"
                 " smaller --dim, another --objective, or more varied images"
             )
         warnings = []
         if self.dead:
-            warnings.append(f"{self.dead:.0%} of the code's dimensions hardly vary: a smaller --dim would do")
+            warnings.append(f"{self.dead:.0%} of the code's dimensions hardly vary; try a smaller --dim")
         if self.error >= self.mean_error:
             what = (
                 f"the reconstruction's error ({self.error:.4f}) is no better than the mean image's"
                 f" ({self.mean_error:.4f}) after {steps} steps"
             )
             if steps < FAIR_STEPS:
-                warnings.append(f"{what}: give it more --epochs or a longer --time-budget")
+                warnings.append(f"{what}; try more --epochs or a longer --time-budget")
             else:
                 raise TrainingError(
-                    f"{what}; nothing was saved. Try a larger --dim, --preset base, or images that have something in"
+                    f"{what}; nothing was saved; try a larger --dim, --preset base, or images that have something in"
                     " common"
                 )
         return warnings

@@ -101,6 +101,6 @@ def doubts(recipe: Recipe, batch: int) -> list[str]:
     if recipe.objective == "invariant" and batch < recipe.model.dim:
         return [
             f"batches of {batch} images are too small for codes of {recipe.model.dim} numbers with the objective"
-            f" invariant: try --dim {max(2, batch // 4)}, --objective denoising, or more images"
+            f" invariant; try --dim {max(2, batch // 4)}, --objective denoising, or more images"
         ]
     return []

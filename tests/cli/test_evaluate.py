@@ -128,4 +128,4 @@ def test_a_page_that_cannot_be_written_loses_no_numbers(
     done = call("evaluate", pictures, "--limit", 10, "--html", tmp_path / "nowhere" / "page.html")
     assert done.code == 1
     assert "copies" in done.out
-    assert "error: cannot write" in done.err
+    assert "cannot be written" in done.err

@@ -294,7 +294,7 @@ def test_a_disk_that_is_full_on_the_way_back(
     usage = shutil.disk_usage("/")
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=free.pop(0) if len(free) > 1 else free[0]))
-        assert "MB free on its disk" in call("migrate", "--from", url).error()
+        assert "MiB free on its disk" in call("migrate", "--from", url).error()
     assert aliases(url) == {"images": COLLECTION}
     with closing(EdgeStore(own_home / "embedded")) as store:
         assert store.aliases() == {}
@@ -309,7 +309,10 @@ def test_from_server_to_server_each_with_its_own_key(
     with servers.running(tmp_path / "old", QDRANT__SERVICE__API_KEY=KEY) as old:
         with closing(ServerStore(old, KEY)) as store:
             fill(store, FEW)
-        assert f"{old} wants an API key: set QDRANT_FROM_API_KEY" in call("migrate", "--from", old, "--to", url).error()
+        assert (
+            f"{old} wants an API key (401); set QDRANT_FROM_API_KEY"
+            in call("migrate", "--from", old, "--to", url).error()
+        )
         monkeypatch.setenv("QDRANT_FROM_API_KEY", KEY)
         said = call("migrate", "--from", old, "--to", url, "--json")
         assert (said.object["from"], said.object["to"], said.object["copied"]) == (old, url, FEW)

@@ -71,7 +71,7 @@ def test_a_preview_is_a_picture_and_no_model(pictures: Path, tmp_path: Path, own
     assert pixels.min() < 50 < pixels.max()
     assert not (own_home / "models").exists()
     error = call("train", pictures, "--preview", tmp_path / "no" / "folder.png").error()
-    assert "cannot write" in error
+    assert "cannot be written" in error
 
 
 def test_a_run_with_every_option_says_what_it_did(colours: Path, tmp_path: Path, call: Call) -> None:

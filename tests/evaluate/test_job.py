@@ -232,7 +232,7 @@ def test_a_picture_that_cannot_be_read_is_refused_and_the_others_counted(setting
         (
             0,
             None,
-            "0 usable pictures to search: it takes 2 at least; the first refused: 0.png: it",
+            "0 usable pictures to search: it takes at least 2; the first refused: some/0.png: it",
         ),
         (9, 0, "9 usable pictures to search, 0 to ask with"),
     ],

@@ -72,7 +72,7 @@ def test_a_missing_hit_counts_as_wrong() -> None:
 
 
 def test_what_cannot_be_measured() -> None:
-    with pytest.raises(UsageError, match=r"^k = 0: look at 1 hit at least$"):
+    with pytest.raises(UsageError, match=r"^k = 0: ask for at least 1 hit$"):
         precision_at_k(["7"], [["7"]], k=0)
     with pytest.raises(UsageError, match=r"^0 queries: nothing to measure"):
         precision_at_k([], [], k=1)

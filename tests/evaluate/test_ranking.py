@@ -99,10 +99,10 @@ def test_a_tie_for_the_last_place_gives_no_more_than_k_and_loses_nothing_nearer(
 @pytest.mark.parametrize(
     ("queries", "codes", "k", "message"),
     [
-        (2, 3, 0, "k = 0, but there are 3 codes: ask for between 1 and as many"),
+        (2, 3, 0, "k = 0, but there are 3 codes; ask for between 1 and as many"),
         (2, 3, 4, "k = 4, but there are 3 codes"),
         (2, 0, 1, "k = 1, but there are 0 codes"),
-        (0, 3, 1, "0 queries and 3 codes: give 1 at least of each"),
+        (0, 3, 1, "0 queries and 3 codes: give at least 1 of each"),
     ],
 )
 def test_what_cannot_be_asked(queries: int, codes: int, k: int, message: str) -> None:

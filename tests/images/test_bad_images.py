@@ -93,7 +93,7 @@ def test_9000_by_9000_is_allowed() -> None:
 
 def test_a_file_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "MAX_BYTES", 100)
-    assert reason(b"x" * 101) == "101 bytes; at most 100 are read"
+    assert reason(b"x" * 101) == "larger than 100 bytes; scale it down"
 
 
 def test_between_pillows_warning_and_our_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,13 +46,13 @@ def test_a_disk_that_fills_up(
 ) -> None:
     place = Place(copy(model_home, disk / "home"), None, ALIAS)
     leave(disk, 200)
-    assert "MB needed to write; make room" in place.ingest(digits).error()
+    assert "MiB needed to write; make room" in place.ingest(digits).error()
     assert place.stored == -1
     leave(disk, 400)
     with place.started(digits, "--batch-size", 32) as process:
         until(lambda: place.stored >= DIGITS // 10, process)
         leave(disk, 100)
-        assert "MB needed to write; make room" in finished(process).error()
+        assert "MiB needed to write; make room" in finished(process).error()
     before = place.stored
     assert DIGITS // 10 <= before < DIGITS
     found = place.points()

@@ -33,7 +33,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(
     images: UInt8[np.ndarray, "n h w c"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(optimiser, "LEARNING_RATE", 1e30)
-    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+: nothing was saved.*--preview"):
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+; nothing was saved.*--preview"):
         train(images, recipe())
 
 
@@ -51,7 +51,7 @@ def test_a_reconstruction_no_better_than_the_mean_ends_a_long_run_and_is_told_of
 ) -> None:
     short = train(noise(96), recipe(epochs=1))
     assert ["no better than the mean image's" in warning for warning in short.warnings] == [True]
-    assert "give it more --epochs" in short.warnings[0]
+    assert "try more --epochs" in short.warnings[0]
     monkeypatch.setattr(health, "FAIR_STEPS", 3)
     with pytest.raises(TrainingError, match=r"no better than the mean image's \(0\.\d+\) after 3 steps; nothing was"):
         train(noise(96), recipe(epochs=1))
@@ -67,7 +67,7 @@ def test_batches_smaller_than_the_code_are_told_of() -> None:
 def test_some_dead_dimensions_are_a_warning_and_most_are_an_error() -> None:
     assert Health(0.0, 0.1, 0.2).check(1000) == []
     (warning,) = Health(0.25, 0.1, 0.2).check(1000)
-    assert warning == "25% of the code's dimensions hardly vary: a smaller --dim would do"
+    assert warning == "25% of the code's dimensions hardly vary; try a smaller --dim"
     with pytest.raises(TrainingError, match="75% of its dimensions hardly vary"):
         Health(0.75, 0.1, 0.2).check(1)
 

@@ -196,5 +196,5 @@ def test_damaged_gzip(tmp_path: Path, cut: int) -> None:
     folder = make(tmp_path / "mnist", zipped=True, count=500)
     path = folder / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(SourceError, match=r"images-idx3-ubyte.gz: damaged or unreadable \(.+\); replace it"):
+    with pytest.raises(SourceError, match=r"images-idx3-ubyte.gz cannot be read: .+; replace it"):
         open_source("mnist:test", Settings(home=tmp_path, data=tmp_path))

@@ -133,7 +133,7 @@ def test_another_process_has_the_lock(mirrors: Mirrors, target: Path, monkeypatc
 
 def test_nowhere_to_store(mirrors: Mirrors, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SourceError, match=r"file/x: cannot store a download there: Not a directory"):
+    with pytest.raises(SourceError, match=r"file/x cannot be written: Not a directory"):
         fetch(mirrors, tmp_path / "file" / "x" / "y.gz")
 
 

@@ -194,9 +194,7 @@ def test_threads_that_overtake_each_other(tmp_path: Path, opened: Open) -> None:
 def test_no_parquet(tmp_path: Path, opened: Open, keep: int) -> None:
     whole = put(tmp_path / "x.parquet", {"image": pa.array([bytes(900)])}).read_bytes()
     (tmp_path / "x.parquet").write_bytes(whole[:keep])
-    with pytest.raises(
-        SourceError, match=r"x\.parquet: not a readable Parquet file, or a damaged one \(.+\)"
-    ) as caught:
+    with pytest.raises(SourceError, match=r"x\.parquet cannot be read as Parquet: .+; is the file whole\?") as caught:
         opened(tmp_path / "x.parquet")
     assert "\n" not in str(caught.value)
 
@@ -211,7 +209,7 @@ def test_damage_in_the_middle_costs_the_rows_behind_it_and_no_others(tmp_path: P
     entries = list(opened(path).entries())
     for number, entry in enumerate(entries):
         if 10 <= number < 20:
-            with pytest.raises(BadImage, match=rf"^x/000000{number}\.png: row {number} of .* cannot be read \(.+\)$"):
+            with pytest.raises(BadImage, match=rf"^x/000000{number}\.png: row {number} of .* cannot be read: .+$"):
                 entry.read()
         else:
             assert entry.read() == data[number]

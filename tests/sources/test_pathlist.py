@@ -77,7 +77,7 @@ def test_a_list_that_leads_nowhere_is_an_error(tmp_path: Path, opened: Open) -> 
     for lines, message in (
         (["mount/1.png", "mount/2.png"], r"none of the paths in it leads to a file; the first is '/.*/mount/1\.png'$"),
         (["Dear reader,", "these are my pictures."], r"none of the paths in it leads to a file"),
-        (["# nothing yet", ""], r"list\.txt names no files$"),
+        (["# nothing yet", ""], r"list\.txt holds no paths$"),
         (["a" * 70_000], r"list\.txt, line 1: over 65,536 bytes, so no list of paths$"),
     ):
         with pytest.raises(SourceError, match=message):
@@ -94,7 +94,7 @@ def test_only_what_is_named_can_be_read(tmp_path: Path, opened: Open) -> None:
     put(tmp_path, "1.png", "2.png", "3.png")
     source = opened(write(tmp_path / "list.txt", "1.png", "#2.png", str(tmp_path / "3.png")))
     for key in ("2.png", "../1.png", f"{tmp_path}/3.png", f"root:{tmp_path}/3.png", "\udcff.png", "a\0.png", ""):
-        with pytest.raises(BadImage, match=r"not named in .*list\.txt"):
+        with pytest.raises(BadImage, match=r"no such image in .*list\.txt"):
             source.read(key)
     assert source.read("3.png") == PGM  # absolute in the list, but below its folder
 

@@ -40,10 +40,10 @@ def test_a_name_can_be_taken_only_once(store: Store, name: str) -> None:
 
 @pytest.mark.parametrize("bad", ["", "../up", "a/b", ".hidden", "with space", "x" * 201])
 def test_a_name_that_is_no_folder_name_is_refused(store: Store, name: str, bad: str) -> None:
-    with pytest.raises(UsageError, match="use letters"):
+    with pytest.raises(UsageError, match="use 1 to 200 letters"):
         store.create_collection(bad, meta())
     store.create_collection(name, meta())
-    with pytest.raises(UsageError, match="use letters"):
+    with pytest.raises(UsageError, match="use 1 to 200 letters"):
         store.move_alias(bad, name)
 
 

@@ -97,9 +97,9 @@ def test_a_disk_that_is_nearly_full_is_not_written_to(root: Path, monkeypatch: p
     with closing(EdgeStore(root)) as store:
         with monkeypatch.context() as patch:
             patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100 * 2**20))
-            with pytest.raises(StoreError, match=r"100 MB free on its disk, 2\d\d MB needed"):
+            with pytest.raises(StoreError, match=r"100 MiB free on its disk, 2\d\d MiB needed"):
                 store.upsert("a", points(codes(2100))[2000:])
-            with pytest.raises(StoreError, match=r"100 MB free on its disk, 256 MB needed"):
+            with pytest.raises(StoreError, match=r"100 MiB free on its disk, 256 MiB needed"):
                 store.create_collection("b", meta())
         assert store.count("a") == 2000
         store.upsert("a", points(codes(2100))[2000:])
