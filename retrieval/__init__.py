@@ -1,3 +1,23 @@
 """Find the pictures that look like a given picture, in collections nobody has labelled."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from retrieval.index import Index
+    from retrieval.search.query import Stored
+
 __version__ = "0.1.0"
+__all__ = ["Index", "Stored"]
+
+
+def __getattr__(name: str) -> Any:
+    """`from retrieval import Index` imports what it takes only then: the command line starts without."""
+    if name == "Index":
+        from retrieval.index import Index
+
+        return Index
+    if name == "Stored":
+        from retrieval.search.query import Stored
+
+        return Stored
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

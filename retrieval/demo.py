@@ -22,7 +22,10 @@ from retrieval.ingest.summary import Summary
 from retrieval.learn.job import learn
 from retrieval.learn.options import Options
 from retrieval.records import CollectionMeta
-from retrieval.search import Query, Result, search
+from retrieval.search.job import Live, search
+from retrieval.search.options import Options as SearchOptions
+from retrieval.search.query import Query
+from retrieval.search.results import Result
 from retrieval.sources import Source, open_source
 from retrieval.stack import read_stack
 from retrieval.store.base import Store, resolve
@@ -75,14 +78,14 @@ def run(
     step("Encoding and storing")
     summary = ingest(store, encoder, [indexed], ALIAS, ledgers=settings.refused)
     step(f"Searching with {QUERIED}")
-    queries = [Query(f"{QUERIED}/{entry.key}", entry.read, entry.label) for entry in queried.entries()]
+    queries = [Query(f"{QUERIED}/{entry.key}", entry) for entry in queried.entries()]
     collection = resolve(store, ALIAS)
-    results = list(search(store, encoder, queries, collection, K))
-    labels = [result.query.label or "" for result in results]
+    live = Live(collection, store.metadata(collection), lambda mark: encoder)
+    results = list(search(store, live, queries, SearchOptions(k=K)))
+    labels = [query.label or "" for query in queries]
     precision = precision_at_k(labels, [[hit.label or "" for hit in result.hits] for result in results], K)
     step("Searching by raw pixels, to compare")
-    meta = store.metadata(collection)
-    return Outcome(model, summary, meta, results, precision, pixels_precision(indexed, queried, model))
+    return Outcome(model, summary, live.meta, results, precision, pixels_precision(indexed, queried, model))
 
 
 def trained_before(store: Store, settings: Settings) -> SavedModel | None:

@@ -23,6 +23,14 @@ class UsageError(RetrievalError):
     exit_code = 2
 
 
+class FilterError(UsageError):
+    """A filter is not understood; `context` are lines that point at the place."""
+
+    def __init__(self, message: str, *context: str) -> None:
+        super().__init__(message)
+        self.context = context
+
+
 class SourceError(RetrievalError):
     """A source is missing, unreadable, or holds no image."""
 

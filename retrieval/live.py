@@ -2,25 +2,20 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import TypeVar
 
 from retrieval.encode import Encoder
 from retrieval.errors import NoCollection
-from retrieval.records import CollectionMeta
-from retrieval.search import Query, Result, check_k, search_batch
+from retrieval.search.job import Live, search_batch
+from retrieval.search.options import Options
+from retrieval.search.query import Query, Stored
+from retrieval.search.results import Result
 from retrieval.store.base import Store, resolve
+
+T = TypeVar("T")
 
 KEPT = 2
 """Collections whose encoders a reader keeps: the live one, and the one before in case of a way back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """A collection and the encoder of its codes; they belong together."""
-
-    collection: str
-    meta: CollectionMeta
-    encoder: Encoder
 
 
 class Reader:
@@ -30,34 +25,45 @@ class Reader:
         """`load` makes the encoder of a model's fingerprint."""
         self._store, self._alias, self._load = store, alias, load
         self._known: dict[str, Live] = {}
+        self._encoders: dict[str, Encoder] = {}
         self._loading = threading.Lock()
 
     def live(self) -> Live:
-        """Where the alias points now, by the engine's word. Raises NoCollection, ModelError for a model not here."""
+        """Where the alias points now, by the engine's word. Raises NoCollection."""
         collection = resolve(self._store, self._alias)
-        with self._loading:
-            if collection not in self._known:
-                meta = self._store.metadata(collection)
-                encoders = {live.meta.model: live.encoder for live in self._known.values()}
-                live = Live(collection, meta, encoders.get(meta.model) or self._load(meta.model))
-                self._known = dict([*self._known.items(), (collection, live)][-KEPT:])
-            return self._known[collection]
+        known = self._known
+        if collection not in known:
+            live = Live(collection, self._store.metadata(collection), self._encoder)
+            self._known = dict([*known.items(), (collection, live)][-KEPT:])
+            return live
+        return known[collection]
 
-    def search(self, queries: Sequence[Query], k: int = 5, *, include_self: bool = False) -> list[Result]:
-        """The k nearest of each query, all from one collection and by its own encoder.
+    def search(
+        self,
+        queries: Sequence[Query | Stored],
+        options: Options = Options(),  # noqa: B008 - frozen
+    ) -> list[Result]:
+        """The nearest of each query, all from one collection and by its own encoder; raises as `ask`."""
+        return self.ask(lambda live: search_batch(self._store, live, queries, options))
 
-        Should that collection be dropped meanwhile, its successor answers the whole request. Raises UsageError for a
-        k out of range, and as `live`.
+    def ask(self, question: Callable[[Live], T]) -> T:
+        """The answer to a question about what is live.
+
+        Should that collection be dropped meanwhile, its successor answers. Raises NoCollection, ModelError for a model
+        that is not here, and what the question raises.
         """
-        check_k(k)
         live = self.live()
         try:
-            return self._search(live, queries, k, include_self)
+            return question(live)
         except NoCollection:
             successor = self.live()
             if successor.collection == live.collection:
                 raise
-            return self._search(successor, queries, k, include_self)
+            return question(successor)
 
-    def _search(self, live: Live, queries: Sequence[Query], k: int, include_self: bool) -> list[Result]:
-        return search_batch(self._store, live.encoder, list(queries), live.collection, k, include_self)
+    def _encoder(self, model: str) -> Encoder:
+        """Each model is loaded once, and the last KEPT of them stay."""
+        with self._loading:
+            if model not in self._encoders:
+                self._encoders = dict([*self._encoders.items(), (model, self._load(model))][-KEPT:])
+            return self._encoders[model]

@@ -53,6 +53,14 @@ def point_id(source: str, key: str) -> str:
     return f"{sha[:8]}-{sha[8:12]}-5{sha[13:16]}-{_VARIANT[sha[16]]}{sha[17:20]}-{sha[20:32]}"
 
 
+def is_id(name: str) -> bool:
+    """Whether it is written as a point's id is."""
+    try:
+        return str(uuid.UUID(name)) == name
+    except ValueError:
+        return False
+
+
 def utc_now() -> str:
     """ISO 8601, to the second."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")

@@ -1,5 +1,6 @@
 """Pictures in one array: what training, evaluation and the gate's sample look at."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -7,7 +8,8 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from retrieval.reading import Loaded, Refused, read_pictures
-from retrieval.sources import Entry
+from retrieval.records import Point
+from retrieval.sources import Entry, Source
 
 REPORT = 100
 """Images between two words about how far it is."""
@@ -47,6 +49,12 @@ def read_stack(
         if (row + 1) % REPORT == 0 or row + 1 == len(entries):
             progress(row + 1, len(entries))
     return Stack(images[: len(rows)], kept, contents, np.array(rows, np.int64), refused)
+
+
+def stored_entry(point: Point, source: Source) -> Entry:
+    """A point's image as its source would list it."""
+    path = str(point.payload["path"])
+    return Entry(source.name, path, 0, 0, None, functools.partial(source.read, path))
 
 
 def choose(count: int, limit: int, seed: int = 0) -> Int[np.ndarray, " n"]:

@@ -20,12 +20,13 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "__main__",
         "cli web",  # talk to people
-        "reindex jobs evaluate duplicates migrate demo preview gallery",  # whole jobs
-        "ingest live learn",  # one pass over the pictures
+        "index",  # talks to programs
+        "reindex jobs evaluate duplicates outliers explain migrate demo preview gallery",  # whole jobs
+        "ingest live learn loading",  # one pass over the pictures
         "search",
-        "encode train stack reading",  # pictures to codes
+        "encode train stack reading nearness where",  # pictures to codes
         "model checkpoint images store sources",  # one vendor or format, one room
-        "architecture config process records files errors",  # plain values
+        "architecture config process records filters files errors",  # plain values
         PACKAGE,  # the package itself: its version
     )
 )

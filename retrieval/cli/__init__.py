@@ -11,10 +11,13 @@ from retrieval.cli import logs
 from retrieval.cli.collections import collections
 from retrieval.cli.common import one_line
 from retrieval.cli.demo import demo
+from retrieval.cli.duplicates import duplicates
 from retrieval.cli.evaluate import evaluate
+from retrieval.cli.explain import explain
 from retrieval.cli.ingest import ingest
 from retrieval.cli.jobs import jobs
 from retrieval.cli.migrate import migrate
+from retrieval.cli.outliers import outliers
 from retrieval.cli.reindex import reindex
 from retrieval.cli.rollback import rollback
 from retrieval.cli.search import search
@@ -33,7 +36,11 @@ app = typer.Typer(
     epilog="Settings: flags, then environment (QDRANT_URL, QDRANT_API_KEY, RETRIEVAL_HOME, RETRIEVAL_DATA),"
     " then retrieval.toml.",
 )
-for command in (demo, train, ingest, search, evaluate, reindex, rollback, collections, jobs, status, migrate):
+COMMANDS = (
+    *(demo, train, ingest, search, duplicates, outliers, explain, evaluate),
+    *(reindex, rollback, collections, jobs, status, migrate),
+)
+for command in COMMANDS:
     app.command()(command)
 
 
@@ -75,7 +82,8 @@ def main() -> None:
             if logs.is_json():
                 logs.log("error", logging.ERROR, reason=str(error), exit_code=error.exit_code)
             else:
-                typer.echo(one_line(f"error: {error}"), err=True)
+                for line in (f"error: {error}", *getattr(error, "context", ())):
+                    typer.echo(one_line(line), err=True)
             sys.exit(error.exit_code)
         typer.echo(one_line(f"error: {type(error).__name__}: {error} (a defect; {DEBUG} shows where)"), err=True)
         sys.exit(1)

@@ -13,12 +13,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
-    from retrieval.checkpoint import SavedModel
     from retrieval.config import Settings
-    from retrieval.encode import Encoder
     from retrieval.reading import Refused
     from retrieval.sources import Source
-    from retrieval.store.base import Store
     from retrieval.train.loop import Progress as Training
 
 Alias = Annotated[str, typer.Option(help="The collection's alias.")]
@@ -122,54 +119,9 @@ def open_sources(
         return [open_source(spec, settings, name=name, labels=labels is not None, progress=report) for spec in specs]
 
 
-def load_model(settings: "Settings", model: str | None) -> "SavedModel":
-    """The model that the command names, else the default."""
-    from retrieval import checkpoint
-
-    return checkpoint.load(checkpoint.find(settings.models, model))
-
-
-def model_of(store: "Store", collection: str | None, settings: "Settings", model: str | None) -> "SavedModel":
-    """The model that the command names; else the collection's; else, where there is no collection yet, the default.
-
-    Raises ModelError for one that did not make the collection.
-    """
-    from retrieval.store.base import require_model
-
-    if collection is None:
-        return load_model(settings, model)
-    if model is None:
-        return collections_model(settings, collection, store.metadata(collection).model)
-    named = load_model(settings, model)
-    require_model(store, collection, named.fingerprint)
-    return named
-
-
-def collections_model(settings: "Settings", collection: str, fingerprint: str) -> "SavedModel":
-    """The model of that fingerprint; raises ModelError when it is not on this machine."""
-    from retrieval import checkpoint
-    from retrieval.errors import ModelError
-
-    path = checkpoint.of(settings.models, fingerprint)
-    if path is None:
-        raise ModelError(
-            f"collection {collection} holds codes of model {fingerprint[:8]}, which is not in {settings.models}; copy"
-            " its folder there, or make a new collection with another model: retrieval reindex --model MODEL"
-        )
-    return checkpoint.load(path)
-
-
-def make_encoder(settings: "Settings", model: "SavedModel") -> "Encoder":
-    """The model, ready to run."""
-    from retrieval.encode import Encoder, use_compilation_cache
-
-    use_compilation_cache(settings.xla_cache)
-    return Encoder(model)
-
-
-def one_line(text: str) -> str:
+def one_line(text: str, keep: str = "") -> str:
     r"""The text without what would break the line or move the cursor: a file's name may hold `\n` and ESC."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
 def print_warnings(warnings: Sequence[str]) -> None:

@@ -10,8 +10,10 @@ GALLERY = 12
 def demo(as_json: Json = False) -> None:
     """Show the whole way on real handwritten digits, with no server: train, ingest, search, count."""
     from retrieval import demo as job
-    from retrieval.cli.results import gallery_rows, print_pictures, print_results, write_galleries
+    from retrieval.cli.results import print_pictures, print_results, write_galleries
     from retrieval.config import load_settings
+    from retrieval.gallery.results import result_rows
+    from retrieval.sources.open import open_known
     from retrieval.store import open_store
 
     settings = load_settings().model_copy(update={"qdrant_url": None})
@@ -21,7 +23,7 @@ def demo(as_json: Json = False) -> None:
         outcome = job.run(store, settings, training_task(bar), lambda text: stderr().print(f"{text} …"))
     every = max(1, len(outcome.results) // GALLERY)
     chosen = outcome.results[::every][:GALLERY]
-    rows = gallery_rows(chosen, outcome.meta, settings)
+    rows = result_rows(chosen, open_known(outcome.meta.sources, settings))
     write_galleries(rows, html=html, png=png, title="Digits the program had never seen")
     if as_json:
         print_json({**outcome.to_json(), "html": str(html), "png": str(png)})

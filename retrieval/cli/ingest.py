@@ -16,7 +16,6 @@ from retrieval.cli.common import (
     Name,
     QdrantUrl,
     end_with,
-    model_of,
     open_sources,
     print_json,
     print_warnings,
@@ -73,6 +72,7 @@ def ingest(
     from retrieval.ingest import job
     from retrieval.ingest.encoder import LateEncoder
     from retrieval.ingest.metadata import load_metadata
+    from retrieval.loading import model_of
     from retrieval.store import open_store
 
     if json_logs:

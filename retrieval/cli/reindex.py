@@ -15,7 +15,6 @@ from retrieval.cli.common import (
     Json,
     QdrantUrl,
     end_with,
-    load_model,
     print_json,
     stderr,
     stdout,
@@ -78,6 +77,7 @@ def reindex(
         )
 
     from retrieval.config import load_settings
+    from retrieval.loading import load_model
     from retrieval.reindex import job
     from retrieval.store import open_store
 

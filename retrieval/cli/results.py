@@ -1,42 +1,44 @@
 """Search results for people: a table in the terminal, lines in a pipe, galleries in files."""
 
-import contextlib
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from retrieval.cli.common import one_line
 from retrieval.cli.tables import print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from retrieval.config import Settings
     from retrieval.gallery import Row, Tile
-    from retrieval.records import CollectionMeta, Hit
-    from retrieval.search import Result
-    from retrieval.sources import Source
+    from retrieval.records import Hit
+    from retrieval.search.results import Result
 
 
 def print_results(results: Sequence["Result"], console: "Console") -> None:
-    """A table for each query on a terminal; else one line a hit: query, rank, distance, path, label."""
-    if not console.is_terminal:
-        for result in results:
-            for rank, hit in enumerate(result.hits, start=1):
-                typer.echo("\t".join([result.query.name, *row(rank, hit)]))
-        return
+    """A table for each query on a terminal; else one line a hit: query, rank, distance, percentile, path, label."""
     for result in results:
+        if result.refused is not None:
+            continue  # said at the end
         rows = [row(rank, hit) for rank, hit in enumerate(result.hits, start=1)]
-        columns = ("rank", "distance", "path", "label")
-        print_table(columns, rows, numbers=columns[:2], title=result.query.name, console=console)
-        console.print("" if result.hits else "nothing else in the collection")
+        if console.is_terminal:
+            columns = ("rank", "distance", "", "path", "label")
+            print_table(columns, rows, numbers=columns[:3], title=one_line(result.query.name), console=console)
+            console.print(result.note or "", markup=False)
+        else:
+            for cells in rows:
+                typer.echo(one_line("\t".join([result.query.name, *cells]), keep="\t"))
+            if result.note:
+                typer.echo(one_line(f"note: {result.query.name}: {result.note}"), err=True)
 
 
 def row(rank: int, hit: "Hit") -> list[str]:
     """A hit as it is printed."""
-    return [str(rank), f"{hit.distance:.4f}", f"{hit.source}/{hit.path}", hit.label or ""]
+    share = "" if hit.percentile is None else f"p{hit.percentile:.0f}"
+    copies = f" (+{len(hit.copies)} {'copy' if len(hit.copies) == 1 else 'copies'})" if hit.copies else ""
+    return [str(rank), f"{hit.distance:.4f}", share, one_line(hit.name) + copies, hit.label or ""]
 
 
 def write_galleries(
@@ -49,32 +51,6 @@ def write_galleries(
         write_html(html, rows, title=title)
     if png:
         write_png(png, rows, title=title)
-
-
-def gallery_rows(results: Sequence["Result"], meta: "CollectionMeta", settings: "Settings") -> list["Row"]:
-    """The results as a gallery takes them; a hit's picture is read from where its source was last seen."""
-    from retrieval.gallery import Row, Tile
-
-    sources = open_known(meta, settings)
-
-    def tile(hit: "Hit") -> Tile:
-        source = sources.get(hit.source)
-        read = functools.partial(source.read, hit.path) if source else None
-        return Tile(read, hit.distance, hit.source, hit.path, hit.label)
-
-    return [Row(r.query.name, r.query.read, [tile(h) for h in r.hits], r.query.label, r.refused) for r in results]
-
-
-def open_known(meta: "CollectionMeta", settings: "Settings") -> dict[str, "Source"]:
-    """The collection's sources that are still where they were, by name."""
-    from retrieval.errors import RetrievalError
-    from retrieval.sources import open_source
-
-    found: dict[str, Source] = {}
-    for name, spec in meta.sources.items():
-        with contextlib.suppress(RetrievalError):
-            found[name] = open_source(spec, settings, name=name)
-    return found
 
 
 def print_pictures(rows: Sequence["Row"], console: "Console") -> None:

@@ -1,39 +1,56 @@
 """`retrieval search`."""
 
 import itertools
-import sys
-from collections.abc import Iterator
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.common import (
-    DEFAULT_ALIAS,
-    SOURCES,
-    Alias,
-    Json,
-    Model,
-    QdrantUrl,
-    make_encoder,
-    model_of,
-    open_sources,
-    print_json,
-    stdout,
-)
+from retrieval.cli.common import DEFAULT_ALIAS, SOURCES, Alias, Json, Model, QdrantUrl, one_line
+from retrieval.cli.output import Output, chosen_output, printer
+from retrieval.cli.queries import STDIN, all_queries, example
+from retrieval.errors import REFUSED, SourceError, UsageError
+from retrieval.search.options import K, Options
 
 if TYPE_CHECKING:
-    from retrieval.config import Settings
-    from retrieval.search import Query, Result
+    from retrieval.search.results import Result
 
-STDIN = "-"
+SHOWN = 3000
+"""Results that are kept for a page or a picture, at most; neither shows more."""
 
 
 def search(
-    image: Annotated[list[str], typer.Argument(help=f"Images to ask with: {SOURCES}, - (stdin).")],
-    k: Annotated[int, typer.Option("-k", "--k", help="Hits for each query.")] = 5,
-    limit: Annotated[int | None, typer.Option(min=1, help="Queries at most, the first ones; else all.")] = None,
+    image: Annotated[
+        list[str] | None, typer.Argument(help=f"Images to search with: {SOURCES}, or - for one on stdin.")
+    ] = None,
+    stored: Annotated[
+        bool, typer.Option("--stored", help="The images are ids, or SOURCE/PATH, of pictures in the collection.")
+    ] = False,
+    list_: Annotated[Path | None, typer.Option("--list", help="File of more images, one a line; - for stdin.")] = None,
+    like: Annotated[
+        list[str] | None, typer.Option(help="Image, id or SOURCE/PATH to be like; may be given several times.")
+    ] = None,
+    unlike: Annotated[
+        list[str] | None, typer.Option(help="Image, id or SOURCE/PATH to be unlike; may be given several times.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", "--k", help="Hits of each query.")] = K,
+    where: Annotated[
+        str | None,
+        typer.Option(help="Only pictures that meet this, like 'label=7 and width>=640 and path~\"2024/*\"'."),
+    ] = None,
+    max_distance: Annotated[float | None, typer.Option(help="Leave out hits that are farther.")] = None,
+    max_percentile: Annotated[
+        float | None, typer.Option(help="Leave out hits beyond this percentile of the distances between neighbours.")
+    ] = None,
+    diverse: Annotated[bool, typer.Option("--diverse", help="Find hits that differ among themselves.")] = False,
+    keep_copies: Annotated[
+        bool, typer.Option("--keep-copies", help="Show each exact copy of a picture as a hit of its own.")
+    ] = False,
     include_self: Annotated[bool, typer.Option(help="Do not leave out the query's own picture.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Queries at most, the first ones; else all.")] = None,
+    output: Annotated[Output | None, typer.Option(help="How hits are printed; else as a table.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the results to this file, as a page with pictures.")] = None,
     png: Annotated[Path | None, typer.Option(help="Write the results to this file, as one picture.")] = None,
     alias: Alias = DEFAULT_ALIAS,
@@ -41,59 +58,75 @@ def search(
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Find the pictures nearest to each query, by the Euclidean distance of their codes."""
-    from retrieval import search as job
-    from retrieval.cli.results import gallery_rows, print_results, write_galleries
-    from retrieval.config import load_settings
-    from retrieval.errors import REFUSED, SourceError
-    from retrieval.store import open_store
-    from retrieval.store.base import resolve
+    """Find the pictures nearest to each query, by Euclidean distance of their codes (smaller is nearer)."""
+    options = Options(
+        k=k,
+        include_self=include_self,
+        keep_copies=keep_copies,
+        diverse=diverse,
+        max_distance=max_distance,
+        max_percentile=max_percentile,
+    )
+    form = chosen_output(output, as_json=as_json)
+    check_together(image, like, unlike, list_, stored=stored, diverse=diverse)
 
-    job.check_k(k)
+    from retrieval.cli.results import write_galleries
+    from retrieval.config import load_settings
+    from retrieval.index import Index
+
     settings = load_settings(qdrant_url=qdrant_url)
     shown: list[Result] = []
     refused: list[Result] = []
-    asked = 0
-    with open_store(settings) as store:
-        store.check()
-        collection = resolve(store, alias)
-        queries = itertools.islice(all_queries(image, settings), limit)
-        encoder = make_encoder(settings, model_of(store, collection, settings, model))
-        for result in job.search(store, encoder, queries, collection, k, include_self=include_self):
+    asked, started = 0, time.monotonic()
+    with Index.open(alias, model=model, settings=settings) as index, printer(form, index) as show:
+        options = replace(options, where=index.filter(where))
+        if like:
+            results = iter([index.more_like([*map(example, like)], [*map(example, unlike or [])], options)])
+        else:
+            queries = all_queries(image or [], list_, settings, stored=stored)
+            results = index.stream(itertools.islice(queries, limit), options)
+        for result in results:
             asked += 1
             if result.refused is not None:
                 refused.append(result)
-            if as_json:
-                print_json(result.to_json())
-            elif result.refused is None:
-                print_results([result], stdout())
-            if html or png:
+            show(result)
+            if (html or png) and len(shown) < SHOWN:
                 shown.append(result)
-        meta = store.metadata(collection)
+        if shown:
+            write_galleries(index.rows(shown), html=html, png=png)
+    end(refused, asked, time.monotonic() - started)
+
+
+def check_together(
+    image: list[str] | None,
+    like: list[str] | None,
+    unlike: list[str] | None,
+    list_: Path | None,
+    *,
+    stored: bool,
+    diverse: bool,
+) -> None:
+    """Raise UsageError for options that contradict each other, and for no query at all."""
+    if unlike and not like:
+        raise UsageError("--unlike without --like; name at least one picture to be like")
+    if like and (image or list_ or stored):
+        raise UsageError("--like with images to search with; give either")
+    if like and diverse:
+        raise UsageError("--like with --diverse; give either")
+    if not (image or like or list_):
+        raise UsageError("nothing to search with; give an image, --list or --like")
+    if STDIN in (image or []) and (stored or str(list_) == STDIN):
+        raise UsageError(f"{STDIN} is one image on stdin, and cannot go with --stored or --list {STDIN}")
+
+
+def end(refused: "list[Result]", asked: int, seconds: float) -> None:
+    """Say how quick it was, where that matters, and which queries could not be used."""
     if refused and len(refused) == asked:
         none = "" if asked == 1 else f"none of {asked:,} queries can be used; the first: "
         raise SourceError(f"{none}{refused[0].query.name}: {refused[0].refused}")
-    if shown:
-        write_galleries(gallery_rows(shown, meta, settings), html=html, png=png)
+    if asked > 1:
+        typer.echo(f"{asked:,} queries in {seconds:.1f} s, {asked / seconds:,.0f} a second", err=True)
     for result in refused:
-        typer.echo(f"refused: {result.query.name}: {result.refused}", err=True)
+        typer.echo(one_line(f"refused: {result.query.name}: {result.refused}"), err=True)
     if refused:
         raise typer.Exit(REFUSED)
-
-
-def all_queries(images: list[str], settings: "Settings") -> Iterator["Query"]:
-    """The pictures that the arguments mean, each with the name it is printed under."""
-    from retrieval.images.formats import MAX_BYTES
-    from retrieval.search import Query
-    from retrieval.sources.folder import File
-
-    for spec in images:
-        if spec == STDIN:
-            data = sys.stdin.buffer.read(MAX_BYTES + 1)
-            yield Query(STDIN, lambda data=data: data)  # type: ignore[misc]
-            continue
-        (source,) = open_sources([spec], settings)
-        single = isinstance(source, File)
-        for entry in source.entries():
-            name = spec if single else f"{spec.rstrip('/')}/{entry.key}"
-            yield Query(name, entry.read, entry.label)

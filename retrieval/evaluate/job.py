@@ -12,7 +12,7 @@ from retrieval.evaluate.engine import QUERIES, EngineRecall, engine_recall
 from retrieval.evaluate.pictures import NO_LABEL, SEED, Pictures, gather
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import Scores, Tick, score
-from retrieval.search import check_k
+from retrieval.search.options import check_k
 from retrieval.sources import Source
 from retrieval.stack import choose
 from retrieval.store import open_store

@@ -63,23 +63,27 @@ def section(row: Row) -> str:
 
 def hit_figure(row: Row, rank: int, hit: Tile) -> str:
     """A hit: rank, distance, label and path under its picture."""
-    where = f"{hit.source}/{hit.path}"
+    where = f"{hit.source}/{hit.name}"
     kind = {True: "same", False: "other", None: ""}[row.right(hit)]
-    caption = f'<span class="rank">{rank}</span><b>{hit.distance:.4f}</b>{label(hit.label, kind)}{name(where)}'
+    caption = f'<span class="rank">{rank}</span><b>{hit.nearness}</b>{label(hit.label, kind)}{name(where)}'
     return figure(hit.read, where, f"hit {rank}: {where}, distance {hit.distance:.4f}", caption, "hit")
 
 
 def figure(read: Read | None, where: str, alt: str, caption: str, kind: str) -> str:
     """A picture, or an empty tile, and the caption (HTML) under it."""
+    shown = picture(read, where, alt)
+    return f'<figure class="{kind}"><div class="mat">{shown}</div><figcaption>{caption}</figcaption></figure>'
+
+
+def picture(read: Read | None, where: str, alt: str) -> str:
+    """A picture within the page, or words in its place."""
     found = small(read, where, SIDE)
     if found is None:
-        shown = f'<span role="img" aria-label="{text(alt)}, no picture">no picture</span>'
-    else:
-        encode, mime, look = (encode_png, "png", "tiny") if found.tiny else (encode_jpeg, "jpeg", "photo")
-        height, width, _ = found.pixels.shape
-        source = f"data:image/{mime};base64,{base64.b64encode(encode(found.pixels)).decode()}"
-        shown = f'<img class="{look}" src="{source}" width="{width}" height="{height}" alt="{text(alt)}">'
-    return f'<figure class="{kind}"><div class="mat">{shown}</div><figcaption>{caption}</figcaption></figure>'
+        return f'<span role="img" aria-label="{text(alt)}, no picture">no picture</span>'
+    encode, mime, look = (encode_png, "png", "tiny") if found.tiny else (encode_jpeg, "jpeg", "photo")
+    height, width, _ = found.pixels.shape
+    source = f"data:image/{mime};base64,{base64.b64encode(encode(found.pixels)).decode()}"
+    return f'<img class="{look}" src="{source}" width="{width}" height="{height}" alt="{text(alt)}">'
 
 
 def label(value: str | None, kind: str = "") -> str:

@@ -10,7 +10,10 @@ from retrieval.errors import BadImage
 from retrieval.images.decode import probe, thumbnail
 
 TITLE = "Nearest pictures"
-EXPLANATION = "Nearest first. Distance is Euclidean, between the codes of two pictures: smaller is nearer."
+EXPLANATION = (
+    "Nearest first. Distance is Euclidean, between the codes of two pictures: smaller is nearer. p3: as near as the"
+    " closest 3% of neighbours here."
+)
 NOTHING = "nothing else in the collection"
 
 Read = Callable[[], bytes]
@@ -19,18 +22,30 @@ Read = Callable[[], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One hit; `read` is None where the picture is out of reach."""
+    """One hit; `read` is None where the picture is out of reach; `copies` more pictures have its very content."""
 
     read: Read | None
     distance: float
     source: str
     path: str
     label: str | None = None
+    percentile: float | None = None
+    copies: int = 0
+
+    @property
+    def nearness(self) -> str:
+        """Distance, and where it lies among the collection's own."""
+        return f"{self.distance:.4f}" + ("" if self.percentile is None else f"  p{self.percentile:.0f}")
+
+    @property
+    def name(self) -> str:
+        """Its path, and how many more there are of it."""
+        return self.path + (f"  (+{self.copies} {'copy' if self.copies == 1 else 'copies'})" if self.copies else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A query and its hits, nearest first; `refused` says why there are none when the query was no picture.
+    """A query and its hits, nearest first; `refused` says why there are none.
 
     note: a few words under the query, on the page only.
     """

@@ -29,7 +29,7 @@ def line(row: Row) -> Line:
     """A row as it is drawn."""
     query = Cell(picture(row.read, row.query), "query", row.query, row.label or "")
     hits = [
-        Cell(picture(hit.read, hit.path), f"{rank}  ·  {hit.distance:.4f}", hit.path, hit.label or "", row.right(hit))
+        Cell(picture(hit.read, hit.path), f"{rank}  ·  {hit.nearness}", hit.name, hit.label or "", row.right(hit))
         for rank, hit in enumerate(row.hits[:MAX_HITS], start=1)
     ]
     return Line(query, hits, row.refused or NOTHING)

@@ -14,6 +14,7 @@ from retrieval.ingest.options import Options
 from retrieval.ingest.plan import Planner, Touched
 from retrieval.ingest.prune import check_prunable, prune
 from retrieval.ingest.summary import Summary
+from retrieval.nearness import learn
 from retrieval.reading import Refused
 from retrieval.records import CollectionMeta
 from retrieval.sources import Entry, Source
@@ -48,7 +49,9 @@ def ingest(
     with store.lock(alias) as held:
         collection = open_collection(store, encoder, alias)
         target = Target(store, held, alias, collection, encoder, ledgers)
-        return fill(target, sources, listings, options, report=report, refused=refused)
+        summary = fill(target, sources, listings, options, report=report, refused=refused)
+        learn(store, collection)
+        return summary
 
 
 def rehearse(

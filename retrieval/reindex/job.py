@@ -18,6 +18,7 @@ from retrieval.ingest.interrupt import finishing
 from retrieval.ingest.job import begun, rehearse
 from retrieval.ingest.options import Options as FillOptions
 from retrieval.ingest.summary import Summary
+from retrieval.nearness import learn
 from retrieval.records import seconds_since
 from retrieval.reindex.candidate import begin, filled, settle
 from retrieval.reindex.gate import Gate
@@ -101,6 +102,7 @@ def reindex(
             outcome.counts = filled(target, sources, live, report)
             tell("settle", outcome)
             settle(store, outcome.collection)
+            learn(store, outcome.collection)
             tell("gate", outcome)
             check(store, outcome, outcome.counts, encoder, sources, options, settings)
         if options.dry_run:

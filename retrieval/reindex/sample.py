@@ -12,8 +12,8 @@ from retrieval.architecture import ModelConfig
 from retrieval.images.decode import decode, encode_png
 from retrieval.ingest.encoder import Encoding
 from retrieval.records import Point
-from retrieval.sources import Entry, Source
-from retrieval.stack import read_stack
+from retrieval.sources import Source
+from retrieval.stack import read_stack, stored_entry
 from retrieval.store.base import Store
 from retrieval.train.copies import distorted_copies
 
@@ -78,16 +78,12 @@ class Sample:
         by_name = {source.name: source for source in self.sources}
         most = max(1, PIXEL_BYTES // (size[0] * size[1] * channels))
         known = [(row, point) for row, point in enumerate(points[:most]) if point.payload["source"] in by_name]
-        found = read_stack([entry(point, by_name[point.payload["source"]]) for _, point in known], size, channels)
+        found = read_stack(
+            [stored_entry(point, by_name[point.payload["source"]]) for _, point in known], size, channels
+        )
         same = [known[row][1].payload["sha256"] == sha for row, sha in zip(found.rows, found.contents, strict=True)]
         rows = np.array([row for row, _ in known], np.int64)[found.rows]
         return Pixels(rows[same], found.images[same])
-
-
-def entry(point: Point, source: Source) -> Entry:
-    """A point's image as its source would list it."""
-    path = str(point.payload["path"])
-    return Entry(source.name, path, 0, 0, None, functools.partial(source.read, path))
 
 
 def copies_found(store: Store, collection: str, encoder: Encoding, copies: Copies, k: int) -> float | None:

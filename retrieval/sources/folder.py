@@ -96,15 +96,15 @@ class Folder:
     def _read_inside(self, key: str, path: Path | None) -> bytes:
         where = f"{self.name}/{key}"
         try:
-            real = (path or self._find(key)).resolve(strict=True)
+            real = (path or self.path_of(key)).resolve(strict=True)
         except (OSError, ValueError, RuntimeError) as error:  # missing; NUL in the key; links in a circle
             raise BadImage(where, "not there, or a link that leads nowhere") from error
         if not real.is_relative_to(self._real_root):
             raise BadImage(where, f"a link that leads outside {self.spec}; copy the file there or ingest its folder")
         return read_file(real, where)
 
-    def _find(self, key: str) -> Path:
-        """The path of a key; a part of it may stand for a name that is not UTF-8."""
+    def path_of(self, key: str) -> Path:
+        """The path of a listed key; a part of it may stand for a name that is not UTF-8."""
         path = self.root
         for part in key.split("/"):
             below = path / part

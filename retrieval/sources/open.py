@@ -4,12 +4,13 @@ import contextlib
 import difflib
 import itertools
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from retrieval.config import Settings
-from retrieval.errors import SourceError
+from retrieval.errors import RetrievalError, SourceError
 from retrieval.sources.archive import ARCHIVE_SUFFIXES, Archive
 from retrieval.sources.base import Source, check_name, default_name, is_image
 from retrieval.sources.catalog import DATASET_NAMES, DATASETS
@@ -54,6 +55,15 @@ def open_source(
     if "://" in spec:
         return _open_url(spec, name, labels)
     return _open_path(spec, name, labels)
+
+
+def open_known(known: Mapping[str, str], settings: Settings) -> dict[str, Source]:
+    """The sources that are still where they were last seen, by name, of what a collection's metadata records."""
+    found: dict[str, Source] = {}
+    for name, spec in known.items():
+        with contextlib.suppress(RetrievalError):
+            found[name] = open_source(spec, settings, name=name)
+    return found
 
 
 def _open_path(spec: str, name: str | None, labels: bool) -> Source:

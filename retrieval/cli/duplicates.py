@@ -1,0 +1,106 @@
+"""`retrieval duplicates`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, one_line, progress_bar, stdout
+from retrieval.cli.output import Output, chosen_output, groups_printer
+from retrieval.errors import REFUSED, UsageError
+
+if TYPE_CHECKING:
+    from retrieval.duplicates.groups import Group
+    from retrieval.duplicates.quarantine import Moved
+
+
+def duplicates(
+    max_distance: Annotated[
+        float | None, typer.Option(min=0, help="Distance up to which pictures are duplicates; else pixels decide.")
+    ] = None,
+    max_percentile: Annotated[
+        float | None,
+        typer.Option(min=0, max=100, help="The same, as a percentile of the distances between neighbours."),
+    ] = None,
+    apply: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Move all but the one to keep into this folder, with a file to undo it."),
+    ] = None,
+    undo: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Put back what --apply moved, by its undo.jsonl.")
+    ] = None,
+    output: Annotated[Output | None, typer.Option(help="How groups are printed; else as a table.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the groups to this file, as a page with pictures to review.")
+    ] = None,
+    alias: Alias = DEFAULT_ALIAS,
+    qdrant_url: QdrantUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Find pictures that are in the collection more than once, and say which to keep; nothing is ever deleted."""
+    form = chosen_output(output, as_json=as_json)
+    if undo:
+        if apply or html:
+            raise UsageError("--undo with --apply or --html; give one")
+        put_back(undo)
+        return
+
+    from retrieval.config import load_settings
+    from retrieval.duplicates.job import Summary
+    from retrieval.index import Index
+
+    summary = Summary()
+    found: list[Group] = []
+    with (
+        Index.open(alias, settings=load_settings(qdrant_url=qdrant_url)) as index,
+        progress_bar() as bar,
+        groups_printer(form, index) as show,
+    ):
+        task = bar.add_task("Looking", total=None)
+
+        def step(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
+
+        for group in index.duplicates(summary, max_distance=max_distance, max_percentile=max_percentile, step=step):
+            show(group)
+            if apply or html:
+                found.append(group)
+        sources = index.sources()
+    say(summary)
+    if html:
+        from retrieval.gallery.review import write_duplicates
+
+        write_duplicates(html, found, sources, summary.points)
+    if apply:
+        from retrieval.duplicates.quarantine import set_aside
+
+        moved = [say_moved(each) for each in set_aside(found, sources, apply)]
+        typer.echo(f"{sum(moved):,} files moved to {apply}; way back: retrieval duplicates --undo {apply}/undo.jsonl")
+        if not all(moved):
+            raise typer.Exit(REFUSED)
+
+
+def say(summary: Any) -> None:
+    """How much was found, and of what."""
+    unread = f"; {summary.unread:,} pictures are out of reach, only their exact copies are found" * bool(summary.unread)
+    typer.echo(
+        f"{summary.points:,} pictures: {summary.groups:,} groups, {summary.duplicates:,} pictures could go{unread}",
+        err=True,
+    )
+
+
+def say_moved(moved: "Moved") -> bool:
+    """Name a file that was left where it is; returns whether it was moved."""
+    if moved.problem:
+        typer.echo(one_line(f"refused: {moved.origin}: {moved.problem}"), err=True)
+    return moved.problem is None
+
+
+def put_back(undo: Path) -> None:
+    """Undo, and say what could not be."""
+    from retrieval.duplicates.quarantine import put_back as put
+
+    moved = [say_moved(each) for each in put(undo)]
+    stdout().print(f"{sum(moved):,} files put back", soft_wrap=True)
+    if not all(moved):
+        raise typer.Exit(REFUSED)

@@ -1,0 +1,62 @@
+"""`retrieval explain`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, Model, QdrantUrl, one_line, print_json, stdout
+from retrieval.cli.queries import example
+
+if TYPE_CHECKING:
+    from retrieval.explain import Explanation
+
+
+def explain(
+    a: Annotated[str, typer.Argument(help="Image, id or SOURCE/PATH.")],
+    b: Annotated[str, typer.Argument(help="Another.")],
+    html: Annotated[
+        Path | None, typer.Option(help="Write both, with their reconstructions, to this file, as a page.")
+    ] = None,
+    alias: Alias = DEFAULT_ALIAS,
+    model: Model = None,
+    qdrant_url: QdrantUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two images: their distance, what it means here, each one's rank for the other, and what the model sees."""
+    from retrieval.config import load_settings
+    from retrieval.index import Index
+
+    with Index.open(alias, model=model, settings=load_settings(qdrant_url=qdrant_url)) as index:
+        pair = [example(a), example(b)]
+        found = index.explain(*pair)
+        pictures = [index.read_query(query) for query in pair]
+    if html:
+        from retrieval.gallery.review import write_explanation
+
+        write_explanation(html, found, pictures, lines(found))
+    if as_json:
+        print_json(found.to_json())
+        return
+    console = stdout()
+    for line in lines(found):
+        console.print(one_line(line), soft_wrap=True, markup=False)
+    if console.is_terminal:
+        from retrieval.cli.pictures import strip
+        from retrieval.images.decode import encode_png
+
+        shown = [pictures[0], encode_png(found.seen[0]), pictures[1], encode_png(found.seen[1])]
+        colour = not console.no_color
+        console.print(strip(shown, ["a", "a, decoded", "b", "b, decoded"], console.width, colour=colour))
+
+
+def lines(found: "Explanation") -> list[str]:
+    """What there is to say, in words."""
+    share = "" if found.percentile is None else f", p{found.percentile:.0f}: "
+    if found.percentile is not None:
+        share += f"{found.percentile:.0f}% of the pictures here are nearer to their nearest"
+    said = [f"distance {found.distance:.4f}{share}"]
+    for who, other, rank in ((0, 1, found.ranks[0]), (1, 0, found.ranks[1])):
+        place = f"number {rank:,}" if rank is not None else "not among the nearest 1,000"
+        said.append(f"for {found.names[who]}, {found.names[other]} is {place}")
+    return [*said, *(["their content is the same"] if found.same_content else [])]

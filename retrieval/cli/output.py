@@ -1,0 +1,121 @@
+"""How results are printed: for people, for programs, for spreadsheets, and for xargs."""
+
+import contextlib
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+from retrieval.errors import UsageError
+
+if TYPE_CHECKING:
+    from retrieval.duplicates.groups import Group, Member
+    from retrieval.index import Index
+    from retrieval.records import Hit
+    from retrieval.search.results import Result
+
+Output = Literal["table", "json", "jsonl", "csv", "paths0"]
+"""A table · one array · an object a line · rows of hits · the files of the hits, a NUL after each, for `xargs -0`."""
+
+COLUMNS = ("query", "rank", "distance", "percentile", "id", "source", "path", "label", "copies")
+
+
+def chosen_output(output: Output | None, *, as_json: bool) -> Output:
+    """What `--output` and `--json` ask for; raises UsageError when that is two things."""
+    if as_json and output not in (None, "jsonl"):
+        raise UsageError(f"--json with --output {output}: --json is --output jsonl; give either")
+    return "jsonl" if as_json else output or "table"
+
+
+@contextlib.contextmanager
+def printer(output: Output, index: "Index") -> "Iterator[Callable[[Result], None]]":
+    """What prints one result after the other while the block runs."""
+    if output == "table":
+        from retrieval.cli.common import stdout
+        from retrieval.cli.results import print_results
+
+        yield lambda result: print_results([result], stdout())
+    elif output == "csv":
+        rows = csv.writer(sys.stdout, lineterminator="\n")
+        rows.writerow(COLUMNS)
+        yield lambda result: rows.writerows(map(list, as_rows(result)))
+    elif output == "paths0":
+        file_of = finder(index)
+        yield lambda result: write0(list(map(file_of, result.hits)))
+    else:
+        with objects(array=output == "json") as write:
+            yield lambda result: write(result.to_json())
+
+
+@contextlib.contextmanager
+def objects(*, array: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """What prints JSON objects while the block runs: one a line, or all as one array."""
+    count = 0
+
+    def write(content: dict[str, Any]) -> None:
+        nonlocal count
+        before = ("[" if count == 0 else ",\n") if array else ""
+        sys.stdout.write(f"{before}{json.dumps(content, ensure_ascii=False)}{'' if array else chr(10)}")
+        count += 1
+
+    yield write
+    if array:
+        sys.stdout.write("]\n" if count else "[]\n")
+
+
+@contextlib.contextmanager
+def groups_printer(output: Output, index: "Index") -> "Iterator[Callable[[Group], None]]":
+    """What prints one group of duplicates after the other; CSV and `paths0` name the pictures that could go."""
+    if output == "table":
+        yield print_group
+    elif output == "csv":
+        rows = csv.writer(sys.stdout, lineterminator="\n")
+        rows.writerow(("keep", "reason", "duplicate", "id", "distance", "exact"))
+        yield lambda group: rows.writerows(
+            [group.keep.name, group.reason, other.name, other.id, other.distance, other.exact] for other in group.others
+        )
+    elif output == "paths0":
+        file_of = finder(index)
+        yield lambda group: write0([file_of(other) for other in group.others])
+    else:
+        with objects(array=output == "json") as write:
+            yield lambda group: write(group.to_json())
+
+
+def print_group(group: "Group") -> None:
+    """The one to keep and why, and the others below it."""
+    from retrieval.cli.common import one_line
+
+    print(one_line(f"keep  {group.keep.name}  ({group.reason})"))
+    for other in group.others:
+        exact = "  exact copy" if other.exact else ""
+        print(one_line(f"      {other.name}  {other.distance:.4f}{exact}"))
+
+
+def as_rows(result: "Result") -> Iterator[tuple[Any, ...]]:
+    """A line for each hit, by COLUMNS."""
+    for rank, hit in enumerate(result.hits, start=1):
+        where = (hit.id, hit.source, hit.path, hit.label)
+        yield result.query.name, rank, hit.distance, hit.percentile, *where, len(hit.copies)
+
+
+def finder(index: "Index") -> "Callable[[Hit | Member], str]":
+    """What names a picture's file: where it lies on this machine, else `source/path`."""
+    from retrieval.sources.folder import Folder
+
+    folders = {name: source for name, source in index.sources().items() if isinstance(source, Folder)}
+
+    def file_of(picture: "Hit | Member") -> str:
+        folder = folders.get(str(picture.payload["source"]))
+        return os.fspath(folder.path_of(str(picture.payload["path"]))) if folder else picture.name
+
+    return file_of
+
+
+def write0(names: list[str]) -> None:
+    """Each name and a NUL, in the bytes that the system has for it."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(b"".join(os.fsencode(name) + b"\0" for name in names))
+    sys.stdout.buffer.flush()

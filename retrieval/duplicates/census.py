@@ -1,0 +1,129 @@
+"""Every point of a collection in a few bytes: its id, its content, its candidates; its small picture lies on disk.
+
+Points come in the order of their ids, so a point's row is found by its id's first eight bytes.
+"""
+
+import tempfile
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from typing import BinaryIO
+from uuid import UUID
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from retrieval.duplicates.compare import blurred
+from retrieval.reading import Loaded, read_pictures
+from retrieval.records import CollectionMeta, Point
+from retrieval.sources import Source
+from retrieval.stack import stored_entry
+from retrieval.store.base import Store
+
+SIDE = 32
+"""Pixels a side at which pictures are compared, at most: enough to tell copies from what is only alike."""
+CANDIDATES = 6
+"""Nearest others of each picture that are looked at: of 600 copies hidden among 60,000 digits they hold 99%."""
+PAGE = 1024
+"""Points looked at together."""
+
+Report = Callable[[int, int], None]
+
+
+class Census:
+    """What is known of each point, by row."""
+
+    def __init__(self, meta: CollectionMeta, sources: Mapping[str, Source], *, look: bool) -> None:
+        """look: read the pictures too, from the sources that are in reach. To be closed."""
+        height, width = meta.image_size
+        self.shape = (min(height, SIDE), min(width, SIDE), meta.channels)
+        self.unread = 0
+        self._sources, self._look = sources, look
+        self._ids, self._contents = array("Q"), array("Q")
+        self._first, self._second, self._distances = array("L"), array("Q"), array("f")
+        self._readable = bytearray()
+        self._pictures: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+
+    def take(self, store: Store, collection: str, limit: float, report: Report) -> None:
+        """Go over the collection once; candidates farther than `limit` are passed over."""
+        total = store.count(collection)
+        for page in store.scroll(collection, codes=True, page=PAGE):
+            start = len(self)
+            marks = [UUID(point.id).int for point in page]
+            for mark, point in zip(marks, page, strict=True):
+                self._ids.extend((mark >> 64, mark & 2**64 - 1))
+                self._contents.append(int(str(point.payload["sha256"])[:16] or "0", 16))
+            codes = np.array([point.code for point in page], np.float32)
+            answers = store.query(collection, codes, CANDIDATES + 1, payload=False)
+            for row, (point, hits) in enumerate(zip(page, answers, strict=True), start=start):
+                for hit in hits:
+                    if hit.id != point.id and hit.distance <= limit:
+                        self._first.append(row)
+                        self._second.append(UUID(hit.id).int >> 64)
+                        self._distances.append(hit.distance)
+            if self._look:
+                self._read(page)
+            report(len(self), total)
+
+    def __len__(self) -> int:
+        return len(self._contents)
+
+    def id(self, row: int) -> str:
+        """The point's."""
+        return str(UUID(int=self._ids[2 * row] << 64 | self._ids[2 * row + 1]))
+
+    def same(self) -> Int[np.ndarray, "m 2"]:
+        """Pairs of rows with the same content, so many as make each content one group."""
+        contents = np.frombuffer(self._contents, np.uint64)
+        order = np.argsort(contents, kind="stable")
+        equal = contents[order[1:]] == contents[order[:-1]]
+        return np.stack([order[:-1][equal], order[1:][equal]], axis=1).astype(np.int64)
+
+    def candidates(self) -> tuple[Int[np.ndarray, "m 2"], np.ndarray]:
+        """Each pair of rows of different content once, and its distance."""
+        ids = np.frombuffer(self._ids, np.uint64)[::2]
+        wanted = np.frombuffer(self._second, np.uint64) if self._second else np.empty(0, np.uint64)
+        rows = np.searchsorted(ids, wanted)
+        first = np.array(self._first, np.int64)
+        here = (rows < len(ids)) & (ids[np.minimum(rows, len(ids) - 1)] == wanted) if len(ids) else rows < 0
+        pairs = np.sort(np.stack([first, rows.astype(np.int64)], axis=1)[here], axis=1)
+        distances = np.array(self._distances, np.float32)[here]
+        pairs, place = np.unique(pairs, axis=0, return_index=True)
+        contents = np.frombuffer(self._contents, np.uint64)
+        differ = contents[pairs[:, 0]] != contents[pairs[:, 1]] if len(pairs) else np.empty(0, bool)
+        return pairs[differ], distances[place][differ]
+
+    def readable(self, rows: Int[np.ndarray, " n"]) -> np.ndarray:
+        """Which of the rows have a picture."""
+        known: np.ndarray = np.frombuffer(self._readable, np.uint8)[rows] > 0
+        return known
+
+    def pictures(self, rows: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n h w c"]:
+        """Their small pictures, blurred."""
+        found, size = np.empty((len(rows), *self.shape), np.uint8), int(np.prod(self.shape))
+        for place, row in zip(found, rows.tolist(), strict=True):
+            self._pictures.seek(row * size)
+            place[...] = np.frombuffer(self._pictures.read(size), np.uint8).reshape(self.shape)
+        return found
+
+    def close(self) -> None:
+        """Let the pictures go."""
+        self._pictures.close()
+
+    def _read(self, page: Sequence[Point]) -> None:
+        """Read a page's pictures; a picture that is out of reach is written as nothing, and counted."""
+        reach = [point.payload["source"] in self._sources for point in page]
+        entries = [
+            stored_entry(point, self._sources[point.payload["source"]])
+            for point, known in zip(page, reach, strict=True)
+            if known
+        ]
+        read = iter(read_pictures(entries, self.shape[:2], self.shape[2]))
+        pixels, good = np.zeros((len(page), *self.shape), np.uint8), bytearray(len(page))
+        for row, known in enumerate(reach):
+            item = next(read) if known else None
+            if isinstance(item, Loaded):
+                pixels[row], good[row] = item.picture.pixels, 1
+        self.unread += len(page) - sum(good)
+        self._readable += good
+        self._pictures.seek(0, 2)
+        self._pictures.write(blurred(pixels).tobytes())

@@ -1,0 +1,89 @@
+"""Groups of duplicates: who belongs together, which picture to keep, and why that one."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from retrieval.records import Payload
+
+Key = Callable[[Payload], Any]
+
+REASONS: tuple[tuple[str, Key], ...] = (
+    ("most pixels", lambda p: -(p.get("width", 0) * p.get("height", 0))),
+    ("most bytes", lambda p: -p.get("bytes", 0)),
+    ("oldest", lambda p: p.get("mtime_ns") or float("inf")),
+    ("shortest path", lambda p: len(p["path"])),
+    ("first by name", lambda p: (p["source"], p["path"])),
+)
+"""What makes a picture the one to keep, the weightiest first: the first in which it differs from the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A picture of a group. exact: its content is that of the one to keep · distance: of their codes."""
+
+    id: str
+    payload: Payload
+    distance: float
+    exact: bool
+
+    @property
+    def name(self) -> str:
+        return f"{self.payload['source']}/{self.payload['path']}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"id": self.id, "distance": self.distance, "exact": self.exact, **self.payload}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The one to keep, why that one, and the others, the nearest first."""
+
+    keep: Member
+    reason: str
+    others: tuple[Member, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "keep": self.keep.to_json(),
+            "reason": self.reason,
+            "others": [member.to_json() for member in self.others],
+        }
+
+
+def connected(rows: int, pairs: Int[np.ndarray, "m 2"]) -> Iterator[list[int]]:
+    """Rows that pairs connect, in groups of two or more, in the order of their first rows (union-find)."""
+    parent = np.arange(rows)
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = int(parent[row])
+        return row
+
+    for a, b in pairs.tolist():
+        first, second = sorted((root(a), root(b)))
+        parent[second] = first
+    groups: dict[int, list[int]] = {}
+    for row in np.unique(pairs).tolist():
+        groups.setdefault(root(row), []).append(row)
+    yield from groups.values()
+
+
+def best(payloads: Sequence[Payload]) -> tuple[int, str]:
+    """The place of the one to keep, and the reason.
+
+    >>> a, b = ({"source": "s", "path": path, "width": side, "height": side} for path, side in (("a", 28), ("b", 56)))
+    >>> best([a, b])
+    (1, 'most pixels')
+    """
+    left = list(range(len(payloads)))
+    for reason, key in REASONS:
+        least = min(key(payloads[place]) for place in left)
+        left = [place for place in left if key(payloads[place]) == least]
+        if len(left) == 1:
+            return left[0], reason
+    return left[0], REASONS[-1][0]

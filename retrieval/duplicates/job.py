@@ -1,0 +1,103 @@
+"""The `duplicates` job: one pass through the engine and the pictures, then groups, with little in memory."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from retrieval.duplicates.census import Census
+from retrieval.duplicates.compare import DIFFERENT, difference
+from retrieval.duplicates.groups import Group, Member, best, connected
+from retrieval.errors import SourceError
+from retrieval.records import CollectionMeta
+from retrieval.sources import Source
+from retrieval.store.base import Store
+
+TOGETHER = 2048
+"""Pairs compared at once."""
+
+Step = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and out of how much."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run saw.
+
+    points: looked at · unread: pictures out of reach, of which only exact copies are found ·
+    groups, duplicates: found, and how many pictures there are beyond one of each group.
+    """
+
+    points: int = 0
+    unread: int = 0
+    groups: int = 0
+    duplicates: int = 0
+
+
+def find(
+    store: Store,
+    collection: str,
+    meta: CollectionMeta,
+    sources: Mapping[str, Source],
+    summary: Summary,
+    max_distance: float | None = None,
+    step: Step = lambda what, done, total: None,
+) -> Iterator[Group]:
+    """Groups of near-duplicates, of each of which one picture is enough.
+
+    Candidates are each point's nearest by the engine. With `max_distance` all that are as near count; without it those
+    whose pictures, read from the sources, show the same but for compression, size, a pixel's shift and light. Exact
+    copies always count. Raises SourceError when no picture can be read and none is to be judged by distance.
+    """
+    look = max_distance is None
+    with contextlib.closing(Census(meta, sources, look=look)) as census:
+        limit = np.inf if max_distance is None else max_distance
+        census.take(store, collection, limit, lambda done, total: step("Looking", done, total))
+        summary.points, summary.unread = len(census), census.unread
+        if look and census.unread and census.unread == len(census):
+            raise SourceError(
+                f"none of the {len(census):,} pictures of {collection} can be read from its sources, to confirm what"
+                " the engine finds; bring them back, or judge by distance alone: --max-distance"
+            )
+        pairs, _ = census.candidates()
+        alike = confirmed(census, pairs, step) if look else np.ones(len(pairs), bool)
+        for rows in connected(len(census), np.concatenate([census.same(), pairs[alike]])):
+            group = described(store, collection, [census.id(row) for row in rows])
+            if group is not None:
+                summary.groups += 1
+                summary.duplicates += len(group.others)
+                yield group
+
+
+def confirmed(census: Census, pairs: Int[np.ndarray, "m 2"], step: Step) -> Bool[np.ndarray, " m"]:
+    """Which pairs show the same."""
+    alike = np.zeros(len(pairs), bool)
+    known = np.flatnonzero(census.readable(pairs[:, 0]) & census.readable(pairs[:, 1])) if len(pairs) else alike
+    for start in range(0, len(known), TOGETHER):
+        part = known[start : start + TOGETHER]
+        first, second = (census.pictures(pairs[part, side]) for side in (0, 1))
+        alike[part] = difference(first, second) <= DIFFERENT
+        step("Comparing", start + len(part), len(known))
+    return alike
+
+
+def described(store: Store, collection: str, ids: list[str]) -> Group | None:
+    """A group with its payloads; None when it has fallen apart meanwhile."""
+    points = list(store.retrieve(collection, ids, codes=True).values())
+    if len(points) < 2:
+        return None
+    place, reason = best([point.payload for point in points])
+    kept = points[place]
+
+    def member(number: int) -> Member:
+        point = points[number]
+        assert point.code is not None
+        assert kept.code is not None
+        distance = float(np.linalg.norm(point.code - kept.code))
+        return Member(point.id, point.payload, distance, point.payload["sha256"] == kept.payload["sha256"])
+
+    others = [member(number) for number in range(len(points)) if number != place]
+    others.sort(key=lambda other: (other.distance, other.name))
+    return Group(member(place), reason, tuple(others))

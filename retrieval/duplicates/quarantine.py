@@ -1,0 +1,109 @@
+"""Duplicates out of the way: files moved into a folder, each move written down first, so that all can be undone."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from retrieval.duplicates.groups import Group, Member
+from retrieval.errors import BadImage, RetrievalError, UsageError
+from retrieval.sources import Source
+from retrieval.sources.folder import Folder
+
+UNDO = "undo.jsonl"
+
+
+class Moved(NamedTuple):
+    """A file's old and new place; `problem` says why it was left where it is."""
+
+    origin: Path
+    target: Path
+    problem: str | None = None
+
+
+def set_aside(groups: Iterable[Group], sources: Mapping[str, Source], folder: Path) -> Iterator[Moved]:
+    """Move every picture but the one to keep into `folder/<source>/<path>`.
+
+    Only files of folders on this machine that are still what the collection says; the others are left alone, and named.
+    Raises UsageError for a folder inside a source, RetrievalError when the undo file cannot be written.
+    """
+    folder = folder.absolute()
+    for source in sources.values():
+        if isinstance(source, Folder) and folder.resolve().is_relative_to(source.root.resolve()):
+            raise UsageError(f"--apply {folder}: lies inside the source {source.spec}; choose a folder elsewhere")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / UNDO).open("a", encoding="utf-8") as undo:
+            for group in groups:
+                if problem := check(group.keep, sources)[1]:
+                    yield Moved(Path(group.keep.name), folder, f"kept whole: the one to keep {problem}")
+                    continue
+                for member in group.others:
+                    yield move(member, sources, folder, undo)
+    except OSError as error:
+        raise RetrievalError(f"{folder / UNDO} cannot be written: {error.strerror}; choose another place") from error
+
+
+def check(member: Member, sources: Mapping[str, Source]) -> tuple[Path | None, str | None]:
+    """Where a picture's file lies, or why it is not touched."""
+    source = sources.get(str(member.payload["source"]))
+    if not isinstance(source, Folder):
+        return None, "is not a file of a folder on this machine"
+    try:
+        data = source.read(str(member.payload["path"]))
+    except BadImage as error:
+        return None, error.reason
+    if hashlib.sha256(data).hexdigest() != member.payload["sha256"]:
+        return None, "has changed since it was ingested"
+    return source.path_of(str(member.payload["path"])), None
+
+
+def move(member: Member, sources: Mapping[str, Source], folder: Path, undo: Any) -> Moved:
+    """One file; the move is on disk in the undo file before it is made."""
+    origin, problem = check(member, sources)
+    target = folder / str(member.payload["source"]).replace(":", "-") / str(member.payload["path"])
+    if origin is None or problem:
+        return Moved(Path(member.name), target, problem)
+    if not target.resolve().is_relative_to(folder.resolve()):
+        return Moved(origin, target, "would lead out of the folder")
+    if os.path.lexists(target):
+        return Moved(origin, target, "something lies there already")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        undo.write(f"{json.dumps({'from': os.fspath(origin), 'to': os.fspath(target)})}\n")
+        undo.flush()
+        os.fsync(undo.fileno())
+        shutil.move(origin, target)
+    except OSError as error:
+        return Moved(origin, target, f"cannot be moved: {error.strerror}")
+    return Moved(origin, target)
+
+
+def put_back(undo: Path) -> Iterator[Moved]:
+    """Undo every move of an undo file, the last first; what is not there any more, or whose place is taken, stays.
+
+    Raises UsageError for a file that cannot be read or is none.
+    """
+    try:
+        rows = [json.loads(line) for line in undo.read_text("utf-8").splitlines()]
+        moves = [(Path(row["from"]), Path(row["to"])) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"--undo {undo}: cannot be read ({error}); give the {UNDO} of a quarantine") from error
+    for origin, target in reversed(moves):
+        if not os.path.lexists(target):
+            continue  # never moved, or put back already
+        if os.path.lexists(origin):
+            yield Moved(target, origin, "something lies there already")
+            continue
+        try:
+            origin.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(target, origin)
+            with contextlib.suppress(OSError):
+                target.parent.rmdir()
+            yield Moved(target, origin)
+        except OSError as error:
+            yield Moved(target, origin, f"cannot be moved: {error.strerror}")

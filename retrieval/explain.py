@@ -1,0 +1,79 @@
+"""Two pictures side by side: how far apart their codes are, what that means here, and what the model sees in each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from retrieval.errors import UsageError
+from retrieval.filters import Filter, Match
+from retrieval.nearness import percentile
+from retrieval.search.job import Asked, Live, prepare
+from retrieval.search.query import Query, Stored
+from retrieval.search.results import rounded
+from retrieval.store.base import Store
+
+FARTHEST = 1000
+"""Ranks are counted so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What there is to say of two pictures.
+
+    distance: Euclidean, of the two codes · percentile: as for a hit · ranks: place of the second in the first's list of
+    neighbours, and of the first in the second's, 1 is the nearest; None beyond FARTHEST · seen: what the decoder
+    makes of each code, u8[h, w, c].
+    """
+
+    names: tuple[str, str]
+    distance: float
+    percentile: float | None
+    ranks: tuple[int | None, int | None]
+    same_content: bool
+    seen: tuple[UInt8[np.ndarray, "h w c"], UInt8[np.ndarray, "h w c"]]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "a": self.names[0],
+            "b": self.names[1],
+            "distance": self.distance,
+            "percentile": self.percentile,
+            "rank_of_b_for_a": self.ranks[0],
+            "rank_of_a_for_b": self.ranks[1],
+            "same_content": self.same_content,
+        }
+
+
+def explain(store: Store, live: Live, pair: Sequence[Query | Stored]) -> Explanation:
+    """Compare two pictures, each a file or one of the collection. Raises UsageError for one that cannot be used."""
+    asked = []
+    for query, item in zip(pair, prepare(store, live, pair), strict=True):
+        if isinstance(item, str):
+            raise UsageError(f"{query.name}: {item}")
+        asked.append(item)
+    a, b = asked
+    distance = float(np.linalg.norm(a.code - b.code))
+    ranks = ranked(store, live.collection, [a, b], distance)
+    seen = live.encoder.decode(np.stack([a.code, b.code]))
+    first, second = (np.rint(picture * 255).astype(np.uint8) for picture in seen)
+    return Explanation(
+        (pair[0].name, pair[1].name),
+        distance,
+        rounded(percentile(live.meta, distance)),
+        (ranks[0], ranks[1]),
+        a.content == b.content,
+        (first, second),
+    )
+
+
+def ranked(store: Store, collection: str, asked: Sequence[Asked], distance: float) -> list[int | None]:
+    """For each: 1 and how many of the collection's pictures are nearer to it than `distance`, its own copies apart."""
+    codes: Float32[np.ndarray, "n d"] = np.stack([item.code for item in asked])
+    contents = tuple({item.content for item in asked})
+    others = [Filter(must_not=(Match("sha256", contents),))] * len(asked)
+    hits = store.query(collection, codes, FARTHEST, others, payload=False)
+    nearer = [sum(hit.distance < distance for hit in found) for found in hits]
+    return [count + 1 if count < FARTHEST else None for count in nearer]

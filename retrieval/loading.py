@@ -1,0 +1,50 @@
+"""Which model a command means, and how it is made ready to run."""
+
+from typing import TYPE_CHECKING
+
+from retrieval import checkpoint
+from retrieval.checkpoint import SavedModel
+from retrieval.config import Settings
+from retrieval.errors import ModelError
+from retrieval.store.base import Store, require_model
+
+if TYPE_CHECKING:
+    from retrieval.encode import Encoder
+
+
+def load_model(settings: Settings, model: str | None) -> SavedModel:
+    """The model that `--model` names, else the default; raises ModelError."""
+    return checkpoint.load(checkpoint.find(settings.models, model))
+
+
+def model_of(store: Store, collection: str | None, settings: Settings, model: str | None) -> SavedModel:
+    """The model that `--model` names; else the collection's; else, where there is no collection yet, the default.
+
+    Raises ModelError for one that did not make the collection, or is not on this machine.
+    """
+    if collection is None:
+        return load_model(settings, model)
+    if model is None:
+        return collections_model(settings, collection, store.metadata(collection).model)
+    named = load_model(settings, model)
+    require_model(store, collection, named.fingerprint)
+    return named
+
+
+def collections_model(settings: Settings, collection: str, fingerprint: str) -> SavedModel:
+    """The model of that fingerprint; raises ModelError when it is not on this machine."""
+    path = checkpoint.of(settings.models, fingerprint)
+    if path is None:
+        raise ModelError(
+            f"collection {collection} holds codes of model {fingerprint[:8]}, which is not in {settings.models}; copy"
+            " its folder there, or make a new collection with another model: retrieval reindex --model MODEL"
+        )
+    return checkpoint.load(path)
+
+
+def make_encoder(settings: Settings, model: SavedModel) -> "Encoder":
+    """The model, ready to run. JAX is imported only now."""
+    from retrieval.encode import Encoder, use_compilation_cache
+
+    use_compilation_cache(settings.xla_cache)
+    return Encoder(model)

@@ -1,0 +1,144 @@
+"""Images that fit nowhere: far from all others, or such that the autoencoder cannot draw them.
+
+An odd picture that has come in numbers is near its like, so distance alone would miss it; but what the model has hardly
+seen it reconstructs badly, however many there are.
+"""
+
+import heapq
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from retrieval.encode import Encoder
+from retrieval.filters import Filter, Match
+from retrieval.nearness import percentile
+from retrieval.reading import Loaded, read_pictures
+from retrieval.records import Payload, Point
+from retrieval.search.job import Live
+from retrieval.sources import Source
+from retrieval.stack import stored_entry
+from retrieval.store.base import Store
+
+NEIGHBOURS = 5
+"""A picture's distance is that to its fifth nearest of other content: a few odd ones of a kind are then still odd."""
+PAGE = 1024
+FLAT = 1e-3
+"""Added to a picture's variance, pixels in [0, 1]: a blank page is not called odd for a speck."""
+TYPICAL = 1.4826
+"""Makes a median absolute deviation comparable with a standard deviation."""
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """A picture that fits nowhere.
+
+    distance: to its fifth nearest · percentile: of that among the nearest-neighbour distances, or None ·
+    error: share of the picture's variance that its reconstruction misses, None when it could not be read ·
+    score: how many typical deviations above the median the larger of the two is · why: which one that is.
+    """
+
+    id: str
+    payload: Payload
+    distance: float
+    percentile: float | None
+    error: float | None
+    score: float
+    why: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.payload['source']}/{self.payload['path']}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "score": round(self.score, 2),
+            "why": self.why,
+            "distance": self.distance,
+            "percentile": self.percentile,
+            "reconstruction_error": self.error,
+            **self.payload,
+        }
+
+
+def find(
+    store: Store,
+    live: Live,
+    sources: Mapping[str, Source],
+    limit: int,
+    report: Report = lambda done, total: None,
+) -> list[Outlier]:
+    """The pictures that fit least, at most `limit`, the oddest first.
+
+    Pictures that cannot be read are judged by distance alone.
+    """
+    ids: list[str] = []
+    distances: list[float] = []
+    errors: list[float] = []
+    total = store.count(live.collection)
+    for page in store.scroll(live.collection, codes=True, page=PAGE):
+        ids += [point.id for point in page]
+        codes = np.array([point.code for point in page], np.float32)
+        others = [Filter(must_not=(Match("sha256", (point.payload["sha256"],)),)) for point in page]
+        hits = store.query(live.collection, codes, NEIGHBOURS, others, payload=False)
+        distances += [found[-1].distance if found else 0.0 for found in hits]
+        errors += reconstruction_errors(live.encoder, page, codes, sources).tolist()
+        report(len(ids), total)
+    far, odd = deviations(np.array(distances)), deviations(np.array(errors))
+    scores = np.fmax(far, odd)
+    chosen = heapq.nlargest(limit, range(len(ids)), key=scores.__getitem__)
+    points = store.retrieve(live.collection, [ids[row] for row in chosen])
+    return [
+        Outlier(
+            ids[row],
+            points[ids[row]].payload,
+            distances[row],
+            percentile(live.meta, distances[row]),
+            None if np.isnan(errors[row]) else round(errors[row], 4),
+            float(scores[row]),
+            "far from all others" if not odd[row] > far[row] else "badly reconstructed",
+        )
+        for row in chosen
+        if ids[row] in points
+    ]
+
+
+def reconstruction_errors(
+    encoder: Encoder, page: list[Point], codes: Float[np.ndarray, "n d"], sources: Mapping[str, Source]
+) -> Float[np.ndarray, " n"]:
+    """Share of each picture's variance that the decoder misses, 0 for none; NaN for one that cannot be read."""
+    errors = np.full(len(page), np.nan)
+    known = [row for row, point in enumerate(page) if point.payload["source"] in sources]
+    entries = [stored_entry(page[row], sources[page[row].payload["source"]]) for row in known]
+    config = encoder.config
+    read = zip(known, read_pictures(entries, config.image_size, config.channels), strict=True)
+    good = [(row, item.picture.pixels) for row, item in read if isinstance(item, Loaded)]
+    if good:
+        rows = np.array([row for row, _ in good])
+        pictures = np.stack([pixels for _, pixels in good]).astype(np.float32) / 255
+        padded = np.zeros((PAGE, codes.shape[1]), np.float32)  # one size: compiled once
+        padded[: len(rows)] = codes[rows]
+        missed = encoder.decode(padded)[: len(rows)] - pictures
+        errors[rows] = (missed**2).mean(axis=(1, 2, 3)) / (pictures.var(axis=(1, 2, 3)) + FLAT)
+    return errors
+
+
+def deviations(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """How many typical deviations each value lies above the median; NaN stays.
+
+    The median absolute deviation, which outliers hardly move (Leys et al. 2013, doi 10.1016/j.jesp.2013.03.013).
+
+    >>> deviations(np.array([1.0, 2.0, 3.0, 2.0, 9.0])).round(1).tolist()
+    [-0.7, 0.0, 0.7, 0.0, 4.7]
+    """
+    if np.isnan(values).all():
+        return values
+    median = np.nanmedian(values)
+    spread = TYPICAL * np.nanmedian(np.abs(values - median))
+    deviation: np.ndarray = (values - median) / max(float(spread), 1e-9)
+    return deviation

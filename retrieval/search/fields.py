@@ -1,0 +1,28 @@
+"""Whether a filter speaks of fields that there are."""
+
+import difflib
+
+from retrieval.errors import UsageError
+from retrieval.filters import ID, Filter
+from retrieval.records import FIELDS
+from retrieval.store.base import Store
+from retrieval.where import fields_of
+
+
+def check_fields(store: Store, collection: str, where: Filter) -> None:
+    """Raise UsageError for a field that no point has, naming those that there are.
+
+    The user's own fields are looked for page by page, so that only a wrong name costs a look at all points.
+    """
+    known = {ID, *FIELDS}
+    missing = fields_of(where) - known
+    for page in store.scroll(collection) if missing else ():
+        known.update(name for point in page for name in point.payload)
+        missing -= known
+        if not missing:
+            return
+    if missing:
+        name = min(missing)
+        close = difflib.get_close_matches(name, known, n=1)
+        guess = f"; did you mean {close[0]}?" if close else ""
+        raise UsageError(f"--where: no picture has a field {name!r}; there are {', '.join(sorted(known))}{guess}")

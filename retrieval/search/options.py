@@ -1,0 +1,46 @@
+"""How a search is to go."""
+
+from dataclasses import dataclass
+
+from retrieval.errors import UsageError
+from retrieval.filters import Filter
+
+K = 5
+MAX_K = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `retrieval search` offers.
+
+    k: hits of each query, 1 to 10,000 · where: what they must meet · include_self: do not leave out pictures with the
+    query's own content · keep_copies: each copy of a picture is a hit of its own · diverse: hits that differ among
+    themselves · max_distance: Euclidean, in [0, ∞) · max_percentile: in [0, 100].
+    Raises UsageError for a number out of range.
+    """
+
+    k: int = K
+    where: Filter | None = None
+    include_self: bool = False
+    keep_copies: bool = False
+    diverse: bool = False
+    max_distance: float | None = None
+    max_percentile: float | None = None
+
+    def __post_init__(self) -> None:
+        check_k(self.k)
+        if self.max_distance is not None and not self.max_distance >= 0:
+            raise UsageError(f"--max-distance {self.max_distance:g}: a distance is 0 or more")
+        if self.max_percentile is not None and not 0 <= self.max_percentile <= 100:
+            raise UsageError(f"--max-percentile {self.max_percentile:g}: use a number between 0 and 100")
+
+    @property
+    def cut(self) -> bool:
+        """Whether hits that are too far are left out."""
+        return self.max_distance is not None or self.max_percentile is not None
+
+
+def check_k(k: int) -> None:
+    """Raise UsageError for a number of hits that cannot be asked for."""
+    if not 1 <= k <= MAX_K:
+        raise UsageError(f"k = {k}: ask for between 1 and {MAX_K:,} hits")
