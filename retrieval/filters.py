@@ -106,3 +106,9 @@ def as_time(value: object) -> dt.datetime | None:
     except ValueError:
         return None
     return time if time.tzinfo else time.replace(tzinfo=dt.UTC)
+
+
+def fields_of(where: Filter) -> set[str]:
+    """The fields that a filter speaks of."""
+    parts = (*where.must, *where.must_not, *where.should)
+    return {name for part in parts for name in (fields_of(part) if isinstance(part, Filter) else {part.field})}

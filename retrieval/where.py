@@ -47,12 +47,6 @@ def parse(text: str) -> Filter:
     return found if isinstance(found, Filter) else Filter(must=(found,))
 
 
-def fields_of(where: Filter) -> set[str]:
-    """The fields that a filter speaks of."""
-    parts = (*where.must, *where.must_not, *where.should)
-    return {name for part in parts for name in (fields_of(part) if isinstance(part, Filter) else {part.field})}
-
-
 @functools.cache
 def grammar() -> "Lark":
     """The parser; made when the first filter is."""

@@ -20,7 +20,7 @@ def duplicates(
     ] = None,
     max_percentile: Annotated[
         float | None,
-        typer.Option(min=0, max=100, help="The same, as a percentile of the distances between neighbours."),
+        typer.Option(min=0, max=100, help="The same, as a percentile of the neighbours' distances."),
     ] = None,
     apply: Annotated[
         Path | None,

@@ -23,7 +23,7 @@ def explain(
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two images: their distance, what it means here, each one's rank for the other, and what the model sees."""
+    """Compare two images: distance, what that means here, the rank of each for the other, and what the model sees."""
     from retrieval.config import load_settings
     from retrieval.index import Index
 

@@ -3,10 +3,9 @@
 import difflib
 
 from retrieval.errors import UsageError
-from retrieval.filters import ID, Filter
+from retrieval.filters import ID, Filter, fields_of
 from retrieval.records import FIELDS
 from retrieval.store.base import Store
-from retrieval.where import fields_of
 
 
 def check_fields(store: Store, collection: str, where: Filter) -> None:

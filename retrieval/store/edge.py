@@ -13,7 +13,7 @@ from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, Condition, checke
 from retrieval.store.checks import check_queries
 from retrieval.store.edge_catalog import EdgeCatalog
 from retrieval.store.edge_filters import edge_filter
-from retrieval.store.nearest import checker, meeting, most_like, nearest
+from retrieval.store.nearest import checker, meeting, most_like, nearest, wanted
 
 
 class EdgeStore(EdgeCatalog):
@@ -83,6 +83,7 @@ class EdgeStore(EdgeCatalog):
         check_queries(collection, codes, shard.meta.dim, k, len(filters))
         chosen = [edge_filter(each) for each in filters]
         meets = None if all(each.exact for each in chosen) else checker(filters)
+        send = wanted(filters, distinct, meets, payload=payload)
 
         def ask(queries: Sequence[int], limit: int) -> list[list[Hit]]:
             requests = [
@@ -90,7 +91,7 @@ class EdgeStore(EdgeCatalog):
                     limit=limit,
                     query=edge.Query.Nearest(codes[i].tolist()),
                     filter=chosen[i].condition,
-                    with_payload=payload or distinct is not None or meets is not None,
+                    with_payload=send,
                 )
                 for i in queries
             ]

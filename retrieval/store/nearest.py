@@ -6,12 +6,12 @@ with them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float32
 
-from retrieval.filters import Filter
+from retrieval.filters import ID, Filter, fields_of
 from retrieval.records import Hit, Point
 from retrieval.store.conditions import Native
 
@@ -35,7 +35,7 @@ def nearest(
     distinct: a field of the payload; k of its values are found then, each with all the hits that bear it.
     """
     found: list[list[Hit]] = [[] for _ in range(queries)]
-    waiting, limit = list(range(queries)), k + 1
+    waiting, limit = list(range(queries)), k + (1 if meets is None else 2)  # its own content is often left out
     while waiting:
         unsettled = []
         for chunk in chunks(waiting, CHUNK):
@@ -73,6 +73,16 @@ def checker(filters: Sequence[Filter | None]) -> Meets:
         return where is None or where.holds(hit.id, hit.payload)
 
     return meets
+
+
+def wanted(filters: Sequence[Filter | None], distinct: str | None, meets: Meets | None, *, payload: bool) -> Any:
+    """What an engine is to send of each payload: all of it, or the fields that are looked at here, or nothing."""
+    if payload:
+        return True
+    fields = {distinct} if distinct else set()
+    if meets is not None:
+        fields = fields.union(*(fields_of(where) for where in filters if where is not None)) - {ID}
+    return sorted(fields) or False
 
 
 def meeting(points: Iterable[Point], where: Filter | None, chosen: Native) -> list[Point]:

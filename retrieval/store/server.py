@@ -12,7 +12,7 @@ from retrieval.records import Hit, Payload, Point
 from retrieval.store.base import BATCH_POINTS, CANDIDATES, DIVERSITY, Codes, batches, checked
 from retrieval.store.catalog import Catalog
 from retrieval.store.checks import check_queries
-from retrieval.store.nearest import checker, chunks, meeting, most_like, nearest
+from retrieval.store.nearest import checker, chunks, meeting, most_like, nearest, wanted
 from retrieval.store.server_filters import server_filter
 
 HNSW_EF = 256
@@ -103,6 +103,7 @@ class ServerStore(Catalog):
         check_queries(collection, codes, self._dim(collection), k, len(filters))
         chosen = [server_filter(each) for each in filters]
         meets = None if all(each.exact for each in chosen) else checker(filters)
+        send = wanted(filters, distinct, meets, payload=payload)
 
         def ask(queries: Sequence[int], limit: int) -> list[list[Hit]]:
             requests = [
@@ -110,7 +111,7 @@ class ServerStore(Catalog):
                     query=codes[i].tolist(),
                     limit=limit,
                     filter=chosen[i].condition,
-                    with_payload=payload or distinct is not None or meets is not None,
+                    with_payload=send,
                     params=models.SearchParams(hnsw_ef=HNSW_EF),
                 )
                 for i in queries
