@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -22,7 +23,7 @@ from retrieval.search.options import K, Options
 from retrieval.search.query import Query, Stored, stored_point
 from retrieval.search.results import Result
 from retrieval.sources import Source
-from retrieval.sources.folder import File
+from retrieval.sources.folder import read_file
 from retrieval.sources.open import open_known
 from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
@@ -259,8 +260,7 @@ def as_query(picture: Picture) -> Query | Stored:
         return picture
     if isinstance(picture, str | os.PathLike):
         path = Path(picture).absolute()
-        (entry,) = File(path.parent.name or "query", path).entries()
-        return Query(os.fspath(picture), entry)
+        return Query.of(os.fspath(picture), partial(read_file, path, os.fspath(picture)))
     from retrieval.images.given import as_bytes
 
     return Query.of("picture", lambda: as_bytes(picture))

@@ -111,13 +111,17 @@ def find(
 def reconstruction_errors(
     encoder: Encoder, page: list[Point], codes: Float[np.ndarray, "n d"], sources: Mapping[str, Source]
 ) -> Float[np.ndarray, " n"]:
-    """Share of each picture's variance that the decoder misses, 0 for none; NaN for one that cannot be read."""
+    """Share of each picture's variance that the decoder misses, 0 for none; NaN for one that cannot be read or has changed."""
     errors = np.full(len(page), np.nan)
     known = [row for row, point in enumerate(page) if point.payload["source"] in sources]
     entries = [stored_entry(page[row], sources[page[row].payload["source"]]) for row in known]
     config = encoder.config
     read = zip(known, read_pictures(entries, config.image_size, config.channels), strict=True)
-    good = [(row, item.picture.pixels) for row, item in read if isinstance(item, Loaded)]
+    good = [
+        (row, item.picture.pixels)
+        for row, item in read
+        if isinstance(item, Loaded) and item.sha256 == page[row].payload["sha256"]
+    ]
     if good:
         rows = np.array([row for row, _ in good])
         pictures = np.stack([pixels for _, pixels in good]).astype(np.float32) / 255

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 LONGEST = 10_000
 """Characters of a filter."""
+DEEPEST = 90
+"""Nodes of the grammar below each other: three for a pair of brackets. Engines read no more than a hundred or so."""
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 NAMES = {"=": "", "!=": "", "~": "", "<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 
@@ -55,17 +57,19 @@ def grammar() -> "Lark":
     return Lark(files("retrieval").joinpath("where.lark").read_text("utf-8"), parser="lalr")
 
 
-def either(tree: Any, text: str) -> Condition:
+def either(tree: Any, text: str, depth: int = 0) -> Condition:
     """A node of the grammar as a condition."""
+    if depth > DEEPEST:
+        raise UsageError(f"--where is nested more than {DEEPEST // 3} deep; write it flatter")
     match tree.data:
         case "either":
-            parts = tuple(either(child, text) for child in tree.children)
+            parts = tuple(either(child, text, depth + 1) for child in tree.children)
             return parts[0] if len(parts) == 1 else Filter(should=parts)
         case "both":
-            parts = tuple(either(child, text) for child in tree.children)
+            parts = tuple(either(child, text, depth + 1) for child in tree.children)
             return parts[0] if len(parts) == 1 else Filter(must=parts)
         case "negated":
-            return Filter(must_not=(either(tree.children[0], text),))
+            return Filter(must_not=(either(tree.children[0], text, depth + 1),))
         case "compared":
             field, sign, value = tree.children
             return compared(field, sign, value, text)

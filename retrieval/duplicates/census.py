@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from retrieval.duplicates.compare import blurred
+from retrieval.filters import Filter, Match
 from retrieval.reading import Loaded, read_pictures
 from retrieval.records import CollectionMeta, Point
 from retrieval.sources import Source
@@ -22,7 +23,7 @@ from retrieval.store.base import Store
 SIDE = 32
 """Pixels a side at which pictures are compared, at most: enough to tell copies from what is only alike."""
 CANDIDATES = 6
-"""Nearest others of each picture that are looked at: of 600 copies hidden among 60,000 digits they hold 99%."""
+"""Nearest of other content of each picture that are looked at: of 600 copies hidden among 60,000 digits they hold 99%."""
 PAGE = 1024
 """Points looked at together."""
 
@@ -53,10 +54,11 @@ class Census:
                 self._ids.extend((mark >> 64, mark & 2**64 - 1))
                 self._contents.append(int(str(point.payload["sha256"])[:16] or "0", 16))
             codes = np.array([point.code for point in page], np.float32)
-            answers = store.query(collection, codes, CANDIDATES + 1, payload=False)
-            for row, (point, hits) in enumerate(zip(page, answers, strict=True), start=start):
+            others = [Filter(must_not=(Match("sha256", (point.payload["sha256"],)),)) for point in page]
+            answers = store.query(collection, codes, CANDIDATES, others, payload=False)
+            for row, hits in enumerate(answers, start=start):
                 for hit in hits:
-                    if hit.id != point.id and hit.distance <= limit:
+                    if hit.distance <= limit:
                         self._first.append(row)
                         self._second.append(UUID(hit.id).int >> 64)
                         self._distances.append(hit.distance)
@@ -110,7 +112,7 @@ class Census:
         self._pictures.close()
 
     def _read(self, page: Sequence[Point]) -> None:
-        """Read a page's pictures; a picture that is out of reach is written as nothing, and counted."""
+        """Read a page's pictures; one that is out of reach, or has changed, is written as nothing, and counted."""
         reach = [point.payload["source"] in self._sources for point in page]
         entries = [
             stored_entry(point, self._sources[point.payload["source"]])
@@ -121,7 +123,7 @@ class Census:
         pixels, good = np.zeros((len(page), *self.shape), np.uint8), bytearray(len(page))
         for row, known in enumerate(reach):
             item = next(read) if known else None
-            if isinstance(item, Loaded):
+            if isinstance(item, Loaded) and item.sha256 == page[row].payload["sha256"]:
                 pixels[row], good[row] = item.picture.pixels, 1
         self.unread += len(page) - sum(good)
         self._readable += good

@@ -12,8 +12,12 @@ SHIFT = 1
 """Pixels by which one may be moved against the other, each way."""
 DIFFERENT = 0.5
 """Largest difference at any place, as a share of the picture's contrast, that copies show."""
+LIGHT = 4.0
+"""Times by which the contrast of one may be that of the other: a blank page is no copy, and neither is a negative."""
 FLAT = 2.0
 """Contrast (standard deviation, of 255) below which a picture is taken for blank."""
+SHADE = 16.0
+"""Levels, of 255, by which two blank pages may differ: a black one is no copy of a white one."""
 
 
 def difference(a: UInt8[np.ndarray, "n h w c"], b: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, " n"]:
@@ -31,13 +35,16 @@ def difference(a: UInt8[np.ndarray, "n h w c"], b: UInt8[np.ndarray, "n h w c"])
         for dx in range(2 * SHIFT + 1):
             theirs = centred(b[:, dy : dy + size[0], dx : dx + size[1]])
             gain = np.einsum("np,np->n", ours, theirs) / np.maximum(np.einsum("np,np->n", theirs, theirs), 1e-6)
+            gain = np.clip(gain, 1 / LIGHT, LIGHT)
             rest = ours - gain[:, None] * theirs
             error = np.einsum("np,np->n", rest, rest)
             better = error < best
             best[better] = error[better]
             left[better] = rest[better]
-    contrast = np.maximum(ours.std(axis=1), FLAT)
-    return np.asarray(np.abs(left).max(axis=1) / contrast, np.float32)
+    contrast = ours.std(axis=1)
+    found = np.abs(left).max(axis=1) / np.maximum(contrast, FLAT)
+    light = np.abs(a.mean(axis=(1, 2), dtype=np.float32) - b.mean(axis=(1, 2), dtype=np.float32)).max(axis=1)
+    return np.asarray(np.maximum(found, np.where(contrast < FLAT, DIFFERENT * light / SHADE, 0)), np.float32)
 
 
 def centred(pictures: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n p"]:

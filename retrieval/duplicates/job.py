@@ -26,7 +26,7 @@ Step = Callable[[str, int, int], None]
 class Summary:
     """What a run saw.
 
-    points: looked at · unread: pictures out of reach, of which only exact copies are found ·
+    points: looked at · unread: pictures out of reach, or changed since, of which only exact copies are found ·
     groups, duplicates: found, and how many pictures there are beyond one of each group.
     """
 

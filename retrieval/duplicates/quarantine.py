@@ -38,12 +38,14 @@ def set_aside(groups: Iterable[Group], sources: Mapping[str, Source], folder: Pa
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / UNDO).open("a", encoding="utf-8") as undo:
+            undo.write("\n" * bool(undo.tell()))  # the last line may have been cut short
             for group in groups:
-                if problem := check(group.keep, sources)[1]:
+                kept, problem = check(group.keep, sources)
+                if kept is None:
                     yield Moved(Path(group.keep.name), folder, f"kept whole: the one to keep {problem}")
                     continue
                 for member in group.others:
-                    yield move(member, sources, folder, undo)
+                    yield move(member, kept, sources, folder, undo)
     except OSError as error:
         raise RetrievalError(f"{folder / UNDO} cannot be written: {error.strerror}; choose another place") from error
 
@@ -62,12 +64,14 @@ def check(member: Member, sources: Mapping[str, Source]) -> tuple[Path | None, s
     return source.path_of(str(member.payload["path"])), None
 
 
-def move(member: Member, sources: Mapping[str, Source], folder: Path, undo: Any) -> Moved:
+def move(member: Member, kept: Path, sources: Mapping[str, Source], folder: Path, undo: Any) -> Moved:
     """One file; the move is on disk in the undo file before it is made."""
     origin, problem = check(member, sources)
     target = folder / str(member.payload["source"]).replace(":", "-") / str(member.payload["path"])
-    if origin is None or problem:
+    if origin is None:
         return Moved(Path(member.name), target, problem)
+    if origin.resolve() == kept.resolve():  # a link, or sources of which one lies in the other
+        return Moved(origin, target, "is the very file to keep, by another path")
     if not target.resolve().is_relative_to(folder.resolve()):
         return Moved(origin, target, "would lead out of the folder")
     if os.path.lexists(target):
@@ -86,11 +90,11 @@ def move(member: Member, sources: Mapping[str, Source], folder: Path, undo: Any)
 def put_back(undo: Path) -> Iterator[Moved]:
     """Undo every move of an undo file, the last first; what is not there any more, or whose place is taken, stays.
 
-    Raises UsageError for a file that cannot be read or is none.
+    A line that was cut short, as by a full disk, is passed over: its move was never made. Raises UsageError for a file
+    that cannot be read or is none.
     """
     try:
-        rows = [json.loads(line) for line in undo.read_text("utf-8").splitlines()]
-        moves = [(Path(row["from"]), Path(row["to"])) for row in rows]
+        moves = written(undo.read_text("utf-8"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"--undo {undo}: cannot be read ({error}); give the {UNDO} of a quarantine") from error
     for origin, target in reversed(moves):
@@ -107,3 +111,15 @@ def put_back(undo: Path) -> Iterator[Moved]:
             yield Moved(target, origin)
         except OSError as error:
             yield Moved(target, origin, f"cannot be moved: {error.strerror}")
+
+
+def written(text: str) -> list[tuple[Path, Path]]:
+    """The moves of an undo file. Raises ValueError, KeyError or TypeError for what is none."""
+    moves = []
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            row = json.loads(line)
+            moves.append((Path(row["from"]), Path(row["to"])))
+    if text.strip() and not moves:
+        raise ValueError("no move is written there")
+    return moves

@@ -4,9 +4,16 @@ import io
 from typing import Any
 
 import numpy as np
+from PIL import ExifTags, Image
 
 from retrieval.errors import BadImage
 from retrieval.images.decode import encode_png
+from retrieval.images.opening import orientation, reading
+
+PNG = ("1", "L", "LA", "P", "RGB", "RGBA")
+"""Modes that a PNG holds as they are; TIFF holds the others, but for those that are written in another way."""
+REWRITTEN = {"La": "LA", "RGBa": "RGBA", "HSV": "RGB"}
+TAKEN = "use uint8[h, w] or uint8[h, w, 3]"
 
 
 def as_bytes(picture: Any, where: str = "picture") -> bytes:
@@ -16,13 +23,26 @@ def as_bytes(picture: Any, where: str = "picture") -> bytes:
     """
     if isinstance(picture, bytes | bytearray | memoryview):
         return bytes(picture)
-    if callable(getattr(picture, "save", None)) and hasattr(picture, "mode"):
-        out = io.BytesIO()
-        picture.save(out, "TIFF" if picture.mode in ("CMYK", "I", "I;16", "YCbCr", "LAB") else "PNG")
-        return out.getvalue()
-    pixels = np.asarray(picture)
+    if isinstance(picture, Image.Image):
+        with reading(where):
+            return file_of(picture)
+    try:
+        pixels = np.asarray(picture)
+    except ValueError as error:
+        raise BadImage(where, f"{type(picture).__name__} of uneven parts is no picture; {TAKEN}") from error
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
-        raise BadImage(where, f"{pixels.dtype}{list(pixels.shape)} is no picture; use uint8[h, w] or uint8[h, w, 3]")
+        raise BadImage(where, f"{pixels.dtype}{list(pixels.shape)} is no picture; {TAKEN}")
     return encode_png(np.ascontiguousarray(pixels))
+
+
+def file_of(image: Image.Image) -> bytes:
+    """A PNG or TIFF, which says how it is to be turned, as its file did. Call inside `reading`."""
+    image.load()
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = orientation(image)
+    image = image.convert(REWRITTEN[image.mode]) if image.mode in REWRITTEN else image
+    out = io.BytesIO()
+    image.save(out, "PNG" if image.mode in PNG else "TIFF", exif=turned)
+    return out.getvalue()

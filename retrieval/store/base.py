@@ -147,7 +147,8 @@ class Store(Protocol):
     ) -> list[Hit]:
         """Near points that differ among themselves, k of them, by Qdrant's maximal marginal relevance.
 
-        Carbonell & Goldstein 1998, doi 10.1145/290941.291025. In the order of choice. Raises as `query`.
+        Carbonell & Goldstein 1998, doi 10.1145/290941.291025. In the order of choice, among the
+        nearest `CANDIDATES` that meet the filter. Raises as `query`.
         """
 
     def close(self) -> None: ...

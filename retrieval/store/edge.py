@@ -13,7 +13,7 @@ from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, Condition, checke
 from retrieval.store.checks import check_queries
 from retrieval.store.edge_catalog import EdgeCatalog
 from retrieval.store.edge_filters import edge_filter
-from retrieval.store.nearest import checker, meeting, most_like, nearest, wanted
+from retrieval.store.nearest import checker, meeting, most_like, nearest, one_of, wanted
 
 
 class EdgeStore(EdgeCatalog):
@@ -110,8 +110,9 @@ class EdgeStore(EdgeCatalog):
         self, collection: str, code: Float32[np.ndarray, " d"], k: int, where: Filter | None = None
     ) -> list[Hit]:
         """By Edge's maximal marginal relevance."""
-        query = edge.Mmr(code.tolist(), 1 - DIVERSITY, max(CANDIDATES, 10 * k))
-        return self._chosen(collection, query, code[None], k, where)
+        most = max(CANDIDATES, 10 * k)
+        among = one_of(self.query(collection, code[None], most, [where], payload=False)[0])
+        return self._chosen(collection, edge.Mmr(code.tolist(), 1 - DIVERSITY, most), code[None], k, among)
 
     def _chosen(self, collection: str, query: Any, like: Codes, k: int, where: Filter | None) -> list[Hit]:
         shard, chosen = self._shard(collection), edge_filter(where)

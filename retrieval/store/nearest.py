@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float32
 
-from retrieval.filters import ID, Filter, fields_of
+from retrieval.filters import ID, Filter, Match, fields_of
 from retrieval.records import Hit, Point
 from retrieval.store.conditions import Native
 
@@ -88,6 +88,11 @@ def wanted(filters: Sequence[Filter | None], distinct: str | None, meets: Meets 
 def meeting(points: Iterable[Point], where: Filter | None, chosen: Native) -> list[Point]:
     """Those that meet the filter, where the engine's own lets through more."""
     return [point for point in points if chosen.exact or where is None or where.holds(point.id, point.payload)]
+
+
+def one_of(hits: Sequence[Hit]) -> Filter:
+    """These points and no others: so that what is chosen among them meets their filter, whatever the engine knows."""
+    return Filter(must=(Match(ID, tuple(hit.id for hit in hits)),))
 
 
 def most_like(

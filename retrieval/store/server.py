@@ -12,7 +12,7 @@ from retrieval.records import Hit, Payload, Point
 from retrieval.store.base import BATCH_POINTS, CANDIDATES, DIVERSITY, Codes, batches, checked
 from retrieval.store.catalog import Catalog
 from retrieval.store.checks import check_queries
-from retrieval.store.nearest import checker, chunks, meeting, most_like, nearest, wanted
+from retrieval.store.nearest import checker, chunks, meeting, most_like, nearest, one_of, wanted
 from retrieval.store.server_filters import server_filter
 
 HNSW_EF = 256
@@ -132,8 +132,10 @@ class ServerStore(Catalog):
         self, collection: str, code: Float32[np.ndarray, " d"], k: int, where: Filter | None = None
     ) -> list[Hit]:
         """By Qdrant's maximal marginal relevance."""
-        mmr = models.Mmr(diversity=DIVERSITY, candidates_limit=max(CANDIDATES, 10 * k))
-        return self._chosen(collection, models.NearestQuery(nearest=code.tolist(), mmr=mmr), code[None], k, where)
+        most = max(CANDIDATES, 10 * k)
+        among = one_of(self.query(collection, code[None], most, [where], payload=False)[0])
+        mmr = models.Mmr(diversity=DIVERSITY, candidates_limit=most)
+        return self._chosen(collection, models.NearestQuery(nearest=code.tolist(), mmr=mmr), code[None], k, among)
 
     def _chosen(self, collection: str, query: Any, like: Codes, k: int, where: Filter | None) -> list[Hit]:
         chosen = server_filter(where)

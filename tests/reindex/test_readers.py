@@ -12,7 +12,7 @@ from retrieval.live import Reader
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import Options
 from retrieval.reindex.rollback import rollback
-from retrieval.search import Query
+from retrieval.search.query import Query
 from retrieval.store.base import Store, resolve
 from tests.reindex.conftest import NEW, OLD, WIDE
 from tests.reindex.encoders import SIDE, Shades
@@ -27,7 +27,7 @@ def reader(store: Store, alias: str) -> Reader:
 
 
 def query(file: Path) -> Query:
-    return Query(file.name, file.read_bytes)
+    return Query.of(file.name, file.read_bytes)
 
 
 def pixels(file: Path) -> np.ndarray:

@@ -1,0 +1,222 @@
+"""Queries in, clean results out, on both engines and against brute force."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from retrieval.errors import UsageError
+from retrieval.filters import Filter, Match
+from retrieval.images.decode import decode, encode_png
+from retrieval.ingest.job import ingest
+from retrieval.nearness import distance_at, learn, percentile
+from retrieval.records import Hit, point_id
+from retrieval.search.job import Live, more_like, search
+from retrieval.search.options import Options
+from retrieval.search.query import Query, Stored
+from retrieval.search.results import NOTHING_ALIKE, NOTHING_ELSE, NOTHING_MEETS, Result, clean
+from retrieval.sources.folder import Folder
+from tests.reindex.encoders import SIDE
+from tests.search.conftest import SHADES, Shelf
+
+GREY = "grey/001.png"
+COPIES = {GREY, "copy/a.png", "copy/b.png"}
+
+
+def ask(shelf: Shelf, *queries: Query | Stored, **options: object) -> list[Result]:
+    return list(search(shelf.store, shelf.live, queries, Options(**options)))  # type: ignore[arg-type]
+
+
+def one(shelf: Shelf, query: Query | Stored, **options: object) -> Result:
+    (result,) = ask(shelf, query, **options)
+    return result
+
+
+def never(mark: str) -> None:
+    pytest.fail("no picture was asked about, so that no model is needed")
+
+
+def codes_of(shelf: Shelf, keys: list[str]) -> np.ndarray:
+    pixels = [decode((shelf.root / key).read_bytes(), key, (SIDE, SIDE), 1).pixels for key in keys]
+    return SHADES.encode(np.stack(pixels))
+
+
+def test_copies_are_one_hit_with_their_names(shelf: Shelf) -> None:
+    near = shelf.query("grey/004.png")
+    hits = one(shelf, near, k=61).hits
+    assert len(hits) == 59
+    (copied,) = (hit for hit in hits if hit.copies)
+    assert {copied.path, *(name.removeprefix("pictures/") for name in copied.copies)} == COPIES
+    assert copied.to_json()["copies"] == list(copied.copies)
+    every = one(shelf, near, k=61, keep_copies=True).hits
+    assert len(every) == 61
+    assert {hit.path for hit in every} >= COPIES
+    assert not any(hit.copies for hit in every)
+
+
+def test_k_counts_contents_not_copies(shelf: Shelf) -> None:
+    keys = shelf.names()
+    order = np.linalg.norm(codes_of(shelf, keys) - codes_of(shelf, [GREY]), axis=1).argsort(kind="stable")
+    others = [keys[row] for row in order if keys[row] not in COPIES]
+    found = one(shelf, shelf.query(GREY), k=4)
+    assert [hit.path for hit in found.hits] == others[:4]
+    own = one(shelf, shelf.query(GREY), k=4, include_self=True).hits
+    assert {own[0].path, *(name.removeprefix("pictures/") for name in own[0].copies)} == COPIES
+    assert own[0].distance == 0
+    assert [hit.path for hit in own[1:]] == others[:3]
+
+
+def test_a_percentile_says_how_many_neighbours_are_nearer(shelf: Shelf) -> None:
+    codes = codes_of(shelf, [key for key in shelf.names() if not key.startswith("copy/")])
+    apart = np.linalg.norm(codes[:, None] - codes, axis=2)
+    np.fill_diagonal(apart, np.inf)
+    nearest = np.sort([*apart.min(axis=1), *[apart[shelf_row(shelf)].min()] * 2])
+    assert shelf.live.meta.neighbours_of == 62
+    np.testing.assert_allclose(shelf.live.meta.neighbours, np.quantile(nearest, np.linspace(0, 1, 101)), atol=1e-4)
+    for hit in one(shelf, shelf.query("dark/000.png"), k=59).hits:
+        share = 100 * (nearest < hit.distance).mean()
+        assert hit.percentile == pytest.approx(share, abs=2.5)
+    meta = shelf.live.meta
+    assert percentile(meta, distance_at(meta, 42) or 0) == pytest.approx(42, abs=0.5)
+    unknown = dataclasses.replace(meta, neighbours=())
+    assert (percentile(unknown, 1.0), distance_at(unknown, 3)) == (None, None)
+
+
+def shelf_row(shelf: Shelf) -> int:
+    return [key for key in shelf.names() if not key.startswith("copy/")].index(GREY)
+
+
+def test_percentiles_are_learned_again_when_the_collection_has_grown(shelf: Shelf) -> None:
+    before = learn(shelf.store, shelf.live.collection)
+    assert before == shelf.live.meta
+    more = shelf.root.parent / "more"
+    for number in range(20):
+        file = more / f"{number}.png"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(encode_png(np.full((SIDE, SIDE, 1), number, np.uint8)))
+    sources = [Folder("more", more)]
+    ingest(shelf.store, SHADES, sources, shelf.place.alias, ledgers=shelf.place.settings.refused)
+    after = shelf.store.metadata(shelf.live.collection)
+    assert after.neighbours_of == 82
+    assert after.neighbours != before.neighbours
+
+
+def test_what_is_not_alike_is_told(shelf: Shelf) -> None:
+    stripes = np.zeros((SIDE, SIDE, 1), np.uint8)
+    stripes[:, ::2] = 255
+    odd = Query.of("stripes", lambda: encode_png(255 - np.triu(stripes[..., 0])[..., None]))
+    found = one(shelf, odd, k=3)
+    assert (found.note, len(found.hits)) == (NOTHING_ALIKE, 3)
+    assert found.to_json()["note"] == NOTHING_ALIKE
+    cut = one(shelf, odd, k=3, max_percentile=99)
+    assert (cut.note, cut.hits) == (NOTHING_ALIKE, [])
+    known = one(shelf, shelf.query("dark/000.png"), k=3)
+    assert known.note is None
+    assert "note" not in known.to_json()
+
+
+def test_hits_that_are_too_far_are_left_out(shelf: Shelf) -> None:
+    everything = one(shelf, shelf.query("dark/000.png"), k=59).hits
+    limit = everything[7].distance
+    near = one(shelf, shelf.query("dark/000.png"), k=59, max_distance=limit)
+    assert near.hits == [hit for hit in everything if hit.distance <= limit]
+    share = one(shelf, shelf.query("dark/000.png"), k=59, max_percentile=50.0)
+    assert share.hits == [hit for hit in everything if (hit.percentile or 0) <= 50]
+    assert one(shelf, shelf.query("dark/000.png"), max_distance=0.0).note == NOTHING_ALIKE
+
+
+def test_filters_hold_and_say_when_nothing_meets_them(shelf: Shelf) -> None:
+    light = Filter(must=(Match("label", ("light",)),))
+    found = one(shelf, shelf.query("dark/000.png"), k=59, where=light)
+    assert {hit.label for hit in found.hits} == {"light"}
+    assert len(found.hits) == 20
+    nothing = one(shelf, shelf.query("dark/000.png"), where=Filter(must=(Match("label", ("red",)),)))
+    assert (nothing.hits, nothing.note) == ([], NOTHING_MEETS)
+
+
+def test_stored_pictures_ask_without_a_model(shelf: Shelf) -> None:
+    bare = Live(shelf.live.collection, shelf.live.meta, never)  # type: ignore[arg-type]
+    names = [f"pictures/{GREY}", point_id("pictures", GREY), "pictures/nothing.png", point_id("pictures", "x")]
+    results = list(search(shelf.store, bare, map(Stored, names), Options(k=3)))
+    by_picture = one(shelf, shelf.query(GREY), k=3)
+    assert results[0].hits == results[1].hits == by_picture.hits
+    for missing in results[2:]:
+        assert missing.refused is not None
+        assert "no such picture in" in missing.refused
+    mixed = ask(shelf, Stored(names[0]), shelf.query(GREY), Stored(names[2]), k=3)
+    assert [result.hits for result in mixed] == [by_picture.hits, by_picture.hits, []]
+
+
+def test_one_bad_query_spoils_no_other(shelf: Shelf) -> None:
+    bad = Query.of("text", lambda: b"no picture")
+    results = ask(shelf, shelf.query(GREY), bad, shelf.query("dark/000.png"), k=2)
+    assert [len(result.hits) for result in results] == [2, 0, 2]
+    assert "not an image" in str(results[1].refused)
+    assert results[1].to_json() == {"query": "text", "hits": [], "error": results[1].refused}
+
+
+def test_queries_may_be_without_end(shelf: Shelf) -> None:
+    asked = itertools.count()
+
+    def endless() -> "itertools.chain[Query]":
+        for _ in asked:
+            yield shelf.query(GREY)
+
+    results = search(shelf.store, shelf.live, endless(), Options(k=1))  # type: ignore[arg-type]
+    assert len(list(itertools.islice(results, 700))) == 700
+    assert next(asked) < 2000
+
+
+def test_other_sizes_and_colours_go_through_the_one_pipeline(shelf: Shelf) -> None:
+    pixels = decode((shelf.root / GREY).read_bytes(), GREY, (SIDE, SIDE), 1).pixels
+    large = encode_png(pixels.repeat(8, axis=0).repeat(8, axis=1).repeat(3, axis=2))
+    found = one(shelf, Query.of("large", lambda: large), k=1).hits[0]
+    assert {found.path, *(name.removeprefix("pictures/") for name in found.copies)} == COPIES
+
+
+def test_more_like_some_and_less_like_others(shelf: Shelf) -> None:
+    like, unlike = [shelf.query("dark/000.png"), Stored("pictures/dark/003.png")], [shelf.query("light/002.png")]
+    found = more_like(shelf.store, shelf.live, like, unlike, Options(k=10))
+    assert {hit.label for hit in found.hits} == {"dark"}
+    assert not {"dark/000.png", "dark/003.png"} & {hit.path for hit in found.hits}
+    distances = [hit.distance for hit in found.hits]
+    assert distances == sorted(distances)
+    assert found.query.name == "dark/000.png + pictures/dark/003.png − light/002.png"
+    light = Filter(must=(Match("label", ("light",)),))
+    assert {hit.label for hit in more_like(shelf.store, shelf.live, like, [], Options(where=light)).hits} == {"light"}
+    with pytest.raises(UsageError, match="name at least one picture to be like"):
+        more_like(shelf.store, shelf.live, [], unlike, Options())
+    with pytest.raises(UsageError, match=r"gone\.png: no such picture"):
+        more_like(shelf.store, shelf.live, [Stored("pictures/gone.png")], [], Options())
+
+
+def test_diverse_hits_leave_the_query_out(shelf: Shelf) -> None:
+    found = one(shelf, shelf.query(GREY), k=6, diverse=True)
+    assert len(found.hits) == 6
+    assert not COPIES & {hit.path for hit in found.hits}
+    plain = one(shelf, shelf.query(GREY), k=6).hits
+    assert {hit.path for hit in found.hits} != {hit.path for hit in plain}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"k": 0}, r"^k = 0: ask for between 1 and 10,000 hits$"),
+        ({"k": 10_001}, "k = 10001"),
+        ({"max_distance": -0.1}, r"--max-distance -0\.1: a distance is 0 or more"),
+        ({"max_distance": float("nan")}, "--max-distance nan"),
+        ({"max_percentile": 101.0}, "--max-percentile 101: use a number between 0 and 100"),
+    ],
+)
+def test_numbers_out_of_range(wrong: dict[str, float], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Options(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_collection_of_before_has_no_percentiles(shelf: Shelf) -> None:
+    old = dataclasses.replace(shelf.live.meta, neighbours=(), neighbours_of=0)
+    hit = Hit("id", 9.0, {"source": "s", "path": "p", "sha256": "c"})
+    found = clean(shelf.query(GREY), [hit], old, Options(max_percentile=1.0))
+    assert [(hit.percentile, found.note) for hit in found.hits] == [(None, None)]
+    assert clean(shelf.query(GREY), [], old, Options()).note == NOTHING_ELSE

@@ -1,0 +1,126 @@
+"""The language of `--where`: what each sentence means, and where a wrong one is wrong."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retrieval.errors import FilterError, UsageError
+from retrieval.filters import fields_of
+from retrieval.records import point_id
+from retrieval.search.fields import check_fields
+from retrieval.where import LONGEST, parse
+from tests.search.conftest import Shelf
+
+ID = point_id("cats", "7.png")
+POINT: dict[str, Any] = {
+    "source": "mnist:train",
+    "path": "2024/05/a b.png",
+    "label": "7",
+    "width": 640,
+    "height": 480,
+    "ingested_at": "2026-11-24T09:15:59+00:00",
+    "price": 3.5,
+    "count": 7,
+    "code": "007",
+    "fragile": True,
+    "note": 'he said "no"',
+    "taken": "2023-02-01 10:00:00",
+}
+
+
+@pytest.mark.parametrize(
+    "true",
+    [
+        *("label=7", "label = 7", 'label="7"', "label='7'", "label!=8", "label in (3, 7)", "label not in (1,2)"),
+        *("LABEL=7 or label=7", "label=7 AND width=640", "NOT label=8", "not (label=8 or label=9)"),
+        *("width>=640", "width<=640", "width>639.5", "width<641", "width=640", "width!=641", "width in (1, 640)"),
+        *('path~"2024/*"', "path~2024/05/*", "not path~2025*", "path~*", f"id={ID}", "source=mnist:train"),
+        *("ingested_at>=2026-11-24", "ingested_at<2026-11-25", "ingested_at=2026-11-24T09:15:59"),
+        *("ingested_at<2026-11-24T12:00:00+02:00", "taken>2023-01-31", "taken<=2023-02-01T10:00:00Z"),
+        *("price=3.5", "price>3", "count=7", "count>6", "code=007", "fragile=true", "fragile!=false"),
+        *(r'note="he said \"no\""', "color!=red", "color not in (red, green)", "not color=red"),
+        "label=8 or label=7 and width=640",
+        "(label=8 or label=7) and not (width<100 or height>1000)",
+    ],
+)
+def test_true_sentences(true: str) -> None:
+    assert parse(true).holds(ID, POINT)
+
+
+@pytest.mark.parametrize(
+    "false",
+    [
+        *("label=8", "label!=7", "label in (1,2)", "label not in (7)", "label=7 and label=8", "not label=7"),
+        *("width>640", "width<640", "width=641", 'path~"2024/06*"', "path~05*", f"id={point_id('cats', '8.png')}"),
+        *("ingested_at>2026-11-24T09:15:59", "ingested_at<2026-11-24", "ingested_at>=2026-11-24T12:00:00+02:00"),
+        *('count="7"', 'price="3.5"', 'fragile="true"', "fragile=false", "color=red", "color>5", "color~r*"),
+        "(label=8 or label=7) and width=1",
+    ],
+)
+def test_false_sentences(false: str) -> None:
+    assert not parse(false).holds(ID, POINT)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "at", "message"),
+    [
+        ("label", 5, "it ends too soon"),
+        ("label=", 6, "it ends too soon"),
+        ("label=7 and", 11, "it ends too soon"),
+        ("(label=7", 8, "it ends too soon"),
+        ("label==7", 6, "not understood from here on"),
+        ("label 7", 6, "not understood from here on"),
+        ("=7", 0, "not understood from here on"),
+        ("label=7)", 7, "not understood from here on"),
+        ("label=7 width=3", 8, "not understood from here on"),
+        ("label in ()", 10, "not understood from here on"),
+        ('label="7', 6, "not understood from here on"),
+        ("width>abc", 6, "width can be compared with a number only"),
+        ("width=abc", 6, "width can be compared with a number only"),
+        ("ingested_at=noon", 12, "ingested_at can be compared with a time only, like 2026-11-24"),
+        ("ingested_at>7", 12, "ingested_at can be compared with a time, like 2026-11-24 only"),
+        ("price>cheap", 6, "price can be compared with a number or a time only"),
+        ("path~*.png", 5, "only a beginning can be compared"),
+        ("path~a*b*", 5, "only a beginning can be compared"),
+        ("id=7", 3, "an id is written like"),
+    ],
+)
+def test_wrong_sentences_are_pointed_at(wrong: str, at: int, message: str) -> None:
+    with pytest.raises(FilterError) as error:
+        parse(wrong)
+    assert str(error.value).startswith(f"--where: {message}")
+    assert error.value.context == (f"  {wrong}", f"  {' ' * at}^")
+    assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize("empty", ["", "  ", "\n"])
+def test_an_empty_filter(empty: str) -> None:
+    with pytest.raises(UsageError, match=r"--where is empty; write a condition, like label=7"):
+        parse(empty)
+
+
+def test_a_filter_that_is_too_long() -> None:
+    long = " or ".join(["label=7"] * LONGEST)
+    with pytest.raises(UsageError, match=f"at most {LONGEST:,}"):
+        parse(long)
+    assert parse("not " * 60 + "label=7").holds(ID, POINT)
+    assert parse("(" * 25 + "label=7" + ")" * 25).holds(ID, POINT)
+    for deep in ("not " * 2000 + "label=7", "(" * 2000 + "label=7" + ")" * 2000):
+        with pytest.raises(UsageError, match="nested more than 30 deep; write it flatter"):
+            parse(deep)
+
+
+def test_the_fields_of_a_filter() -> None:
+    assert fields_of(parse("not (a=1 or b in (2) and c~x*) and d>3")) == {"a", "b", "c", "d"}
+
+
+def test_unknown_fields_are_named_with_the_known_ones(shelf: Shelf, tmp_path: Path) -> None:
+    store, collection = shelf.store, shelf.live.collection
+    check_fields(store, collection, parse("label=dark and width=8 and id!=" + ID))
+    with pytest.raises(UsageError, match=r"no picture has a field 'labl'; there are bytes, .*; did you mean label\?"):
+        check_fields(store, collection, parse("label=dark and not labl=grey"))
+    (point,) = store.retrieve(collection, [point_id("pictures", "copy/b.png")]).values()
+    store.set_payload(collection, {point.id: {**point.payload, "rare": dt.date(2026, 1, 1).isoformat()}})
+    check_fields(store, collection, parse("rare>2025-01-01"))
