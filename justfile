@@ -22,7 +22,7 @@ lint: setup
 types: setup
     .venv/bin/mypy
     MYPYPATH=scripts .venv/bin/mypy --scripts-are-modules scripts/bench scripts/bench_ingest scripts/bench_quality \
-      scripts/bench_reindex scripts/qdrant scripts/make_mnist_sample
+      scripts/bench_reindex scripts/bench_search scripts/qdrant scripts/make_mnist_sample
 
 # the tests; takes pytest's arguments: just test tests/store -k alias
 test *arguments:

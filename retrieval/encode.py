@@ -18,6 +18,11 @@ BATCH_SIZES = (1, 8, 64)
 """Batches are padded to one of these, so that each is compiled once and found on disk afterwards. As many threads as
 there are processors encode 64 each: half as fast again as all processors sharing each layer of larger batches."""
 
+FLAT = 1e-3
+"""Added to a picture's variance, pixels in [0, 1]."""
+
+Rows = np.ndarray
+
 
 def use_compilation_cache(folder: Path) -> None:
     """Keep every compiled function on disk: a second process starts without compiling."""
@@ -58,17 +63,38 @@ class Encoder:
             raise ModelError(
                 f"images are {given}, but model {self.fingerprint[:8]} takes {takes}; read them at its size"
             )
-        batches = [images[start : start + BATCH_SIZES[-1]] for start in range(0, len(images), BATCH_SIZES[-1])]
+        batches = cut(images)
         codes = np.concatenate([np.empty((0, self.config.dim), np.float32), *self._threads.map(self._batch, batches)])
         if not np.isfinite(codes).all():
             raise BadCode(f"model {self.fingerprint[:8]} gives codes that are not finite; train again")
         return codes
 
     def _batch(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
-        size = next(s for s in BATCH_SIZES if s >= len(images))
-        padded = np.pad(images, [(0, size - len(images)), (0, 0), (0, 0), (0, 0)]) if size > len(images) else images
-        return np.asarray(self._encode(self._weights, padded))[: len(images)]
+        return np.asarray(self._encode(self._weights, padded(images)))[: len(images)]
 
     def decode(self, codes: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "n h w c"]:
         """What the decoder makes of the codes, in [0,1]."""
-        return np.asarray(self._decode(self._weights, codes))
+        parts = [np.asarray(self._decode(self._weights, padded(part)))[: len(part)] for part in cut(codes)]
+        return np.concatenate([np.empty((0, *self.config.image_size, self.config.channels), np.float32), *parts])
+
+    def missed(
+        self, images: UInt8[np.ndarray, "n h w c"], codes: Float[np.ndarray, "n d"]
+    ) -> Float32[np.ndarray, " n"]:
+        """Share of each picture's variance that its reconstruction misses: 0 for nothing, 1 for as much as plain grey.
+
+        Of a blank page little is missed, whatever a speck is worth (FLAT).
+        """
+        clean = images.astype(np.float32) / 255
+        error = ((self.decode(codes) - clean) ** 2).mean(axis=(1, 2, 3))
+        return np.asarray(error / (clean.var(axis=(1, 2, 3)) + FLAT), np.float32)
+
+
+def cut(rows: Rows) -> list[Rows]:
+    """Into batches of the largest size."""
+    return [rows[start : start + BATCH_SIZES[-1]] for start in range(0, len(rows), BATCH_SIZES[-1])]
+
+
+def padded(rows: Rows) -> Rows:
+    """With rows of zeros up to one of BATCH_SIZES."""
+    size = next(s for s in BATCH_SIZES if s >= len(rows))
+    return np.pad(rows, [(0, size - len(rows)), *[(0, 0)] * (rows.ndim - 1)]) if size > len(rows) else rows

@@ -1,11 +1,9 @@
 """The program for programs: open a collection, search it, and look into it. The command line is built on this."""
 
 import contextlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,17 +11,17 @@ from jaxtyping import UInt8
 from retrieval.config import Settings, load_settings
 from retrieval.errors import BadImage
 from retrieval.filters import Filter
+from retrieval.found import Found, Picture, as_query
 from retrieval.live import Reader
 from retrieval.loading import collections_model, make_encoder, model_of
 from retrieval.nearness import distance_at
-from retrieval.records import CollectionMeta, Hit
+from retrieval.records import Hit
 from retrieval.search.fields import check_fields
 from retrieval.search.job import Live, more_like, search
 from retrieval.search.options import K, Options
 from retrieval.search.query import Query, Stored, stored_point
 from retrieval.search.results import Result
 from retrieval.sources import Source
-from retrieval.sources.folder import read_file
 from retrieval.sources.open import open_known
 from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
@@ -37,44 +35,6 @@ if TYPE_CHECKING:
     from retrieval.gallery import Row
     from retrieval.outliers import Outlier, Report
 
-Picture = Any
-"""A path, the bytes of an image file, a Pillow image, or an array u8[h, w] or u8[h, w, 3]; or `Stored`, one that the
-collection holds."""
-
-
-class Found(Sequence[Hit]):
-    """The hits of one picture, nearest first; a notebook shows them with their pictures."""
-
-    def __init__(self, result: Result, index: "Index") -> None:
-        self.result, self._index = result, index
-
-    @overload
-    def __getitem__(self, place: int) -> Hit: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Hit]: ...
-
-    def __getitem__(self, place: int | slice) -> Hit | Sequence[Hit]:
-        return self.result.hits[place]
-
-    def __len__(self) -> int:
-        return len(self.result.hits)
-
-    @property
-    def note(self) -> str | None:
-        """What there is to say of the hits: that nothing here looks like the picture, or why there are none."""
-        return self.result.note
-
-    def __repr__(self) -> str:
-        lines = [f"{hit.distance:.4f}  {hit.name}" for hit in self]
-        return "\n".join([f"{self.result.query.name}: {len(self)} hits", *([self.note] if self.note else []), *lines])
-
-    def _repr_html_(self) -> str:
-        """For Jupyter."""
-        from retrieval.gallery.fragment import fragment
-
-        return fragment(self._index.rows([self.result]))
-
 
 class Index:
     """What an alias names, open for searching; close it, or use it as a block.
@@ -87,6 +47,8 @@ class Index:
         self.store, self.settings, self.alias = store, settings, alias
         self._reader = Reader(store, alias, self._load)
         self._last = contextlib.ExitStack()
+        self._seen: Live | None = None
+        self._closed = False
 
     @classmethod
     def open(
@@ -123,14 +85,14 @@ class Index:
         (result,) = self.stream([as_query(picture)], self.options(k=k, where=where, **options))
         if result.refused is not None:
             raise BadImage(result.query.name, result.refused)
-        return Found(result, self)
+        return Found(result, self.rows)
 
     def search_many(
         self, pictures: Iterable[Picture], k: int = K, *, where: "str | Filter | None" = None, **options: Any
     ) -> Iterator[Found]:
         """The same for many, in batches; what is no picture has no hits and says why in its `note`."""
         for result in self.stream(map(as_query, pictures), self.options(k=k, where=where, **options)):
-            yield Found(result, self)
+            yield Found(result, self.rows)
 
     def like(
         self,
@@ -143,7 +105,7 @@ class Index:
     ) -> Found:
         """Pictures more like some and less like others; distances are to the nearest of `like`."""
         chosen = self.options(k=k, where=where, **options)
-        return Found(self.more_like([as_query(p) for p in like], [as_query(p) for p in unlike], chosen), self)
+        return Found(self.more_like([as_query(p) for p in like], [as_query(p) for p in unlike], chosen), self.rows)
 
     def stream(self, queries: Iterable[Query | Stored], options: Options) -> Iterator[Result]:
         """Results in the order of the queries, which may be without end."""
@@ -196,16 +158,14 @@ class Index:
         return chosen
 
     def live(self) -> Live:
-        """Collection, metadata and encoder, as the alias is now."""
-        return self._reader.live()
-
-    @property
-    def meta(self) -> CollectionMeta:
-        return self.live().meta
+        """Collection, metadata and encoder, as the alias is now; once closed, as it was last seen."""
+        if self._seen is None or not self._closed:
+            self._seen = self._reader.live()
+        return self._seen
 
     def sources(self) -> dict[str, Source]:
         """The collection's sources that are in reach, by name."""
-        return open_known(self.meta.sources, self.settings)
+        return open_known(self.live().meta.sources, self.settings)
 
     def picture(self, hit: Hit) -> bytes:
         """The image file of a hit, from where its source was last seen. Raises BadImage."""
@@ -216,6 +176,8 @@ class Index:
 
     def read_stored(self, query: Stored) -> bytes:
         """The image file of a stored picture. Raises BadImage, UsageError when there is none."""
+        if self._closed:
+            raise BadImage(query.name, "its collection is closed")
         live = self.live()
         point = stored_point(self.store, live.collection, query.name)
         return self.picture(Hit(point.id, 0.0, point.payload))
@@ -240,7 +202,8 @@ class Index:
         return result_rows(results, self.sources(), self.read_stored)
 
     def close(self) -> None:
-        """Let the engine go."""
+        """Let the engine go; what was found can still be looked at."""
+        self._closed = True
         self._last.close()
 
     def __enter__(self) -> "Index":
@@ -252,15 +215,3 @@ class Index:
     def _load(self, fingerprint: str) -> "Encoder":
         model = collections_model(self.settings, self.live().collection, fingerprint)
         return make_encoder(self.settings, model)
-
-
-def as_query(picture: Picture) -> Query | Stored:
-    """A picture in any of the ways that `Picture` names, as a query."""
-    if isinstance(picture, Query | Stored):
-        return picture
-    if isinstance(picture, str | os.PathLike):
-        path = Path(picture).absolute()
-        return Query.of(os.fspath(picture), partial(read_file, path, os.fspath(picture)))
-    from retrieval.images.given import as_bytes
-
-    return Query.of("picture", lambda: as_bytes(picture))

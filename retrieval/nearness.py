@@ -17,6 +17,8 @@ GROWN = 0.1
 """Share of the points that may come or go before it is worth learning again."""
 FEWEST = 20
 """Of fewer pictures nothing can be said."""
+FAR = 90.0
+"""Beyond this percentile, a picture of which the model can draw nothing at all is taken for unlike."""
 UNLIKE = 99.5
 """A nearest picture beyond this percentile is alike by chance only: noise lies there (docs/decisions/0012)."""
 

@@ -23,12 +23,12 @@ from retrieval.stack import stored_entry
 from retrieval.store.base import Store
 
 NEIGHBOURS = 5
-"""A picture's distance is that to its fifth nearest of other content: a few odd ones of a kind are then still odd."""
+"""A picture's distance is that to its fifth nearest content: a few odd ones of a kind, and their copies, stay odd."""
 PAGE = 1024
-FLAT = 1e-3
-"""Added to a picture's variance, pixels in [0, 1]: a blank page is not called odd for a speck."""
 TYPICAL = 1.4826
 """Makes a median absolute deviation comparable with a standard deviation."""
+MEAN = 1.2533
+"""The same for a mean absolute deviation, which stands in where more than half of the values are one."""
 
 Report = Callable[[int, int], None]
 
@@ -85,7 +85,7 @@ def find(
         ids += [point.id for point in page]
         codes = np.array([point.code for point in page], np.float32)
         others = [Filter(must_not=(Match("sha256", (point.payload["sha256"],)),)) for point in page]
-        hits = store.query(live.collection, codes, NEIGHBOURS, others, payload=False)
+        hits = store.query(live.collection, codes, NEIGHBOURS, others, distinct="sha256", payload=False)
         distances += [found[-1].distance if found else 0.0 for found in hits]
         errors += reconstruction_errors(live.encoder, page, codes, sources).tolist()
         report(len(ids), total)
@@ -111,7 +111,7 @@ def find(
 def reconstruction_errors(
     encoder: Encoder, page: list[Point], codes: Float[np.ndarray, "n d"], sources: Mapping[str, Source]
 ) -> Float[np.ndarray, " n"]:
-    """Share of each picture's variance that the decoder misses, 0 for none; NaN for one that cannot be read or has changed."""
+    """Share of each picture's variance that the decoder misses; NaN for one that cannot be read or has changed."""
     errors = np.full(len(page), np.nan)
     known = [row for row, point in enumerate(page) if point.payload["source"] in sources]
     entries = [stored_entry(page[row], sources[page[row].payload["source"]]) for row in known]
@@ -124,11 +124,7 @@ def reconstruction_errors(
     ]
     if good:
         rows = np.array([row for row, _ in good])
-        pictures = np.stack([pixels for _, pixels in good]).astype(np.float32) / 255
-        padded = np.zeros((PAGE, codes.shape[1]), np.float32)  # one size: compiled once
-        padded[: len(rows)] = codes[rows]
-        missed = encoder.decode(padded)[: len(rows)] - pictures
-        errors[rows] = (missed**2).mean(axis=(1, 2, 3)) / (pictures.var(axis=(1, 2, 3)) + FLAT)
+        errors[rows] = encoder.missed(np.stack([pixels for _, pixels in good]), codes[rows])
     return errors
 
 
@@ -143,6 +139,9 @@ def deviations(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     if np.isnan(values).all():
         return values
     median = np.nanmedian(values)
-    spread = TYPICAL * np.nanmedian(np.abs(values - median))
+    away = np.abs(values - median)
+    spread = TYPICAL * np.nanmedian(away)
+    if spread <= 1e-6 * np.nanmax(away):  # but for rounding
+        spread = MEAN * np.nanmean(away)
     deviation: np.ndarray = (values - median) / max(float(spread), 1e-9)
     return deviation

@@ -23,7 +23,7 @@ from retrieval.store.base import Store
 SIDE = 32
 """Pixels a side at which pictures are compared, at most: enough to tell copies from what is only alike."""
 CANDIDATES = 6
-"""Nearest of other content of each picture that are looked at: of 600 copies hidden among 60,000 digits they hold 99%."""
+"""Nearest of other content that are looked at for each: of 600 copies hidden among 60,000 digits they hold 99%."""
 PAGE = 1024
 """Points looked at together."""
 

@@ -3,10 +3,10 @@
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from retrieval.encode import Encoder
 from retrieval.errors import UsageError
@@ -15,7 +15,7 @@ from retrieval.reading import Loaded, read_pictures
 from retrieval.records import CollectionMeta, Hit
 from retrieval.search.options import Options
 from retrieval.search.query import MISSING, Query, Stored, find_stored
-from retrieval.search.results import Result, clean
+from retrieval.search.results import Result, clean, is_far
 from retrieval.store.base import Store
 from retrieval.store.conditions import without
 
@@ -41,10 +41,11 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A query that can be asked: its code, and its content's SHA-256 (hex)."""
+    """A query that can be asked: its code, its content's SHA-256 (hex), and its pixels where it is a picture."""
 
     code: Code
     content: str
+    pixels: UInt8[np.ndarray, "h w c"] | None = None
 
 
 def search(
@@ -68,10 +69,28 @@ def search_batch(store: Store, live: Live, queries: Sequence[Query | Stored], op
     asked = prepare(store, live, queries)
     good = [item for item in asked if isinstance(item, Asked)]
     answers = iter(answered(store, live.collection, good, options) if good else ())
-    return [
+    results = [
         Result(query, [], item) if isinstance(item, str) else clean(query, next(answers), live.meta, options)
         for query, item in zip(queries, asked, strict=True)
     ]
+    return doubted(live, results, asked)
+
+
+def doubted(live: Live, results: list[Result], asked: Sequence[Asked | str]) -> list[Result]:
+    """The same results; one whose picture the model cannot draw, and whose hits are far, is `unlike`.
+
+    Only pictures with far hits are looked at so, which costs a decoding.
+    """
+    far = [
+        (number, item.pixels, item.code)
+        for number, (result, item) in enumerate(zip(results, asked, strict=True))
+        if not isinstance(item, str) and item.pixels is not None and not result.unlike and is_far(result)
+    ]
+    if far:
+        missed = live.encoder.missed(np.stack([p for _, p, _ in far]), np.stack([c for *_, c in far]))
+        for (number, *_), share in zip(far, missed, strict=True):
+            results[number] = replace(results[number], unlike=bool(share > 1))
+    return results
 
 
 def prepare(store: Store, live: Live, queries: Sequence[Query | Stored]) -> list[Asked | str]:
@@ -92,7 +111,7 @@ def prepare(store: Store, live: Live, queries: Sequence[Query | Stored]) -> list
     if pictures:
         codes = live.encoder.encode(np.stack([item.picture.pixels for _, item in pictures]))
         for (number, item), code in zip(pictures, codes, strict=True):
-            asked[number] = Asked(code, item.sha256)
+            asked[number] = Asked(code, item.sha256, item.picture.pixels)
     for number, query in enumerate(queries):
         if isinstance(query, Stored) and query in points:
             point = points[query]

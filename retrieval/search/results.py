@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from retrieval.nearness import UNLIKE, percentile
+from retrieval.nearness import FAR, UNLIKE, percentile
 from retrieval.records import CollectionMeta, Hit
 from retrieval.search.options import Options
 from retrieval.search.query import Query, Stored
@@ -53,6 +53,11 @@ def clean(query: Query | Stored, found: Sequence[Hit], meta: CollectionMeta, opt
     near = [hit for hit in hits if near_enough(hit, options)]
     unlike = bool(hits) and (min((hit.percentile or 0.0) for hit in hits) >= UNLIKE or (options.cut and not near))
     return Result(query, near, unlike=unlike, filtered=options.where is not None)
+
+
+def is_far(result: Result) -> bool:
+    """Whether its nearest hit is farther than most neighbours are."""
+    return bool(result.hits) and min(hit.percentile or 0.0 for hit in result.hits) >= FAR
 
 
 def collapsed(hits: Sequence[Hit]) -> list[Hit]:

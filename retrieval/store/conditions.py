@@ -106,6 +106,8 @@ def _match(field: str, any_of: Sequence[Any], dialect: Dialect) -> Native:
 
 
 def _range(field: str, bounds: dict[str, Bound], dialect: Dialect) -> Native:
+    if not bounds:
+        return ANYTHING
     kind = FIELDS[field].kind if field in FIELDS else None
     if not all(isinstance(bound, int | float) for bound in bounds.values()):
         return Native(dialect.times(field, bounds), exact=True) if kind == "time" else ANYTHING

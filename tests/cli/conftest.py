@@ -182,6 +182,17 @@ def ingested(tmp_path_factory: pytest.TempPathFactory, trained: Trained, picture
     return Ingested(folder / "home", said, (folder / "err").read_text())
 
 
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """A home whose model has learned what digits are, with the pictures' codes. Not to be changed."""
+
+    def make(folder: Path) -> None:
+        done_well("train", "mnist-sample:train", "--epochs", 3, "--json", home=folder / "home")
+        done_well("ingest", pictures, home=folder / "home")
+
+    return made_once(tmp_path_factory, "learned", make) / "home"
+
+
 @pytest.fixture
 def home(ingested: Ingested, own_home: Path) -> Path:
     """This test's own copy of the home that holds the pictures."""
