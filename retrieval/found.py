@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from retrieval.records import Hit
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import Result
+from retrieval.sources.folder import read_file
 
 if TYPE_CHECKING:
     from retrieval.gallery import Row
