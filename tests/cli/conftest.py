@@ -93,7 +93,13 @@ Call = Callable[..., Done]
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], own_home: Path, tmp_path: Path) -> Call:
+def call(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    own_home: Path,
+    tmp_path: Path,
+    xla_cache: Path,
+) -> Call:
     """Run `retrieval` in this process, with this test's own home."""
     monkeypatch.chdir(tmp_path)
 

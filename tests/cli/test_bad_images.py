@@ -10,6 +10,7 @@ import pytest
 
 from retrieval.images.decode import encode_png
 from tests.cli.conftest import PICTURES, Call
+from tests.conftest import made_once
 
 
 def huge_png() -> bytes:
@@ -25,13 +26,16 @@ def huge_png() -> bytes:
 
 @pytest.fixture(scope="session")
 def bad_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bad")
-    noise = np.random.default_rng(0).integers(0, 256, (28, 28, 1), np.uint8)
-    (folder / "truncated.png").write_bytes(encode_png(noise)[:300])
-    (folder / "empty.png").write_bytes(b"")
-    (folder / "huge.png").write_bytes(huge_png())
-    (folder / "text.png").write_text("not a picture at all")
-    return folder
+    """A folder of four files that are no pictures. Not to be changed."""
+
+    def make(folder: Path) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, (28, 28, 1), np.uint8)
+        (folder / "truncated.png").write_bytes(encode_png(noise)[:300])
+        (folder / "empty.png").write_bytes(b"")
+        (folder / "huge.png").write_bytes(huge_png())
+        (folder / "text.png").write_text("not a picture at all")
+
+    return made_once(tmp_path_factory, "bad", make)
 
 
 REASONS = {"truncated": "truncated", "empty": "empty", "huge": "pixels", "text": "not an image"}

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import SECONDS, Call, Trained, command, copy, done_well, environment, points
+from tests.conftest import made_once
 
 DIGITS = 4000
 """In mnist-sample:train; eight windows of ingest."""
@@ -58,9 +59,13 @@ def stored(home: Path) -> int:
 @pytest.fixture(scope="module")
 def uninterrupted(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
     """Id → code of all digits, ingested in one go."""
-    home = copy(trained.home, tmp_path_factory.mktemp("whole") / "home")
-    done_well("ingest", "mnist-sample:train", home=home)
-    return {id_: point.code for id_, point in points(home).items()}
+
+    def make(folder: Path) -> None:
+        done_well("ingest", "mnist-sample:train", home=copy(trained.home, folder / "home"))
+
+    home = made_once(tmp_path_factory, "uninterrupted", make) / "home"
+    mine = copy(home, tmp_path_factory.mktemp("whole") / "home")
+    return {id_: point.code for id_, point in points(mine).items()}
 
 
 def same_points(home: Path, expected: dict[str, np.ndarray]) -> None:

@@ -10,6 +10,8 @@ from retrieval.train import copies
 from retrieval.train.copies import distorted_copies
 from tests.learning.samples import blobs
 
+pytestmark = pytest.mark.usefixtures("xla_cache")
+
 
 def correlated(n: int = 400, seed: int = 0) -> np.ndarray:
     """Images whose pixels hang together, as pictures' do."""

@@ -22,6 +22,8 @@ from retrieval.images.decode import decode, encode_png
 from retrieval.sources import Entry, open_source
 from retrieval.train.copies import distorted_copies
 
+pytestmark = pytest.mark.usefixtures("xla_cache")
+
 K = 3
 Picture = tuple[bytes, str | None]
 

@@ -22,6 +22,7 @@ from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
 from retrieval.store.edge import EdgeStore
 from tests.cli.conftest import call, copy  # noqa: F401 - a fixture
+from tests.conftest import made_once
 from tests.ingest.jobs import Place, make_digits, make_model
 from tests.store.conftest import clean, numbers
 
@@ -91,34 +92,45 @@ def by_path(store: Store) -> dict[str, Point]:
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of 2,000 different digits. Not to be changed."""
-    return make_digits(tmp_path_factory.mktemp("data") / "digits", DIGITS)
+
+    def make(folder: Path) -> None:
+        make_digits(folder / "digits", DIGITS)
+
+    return made_once(tmp_path_factory, "digits", make) / "digits"
 
 
 @pytest.fixture(scope="session")
-def model_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a model and nothing else. Not to be changed."""
-    home = tmp_path_factory.mktemp("model") / "home"
-    make_model(home)
-    return home
+def homes(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two homes: `model` holds a model and what was compiled for it, `whole` every digit too, by one run."""
+
+    def make(folder: Path) -> None:
+        make_model(folder / "model")
+        whole = Place(copy(folder / "model", folder / "whole"), None, ALIAS)
+        done = whole.ingest(digits)
+        assert done.code == 0, done.err
+        assert whole.encoded == DIGITS
+        copy(whole.home / "cache", folder / "model" / "cache")
+
+    return made_once(tmp_path_factory, "homes", make)
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(model_home: Path, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Point]:
-    """Every digit's point after one run without trouble; leaves what it compiled in `model_home`."""
-    place = Place(copy(model_home, tmp_path_factory.mktemp("whole") / "home"), None, ALIAS)
-    done = place.ingest(digits)
-    assert done.code == 0, done.err
-    copy(place.home / "cache", model_home / "cache")
-    points = place.points()
-    assert len(points) == DIGITS == place.encoded
+def model_home(homes: Path) -> Path:
+    """A home with a model and no collection. Not to be changed."""
+    return homes / "model"
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(homes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Point]:
+    """Every digit's point after one run without trouble."""
+    points = Place(copy(homes / "whole", tmp_path_factory.mktemp("whole") / "home"), None, ALIAS).points()
+    assert len(points) == DIGITS
     return points
 
 
 @pytest.fixture(params=["embedded", "server"])
-def place(
-    request: pytest.FixtureRequest, uninterrupted: dict[str, Point], model_home: Path, own_home: Path
-) -> Iterator[Place]:
-    """A copy of that home, and on the server an alias that no other test uses; cleaned up afterwards."""
+def place(request: pytest.FixtureRequest, model_home: Path, own_home: Path) -> Iterator[Place]:
+    """A copy of the home with a model, and on the server an alias that no other test uses; cleaned up afterwards."""
     copy(model_home, own_home)
     if request.param == "embedded":
         yield Place(own_home, None, ALIAS)

@@ -36,7 +36,7 @@ def server(qdrant_binary: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def there(server: Path, uninterrupted: dict[str, Point], model_home: Path, own_home: Path) -> Place:
+def there(server: Path, model_home: Path, own_home: Path) -> Place:
     """A copy of the home with the model, and that server."""
     return Place(copy(model_home, own_home), servers.url(server), ALIAS)
 

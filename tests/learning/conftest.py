@@ -1,4 +1,4 @@
-"""One small trained model for all tests, and compiled functions kept between them."""
+"""One small trained model for all tests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 
 from retrieval import checkpoint
 from retrieval.checkpoint import SavedModel
-from retrieval.encode import Encoder, use_compilation_cache
+from retrieval.encode import Encoder
 from retrieval.model import to_flat
 from retrieval.train import loop
 from retrieval.train.loop import Trained, train
@@ -19,14 +19,7 @@ PNG = b"\x89PNG\r\n\x1a\n: any bytes will do, saving does not look at them"
 
 
 @pytest.fixture(scope="package", autouse=True)
-def xla_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("xla")
-    use_compilation_cache(folder)
-    return folder
-
-
-@pytest.fixture(scope="package", autouse=True)
-def often() -> Iterator[None]:
+def often(xla_cache: Path) -> Iterator[None]:
     """A round, with its checkpoint, every three steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "ROUND_STEPS", OFTEN)

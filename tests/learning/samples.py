@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from retrieval.architecture import ModelConfig
-from retrieval.encode import use_compilation_cache
 from retrieval.sources import Entry
 from retrieval.train import loop
 from retrieval.train.loop import Progress, train
 from retrieval.train.recipe import Recipe
+from tests import compiled
 
 SIDE = 12
 OFTEN = 3
@@ -61,7 +61,7 @@ def train_but_never_finish(checkpoints: Path, xla_cache: Path) -> None:
         if progress.done >= 1:
             sys.stdin.read()
 
-    use_compilation_cache(xla_cache)
+    compiled.share(xla_cache)
     loop.ROUND_STEPS = loop.REPORT_STEPS = OFTEN
     train(blobs(), recipe(), checkpoints, report)
 

@@ -14,6 +14,11 @@ from tests.store.conftest import clean, numbers
 OLD, NEW, WIDE = Shades(1), Shades(2), Shades(3, dim=7)
 
 
+@pytest.fixture(autouse=True)
+def compiled(xla_cache: Path) -> None:
+    """What the gate makes copies with is compiled once."""
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return make_pictures(tmp_path / "pictures")
