@@ -129,7 +129,14 @@ def test_back_and_forth(store: Store, place: Place, root: Path) -> None:
     first = resolve(store, place.alias)
     second, third = (run(store, place, encoder).collection for encoder in (NEW, WIDE))
     done = rollback(store, place.alias, place.settings)
-    assert (done.collection, done.left, done.model, done.points) == (second, third, NEW.fingerprint, PICTURES)
+    assert done.to_json() == {
+        "alias": place.alias,
+        "collection": second,
+        "left": third,
+        "model": NEW.fingerprint,
+        "points": PICTURES,
+        "created": store.metadata(second).created,
+    }
     assert place.answers(store, root, [NEW]).state == "ready"
     assert store.metadata(third).state == "rolled-back"
     assert rollback(store, place.alias, place.settings).collection == first

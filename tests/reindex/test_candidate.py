@@ -1,0 +1,187 @@
+"""The collection that is filled: which one is gone on with, how its passes add up, how long it is waited for."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from retrieval.errors import Locked, SourceError, StoreError
+from retrieval.ingest.summary import Summary
+from retrieval.reading import Refused
+from retrieval.reindex import candidate
+from retrieval.reindex.candidate import added, begin, settle
+from retrieval.reindex.job import preview
+from retrieval.reindex.preflight import check_room
+from retrieval.reindex.swap import check_answer, mark_ready, read_back
+from retrieval.reindex.tidy import drop, earlier, tidy
+from retrieval.sources import Entry
+from retrieval.store.base import Condition, Store, resolve
+from tests.reindex.conftest import NEW, OLD
+from tests.reindex.places import Place
+from tests.store.conftest import codes, meta, points
+
+BEFORE, AFTER, LATER = "20000101t000000z", "20990101t000000z", "20990102t000000z"
+"""When a collection was made, as its name says: before the live one, and after it."""
+
+
+class Lost:
+    """A lock that another job has taken over; the real one's tests are with the store's."""
+
+    def check(self) -> None:
+        raise Locked("taken over")
+
+
+def left(store: Store, place: Place, when: str, state: str, model: str = NEW.fingerprint, count: int = 3) -> str:
+    """A collection of the alias that an earlier run made."""
+    name = f"{place.alias}-{when}-{model[:8]}"
+    store.create_collection(name, replace(meta(), model=model, state=state))  # type: ignore[arg-type]
+    store.upsert(name, points(codes(count)))
+    return name
+
+
+def test_it_goes_on_with_the_newest_of_its_own_and_drops_what_others_left(store: Store, place: Place) -> None:
+    live = resolve(store, place.alias)
+    ready = left(store, place, "20000102t000000z", "ready", OLD.fingerprint)
+    gone_back_from = left(store, place, "20000103t000000z", "rolled-back", OLD.fingerprint)
+    doomed = [
+        left(store, place, BEFORE, "filling"),
+        left(store, place, AFTER, "filling"),
+        left(store, place, AFTER, "filling", OLD.fingerprint),
+        left(store, place, AFTER, "refused", "ffffffff"),
+        left(store, place, "20990103t000000z", "filling", count=0),
+    ]
+    newest = left(store, place, LATER, "filling")
+    dropped: list[str] = []
+    assert begin(store, place.alias, live, NEW, dropped) == newest
+    assert sorted(dropped) == sorted(doomed)
+    assert place.mine(store) == sorted([ready, gone_back_from, live, newest])
+
+
+def test_otherwise_it_makes_one(store: Store, place: Place) -> None:
+    live = resolve(store, place.alias)
+    made = begin(store, place.alias, live, NEW, [])
+    found = store.metadata(made)
+    assert made not in ("", live)
+    assert (found.state, found.model, found.dim, store.count(made)) == ("filling", NEW.fingerprint, 4, 0)
+
+
+def test_the_counts_of_two_passes() -> None:
+    refused = Refused(Entry("cats", "7.png", 0, 0, None, bytes), "no picture")
+    first = Summary("images", "a", found=10, encoded=6, copied=2, deleted=1, unchanged=2, seconds=1.5)
+    second = Summary(
+        "images", "a", found=12, encoded=1, copied=1, deleted=2, unchanged=9, seconds=2.0, refused=[refused]
+    )
+    assert added(None, second) is second
+    both = added(first, second)
+    assert both == replace(second, encoded=7, copied=3, deleted=3, seconds=3.5, unchanged=1)
+    assert added(first, replace(second, found=3)).unchanged == 0
+
+
+def test_it_waits_for_an_engine_that_is_at_work(store: Store, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = resolve(store, place.alias)
+    honest, asked = type(store).condition, list[str]()
+    busy = [Condition(False), Condition(True, ("a replica does not answer",))]
+
+    def condition(self: Store, collection: str) -> Condition:
+        asked.append(collection)
+        return busy.pop(0) if busy else honest(self, collection)
+
+    monkeypatch.setattr(type(store), "condition", condition)
+    settle(store, live)
+    assert asked == [live] * 3
+
+
+@pytest.mark.parametrize(
+    ("now", "why"),
+    [
+        (Condition(False), "it is still being indexed"),
+        (Condition(True, ("peer 7 does not answer", "its status is red")), "peer 7 does not answer; its status is red"),
+    ],
+)
+def test_and_not_for_ever(
+    store: Store, place: Place, now: Condition, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(store), "condition", lambda self, collection: now)
+    monkeypatch.setattr(candidate, "SETTLE_SECONDS", -1.0)
+    with pytest.raises(StoreError, match=f": {why}; the live collection is as it was"):
+        settle(store, resolve(store, place.alias))
+
+
+def test_what_can_be_gone_back_to(store: Store, place: Place) -> None:
+    live = resolve(store, place.alias)
+    first = left(store, place, BEFORE, "ready")
+    second = left(store, place, "20000102t000000z", "ready")
+    left(store, place, "20000103t000000z", "ready", count=0)
+    left(store, place, "20000104t000000z", "rolled-back")
+    left(store, place, "20000105t000000z", "filling")
+    left(store, place, AFTER, "ready")
+    pointed_at = left(store, place, "20000106t000000z", "ready")
+    store.move_alias(f"{place.alias}-stable", pointed_at)
+    assert earlier(store, place.alias, live) == [second, first]
+
+
+def test_nothing_is_dropped_once_the_lock_is_lost(store: Store, place: Place) -> None:
+    live = resolve(store, place.alias)
+    old = left(store, place, BEFORE, "ready")
+    with pytest.raises(Locked):
+        drop(store, Lost(), place.alias)
+    with pytest.raises(Locked):
+        tidy(store, Lost(), place.alias, live, keep=0)
+    assert place.mine(store) == [old, live]
+    with store.lock(place.alias) as held:
+        assert tidy(store, held, place.alias, live, keep=1) == []
+        assert tidy(store, held, place.alias, live, keep=0) == [old]
+
+
+def test_a_collection_that_records_no_source(store: Store, place: Place) -> None:
+    live = resolve(store, place.alias)
+    store.set_metadata(live, replace(store.metadata(live), sources={}))
+    with pytest.raises(SourceError, match=f"{live} records no source; fill it with"):
+        preview(store, place.alias, place.settings)
+
+
+def test_codes_that_are_longer_need_more_room(own_home: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(own_home, None, "images")
+    live = place.ingest(root, OLD)
+    with place.opened() as store:
+        taken, _ = store.room(live) or (0, 0)
+        for free, dims in ((taken, (4, 4)), (taken, (4, 2)), (2 * taken, (4, 8)), (taken, (8, 4))):
+            monkeypatch.setattr(type(store), "room", lambda self, name, free=free: (taken, free))
+            check_room(store, live, dims)
+        for free, dims in ((taken - 1, (4, 4)), (taken - 1, (8, 4)), (2 * taken - 1, (4, 8))):
+            monkeypatch.setattr(type(store), "room", lambda self, name, free=free: (taken, free))
+            with pytest.raises(StoreError, match=f"a second copy of {live} takes about"):
+                check_room(store, live, dims)
+
+
+def test_a_collection_that_does_not_find_its_own(store: Store, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = resolve(store, place.alias)
+    check_answer(store, live)
+    honest = type(store).query
+
+    def second_best(self: Store, collection: str, asked: object, k: int) -> object:
+        return [hits[1:] for hits in honest(self, collection, asked, k + 1)]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(store), "query", second_best)
+    with pytest.raises(StoreError, match=f"{live}: its first point does not find itself"):
+        check_answer(store, live)
+
+
+def test_an_alias_that_another_program_moved(store: Store, place: Place) -> None:
+    live = resolve(store, place.alias)
+    new, third = (left(store, place, when, "filling") for when in (AFTER, LATER))
+    store.move_alias(place.alias, third)
+    with pytest.raises(
+        StoreError, match=f"{new} did not answer, so that .* is {live} again: the alias points at {third}"
+    ):
+        read_back(store, place.alias, new, live)
+    assert resolve(store, place.alias) == live
+    store.move_alias(place.alias, new)
+    read_back(store, place.alias, new, live)
+    assert resolve(store, place.alias) == new
+
+
+def test_what_is_in_use_is_marked(store: Store, place: Place) -> None:
+    new = left(store, place, AFTER, "filling")
+    assert mark_ready(store, new).state == store.metadata(new).state == "ready"
+    assert mark_ready(store, new) == store.metadata(new)
