@@ -117,6 +117,10 @@ def test_what_was_measured_is_kept_with_the_collection(store: Store, place: Plac
     assert rows["spread"].value == pytest.approx(np.sqrt((off**2).mean() / (lengths**2).mean()), rel=1e-4)
 
 
+def test_as_good_as_before_is_good_enough(store: Store, place: Place) -> None:
+    assert reindex(store, place.alias, lambda sources: NEW, place.settings, Options(max_drop=0)).state == "swapped"
+
+
 def test_two_images_are_too_few_to_ask_whether_they_spread(place: Place, root: Path) -> None:
     for file in sorted(root.rglob("*.png"))[2:]:
         file.unlink()

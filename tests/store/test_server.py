@@ -127,6 +127,18 @@ def test_keys(qdrant_binary: Path, tmp_path: Path) -> None:
             assert "only-reads" not in str(refusal.value)
 
 
+def test_a_collection_that_another_job_made_at_the_same_moment(
+    qdrant_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connected(qdrant_url) as store:
+        store.create_collection(name, meta())
+        monkeypatch.setattr("retrieval.store.catalog.check_new", lambda store, collection: None)
+        store.create_collection(name, meta())  # as after a time-out
+        with pytest.raises(StoreError, match="already exists"):
+            store.create_collection(name, meta(model="00000000"))
+    clean(qdrant_url)
+
+
 def test_a_collection_made_by_something_else(qdrant_url: str, name: str) -> None:
     client = QdrantClient(url=qdrant_url)
     client.create_collection(name, models.VectorParams(size=8, distance=models.Distance.COSINE))

@@ -1,22 +1,29 @@
-"""The collection that is filled: which one is gone on with, how its passes add up, how long it is waited for."""
+"""The steps of a re-index one by one: the collection to fill, waiting for it, moving the alias, dropping the rest."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from retrieval.errors import Locked, SourceError, StoreError
+from retrieval import checkpoint
+from retrieval.checkpoint import SavedModel
+from retrieval.errors import Locked, ModelError, SourceError, StoreError
 from retrieval.ingest.summary import Summary
 from retrieval.reading import Refused
 from retrieval.reindex import candidate
 from retrieval.reindex.candidate import added, begin, settle
-from retrieval.reindex.job import preview
+from retrieval.reindex.job import preview, reindex
 from retrieval.reindex.preflight import check_room
-from retrieval.reindex.swap import check_answer, mark_ready, read_back
+from retrieval.reindex.rollback import rollback
+from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back
 from retrieval.reindex.tidy import drop, earlier, tidy
 from retrieval.sources import Entry
 from retrieval.store.base import Condition, Store, resolve
 from tests.reindex.conftest import NEW, OLD
+from tests.reindex.encoders import Shades
 from tests.reindex.places import Place
 from tests.store.conftest import codes, meta, points
 
@@ -29,6 +36,11 @@ class Lost:
 
     def check(self) -> None:
         raise Locked("taken over")
+
+
+def model(models: Path, number: int) -> SavedModel:
+    """A model as it is saved, with nothing in it."""
+    return checkpoint.save(models, OLD.config, {"bias": np.full(1, number, np.float32)}, {}, picture=b"")
 
 
 def left(store: Store, place: Place, when: str, state: str, model: str = NEW.fingerprint, count: int = 3) -> str:
@@ -131,6 +143,78 @@ def test_nothing_is_dropped_once_the_lock_is_lost(store: Store, place: Place) ->
     with store.lock(place.alias) as held:
         assert tidy(store, held, place.alias, live, keep=1) == []
         assert tidy(store, held, place.alias, live, keep=0) == [old]
+
+
+def test_the_alias_stays_once_the_lock_is_lost(store: Store, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = resolve(store, place.alias)
+    live = reindex(store, place.alias, lambda sources: NEW, place.settings).collection
+    honest = type(store).lock
+
+    @contextlib.contextmanager
+    def lock(self: Store, alias: str) -> Iterator[Lost]:
+        with honest(self, alias):
+            yield Lost()
+
+    monkeypatch.setattr(type(store), "lock", lock)
+    with pytest.raises(Locked):
+        rollback(store, place.alias, place.settings)
+    assert resolve(store, place.alias) == live
+    assert store.metadata(live).state == store.metadata(old).state == "ready"
+
+
+def test_the_alias_stays_when_the_one_before_does_not_answer(
+    store: Store, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reindex(store, place.alias, lambda sources: NEW, place.settings)
+    live = resolve(store, place.alias)
+    honest = type(store).query
+
+    def query(self: Store, collection: str, asked: object, k: int) -> object:
+        return honest(self, collection, asked, k) if resolve(self, place.alias) == live else [[]]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(store), "query", query)
+    with pytest.raises(StoreError, match=f"did not answer, so that .* is {live} again"):
+        rollback(store, place.alias, place.settings)
+    assert (resolve(store, place.alias), store.metadata(live).state) == (live, "ready")
+
+
+def test_a_collection_whose_model_is_damaged_is_not_gone_back_to(store: Store, place: Place, tmp_path: Path) -> None:
+    old = Shades(7)
+    old.fingerprint = model(tmp_path / "another machine", 1).fingerprint
+    back = reindex(store, place.alias, lambda sources: old, place.settings).collection
+    live = reindex(store, place.alias, lambda sources: NEW, place.settings).collection
+    saved = model(place.settings.models, 1)
+    whole = (saved.path / "metrics.json").read_bytes()
+    (saved.path / "metrics.json").write_bytes(b"{}")
+    with pytest.raises(ModelError, match="damaged: its fingerprint"):
+        rollback(store, place.alias, place.settings)
+    assert resolve(store, place.alias) == live
+    (saved.path / "metrics.json").write_bytes(whole)
+    assert rollback(store, place.alias, place.settings).collection == back
+
+
+def test_which_model_is_the_default_afterwards(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    first, second, third = (model(models, number) for number in range(3))
+    adopt(models, first.fingerprint, second.fingerprint)
+    assert checkpoint.default(models) == second.path, "there was none"
+    adopt(models, second.fingerprint, third.fingerprint)
+    assert checkpoint.default(models) == third.path, "it was the old collection's"
+    adopt(models, second.fingerprint, first.fingerprint)
+    assert checkpoint.default(models) == third.path, "the user chose another"
+    adopt(models, second.fingerprint, first.fingerprint, fresh=True)
+    assert checkpoint.default(models) == first.path, "it was trained for this"
+    adopt(models, first.fingerprint, "0" * 64, fresh=True)
+    assert checkpoint.default(models) == first.path, "the new one is not on this machine"
+
+
+def test_an_engine_that_is_not_whole(store: Store, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = resolve(store, place.alias)
+    trouble = Condition(False, ("peer 7 does not answer", "its status is red"))
+    monkeypatch.setattr(type(store), "condition", lambda self, collection: trouble)
+    with pytest.raises(StoreError, match="not whole, nothing was changed: peer 7 does not answer; its status is red;"):
+        reindex(store, place.alias, lambda sources: NEW, place.settings)
+    assert place.mine(store) == [live]
 
 
 def test_a_collection_that_records_no_source(store: Store, place: Place) -> None:
