@@ -1,5 +1,6 @@
 """What the pipeline writes and says between its batches, and what it remembers of its sources."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,12 @@ from tests.ingest.conftest import ALIAS, Quadrants, Run, by_path
 def told(store: Store, encoder: Quadrants, root: Path, options: Options) -> list[tuple[int, int, bool]]:
     """At each report: images encoded, points stored, and whether the time goes on."""
     heard: list[tuple[int, int, bool]] = []
-    last = 0.0
+    last, began = 0.0, time.monotonic()
 
     def report(summary: Summary) -> None:
         nonlocal last
-        heard.append((summary.encoded, store.count(resolve(store, ALIAS)), summary.seconds > last))
+        goes_on = last < summary.seconds <= time.monotonic() - began
+        heard.append((summary.encoded, store.count(resolve(store, ALIAS)), goes_on))
         last = summary.seconds
 
     ingest(store, encoder, [Folder("root", root)], ALIAS, options, ledgers=root.parent / "refused", report=report)

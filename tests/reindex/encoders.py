@@ -32,6 +32,13 @@ class Constant(Shades):
         return np.full((len(images), self.config.dim), 0.5, np.float32)
 
 
+class Blank(Shades):
+    """All codes are zero."""
+
+    def encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
+        return np.zeros((len(images), self.config.dim), np.float32)
+
+
 class Crowded(Shades):
     """Codes of the right kind, all of them near one place far away."""
 

@@ -14,13 +14,14 @@ from retrieval.reindex.options import Options
 from retrieval.reindex.outcome import Outcome
 from retrieval.store.base import Store, resolve
 from tests.reindex.conftest import NEW, OLD
-from tests.reindex.encoders import Constant, Crowded, Fickle, Noise, NotFinite, OneWay, Shades, WrongDimension
+from tests.reindex.encoders import Blank, Constant, Crowded, Fickle, Noise, NotFinite, OneWay, Shades, WrongDimension
 from tests.reindex.places import Place
 
 
 @pytest.mark.parametrize(
     ("encoder", "row"),
     [
+        (Blank(), r"spread: 0, at least 0\.02; effective rank: 0, at least 2"),
         (Constant(), r"spread: 0, at least 0\.02"),
         (NotFinite(), "the code is not finite"),
         (WrongDimension(), r"float32\[8\], but the collection takes float32\[4\]"),

@@ -181,6 +181,14 @@ def test_set_payload_replaces_the_whole_payload_and_keeps_the_code(store: Store,
     assert type(refusal.value) is StoreError
 
 
+def test_a_point_without_a_payload_has_an_empty_one(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    store.upsert(name, [Point(ABSENT, codes(1)[0], {})])
+    assert store.retrieve(name, [ABSENT])[ABSENT].payload == {}
+    assert [point.payload for page in store.scroll(name) for point in page] == [{}]
+    assert [hit.payload for hit in store.query(name, codes(1), 1)[0]] == [{}]
+
+
 def test_delete_takes_ids_that_are_not_there(store: Store, name: str) -> None:
     store.create_collection(name, meta())
     written = points(codes(5))

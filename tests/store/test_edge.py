@@ -94,6 +94,13 @@ def test_a_creation_or_a_drop_that_was_killed_leaves_nothing(root: Path, monkeyp
         store.create_collection("b", meta())
 
 
+def test_a_stray_file_is_no_collection(root: Path) -> None:
+    (root / "collections" / "notes.txt").write_text("mine")
+    with closing(EdgeStore(root)) as store:
+        assert store.collections() == ["a"]
+        store.check()
+
+
 def test_how_much_room_there_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(root)
     with closing(EdgeStore(root)) as store:
