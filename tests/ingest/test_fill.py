@@ -1,9 +1,12 @@
 """What the pipeline writes and says between its batches, and what it remembers of its sources."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from jaxtyping import Float32, UInt8
 
 from retrieval.errors import Locked, RetrievalError
 from retrieval.ingest import fill as fill_module
@@ -50,6 +53,17 @@ def test_of_larger_images_a_batch_has_fewer(
     assert fill_module.BATCH_BYTES // (256 * 256 * 3) > 256
     monkeypatch.setattr(fill_module, "BATCH_BYTES", 11 * 8 * 8)
     assert [done for done, _, _ in told(store, encoder, root, Options())] == [11, 22, 30, 30]
+
+
+def test_a_batch_goes_by_both_sides_of_an_image(store: Store, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wide(Quadrants):
+        config = replace(Quadrants.config, image_size=(8, 16))
+
+        def encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
+            return super().encode(images[:, :, ::2])
+
+    monkeypatch.setattr(fill_module, "BATCH_BYTES", 11 * 8 * 16)
+    assert [done for done, _, _ in told(store, Wide(), root, Options())] == [11, 22, 30, 30]
 
 
 def test_at_least_one_and_at_most_so_many(
