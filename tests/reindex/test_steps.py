@@ -1,9 +1,11 @@
 """The steps of a re-index one by one: the collection to fill, waiting for it, moving the alias, dropping the rest."""
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from retrieval import checkpoint
 from retrieval.checkpoint import SavedModel
 from retrieval.errors import Locked, ModelError, SourceError, StoreError
+from retrieval.ingest.fill import fill
 from retrieval.ingest.summary import Summary
 from retrieval.reading import Refused
 from retrieval.reindex import candidate
@@ -24,7 +27,7 @@ from retrieval.sources import Entry
 from retrieval.store.base import Condition, Store, resolve
 from tests.reindex.conftest import NEW, OLD
 from tests.reindex.encoders import Shades
-from tests.reindex.places import Place
+from tests.reindex.places import PICTURES, Place
 from tests.store.conftest import codes, meta, points
 
 BEFORE, AFTER, LATER = "20000101t000000z", "20990101t000000z", "20990102t000000z"
@@ -87,6 +90,29 @@ def test_the_counts_of_two_passes() -> None:
     both = added(first, second)
     assert both == replace(second, encoded=7, copied=3, deleted=3, seconds=3.5, unchanged=1)
     assert added(first, replace(second, found=3)).unchanged == 0
+
+
+@pytest.mark.parametrize(("busy", "passes"), [((), 2), ((1,), 3), ((1, 2), 4), ((1, 2, 3, 4), 4)])
+def test_it_catches_up_until_nothing_came_but_not_for_ever(
+    store: Store, place: Place, root: Path, busy: tuple[int, ...], passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, done = fill, list[int]()
+
+    def counted(*arguments: Any, **options: Any) -> Summary:
+        if (number := len(done)) in busy:
+            shutil.copy(next(root.rglob("*.png")), root / f"new-{number}.png")
+        done.append(number)
+        return honest(*arguments, **options)
+
+    def begun(entries: Iterator[Entry]) -> Iterator[Entry]:  # so that a pass finds what comes as it begins
+        return entries
+
+    monkeypatch.setattr(candidate, "fill", counted)
+    monkeypatch.setattr(candidate, "begun", begun)
+    found = reindex(store, place.alias, lambda sources: NEW, place.settings)
+    assert len(done) == passes
+    assert found.counts is not None
+    assert found.counts.found == PICTURES + sum(number < passes for number in busy)
 
 
 def test_it_waits_for_an_engine_that_is_at_work(store: Store, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
