@@ -30,6 +30,7 @@ def use_compilation_cache(folder: Path) -> None:
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
+        "jax_persistent_cache_enable_xla_caches": "none",  # else a moved folder is of no use
     }
     for name, value in settings.items():
         jax.config.update(name, value)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from retrieval.config import Settings, load_settings
-from retrieval.errors import BadImage
+from retrieval.errors import BadImage, StoreError
 from retrieval.filters import Filter
 from retrieval.found import Found, Picture, as_query
 from retrieval.live import Reader
@@ -113,12 +113,14 @@ class Index:
 
     def more_like(self, like: Sequence[Query | Stored], unlike: Sequence[Query | Stored], options: Options) -> Result:
         """As `like`, of queries."""
+        self.live()
         return self._reader.ask(lambda live: more_like(self.store, live, like, unlike, options))
 
     def explain(self, a: Picture, b: Picture) -> "Explanation":
         """Two pictures: their distance, what it means, the rank of each for the other, and what the decoder sees."""
         from retrieval.explain import explain
 
+        self.live()
         return self._reader.ask(lambda live: explain(self.store, live, [as_query(a), as_query(b)]))
 
     def duplicates(
@@ -158,14 +160,16 @@ class Index:
         return chosen
 
     def live(self) -> Live:
-        """Collection, metadata and encoder, as the alias is now; once closed, as it was last seen."""
-        if self._seen is None or not self._closed:
-            self._seen = self._reader.live()
+        """Collection, metadata and encoder, as the alias is now. Raises StoreError when the index is closed."""
+        if self._closed:
+            raise StoreError(f"the index of {self.alias!r} is closed; open it again")
+        self._seen = self._reader.live()
         return self._seen
 
     def sources(self) -> dict[str, Source]:
-        """The collection's sources that are in reach, by name."""
-        return open_known(self.live().meta.sources, self.settings)
+        """The collection's sources that are in reach, by name; once closed, those of what was last seen."""
+        live = self._seen if self._closed and self._seen else self.live()
+        return open_known(live.meta.sources, self.settings)
 
     def picture(self, hit: Hit) -> bytes:
         """The image file of a hit, from where its source was last seen. Raises BadImage."""
@@ -189,10 +193,9 @@ class Index:
     def reconstruct(self, ids: Sequence[str]) -> "dict[str, UInt8[np.ndarray, 'h w c']]":
         """What the decoder makes of stored codes, in [0, 255], by point id."""
         live = self.live()
-        points = [p for p in self.store.retrieve(live.collection, ids, codes=True).values() if p.code is not None]
-        if not points:
-            return {}
-        seen = np.rint(live.encoder.decode(np.array([p.code for p in points], np.float32)) * 255).astype(np.uint8)
+        points = list(self.store.retrieve(live.collection, ids, codes=True).values())
+        codes = np.array([point.code for point in points], np.float32).reshape(-1, live.meta.dim)
+        seen = np.rint(live.encoder.decode(codes) * 255).astype(np.uint8)
         return {point.id: pixels for point, pixels in zip(points, seen, strict=True)}
 
     def rows(self, results: Iterable[Result]) -> "list[Row]":

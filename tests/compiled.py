@@ -20,6 +20,6 @@ def share(folder: Path) -> None:
             file.write(value)
         Path(file.name).replace(cache.path / f"{key}-cache")
 
-    LRUCache.put = put  # type: ignore[method-assign]
+    LRUCache.put = put  # type: ignore[method-assign,assignment]
     use_compilation_cache(folder)
     jax.jit(lambda x: x + 1)(1)  # from its first compilation on, JAX stays with this folder, whatever it is told

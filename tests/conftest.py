@@ -12,8 +12,6 @@ from tests.store import servers
 # Before anything imports JAX, for this process and those that it starts, unless the caller has other wishes.
 # A training step is then compiled in a third of the time and computes the same: most tests take a few steps only.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-# Else what was compiled is not found again in a copy of its home: JAX makes the folder's path a part of the key.
-os.environ.setdefault("JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES", "none")
 
 
 def need(found: object, what: str) -> None:

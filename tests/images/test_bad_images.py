@@ -91,6 +91,13 @@ def test_9000_by_9000_is_allowed() -> None:
     assert (decode(data, "a", (28, 28), 1).pixels == 255).all()
 
 
+def test_the_largest_that_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert probe(png_header_only(10_000, 10_000), "a") == (10_000, 10_000, 1)
+    data = file(noise(11, 11))
+    monkeypatch.setattr(opening, "MAX_BYTES", len(data))
+    assert probe(data, "a") == (11, 11, 3)
+
+
 def test_a_file_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "MAX_BYTES", 100)
     assert reason(b"x" * 101) == "larger than 100 bytes; scale it down"
@@ -104,6 +111,25 @@ def test_between_pillows_warning_and_our_limit(monkeypatch: pytest.MonkeyPatch) 
 def test_a_warning_of_ours_still_gets_out() -> None:
     with pytest.warns(UserWarning, match="ours"), quiet():
         warnings.warn("ours", stacklevel=1)
+
+
+def test_pillow_is_quiet_until_the_last_block_ends() -> None:
+    def warn() -> None:
+        warnings.warn_explicit("odd palette", UserWarning, "Image.py", 1, module="PIL.Image")
+
+    def fail() -> None:
+        with quiet():
+            warn()
+            raise ZeroDivisionError
+
+    before = list(warnings.filters)
+    with quiet():
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        warn()
+    assert list(warnings.filters) == before
+    with pytest.raises(UserWarning, match="odd palette"):
+        warn()
 
 
 def test_filters_are_as_before_after_many_threads() -> None:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval.images.decode import decode, encode_png, probe
+from retrieval.errors import BadImage
+from retrieval.images.decode import decode, encode_jpeg, encode_png, probe
 from retrieval.images.formats import SUFFIXES
+from retrieval.images.opening import load_upright, open_checked
 from tests.images.samples import file, file_of, noise, photo
 
 
@@ -133,6 +135,27 @@ def test_png_round_trip() -> None:
     for channels in (1, 3):
         pixels = noise(9, 4, channels)
         np.testing.assert_array_equal(decode(encode_png(pixels), "a", (9, 4), channels).pixels, pixels)
+
+
+def test_a_jpeg_looks_like_what_it_was_made_of() -> None:
+    found = decode(encode_jpeg(photo()), "a", (48, 64), 3).pixels
+    assert np.abs(found.astype(int) - photo()).max() <= 16
+
+
+@pytest.mark.parametrize("value", [-1, 0, 65535, 65536])
+def test_whole_numbers_are_taken_as_16_bits_or_refused(value: int) -> None:
+    data = file_of(Image.fromarray(np.array([[value, 65535 if value else 0]], np.int32)), "TIFF")
+    if value in (0, 65535):
+        assert decode(data, "a", (1, 2), 1).pixels.ravel().tolist() == [value >> 8] * 2
+        return
+    with pytest.raises(BadImage, match="pixel values outside 0 to 65535"):
+        decode(data, "a", (1, 2), 1)
+
+
+@pytest.mark.parametrize(("wanted", "size"), [(150, (400, 300)), (151, (800, 600)), (75, (200, 150)), (38, (200, 150))])
+def test_a_jpeg_is_decoded_at_no_less_than_twice_what_is_wanted(wanted: int, size: tuple[int, int]) -> None:
+    wide, tall = (open_checked(file(photo(*sides), "JPEG"), "a") for sides in ((600, 800), (800, 600)))
+    assert load_upright(wide, wanted, 1).size == load_upright(tall, wanted, 1).size[::-1] == size
 
 
 def test_suffixes_cost_no_pillow() -> None:

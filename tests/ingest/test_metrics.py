@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from retrieval.errors import UsageError
+from retrieval.errors import REFUSED, UsageError
 from retrieval.ingest.metrics import write_metrics
 from retrieval.ingest.summary import Summary
 
@@ -44,6 +44,23 @@ def test_the_gates_rows_go_with_the_run_of_a_reindex(tmp_path: Path) -> None:
         assert family.documentation[0].isupper() or family.documentation[0].isdigit()
         assert family.documentation.endswith(".")
     assert families["retrieval_reindex_exit_code"].samples[0].value == 5
+
+
+def test_the_last_success_is_the_aliass_own(tmp_path: Path) -> None:
+    file = tmp_path / "retrieval.prom"
+    write_metrics(file, Summary("others", "others-1"), REFUSED)
+    assert f"{SUCCESS}/" in samples(file), "images that were refused do not make it a failure"
+    write_metrics(file, Summary("images", None), 1)
+    assert f"{SUCCESS}/" not in samples(file)
+
+
+@pytest.mark.parametrize("content", [b"retrieval_ingest {", b"\xff\xfe", b""])
+def test_a_file_that_is_none_of_ours_is_replaced(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "retrieval.prom"
+    file.write_bytes(content)
+    write_metrics(file, Summary("images", None), 1)
+    assert samples(file)["retrieval_ingest_exit_code/"] == 1
+    assert f"{SUCCESS}/" not in samples(file)
 
 
 def test_a_first_run_that_fails_claims_no_success(tmp_path: Path) -> None:

@@ -36,6 +36,30 @@ class Constant(Shades):
         return np.full((len(images), self.config.dim), 0.5, np.float32)
 
 
+class Blank(Shades):
+    """All codes are zero."""
+
+    def encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
+        return np.zeros((len(images), self.config.dim), np.float32)
+
+
+class Crowded(Shades):
+    """Codes of the right kind, all of them near one place far away."""
+
+    def encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
+        codes: np.ndarray = super().encode(images) + 8
+        return codes.astype(np.float32)
+
+
+class OneWay(Shades):
+    """Codes that differ in one direction only."""
+
+    def encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
+        codes = super().encode(images)
+        codes[:, 1:] = codes[:, :1]
+        return codes
+
+
 class NotFinite(Shades):
     """One image in twenty has no code."""
 

@@ -1,5 +1,6 @@
 """The gate: models that must not go live, each stopped by its row, with the live collection as it was."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,19 +8,20 @@ import numpy as np
 import pytest
 
 from retrieval.errors import GateRefused
-from retrieval.records import Hit
+from retrieval.records import Hit, Point
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import Options
 from retrieval.reindex.outcome import Outcome
 from retrieval.store.base import Store, resolve
 from tests.reindex.conftest import NEW, OLD
-from tests.reindex.encoders import Constant, Fickle, Noise, NotFinite, Shades, WrongDimension
+from tests.reindex.encoders import Blank, Constant, Crowded, Fickle, Noise, NotFinite, OneWay, Shades, WrongDimension
 from tests.reindex.places import Place
 
 
 @pytest.mark.parametrize(
     ("encoder", "row"),
     [
+        (Blank(), r"spread: 0, at least 0\.02; effective rank: 0, at least 2"),
         (Constant(), r"spread: 0, at least 0\.02"),
         (NotFinite(), "the code is not finite"),
         (WrongDimension(), r"float32\[8\], but the collection takes float32\[4\]"),
@@ -73,6 +75,60 @@ def test_an_engine_that_misses_neighbours(
             reindex(store, place.alias, lambda sources: NEW, place.settings)
         reindex(store, place.alias, lambda sources: NEW, place.settings, Options(min_recall=0.75))
     place.answers(store, root, [NEW])
+
+
+@pytest.mark.parametrize(("shift", "stops"), [(0.0005, False), (0.002, True)])
+def test_one_code_of_sixty_that_is_not_its_images(store: Store, place: Place, shift: float, stops: bool) -> None:
+    def step(name: str, outcome: Outcome) -> None:
+        if name == "settle":
+            point = next(store.scroll(outcome.collection, codes=True))[0]
+            assert point.code is not None
+            moved = point.code + np.array([shift, 0, 0, 0], np.float32)
+            store.upsert(outcome.collection, [Point(point.id, moved, point.payload)])
+
+    refused = pytest.raises(GateRefused, match=r"^the gate refused \S+: finds itself: 0\.9833, at least 99% of 60\. It")
+    with refused if stops else contextlib.nullcontext():
+        reindex(store, place.alias, lambda sources: NEW, place.settings, step=step)
+
+
+def test_a_model_that_hardly_tells_images_apart(store: Store, place: Place) -> None:
+    """Each row has its own reason: codes that are nearly the same, and codes that differ in one direction only."""
+    with pytest.raises(GateRefused, match=r": spread: 0\.01\d*, at least 0\.02\. It"):
+        reindex(store, place.alias, lambda sources: Crowded(), place.settings)
+    with pytest.raises(GateRefused, match=r": effective rank: 1(\.0\d*)?, at least 2\. It"):
+        reindex(store, place.alias, lambda sources: OneWay(), place.settings)
+
+
+def test_what_was_measured_is_kept_with_the_collection(store: Store, place: Place) -> None:
+    done = reindex(store, place.alias, lambda sources: NEW, place.settings)
+    rows = {row.name: row for row in done.gate}
+    assert list(rows) == [
+        *("images", "images kept", "finds itself", "recall at 5", "spread", "effective rank", "copies found", "P@5")
+    ]
+    assert [rows["images"].value, rows["images kept"].value, rows["images kept"].live] == [60, 60, 60]
+    assert rows["finds itself"].limit == "at least 99% of 60"
+    assert rows["recall at 5"].limit == "at least 0.98 (--min-recall)"
+    assert (rows["P@5"].value, rows["P@5"].live, rows["P@5"].passed) == (1, 1, True)
+    assert (rows["copies found"].value, rows["copies found"].passed) == (None, None), "the old model is not here"
+    assert store.metadata(done.collection).evaluation == {
+        row.name.replace(" ", "_"): round(row.value, 5) for row in done.gate if row.value is not None
+    }
+    codes = np.array([p.code for page in store.scroll(done.collection, codes=True) for p in page])
+    lengths, off = np.linalg.norm(codes, axis=1), np.linalg.norm(codes - codes.mean(axis=0), axis=1)
+    assert rows["spread"].value == pytest.approx(np.sqrt((off**2).mean() / (lengths**2).mean()), rel=1e-4)
+
+
+def test_as_good_as_before_is_good_enough(store: Store, place: Place) -> None:
+    assert reindex(store, place.alias, lambda sources: NEW, place.settings, Options(max_drop=0)).state == "swapped"
+
+
+def test_two_images_are_too_few_to_ask_whether_they_spread(place: Place, root: Path) -> None:
+    for file in sorted(root.rglob("*.png"))[2:]:
+        file.unlink()
+    with place.opened() as store:
+        done = reindex(store, place.alias, lambda sources: Constant(), place.settings, Options(max_delete=1))
+    rows = {row.name: row.passed for row in done.gate}
+    assert (rows["spread"], rows["effective rank"], rows["finds itself"]) == (None, None, True)
 
 
 def test_images_that_are_gone(store: Store, place: Place, root: Path) -> None:

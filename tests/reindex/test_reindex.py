@@ -46,6 +46,8 @@ def test_the_alias_names_a_new_collection_of_the_same_images(
     assert (done.state, done.live, done.model) == ("swapped", old, encoder.fingerprint)
     assert done.counts is not None
     assert (done.counts.found, done.counts.encoded, done.counts.unchanged) == (PICTURES, PICTURES, 0)
+    assert done.swap_seconds is not None
+    assert 0 < done.swap_seconds <= done.seconds
     assert resolve(store, place.alias) == done.collection > old
     meta = place.answers(store, root, [encoder])
     assert (meta.state, meta.labelled, set(meta.sources)) == ("ready", ("pictures",), {"pictures"})
@@ -109,6 +111,8 @@ def test_what_is_not_due_is_not_done(store: Store, place: Place, root: Path) -> 
     old = resolve(store, place.alias)
     assert run(store, place, NEW, older_than=3600).state == "recent"
     assert run(store, place, OLD, if_changed=True).state == "unchanged"
+    trained = run(store, place, NEW, if_changed=True, fresh=True)
+    assert (trained.state, trained.model) == ("unchanged", ""), "before there is a model"
     assert place.mine(store) == [old]
     assert run(store, place, OLD, older_than=1e-9, if_changed=False).state == "swapped"
     next(root.rglob("*.png")).unlink()
@@ -129,7 +133,14 @@ def test_back_and_forth(store: Store, place: Place, root: Path) -> None:
     first = resolve(store, place.alias)
     second, third = (run(store, place, encoder).collection for encoder in (NEW, WIDE))
     done = rollback(store, place.alias, place.settings)
-    assert (done.collection, done.left, done.model, done.points) == (second, third, NEW.fingerprint, PICTURES)
+    assert done.to_json() == {
+        "alias": place.alias,
+        "collection": second,
+        "left": third,
+        "model": NEW.fingerprint,
+        "points": PICTURES,
+        "created": store.metadata(second).created,
+    }
     assert place.answers(store, root, [NEW]).state == "ready"
     assert store.metadata(third).state == "rolled-back"
     assert rollback(store, place.alias, place.settings).collection == first

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -159,11 +160,11 @@ def test_one_bad_query_spoils_no_other(shelf: Shelf) -> None:
 def test_queries_may_be_without_end(shelf: Shelf) -> None:
     asked = itertools.count()
 
-    def endless() -> "itertools.chain[Query]":
+    def endless() -> Iterator[Query]:
         for _ in asked:
             yield shelf.query(GREY)
 
-    results = search(shelf.store, shelf.live, endless(), Options(k=1))  # type: ignore[arg-type]
+    results = search(shelf.store, shelf.live, endless(), Options(k=1))
     assert len(list(itertools.islice(results, 700))) == 700
     assert next(asked) < 2000
 
@@ -176,7 +177,8 @@ def test_other_sizes_and_colours_go_through_the_one_pipeline(shelf: Shelf) -> No
 
 
 def test_more_like_some_and_less_like_others(shelf: Shelf) -> None:
-    like, unlike = [shelf.query("dark/000.png"), Stored("pictures/dark/003.png")], [shelf.query("light/002.png")]
+    like: list[Query | Stored] = [shelf.query("dark/000.png"), Stored("pictures/dark/003.png")]
+    unlike: list[Query | Stored] = [shelf.query("light/002.png")]
     found = more_like(shelf.store, shelf.live, like, unlike, Options(k=10))
     assert {hit.label for hit in found.hits} == {"dark"}
     assert not {"dark/000.png", "dark/003.png"} & {hit.path for hit in found.hits}

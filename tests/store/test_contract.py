@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from retrieval.errors import BadCode, NoCollection, StoreError, UsageError
+from retrieval.errors import BadCode, ModelError, NoCollection, StoreError, UsageError
 from retrieval.filters import Filter, Match
 from retrieval.records import Point, point_id
-from retrieval.store.base import Condition, Store, resolve
+from retrieval.store.base import Condition, Store, batches, require_model, resolve
 from retrieval.store.family import family, next_name, stamp, unused
 from tests.store.conftest import codes, meta, points
 
@@ -30,6 +30,38 @@ def test_metadata_cannot_claim_another_model(store: Store, name: str) -> None:
         store.set_metadata(name, meta(model="00000000"))
 
 
+def test_codes_of_another_model_are_refused(store: Store, name: str) -> None:
+    store.create_collection(name, meta(model="4f1c2a9b" * 8))
+    require_model(store, name, "4f1c2a9b" * 8)
+    with pytest.raises(ModelError, match=rf"{name} holds codes of model 4f1c2a9b, but this is model 4f1c2a9c:"):
+        require_model(store, name, "4f1c2a9c" * 8)
+
+
+def test_how_to_make_what_an_alias_does_not_name(store: Store, name: str) -> None:
+    with pytest.raises(NoCollection, match=f"--alias {name}$"):
+        resolve(store, name)
+    if "images" not in store.aliases():
+        with pytest.raises(NoCollection, match=r"retrieval ingest SOURCE$"):
+            resolve(store, "images")
+
+
+@pytest.mark.parametrize(
+    ("dim", "count", "sizes"),
+    [
+        (8, 1100, [512, 512, 76]),
+        (8, 512, [512]),
+        (8, 0, []),
+        (2**20, 2, [1, 1]),
+        (10_000, 45, [20, 20, 5]),  # a code of 10,000 numbers takes about 200 kB of JSON
+    ],
+)
+def test_a_write_is_cut_into_batches(dim: int, count: int, sizes: list[int]) -> None:
+    written = points(codes(count, dim=1))
+    found = list(batches(written, dim))
+    assert [len(batch) for batch in found] == sizes
+    assert [point.id for batch in found for point in batch] == [point.id for point in written]
+
+
 def test_a_name_can_be_taken_only_once(store: Store, name: str) -> None:
     store.create_collection(name, meta())
     store.move_alias(f"{name}-alias", name)
@@ -45,6 +77,8 @@ def test_a_name_that_is_no_folder_name_is_refused(store: Store, name: str, bad: 
     store.create_collection(name, meta())
     with pytest.raises(UsageError, match="use 1 to 200 letters"):
         store.move_alias(bad, name)
+    with pytest.raises(UsageError, match="use 1 to 200 letters"):
+        store.lock(bad)
 
 
 def test_alias_moves_from_one_collection_to_the_next(store: Store, name: str) -> None:
@@ -146,6 +180,14 @@ def test_set_payload_replaces_the_whole_payload_and_keeps_the_code(store: Store,
     with pytest.raises(StoreError, match=f"No point with id {ABSENT}") as refusal:
         store.set_payload(name, {ABSENT: {"source": "dogs"}})
     assert type(refusal.value) is StoreError
+
+
+def test_a_point_without_a_payload_has_an_empty_one(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    store.upsert(name, [Point(ABSENT, codes(1)[0], {})])
+    assert store.retrieve(name, [ABSENT])[ABSENT].payload == {}
+    assert [point.payload for page in store.scroll(name) for point in page] == [{}]
+    assert [hit.payload for hit in store.query(name, codes(1), 1)[0]] == [{}]
 
 
 def test_delete_takes_ids_that_are_not_there(store: Store, name: str) -> None:

@@ -2,14 +2,16 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from retrieval.errors import Locked, StoreError, StoreUnavailable
+from retrieval.errors import Locked, NoCollection, StoreDamaged, StoreError, StoreUnavailable
 from retrieval.store import shard as shard_module
 from retrieval.store.edge import EdgeStore
+from retrieval.store.shard import RESERVE_BYTES
 from tests.store.conftest import codes, meta, points
 from tests.store.folders import line, manifest, python
 
@@ -90,6 +92,62 @@ def test_a_creation_or_a_drop_that_was_killed_leaves_nothing(root: Path, monkeyp
     with closing(EdgeStore(root)) as store:
         assert [f.name for f in (root / "collections").iterdir()] == ["a"]
         store.create_collection("b", meta())
+
+
+def test_a_stray_file_is_no_collection(root: Path) -> None:
+    (root / "collections" / "notes.txt").write_text("mine")
+    with closing(EdgeStore(root)) as store:
+        assert store.collections() == ["a"]
+        store.check()
+
+
+def test_how_much_room_there_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(root)
+    with closing(EdgeStore(root)) as store:
+        for free, left in ((RESERVE_BYTES + 7, 7), (RESERVE_BYTES, 0), (RESERVE_BYTES - 1, 0)):
+            monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+            files = [file for file in (root / "collections/a").rglob("*") if file.is_file()]
+            assert store.room("a") == (sum(len(file.read_bytes()) for file in files), left)
+        with pytest.raises(NoCollection, match="no collection 'b'"):
+            store.room("b")
+
+
+def test_a_write_needs_room_in_every_file_that_grows(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage, written = shutil.disk_usage(root), points(codes(2010))[2000:]
+    of_points, of_payloads = 10 * (8 * 4 + 4096), 10 * 4096
+    with closing(EdgeStore(root)) as store:
+        writes: list[tuple[int, Callable[[], None]]] = [
+            (of_points, lambda: store.upsert("a", written)),
+            (of_payloads, lambda: store.set_payload("a", {p.id: {"source": "dogs"} for p in written})),
+        ]
+        for size, write in writes:
+            enough = RESERVE_BYTES + 4 * size
+            monkeypatch.setattr(shutil, "disk_usage", lambda _, free=enough - 1: usage._replace(free=free))
+            with pytest.raises(StoreError, match="MB needed to write"):
+                write()
+            monkeypatch.setattr(shutil, "disk_usage", lambda _, free=enough: usage._replace(free=free))
+            write()
+        assert store.retrieve("a", [written[0].id])[written[0].id].payload == {"source": "dogs"}
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "message"),
+    [
+        (ValueError("two\nlines"), StoreDamaged, "^cannot read it: two lines$"),
+        (
+            type("PanicException", (BaseException,), {})("oh\nno"),
+            StoreDamaged,
+            "^cannot read it: Edge panicked: oh no$",
+        ),
+        (Locked("by another"), Locked, "^by another$"),
+        (KeyboardInterrupt("pressed"), KeyboardInterrupt, "pressed"),
+        (SystemExit(3), SystemExit, "3"),
+    ],
+    ids=["error", "panic", "one of ours", "Ctrl-C", "exit"],
+)
+def test_whatever_edge_raises(raised: BaseException, expected: type[BaseException], message: str) -> None:
+    with pytest.raises(expected, match=message), shard_module.translated("cannot read it", StoreDamaged):
+        raise raised
 
 
 def test_a_disk_that_is_nearly_full_is_not_written_to(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

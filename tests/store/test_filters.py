@@ -47,7 +47,7 @@ BY_ID = {point.id: point for point in POINTS}
 
 def meets(where: Condition, point: Point) -> bool:
     """The oracle."""
-    found = point.id if not isinstance(where, Filter) and where.field == "id" else None
+    found: Any = point.id if not isinstance(where, Filter) and where.field == "id" else None
     if not isinstance(where, Filter) and found is None:
         found = point.payload.get(where.field)
     if isinstance(where, Match):
@@ -57,7 +57,7 @@ def meets(where: Condition, point: Point) -> bool:
     if isinstance(where, Prefix):
         return isinstance(found, str) and found[: len(where.prefix)] == where.prefix
     if isinstance(where, Range):
-        bounds = where.bounds
+        bounds: dict[str, Any] = where.bounds
         if any(isinstance(bound, dt.datetime) for bound in bounds.values()):
             if not isinstance(found, str):
                 return False
@@ -69,8 +69,10 @@ def meets(where: Condition, point: Point) -> bool:
                 found = found.replace(tzinfo=dt.UTC)
         elif isinstance(found, bool | str) or found is None:
             return False
-        low, high = bounds.get("gte"), bounds.get("lte")
-        above, below = bounds.get("gt"), bounds.get("lt")
+        low: Any = bounds.get("gte")
+        high: Any = bounds.get("lte")
+        above: Any = bounds.get("gt")
+        below: Any = bounds.get("lt")
         return not (
             (low is not None and found < low)
             or (high is not None and found > high)

@@ -120,6 +120,23 @@ def test_a_holder_that_was_silent_but_not_replaced_goes_on(
     silent.release()
 
 
+def test_a_lock_is_renewed_before_a_write_could_outlast_it(
+    qdrant_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """120 of its 300 seconds must be left: as long as one write is tried."""
+    clock = time.time
+    with proxy(qdrant_url) as between, connected(between.url) as store, store.lock(name) as held:
+        for passed, asked in ((0, False), (165, False), (195, True)):
+            monkeypatch.setattr(time, "time", lambda passed=passed: clock() + passed)
+            between.fail("")
+            held.check()
+            assert bool(between.seen) == asked
+        between.fail("")
+        held.check()
+        assert between.seen == []
+        monkeypatch.undo()
+
+
 def test_another_process_is_named_and_lets_go_at_its_end(qdrant_url: str, name: str) -> None:
     with connected(qdrant_url) as store, python(HOLD, qdrant_url, name, "300") as other:
         assert line(other) == "holding"

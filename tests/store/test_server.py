@@ -43,6 +43,39 @@ def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
     assert KEY not in str(refusal.value)
 
 
+@pytest.mark.parametrize("who", ["user:@", ":secret@", "user@"])
+def test_half_a_password_in_the_url_is_refused_too(who: str) -> None:
+    with pytest.raises(UsageError, match="must not hold a user or a password"):
+        ServerStore(f"https://{who}host:6333")
+
+
+@pytest.mark.parametrize(
+    ("url", "location"),
+    [
+        ("http://localhost", "http://localhost:6333"),
+        ("http://localhost:7", "http://localhost:7"),
+        ("https://qdrant.example.org/behind/a/proxy/", "https://qdrant.example.org:6333/behind/a/proxy"),
+        ("http://[::1]:6334/", "http://[::1]:6334"),
+    ],
+)
+def test_where_a_url_leads(url: str, location: str) -> None:
+    with connected(url) as store:
+        assert store.location == location
+
+
+@pytest.mark.parametrize("url", ["http://host:6333#part", "https://host:6333/?key=1"])
+def test_a_url_with_more_than_a_place_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="is not like http://host:6333"):
+        ServerStore(url)
+
+
+def test_a_closed_store_lets_its_connections_go(qdrant_url: str) -> None:
+    with connected(qdrant_url) as store:
+        store.check()
+    with pytest.raises(StoreError, match="the client has been closed"):
+        store.collections()
+
+
 @pytest.mark.parametrize("host", ["qdrant.example.org", "192.168.1.7", "localhost.example.org", "[2001:db8::1]"])
 def test_a_key_over_plain_http_to_another_host_is_refused(host: str) -> None:
     with pytest.raises(UsageError, match=r"QDRANT_API_KEY would go unencrypted to http://.*; use https") as refusal:
@@ -95,6 +128,18 @@ def test_keys(qdrant_binary: Path, tmp_path: Path) -> None:
             with pytest.raises(StoreError, match=r"QDRANT_API_KEY does not allow this .403") as refusal:
                 store.upsert("a", points(codes(1)))
             assert "only-reads" not in str(refusal.value)
+
+
+def test_a_collection_that_another_job_made_at_the_same_moment(
+    qdrant_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with connected(qdrant_url) as store:
+        store.create_collection(name, meta())
+        monkeypatch.setattr("retrieval.store.catalog.check_new", lambda store, collection: None)
+        store.create_collection(name, meta())  # as after a time-out
+        with pytest.raises(StoreError, match="already exists"):
+            store.create_collection(name, meta(model="00000000"))
+    clean(qdrant_url)
 
 
 def test_a_collection_made_by_something_else(qdrant_url: str, name: str) -> None:

@@ -1,5 +1,6 @@
 """What the server engine tries again, when it gives up, and what it says then."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -72,7 +73,7 @@ def test_every_alias_move_is_one_call(faulty: Proxy, name: str) -> None:
             assert faulty.seen.count("POST /collections/aliases") == 1
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422])
 def test_what_is_our_fault_is_not_tried_again(faulty: Proxy, name: str, status: int) -> None:
     with connected(faulty.url) as store:
         store.create_collection(name, meta())
@@ -81,6 +82,23 @@ def test_what_is_our_fault_is_not_tried_again(faulty: Proxy, name: str, status: 
             store.count(name)
         assert not isinstance(refusal.value, StoreUnavailable | NoCollection)
         assert faulty.seen == [f"POST /collections/{name}/points/count"]
+
+
+def test_it_asks_for_the_servers_version_once(faulty: Proxy) -> None:
+    with connected(faulty.url) as store:
+        faulty.fail("")
+        for _ in range(2):
+            store.aliases()
+        assert faulty.seen == ["GET /", "GET /aliases", "GET /aliases"]
+
+
+@pytest.mark.parametrize("version", ["1.16.0", "1.20.1-dev", "2.0.0", "10.1"])
+def test_a_server_that_is_new_enough(version: str) -> None:
+    with proxy("") as stub, connected(stub.url) as store:
+        hello = {"title": "qdrant", "version": version}
+        none = {"result": {"aliases": []}, "status": "ok", "time": 0}
+        stub.fail("", *[Refuse(200, body=json.dumps(answer).encode()) for answer in (hello, none)])
+        assert store.aliases() == {}
 
 
 @pytest.mark.parametrize("seconds", ["3600", "Wed, 21 Oct 2026 07:28:00 GMT"])
@@ -107,6 +125,8 @@ def test_trouble_that_stays_ends_at_the_deadline(faulty: Proxy) -> None:
         (Refuse(200, body=b'{"it": "is"}'), "does not answer as Qdrant does"),
         (Refuse(301, {"Location": "http://127.0.0.1:1/"}), "does not answer as Qdrant does"),
         (Refuse(404, body=b"<html>no</html>"), "refused: Not Found .404"),
+        (Refuse(499), r"does not answer as Qdrant does \(HTTP 499\)"),
+        (Refuse(418), "does not answer as Qdrant does"),
         (Refuse(200, body=b'{"title": "qdrant", "version": "1.15.4"}'), "runs Qdrant 1.15.4, but 1.16 is the oldest"),
         (Refuse(200, body=b'{"title": "qdrant", "version": "dev"}'), "runs Qdrant dev, but 1.16 is the oldest"),
     ],

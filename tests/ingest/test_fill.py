@@ -1,0 +1,150 @@
+"""What the pipeline writes and says between its batches, and what it remembers of its sources."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jaxtyping import Float32, UInt8
+
+from retrieval.errors import Locked, RetrievalError
+from retrieval.ingest import fill as fill_module
+from retrieval.ingest.encoded import Batch
+from retrieval.ingest.fill import Target, check_failures, remember_sources, warming, write
+from retrieval.ingest.job import ingest
+from retrieval.ingest.ledger import Ledger
+from retrieval.ingest.options import Options
+from retrieval.ingest.plan import Page
+from retrieval.ingest.summary import Summary
+from retrieval.reading import Refused
+from retrieval.sources import Entry
+from retrieval.sources.folder import File, Folder
+from retrieval.store.base import Store, resolve
+from tests.ingest.conftest import ALIAS, Quadrants, Run, by_path
+
+
+def told(store: Store, encoder: Quadrants, root: Path, options: Options) -> list[tuple[int, int, bool]]:
+    """At each report: images encoded, points stored, and whether the time goes on."""
+    heard: list[tuple[int, int, bool]] = []
+    last, began = 0.0, time.monotonic()
+
+    def report(summary: Summary) -> None:
+        nonlocal last
+        goes_on = last < summary.seconds <= time.monotonic() - began
+        heard.append((summary.encoded, store.count(resolve(store, ALIAS)), goes_on))
+        last = summary.seconds
+
+    ingest(store, encoder, [Folder("root", root)], ALIAS, options, ledgers=root.parent / "refused", report=report)
+    return heard
+
+
+def test_what_is_said_to_be_done_is_stored(store: Store, encoder: Quadrants, root: Path) -> None:
+    assert told(store, encoder, root, Options(batch=12)) == [
+        (12, 12, True),
+        (24, 24, True),
+        *[(30, 30, True)] * 2,
+    ]
+
+
+def test_of_larger_images_a_batch_has_fewer(
+    store: Store, encoder: Quadrants, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fill_module.BATCH_BYTES // (256 * 256 * 3) > 256
+    monkeypatch.setattr(fill_module, "BATCH_BYTES", 11 * 8 * 8)
+    assert [done for done, _, _ in told(store, encoder, root, Options())] == [11, 22, 30, 30]
+
+
+def test_a_batch_goes_by_both_sides_of_an_image(store: Store, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wide(Quadrants):
+        config = replace(Quadrants.config, image_size=(8, 16))
+
+        def encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
+            return super().encode(images[:, :, ::2])
+
+    monkeypatch.setattr(fill_module, "BATCH_BYTES", 11 * 8 * 16)
+    assert [done for done, _, _ in told(store, Wide(), root, Options())] == [11, 22, 30, 30]
+
+
+def test_at_least_one_and_at_most_so_many(
+    store: Store, encoder: Quadrants, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fill_module, "BATCH", 20)
+    assert [done for done, _, _ in told(store, encoder, root, Options())] == [20, 30, 30]
+    monkeypatch.setattr(fill_module, "BATCH_BYTES", 1)
+    assert [done for done, _, _ in told(store, encoder, root, Options(force=True))] == [*range(1, 31), 30]
+
+
+def test_where_a_source_lies_is_remembered(store: Store, encoder: Quadrants, root: Path, run: Run) -> None:
+    run()
+    collection = resolve(store, ALIAS)
+    assert store.metadata(collection).sources == {"root": str(root)}
+    assert store.metadata(collection).labelled == ()
+    single = File("root", root / "a" / "00.png")
+    remember_sources(store, collection, [single])
+    assert store.metadata(collection).sources == {"root": str(root)}, "a file of it does not take its place"
+    remember_sources(store, collection, [File("one", root / "a" / "00.png")])
+    assert store.metadata(collection).sources == {"root": str(root), "one": single.spec}
+    elsewhere = root.rename(root.with_name("elsewhere"))
+    remember_sources(store, collection, [Folder("root", elsewhere, labels=True), Folder("b", elsewhere, labels=True)])
+    meta = store.metadata(collection)
+    assert meta.sources == {"root": str(elsewhere), "one": single.spec, "b": str(elsewhere)}
+    assert meta.labelled == ("b", "root")
+    remember_sources(store, collection, [Folder("root", elsewhere)])
+    assert store.metadata(collection) == meta, "what was labelled stays so"
+
+
+def test_what_is_known_is_not_written_again(
+    store: Store, root: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    monkeypatch.setattr(type(store), "set_metadata", lambda *arguments: pytest.fail("written"))
+    remember_sources(store, resolve(store, ALIAS), [Folder("root", root)])
+
+
+def test_the_encoder_gets_ready_for_the_first_image_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[object] = []
+    monkeypatch.setattr(fill_module, "warm", lambda encoder: order.append("warm"))
+    entry = Entry("root", "a.png", 0, 0, None, bytes)
+    known, new = [Refused(entry, "known", again=True)], [Refused(entry, "known", again=True), entry]
+    pages: list[Page] = [known, [], new, [entry]]  # type: ignore[list-item]
+    for page in warming(pages, Quadrants()):
+        order.append(page)
+    assert order == [known, [], "warm", new, [entry]]
+
+
+def test_nothing_is_written_once_the_lock_is_lost(store: Store, encoder: Quadrants, run: Run, tmp_path: Path) -> None:
+    run()
+    collection = resolve(store, ALIAS)
+    before = by_path(store)
+    point = before["a/00.png"]
+    batch = Batch([point], {point.id: {"source": "gone"}}, [], [], 0)
+
+    class Lost:
+        def check(self) -> None:
+            raise Locked("taken over")
+
+    target = Target(store, Lost(), ALIAS, collection, encoder, tmp_path)
+    ledger, summary = Ledger(tmp_path, store.location, ALIAS), Summary(ALIAS, collection)
+    with pytest.raises(Locked):
+        write(target, batch, summary, ledger, lambda rows: None)
+    assert by_path(store)["a/00.png"].payload == point.payload
+    assert summary == Summary(ALIAS, collection)
+
+
+@pytest.mark.parametrize(("most", "stops"), [(1, True), (2, False)])
+def test_more_refusals_than_allowed(most: int, stops: bool) -> None:
+    old, first, second = (
+        Refused(Entry("cats", key, 0, 0, None, bytes), f"bad {key}", again=key == "old") for key in ("old", "a", "b")
+    )
+    summary = Summary(ALIAS, None, refused=[old, first, second], newly_refused=2)
+    if not stops:
+        check_failures(summary, Options(max_failures=most))
+        return
+    with pytest.raises(RetrievalError, match=r"stopped: 2 images refused, --max-failures is 1; one is cats/a: bad a\."):
+        check_failures(summary, Options(max_failures=most))
+
+
+def test_refusals_are_counted_once_each(run: Run, root: Path) -> None:
+    (root / "bad.png").write_bytes(b"no picture")
+    assert [(s.failed, s.newly_refused, s.encoded) for s in (run(), run())] == [(1, 1, 30), (1, 0, 0)]
