@@ -36,7 +36,7 @@ def read_back(store: Store, alias: str, collection: str, live: str) -> None:
 def check_answer(store: Store, collection: str) -> None:
     """Raise StoreError unless a stored code finds itself."""
     page = next(store.scroll(collection, codes=True, page=1), [])
-    codes = np.array([point.code for point in page], np.float32).reshape(len(page), -1)
+    codes = np.array([point.code for point in page], np.float32)
     if not page or not (hits := store.query(collection, codes, 1)[0]) or hits[0].distance > SAME:
         raise StoreError(f"{collection}: its first point does not find itself")
 

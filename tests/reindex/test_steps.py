@@ -291,6 +291,14 @@ def test_an_alias_that_another_program_moved(store: Store, place: Place) -> None
     assert resolve(store, place.alias) == new
 
 
+def test_an_alias_goes_back_from_a_collection_that_was_emptied_meanwhile(store: Store, place: Place) -> None:
+    live, empty = resolve(store, place.alias), left(store, place, AFTER, "filling", count=0)
+    store.move_alias(place.alias, empty)
+    with pytest.raises(StoreError, match=f"{empty} did not answer, so that .* is {live} again: .* find itself"):
+        read_back(store, place.alias, empty, live)
+    assert resolve(store, place.alias) == live
+
+
 def test_what_is_in_use_is_marked(store: Store, place: Place) -> None:
     new = left(store, place, AFTER, "filling")
     assert mark_ready(store, new).state == store.metadata(new).state == "ready"
