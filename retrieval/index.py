@@ -1,6 +1,7 @@
 """The program for programs: open a collection, search it, and look into it. The command line is built on this."""
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from retrieval.loading import collections_model, make_encoder, model_of
 from retrieval.nearness import distance_at
 from retrieval.records import Hit
 from retrieval.search.fields import check_fields
-from retrieval.search.job import Live, more_like, search
+from retrieval.search.job import BATCH, Live, more_like
 from retrieval.search.options import K, Options
 from retrieval.search.query import Query, Stored, stored_point
 from retrieval.search.results import Result
@@ -47,7 +48,6 @@ class Index:
         self.store, self.settings, self.alias = store, settings, alias
         self._reader = Reader(store, alias, self._load)
         self._last = contextlib.ExitStack()
-        self._seen: Live | None = None
         self._closed = False
 
     @classmethod
@@ -82,7 +82,7 @@ class Index:
         where: what they must meet, as `--where` writes it · options: as in `search.options.Options`. Raises BadImage
         for what is no picture, UsageError for options that make no sense.
         """
-        (result,) = self.stream([as_query(picture)], self.options(k=k, where=where, **options))
+        (result,) = self._open_reader.search([as_query(picture)], self.options(k=k, where=where, **options))
         if result.refused is not None:
             raise BadImage(result.query.name, result.refused)
         return Found(result, self.rows)
@@ -108,20 +108,20 @@ class Index:
         return Found(self.more_like([as_query(p) for p in like], [as_query(p) for p in unlike], chosen), self.rows)
 
     def stream(self, queries: Iterable[Query | Stored], options: Options) -> Iterator[Result]:
-        """Results in the order of the queries, which may be without end."""
-        yield from search(self.store, self.live(), queries, options)
+        """Results in the order of the queries, which may be without end; each batch is asked of what is live then."""
+        queries = iter(queries)
+        while batch := list(itertools.islice(queries, BATCH)):
+            yield from self._open_reader.search(batch, options)
 
     def more_like(self, like: Sequence[Query | Stored], unlike: Sequence[Query | Stored], options: Options) -> Result:
         """As `like`, of queries."""
-        self.live()
-        return self._reader.ask(lambda live: more_like(self.store, live, like, unlike, options))
+        return self._open_reader.ask(lambda live: more_like(self.store, live, like, unlike, options))
 
     def explain(self, a: Picture, b: Picture) -> "Explanation":
         """Two pictures: their distance, what it means, the rank of each for the other, and what the decoder sees."""
         from retrieval.explain import explain
 
-        self.live()
-        return self._reader.ask(lambda live: explain(self.store, live, [as_query(a), as_query(b)]))
+        return self._open_reader.ask(lambda live: explain(self.store, live, [as_query(a), as_query(b)]))
 
     def duplicates(
         self,
@@ -161,15 +161,18 @@ class Index:
 
     def live(self) -> Live:
         """Collection, metadata and encoder, as the alias is now. Raises StoreError when the index is closed."""
+        return self._open_reader.live()
+
+    @property
+    def _open_reader(self) -> Reader:
         if self._closed:
             raise StoreError(f"the index of {self.alias!r} is closed; open it again")
-        self._seen = self._reader.live()
-        return self._seen
+        return self._reader
 
     def sources(self) -> dict[str, Source]:
         """The collection's sources that are in reach, by name; once closed, those of what was last seen."""
-        live = self._seen if self._closed and self._seen else self.live()
-        return open_known(live.meta.sources, self.settings)
+        live = self._reader.last if self._closed else self.live()
+        return open_known(live.meta.sources, self.settings) if live else {}
 
     def picture(self, hit: Hit) -> bytes:
         """The image file of a hit, from where its source was last seen. Raises BadImage."""
@@ -178,17 +181,14 @@ class Index:
             raise BadImage(hit.name, "its source is out of reach")
         return source.read(hit.path)
 
-    def read_stored(self, query: Stored) -> bytes:
-        """The image file of a stored picture. Raises BadImage, UsageError when there is none."""
+    def read(self, query: Query | Stored) -> bytes:
+        """The image file of a query. Raises BadImage, UsageError for a stored picture that is not there."""
+        if isinstance(query, Query):
+            return query.read()
         if self._closed:
             raise BadImage(query.name, "its collection is closed")
-        live = self.live()
-        point = stored_point(self.store, live.collection, query.name)
+        point = stored_point(self.store, self.live().collection, query.name)
         return self.picture(Hit(point.id, 0.0, point.payload))
-
-    def read_query(self, query: Query | Stored) -> bytes:
-        """The image file of a query. Raises BadImage, UsageError for a stored picture that is not there."""
-        return query.read() if isinstance(query, Query) else self.read_stored(query)
 
     def reconstruct(self, ids: Sequence[str]) -> "dict[str, UInt8[np.ndarray, 'h w c']]":
         """What the decoder makes of stored codes, in [0, 255], by point id."""
@@ -202,7 +202,7 @@ class Index:
         """Results as galleries take them."""
         from retrieval.gallery.results import result_rows
 
-        return result_rows(results, self.sources(), self.read_stored)
+        return result_rows(results, self.sources(), self.read)
 
     def close(self) -> None:
         """Let the engine go; what was found can still be looked at."""

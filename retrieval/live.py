@@ -2,10 +2,11 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from retrieval.encode import Encoder
-from retrieval.errors import NoCollection
+from retrieval.errors import NoCollection, RetrievalError
 from retrieval.search.job import Live, search_batch
 from retrieval.search.options import Options
 from retrieval.search.query import Query, Stored
@@ -16,6 +17,8 @@ T = TypeVar("T")
 
 KEPT = 2
 """Collections whose encoders a reader keeps: the live one, and the one before in case of a way back."""
+THREADS = 16
+"""Questions that look up the alias at once."""
 
 
 class Reader:
@@ -27,16 +30,19 @@ class Reader:
         self._known: dict[str, Live] = {}
         self._encoders: dict[str, Encoder] = {}
         self._loading = threading.Lock()
+        self._looking = ThreadPoolExecutor(THREADS, "alias")
+        self.last: Live | None = None
+        """What was live when the engine was asked last."""
 
     def live(self) -> Live:
         """Where the alias points now, by the engine's word. Raises NoCollection."""
         collection = resolve(self._store, self._alias)
         known = self._known
+        live = known.get(collection) or Live(collection, self._store.metadata(collection), self._encoder)
         if collection not in known:
-            live = Live(collection, self._store.metadata(collection), self._encoder)
             self._known = dict([*known.items(), (collection, live)][-KEPT:])
-            return live
-        return known[collection]
+        self.last = live
+        return live
 
     def search(
         self,
@@ -49,10 +55,27 @@ class Reader:
     def ask(self, question: Callable[[Live], T]) -> T:
         """The answer to a question about what is live.
 
-        Should that collection be dropped meanwhile, its successor answers. Raises NoCollection, ModelError for a model
-        that is not here, and what the question raises.
+        The collection that was live last is asked while the engine says where the alias points, which on a server takes
+        as long as a search; where it has moved, the new one is asked instead. Should a collection be dropped meanwhile,
+        its successor answers. Raises NoCollection, ModelError for a model not here, and what the question raises.
         """
-        live = self.live()
+        last = self.last
+        if last is None:
+            return self._ask(self.live(), question)
+        looking = self._looking.submit(self.live)
+        answer: T | RetrievalError
+        try:
+            answer = question(last)
+        except RetrievalError as error:
+            answer = error
+        live = looking.result()
+        if live.collection != last.collection:
+            return self._ask(live, question)
+        if isinstance(answer, RetrievalError):
+            raise answer
+        return answer
+
+    def _ask(self, live: Live, question: Callable[[Live], T]) -> T:
         try:
             return question(live)
         except NoCollection:

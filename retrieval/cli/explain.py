@@ -30,7 +30,7 @@ def explain(
     with Index.open(alias, model=model, settings=load_settings(qdrant_url=qdrant_url)) as index:
         pair = [example(a), example(b)]
         found = index.explain(*pair)
-        pictures = [index.read_query(query) for query in pair]
+        pictures = [index.read(query) for query in pair]
     if html:
         from retrieval.gallery.review import write_explanation
 

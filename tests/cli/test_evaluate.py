@@ -113,7 +113,7 @@ def test_what_is_refused(home: Path, pictures: Path, tmp_path: Path, call: Call)
     assert "colour" in call("evaluate", pictures, "--labels", "colour").error(2)
     (tmp_path / "one").mkdir()
     shutil.copy(next(pictures.rglob("*.png")), tmp_path / "one")
-    assert "1 usable pictures to search: it takes 2" in call("evaluate", tmp_path / "one").error()
+    assert "1 usable pictures to search: it takes at least 2" in call("evaluate", tmp_path / "one").error()
     assert "0000beef" in call("evaluate", pictures, "--model", "0000beef").error()
 
 

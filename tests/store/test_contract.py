@@ -33,7 +33,7 @@ def test_metadata_cannot_claim_another_model(store: Store, name: str) -> None:
 def test_codes_of_another_model_are_refused(store: Store, name: str) -> None:
     store.create_collection(name, meta(model="4f1c2a9b" * 8))
     require_model(store, name, "4f1c2a9b" * 8)
-    with pytest.raises(ModelError, match=rf"{name} holds codes of model 4f1c2a9b, but this is model 4f1c2a9c:"):
+    with pytest.raises(ModelError, match=rf"{name} holds codes of model 4f1c2a9b, but this is model 4f1c2a9c;"):
         require_model(store, name, "4f1c2a9c" * 8)
 
 

@@ -123,7 +123,7 @@ def test_a_write_needs_room_in_every_file_that_grows(root: Path, monkeypatch: py
         for size, write in writes:
             enough = RESERVE_BYTES + 4 * size
             monkeypatch.setattr(shutil, "disk_usage", lambda _, free=enough - 1: usage._replace(free=free))
-            with pytest.raises(StoreError, match="MB needed to write"):
+            with pytest.raises(StoreError, match="MiB needed to write"):
                 write()
             monkeypatch.setattr(shutil, "disk_usage", lambda _, free=enough: usage._replace(free=free))
             write()

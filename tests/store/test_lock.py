@@ -15,7 +15,7 @@ import pytest
 
 from retrieval import process
 from retrieval.errors import Locked
-from retrieval.store import edge as edge_module
+from retrieval.store import edge_catalog as edge_module
 from retrieval.store import lock as lock_module
 from retrieval.store.base import Store
 from retrieval.store.connection import Connection, Patience
