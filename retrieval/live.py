@@ -1,12 +1,12 @@
 """What an alias stands for at this moment: a collection, and the encoder that made its codes."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from retrieval.encode import Encoder
-from retrieval.errors import NoCollection, RetrievalError
+from retrieval.errors import NoCollection
 from retrieval.search.job import Live, search_batch
 from retrieval.search.options import Options
 from retrieval.search.query import Query, Stored
@@ -17,12 +17,12 @@ T = TypeVar("T")
 
 KEPT = 2
 """Collections whose encoders a reader keeps: the live one, and the one before in case of a way back."""
-THREADS = 16
-"""Questions that look up the alias at once."""
+FRESH_SECONDS = 0.25
+"""How long what an alias named is taken for true: to ask a server at each search would cost about a millisecond."""
 
 
 class Reader:
-    """Searches what an alias names, for years and from any number of threads: the next request sees a swap."""
+    """Searches what an alias names, for years and from any number of threads; it sees a swap within FRESH_SECONDS."""
 
     def __init__(self, store: Store, alias: str, load: Callable[[str], Encoder]) -> None:
         """`load` makes the encoder of a model's fingerprint."""
@@ -30,18 +30,19 @@ class Reader:
         self._known: dict[str, Live] = {}
         self._encoders: dict[str, Encoder] = {}
         self._loading = threading.Lock()
-        self._looking = ThreadPoolExecutor(THREADS, "alias")
+        self._looked = float("-inf")
         self.last: Live | None = None
         """What was live when the engine was asked last."""
 
     def live(self) -> Live:
         """Where the alias points now, by the engine's word. Raises NoCollection."""
+        looked = time.monotonic()
         collection = resolve(self._store, self._alias)
         known = self._known
         live = known.get(collection) or Live(collection, self._store.metadata(collection), self._encoder)
         if collection not in known:
             self._known = dict([*known.items(), (collection, live)][-KEPT:])
-        self.last = live
+        self.last, self._looked = live, looked
         return live
 
     def search(
@@ -55,27 +56,11 @@ class Reader:
     def ask(self, question: Callable[[Live], T]) -> T:
         """The answer to a question about what is live.
 
-        The collection that was live last is asked while the engine says where the alias points, which on a server takes
-        as long as a search; where it has moved, the new one is asked instead. Should a collection be dropped meanwhile,
-        its successor answers. Raises NoCollection, ModelError for a model not here, and what the question raises.
+        Should that collection be dropped meanwhile, its successor answers. Raises NoCollection, ModelError for a model
+        that is not here, and what the question raises.
         """
-        last = self.last
-        if last is None:
-            return self._ask(self.live(), question)
-        looking = self._looking.submit(self.live)
-        answer: T | RetrievalError
-        try:
-            answer = question(last)
-        except RetrievalError as error:
-            answer = error
-        live = looking.result()
-        if live.collection != last.collection:
-            return self._ask(live, question)
-        if isinstance(answer, RetrievalError):
-            raise answer
-        return answer
-
-    def _ask(self, live: Live, question: Callable[[Live], T]) -> T:
+        fresh = time.monotonic() - self._looked < FRESH_SECONDS
+        live = self.last if fresh and self.last else self.live()
         try:
             return question(live)
         except NoCollection:

@@ -96,6 +96,11 @@ def read_pictures(
     entries; small images keep Python itself busy, so that threads get in each other's way.
     """
     load = partial(load_chunk, size=size, channels=channels)
+    if isinstance(items, list) and len(items) == 1 and isinstance(items[0], Entry):
+        (entry,) = items  # for one, a thread would take longer to start than to read
+        (read,) = load([(entry.fetch, f"{entry.source}/{entry.key}")])
+        yield Loaded(entry, *read) if isinstance(read, Good) else Refused(entry, *read)
+        return
     window = max(2 * CHUNK, min(WINDOW, WINDOW_BYTES // (size[0] * size[1] * channels)))
     ahead: deque[tuple[list[Entry | T], Future[list[Read]] | None]] = deque()
     waiting = started = 0
