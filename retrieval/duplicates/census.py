@@ -15,7 +15,7 @@ from jaxtyping import Int, UInt8
 from retrieval.duplicates.compare import blurred
 from retrieval.filters import Filter, Match
 from retrieval.reading import Loaded, read_pictures
-from retrieval.records import CollectionMeta, Point
+from retrieval.records import CollectionMeta, Hit, Point
 from retrieval.sources import Source
 from retrieval.stack import stored_entry
 from retrieval.store.base import Store
@@ -24,6 +24,8 @@ SIDE = 32
 """Pixels a side at which pictures are compared, at most: enough to tell copies from what is only alike."""
 CANDIDATES = 6
 """Nearest of other content that are looked at for each: of 600 copies hidden among 60,000 digits they hold 99%."""
+TWIN = 1e-6
+"""Distance of the codes of exact copies, but for rounding."""
 PAGE = 1024
 """Points looked at together."""
 
@@ -40,7 +42,7 @@ class Census:
         self.unread = 0
         self._sources, self._look = sources, look
         self._ids, self._contents = array("Q"), array("Q")
-        self._first, self._second, self._distances = array("L"), array("Q"), array("f")
+        self._first, self._second, self._distances = array("Q"), array("Q"), array("f")
         self._readable = bytearray()
         self._pictures: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
 
@@ -53,12 +55,9 @@ class Census:
             for mark, point in zip(marks, page, strict=True):
                 self._ids.extend((mark >> 64, mark & 2**64 - 1))
                 self._contents.append(int(str(point.payload["sha256"])[:16] or "0", 16))
-            codes = np.array([point.code for point in page], np.float32)
-            others = [Filter(must_not=(Match("sha256", (point.payload["sha256"],)),)) for point in page]
-            answers = store.query(collection, codes, CANDIDATES, others, payload=False)
-            for row, hits in enumerate(answers, start=start):
+            for row, (point, hits) in enumerate(zip(page, nearest_others(store, collection, page), strict=True), start):
                 for hit in hits:
-                    if hit.distance <= limit:
+                    if hit.id != point.id and hit.distance <= limit:
                         self._first.append(row)
                         self._second.append(UUID(hit.id).int >> 64)
                         self._distances.append(hit.distance)
@@ -84,15 +83,15 @@ class Census:
         """Each pair of rows of different content once, and its distance."""
         ids = np.frombuffer(self._ids, np.uint64)[::2]
         wanted = np.frombuffer(self._second, np.uint64) if self._second else np.empty(0, np.uint64)
-        rows = np.searchsorted(ids, wanted)
-        first = np.array(self._first, np.int64)
+        first = np.frombuffer(self._first, np.uint64) if self._first else np.empty(0, np.uint64)
+        rows = np.searchsorted(ids, wanted).astype(np.uint64)
         here = (rows < len(ids)) & (ids[np.minimum(rows, len(ids) - 1)] == wanted) if len(ids) else rows < 0
-        pairs = np.sort(np.stack([first, rows.astype(np.int64)], axis=1)[here], axis=1)
-        distances = np.array(self._distances, np.float32)[here]
-        pairs, place = np.unique(pairs, axis=0, return_index=True)
+        first, rows = first[here], rows[here]
+        keys, place = np.unique(np.minimum(first, rows) << 32 | np.maximum(first, rows), return_index=True)
+        pairs = np.stack([keys >> 32, keys & 2**32 - 1], axis=1).astype(np.int64)
         contents = np.frombuffer(self._contents, np.uint64)
         differ = contents[pairs[:, 0]] != contents[pairs[:, 1]] if len(pairs) else np.empty(0, bool)
-        return pairs[differ], distances[place][differ]
+        return pairs[differ], np.array(self._distances, np.float32)[here][place][differ]
 
     def readable(self, rows: Int[np.ndarray, " n"]) -> np.ndarray:
         """Which of the rows have a picture."""
@@ -129,3 +128,20 @@ class Census:
         self._readable += good
         self._pictures.seek(0, 2)
         self._pictures.write(blurred(pixels).tobytes())
+
+
+def nearest_others(store: Store, collection: str, page: Sequence[Point]) -> list[list[Hit]]:
+    """The nearest of each point, itself perhaps among them.
+
+    Where its exact copies crowd out what is only like it, those of other content are asked for, which takes longer.
+    """
+    codes = np.array([point.code for point in page], np.float32)
+    answers = store.query(collection, codes, CANDIDATES + 1, payload=False)
+    crowded = [row for row, hits in enumerate(answers) if sum(hit.distance <= TWIN for hit in hits) > 1]
+    if crowded:
+        others = [Filter(must_not=(Match("sha256", (page[row].payload["sha256"],)),)) for row in crowded]
+        for row, hits in zip(
+            crowded, store.query(collection, codes[crowded], CANDIDATES, others, payload=False), strict=True
+        ):
+            answers[row] = hits
+    return answers
