@@ -40,6 +40,10 @@ bench-ingest *arguments: setup
 bench-reindex *arguments: setup
     .venv/bin/python scripts/bench_reindex {{ arguments }}
 
+# search, duplicates and outliers against the engine alone
+bench-search *arguments: setup
+    .venv/bin/python scripts/bench_search {{ arguments }}
+
 # our codes against the article's, raw pixels and PCA: just bench-quality --data cifar10 --seeds 3
 bench-quality *arguments: setup
     scripts/setup bench

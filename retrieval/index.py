@@ -68,8 +68,8 @@ class Index:
         settings = settings or load_settings(home=home, qdrant_url=qdrant_url)
         with contextlib.ExitStack() as stack:
             store = stack.enter_context(open_store(settings))
-            store.check()
             collection = resolve(store, alias)
+            store.metadata(collection)  # opens it: one that is damaged says so now, and others need not be whole
             if model is not None:
                 model_of(store, collection, settings, model)
             index = cls(store, settings, alias)
