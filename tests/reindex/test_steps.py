@@ -238,7 +238,7 @@ def test_an_engine_that_is_not_whole(store: Store, place: Place, monkeypatch: py
     live = resolve(store, place.alias)
     trouble = Condition(False, ("peer 7 does not answer", "its status is red"))
     monkeypatch.setattr(type(store), "condition", lambda self, collection: trouble)
-    with pytest.raises(StoreError, match="is not whole: peer 7 does not answer; its status is red; nothing was changed;"):
+    with pytest.raises(StoreError, match="not whole: peer 7 does not answer; its status is red; nothing was changed;"):
         reindex(store, place.alias, lambda sources: NEW, place.settings)
     assert place.mine(store) == [live]
 
