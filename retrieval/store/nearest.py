@@ -53,7 +53,7 @@ def nearest(
 def settled(hits: Sequence[Hit], last: float, k: int, distinct: str | None) -> bool:
     """Whether k that count are nearer than the last place, where there may be more than were returned."""
     inside = [hit for hit in hits if hit.distance < last]
-    return len({hit.payload.get(distinct) for hit in inside} if distinct else inside) >= k
+    return len({value(hit, distinct) for hit in inside} if distinct else inside) >= k
 
 
 def first(hits: Sequence[Hit], k: int, distinct: str | None) -> list[Hit]:
@@ -61,8 +61,13 @@ def first(hits: Sequence[Hit], k: int, distinct: str | None) -> list[Hit]:
     ordered = sorted(hits, key=lambda hit: (hit.distance, hit.id))
     if distinct is None:
         return ordered[:k]
-    values = list(dict.fromkeys(hit.payload.get(distinct) for hit in ordered))[:k]
-    return [hit for hit in ordered if hit.payload.get(distinct) in values]
+    values = set(list(dict.fromkeys(value(hit, distinct) for hit in ordered))[:k])
+    return [hit for hit in ordered if value(hit, distinct) in values]
+
+
+def value(hit: Hit, field: str) -> object:
+    """What the hit's field holds; a hit without it is like no other."""
+    return hit.payload.get(field) or hit.id
 
 
 def checker(filters: Sequence[Filter | None]) -> Meets:

@@ -157,6 +157,13 @@ def test_distinct_gives_every_copy_of_the_first_k_contents(filled: tuple[Store, 
             assert len(hits) == 3 * min(k, NUMBER // 3)
 
 
+def test_hits_without_the_field_are_each_a_value_of_their_own(filled: tuple[Store, str]) -> None:
+    store, name = filled
+    (hits,) = store.query(name, codes(1), 7, [Filter(must_not=(Prefix("label", ""),))], distinct="label")
+    assert len(hits) == 7
+    assert all("label" not in hit.payload for hit in hits)
+
+
 def test_without_payloads_only_what_is_looked_at_is_sent(filled: tuple[Store, str]) -> None:
     store, name = filled
     (bare,) = store.query(name, codes(1), 5, payload=False)
