@@ -1,5 +1,6 @@
 """What a command line means by a picture to search with."""
 
+import os
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -48,8 +49,6 @@ def read_stdin() -> bytes:
 
 def lines(file: Path) -> Iterator[str]:
     """The lines of a file or of stdin, as they come; blank ones are passed over. Raises UsageError."""
-    import os
-
     try:
         with sys.stdin.buffer if str(file) == STDIN else file.open("rb") as text:
             for number, line in enumerate(iter(partial(text.readline, LONGEST + 1), b""), start=1):
