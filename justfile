@@ -22,7 +22,7 @@ lint: setup
 types: setup
     .venv/bin/mypy
     MYPYPATH=scripts .venv/bin/mypy --scripts-are-modules scripts/bench scripts/bench_ingest scripts/bench_quality \
-      scripts/bench_reindex scripts/bench_search scripts/qdrant scripts/make_mnist_sample
+      scripts/bench_reindex scripts/bench_search scripts/bench_serve scripts/qdrant scripts/make_mnist_sample scripts/screenshots
 
 # the tests; takes pytest's arguments: just test tests/store -k alias
 test *arguments:
@@ -43,6 +43,10 @@ bench-reindex *arguments: setup
 # search, duplicates and outliers against the engine alone
 bench-search *arguments: setup
     .venv/bin/python scripts/bench_search {{ arguments }}
+
+# the service against the engine alone: just bench-serve --seconds 10
+bench-serve *arguments: setup
+    .venv/bin/python scripts/bench_serve {{ arguments }}
 
 # our codes against the article's, raw pixels and PCA: just bench-quality --data cifar10 --seeds 3
 bench-quality *arguments: setup

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -36,6 +37,25 @@ class Settings(BaseSettings):
 
     qdrant_from_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("qdrant_from_api_key"))
     """The key of `migrate --from`'s server where `--to` names another; neither server is sent the other's."""
+
+    public_url: str | None = None
+    """Where `retrieval serve` is reached by those who look at the dashboard: the start of every `image_url`."""
+
+    api_key: SecretStr | None = None
+    """What clients of `retrieval serve` must show; from the environment or the file only, as above."""
+
+    @field_validator("public_url")
+    @classmethod
+    def _absolute(cls, url: str | None) -> str | None:
+        """Without a slash at its end; raises ValueError for what no browser could open."""
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError(f"{url!r} is not like http://host:8000")
+        if parts.username or parts.password:
+            raise ValueError("it must not hold a user or a password: everybody who sees the collection can read it")
+        return url.rstrip("/")
 
     @property
     def models(self) -> Path:

@@ -152,16 +152,23 @@ class Index:
         """Checked; `where` may be text. Raises UsageError for a field that no picture has."""
         return Options(where=self.filter(where), **options)
 
-    def filter(self, where: "str | Filter | None") -> Filter | None:
-        """The filter that a text means; raises UsageError for one that is not understood, or for unknown fields."""
+    def filter(self, where: "str | Filter | None", pages: int | None = None) -> Filter | None:
+        """The filter that a text means; raises UsageError for one that is not understood, or for unknown fields.
+
+        pages: how many thousand pictures are looked at for a field that only the user can have given; None: all.
+        """
         chosen = parse(where) if isinstance(where, str) else where
         if chosen is not None:
-            check_fields(self.store, self.live().collection, chosen)
+            check_fields(self.store, self.live().collection, chosen, pages)
         return chosen
 
     def live(self) -> Live:
         """Collection, metadata and encoder, as the alias is now. Raises StoreError when the index is closed."""
         return self._open_reader.live()
+
+    def current(self) -> Live:
+        """As `live`, or as it was a quarter of a second ago, without asking the engine again."""
+        return self._open_reader.current()
 
     @property
     def _open_reader(self) -> Reader:

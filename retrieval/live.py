@@ -45,6 +45,11 @@ class Reader:
         self.last, self._looked = live, looked
         return live
 
+    def current(self) -> Live:
+        """As `live`, but what the engine said within FRESH_SECONDS is taken for true."""
+        fresh = time.monotonic() - self._looked < FRESH_SECONDS
+        return self.last if fresh and self.last else self.live()
+
     def search(
         self,
         queries: Sequence[Query | Stored],
@@ -59,8 +64,7 @@ class Reader:
         Should that collection be dropped meanwhile, its successor answers. Raises NoCollection, ModelError for a model
         that is not here, and what the question raises.
         """
-        fresh = time.monotonic() - self._looked < FRESH_SECONDS
-        live = self.last if fresh and self.last else self.live()
+        live = self.current()
         try:
             return question(live)
         except NoCollection:

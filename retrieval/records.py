@@ -126,7 +126,8 @@ class CollectionMeta:
     model: fingerprint of the model whose codes it holds · image_size: (height, width) the model takes ·
     sources: short name → what was given on the command line (absolute path, URL or data set name) · labelled: names of
     those whose folders' names are labels · created: UTC, ISO 8601 · neighbours: distances from its pictures to their
-    nearest, quantiles 0 to 100, as measured when it held `neighbours_of` points · state: `ready` once people search
+    nearest, quantiles 0 to 100, as measured when it held `neighbours_of` points · public_url: where the service shows
+    its pictures, the start of every `image_url` · state: `ready` once people search
     it; until then `filling`, or `refused` by the gate of a reindex.
     """
 
@@ -140,6 +141,7 @@ class CollectionMeta:
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     neighbours: tuple[float, ...] = ()
     neighbours_of: int = 0
+    public_url: str | None = None
     state: Literal["ready", "filling", "refused", "rolled-back"] = "ready"
     distance: str = "Euclid"
     format: int = 1

@@ -37,6 +37,7 @@ VENDORS = {
     "qdrant_edge": {"store"},
     "PIL": {"images"},
     "pillow_heif": {"images"},
+    **{vendor: {"web"} for vendor in ("fastapi", "starlette", "uvicorn", "limits")},
     **{vendor: {"model", "checkpoint", "encode", "train"} for vendor in ("jax", "flax", "optax", "orbax")},
 }
 UNSAFE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve"}

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 ELSEWHERE = ("./scripts/demo", "./scripts/test", "docker", "git ", "cd ", "just ")
 """Commands that have tests of their own or need what a test machine lacks."""
-NOT_THE_USERS = ("QDRANT_URL", "QDRANT_API", "RETRIEVAL_", "JAX_", "XLA_")
+NOT_THE_USERS = ("QDRANT_URL", "QDRANT_API", "RETRIEVAL_", "JAX_")
 """Settings of the test run and of whoever started it."""
 PICTURES = 64
 """Fewer than a batch: a training takes as many steps as with 200, and each in a third of the time."""
@@ -33,7 +33,7 @@ def shown_commands() -> list[str]:
 
 @pytest.mark.parametrize("command", app.registered_commands, ids=lambda c: c.callback.__name__)
 def test_every_command_is_described(command) -> None:  # type: ignore[no-untyped-def]
-    name = command.callback.__name__
+    name = command.callback.__name__.replace("_", "-")
     assert f"`retrieval {name}" in README or f"$ retrieval {name}" in README
     assert command.callback.__doc__
 

@@ -21,6 +21,8 @@ from retrieval.cli.outliers import outliers
 from retrieval.cli.reindex import reindex
 from retrieval.cli.rollback import rollback
 from retrieval.cli.search import search
+from retrieval.cli.serve import serve
+from retrieval.cli.set_public_url import set_public_url
 from retrieval.cli.status import status
 from retrieval.cli.train import train
 from retrieval.errors import INTERRUPTED, RetrievalError
@@ -39,6 +41,7 @@ app = typer.Typer(
 COMMANDS = (
     *(demo, train, ingest, search, duplicates, outliers, explain, evaluate),
     *(reindex, rollback, collections, jobs, status, migrate),
+    *(serve, set_public_url),
 )
 for command in COMMANDS:
     app.command()(command)

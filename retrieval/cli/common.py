@@ -30,6 +30,13 @@ AnyModel = Annotated[
 QdrantUrl = Annotated[
     str | None, typer.Option(metavar="URL", help="A Qdrant server; else $QDRANT_URL, else the embedded engine.")
 ]
+PublicUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Where `retrieval serve` is reached, for the dashboard's pictures; else as before.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 Name = Annotated[str | None, typer.Option(help="The source's short name; else its folder's or file's.")]
 Labels = Annotated[

@@ -14,6 +14,7 @@ from retrieval.cli.common import (
     Labels,
     Model,
     Name,
+    PublicUrl,
     QdrantUrl,
     end_with,
     open_sources,
@@ -62,6 +63,7 @@ def ingest(
     metrics_file: Annotated[
         Path | None, typer.Option(help="Write the run's numbers to this file, as Prometheus text.")
     ] = None,
+    public_url: PublicUrl = None,
     json_logs: Annotated[bool, typer.Option("--log-json", help="Log to stderr as JSON lines.")] = False,
     model: Model = None,
     qdrant_url: QdrantUrl = None,
@@ -74,9 +76,11 @@ def ingest(
     from retrieval.ingest.metadata import load_metadata
     from retrieval.loading import model_of
     from retrieval.store import open_store
+    from retrieval.store.base import dashboard
 
     if json_logs:
         log_json()
+    settings = load_settings(qdrant_url=qdrant_url, public_url=public_url)
     options = Options(
         metadata=load_metadata(metadata, key_column) if metadata else {},
         dry_run=dry_run,
@@ -88,8 +92,8 @@ def ingest(
         max_failures=max_failures,
         batch=batch_size,
         workers=workers,
+        public_url=settings.public_url,
     )
-    settings = load_settings(qdrant_url=qdrant_url)
     sources = open_sources(source, settings, name, labels)
     log("ingest started", alias=alias, sources=[s.spec for s in sources])
     with contextlib.ExitStack() as stack:
@@ -109,7 +113,7 @@ def ingest(
     elif dry_run:
         print_plan(summary, stdout())
     else:
-        print_summary(summary, points, store.location, stdout())
+        print_summary(summary, points, store.location, dashboard(store, alias), stdout())
     if metadata and not summary.described:
         found = f"{metadata}: no {key_column!r} in it is an image's key, its path below the source's root"
         print_warnings([f"{found}; name another --key-column"])

@@ -50,7 +50,7 @@ def print_plan(summary: "Summary", console: "Console") -> None:
     print_gone(summary, console)
 
 
-def print_summary(summary: "Summary", points: int, location: str, console: "Console") -> None:
+def print_summary(summary: "Summary", points: int, location: str, dashboard: str | None, console: "Console") -> None:
     """What a run did: a table on a terminal, else a line."""
     numbers = {
         "encoded": summary.encoded,
@@ -78,6 +78,8 @@ def print_summary(summary: "Summary", points: int, location: str, console: "Cons
         f"Next: retrieval search IMAGE{following}",
         soft_wrap=True,
     )
+    if dashboard:
+        console.print(f"Dashboard: {dashboard}", soft_wrap=True)
 
 
 def print_gone(summary: "Summary", console: "Console") -> None:

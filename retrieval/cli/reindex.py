@@ -80,6 +80,7 @@ def reindex(
     from retrieval.loading import load_model
     from retrieval.reindex import job
     from retrieval.store import open_store
+    from retrieval.store.base import dashboard
 
     if json_logs:
         log_json()
@@ -124,11 +125,11 @@ def reindex(
         finally:
             follow.note()
         points = store.count(outcome.collection or outcome.live)
-        location = store.location
+        location, page = store.location, dashboard(store, alias)
     if as_json:
         print_json(outcome.to_json())
     else:
-        say(outcome, points, location, stdout())
+        say(outcome, points, location, page, stdout())
     end_with(outcome.counts.refused if outcome.counts else [], silent=json_logs)
 
 

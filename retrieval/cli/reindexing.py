@@ -62,7 +62,7 @@ def print_gate(outcome: "Outcome", console: "Console") -> None:
     print_table(["check", "new", "live", "asked for", ""], rows, numbers=("new", "live"), console=console)
 
 
-def say(outcome: "Outcome", points: int, location: str, console: "Console") -> None:
+def say(outcome: "Outcome", points: int, location: str, dashboard: str | None, console: "Console") -> None:
     """What was done, and the way back."""
     following = "" if outcome.alias == DEFAULT_ALIAS else f" --alias {outcome.alias}"
     if outcome.state in ("recent", "unchanged"):
@@ -80,6 +80,7 @@ def say(outcome: "Outcome", points: int, location: str, console: "Console") -> N
     dropped = f"dropped: {', '.join(outcome.dropped)}\n" if outcome.dropped else ""
     console.print(
         f"{outcome.alias} → {outcome.collection}: {points:,} points at {location}, in {outcome.seconds:.1f} s, the swap"
-        f" in {1000 * (outcome.swap_seconds or 0):.0f} ms\n{dropped}Way back: retrieval rollback{following}",
+        f" in {1000 * (outcome.swap_seconds or 0):.0f} ms\n{dropped}Way back: retrieval rollback{following}"
+        + (f"\nDashboard: {dashboard}" if dashboard else ""),
         soft_wrap=True,
     )

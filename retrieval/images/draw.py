@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
@@ -69,6 +70,14 @@ def contact_sheet(lines: Sequence[Line], title: str, notes: Sequence[str] = ()) 
     out = io.BytesIO()
     sheet.save(out, "PNG", optimize=True)
     return out.getvalue()
+
+
+def placeholder(side: int) -> UInt8[ndarray, "h w 3"]:
+    """A square that says that there is no picture."""
+    square = Image.new("RGB", (side, side), _MAT)
+    middle = (side / 2, side / 2)
+    ImageDraw.Draw(square).text(middle, "no picture", _FAINT, ImageFont.load_default(side // 12), anchor="mm")
+    return np.asarray(square)
 
 
 def shorten(text: str, fits: int) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from retrieval.filters import Filter, Match
+from retrieval.ingest.address import address
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.options import Options
 from retrieval.ingest.payload import described, given
@@ -61,7 +62,8 @@ class Coder:
         for item in (item for item in window if isinstance(item, Loaded)):
             id_ = point_id(item.entry.source, item.entry.key)
             before = self._planner.before.pop(id_, None) or self._planner.inherited.pop(id_, {})
-            payload = described(item, before, given(item.entry, self._options.metadata))
+            shown = address(self._options.public_url, id_)
+            payload = described(item, before, given(item.entry, self._options.metadata), shown)
             batch.entries.append(item.entry)
             if before.get("sha256") == item.sha256 and not self._options.force:
                 batch.payloads[id_] = payload

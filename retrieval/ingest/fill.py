@@ -21,6 +21,7 @@ from retrieval.ingest.plan import Page, Planner, Touched
 from retrieval.ingest.prune import prune
 from retrieval.ingest.summary import Summary
 from retrieval.reading import Refused, read_pictures
+from retrieval.records import CollectionMeta
 from retrieval.sources import Entry, Source
 from retrieval.store.base import Held, Store
 
@@ -68,13 +69,14 @@ def fill(
     started = time.monotonic()
     summary = Summary(target.alias, collection)
     ledger = Ledger(target.ledgers, store.location, target.alias)
+    meta = remember(store, collection, sources, options.public_url)
+    options = replace(options, public_url=meta.public_url)
     planner = Planner(store, collection, options, ledger, summary, like)
 
     def tell() -> None:
         summary.seconds = time.monotonic() - started
         report(summary)
 
-    remember_sources(store, collection, sources)
     with contextlib.ExitStack() as stack:
         stack.callback(lambda: ledger.close({source.name for source in sources if summary.listed}))
         coder = Coder(store, collection, encoder, planner, options)
@@ -93,17 +95,23 @@ def fill(
     return summary
 
 
-def remember_sources(store: Store, collection: str, sources: Sequence[Source]) -> None:
-    """Note in the metadata where each source lies now, so that its pictures can be found again.
+def remember(store: Store, collection: str, sources: Sequence[Source], public_url: str | None = None) -> CollectionMeta:
+    """Note in the metadata where each source lies now, so that its pictures can be found again, and where they show.
 
-    A single file of a folder that is known already does not take the folder's place.
+    Returns the metadata. A single file of a folder that is known already does not take the folder's place.
     """
     meta = store.metadata(collection)
     new = {source.name: source.spec for source in sources if source.whole or source.name not in meta.sources}
     labelled = {*meta.labelled, *(source.name for source in sources if source.labels)}
-    known = replace(meta, sources={**meta.sources, **new}, labelled=tuple(sorted(labelled)))
+    known = replace(
+        meta,
+        sources={**meta.sources, **new},
+        labelled=tuple(sorted(labelled)),
+        public_url=public_url or meta.public_url,
+    )
     if known != meta:
         store.set_metadata(collection, known)
+    return known
 
 
 def batches(

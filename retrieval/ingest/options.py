@@ -15,7 +15,8 @@ class Options:
     """What `retrieval ingest` offers.
 
     metadata: key of an image → fields for its payload · batch: images encoded and written together, None: by their
-    size · workers: how many read and decode at once, None: as it pays.
+    size · workers: how many read and decode at once, None: as it pays · public_url: where the service shows pictures,
+    None: where the collection says.
     """
 
     force: bool = False
@@ -28,3 +29,4 @@ class Options:
     metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     batch: int | None = None
     workers: int | None = None
+    public_url: str | None = None

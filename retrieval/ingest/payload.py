@@ -11,8 +11,11 @@ MEASURED = FIELDS.keys() - {"label"}
 """Fields of a payload that follow from the image and its place."""
 
 
-def described(item: Loaded, before: Payload, given: Payload) -> Payload:
-    """What a point says of its image; flat, for the dashboard shows it as it is. What the user once said stays."""
+def described(item: Loaded, before: Payload, given: Payload, shown: Payload) -> Payload:
+    """What a point says of its image; flat, for the dashboard shows it as it is. What the user once said stays.
+
+    shown: where the picture can be seen.
+    """
     entry, picture = item.entry, item.picture
     own = {
         "source": entry.source,
@@ -26,7 +29,7 @@ def described(item: Loaded, before: Payload, given: Payload) -> Payload:
     }
     said = {**said_of(before), **given}
     label = {"label": said.pop("label")} if "label" in said else {}
-    return {**label, **own, **said}
+    return {**shown, **label, **own, **said}
 
 
 def said_of(payload: Payload) -> Payload:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import numpy as np
 
+from retrieval.ingest.address import address
 from retrieval.ingest.ahead import ahead
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import Options
@@ -98,7 +99,8 @@ class Planner:
         """None: nothing is left to do."""
         self._summary.described += entry.key in self._options.metadata
         if old is not None and same_file(entry, old) and not self._options.force:
-            payload = {**old, **given(entry, self._options.metadata)}
+            shown = address(self._options.public_url, id_)
+            payload = {**old, **given(entry, self._options.metadata), **shown}
             if payload != old:
                 return Touched(id_, payload)
             self._summary.unchanged += 1

@@ -33,7 +33,7 @@ def begin(store: Store, alias: str, live: str, encoder: Encoding, dropped: list[
     if going_on:
         return going_on
     name, meta = described_collection(store, encoder, alias)
-    store.create_collection(name, replace(meta, state="filling"))
+    store.create_collection(name, replace(meta, state="filling", public_url=store.metadata(live).public_url))
     return name
 
 

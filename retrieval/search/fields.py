@@ -1,6 +1,7 @@
 """Whether a filter speaks of fields that there are."""
 
 import difflib
+import itertools
 
 from retrieval.errors import UsageError
 from retrieval.filters import ID, Filter, fields_of
@@ -8,14 +9,15 @@ from retrieval.records import FIELDS
 from retrieval.store.base import Store
 
 
-def check_fields(store: Store, collection: str, where: Filter) -> None:
+def check_fields(store: Store, collection: str, where: Filter, pages: int | None = None) -> None:
     """Raise UsageError for a field that no point has, naming those that there are.
 
-    The user's own fields are looked for page by page, so that only a wrong name costs a look at all points.
+    The user's own fields are looked for page by page, so that only a wrong name costs a look at all points, or at those
+    of the first `pages`.
     """
     known = {ID, *FIELDS}
     missing = fields_of(where) - known
-    for page in store.scroll(collection) if missing else ():
+    for page in itertools.islice(store.scroll(collection), pages) if missing else ():
         known.update(name for point in page for name in point.payload)
         missing -= known
         if not missing:

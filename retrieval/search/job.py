@@ -66,7 +66,13 @@ def search(
 
 def search_batch(store: Store, live: Live, queries: Sequence[Query | Stored], options: Options) -> list[Result]:
     """One batch: all usable queries through one encoding and one request."""
-    asked = prepare(store, live, queries)
+    return answer(store, live, queries, prepare(store, live, queries), options)
+
+
+def answer(
+    store: Store, live: Live, queries: Sequence[Query | Stored], asked: Sequence[Asked | str], options: Options
+) -> list[Result]:
+    """What the queries found, once each has its code, or why it has none."""
     good = [item for item in asked if isinstance(item, Asked)]
     answers = iter(answered(store, live.collection, good, options) if good else ())
     results = [
@@ -109,15 +115,21 @@ def prepare(store: Store, live: Live, queries: Sequence[Query | Stored]) -> list
             else:
                 asked[number] = item.reason
     if pictures:
-        codes = live.encoder.encode(np.stack([item.picture.pixels for _, item in pictures]))
-        for (number, item), code in zip(pictures, codes, strict=True):
-            asked[number] = Asked(code, item.sha256, item.picture.pixels)
+        codes = encoded(live, [item for _, item in pictures])
+        for (number, _), code in zip(pictures, codes, strict=True):
+            asked[number] = code
     for number, query in enumerate(queries):
         if isinstance(query, Stored) and query in points:
             point = points[query]
             assert point.code is not None
             asked[number] = Asked(point.code, str(point.payload["sha256"]))
     return asked
+
+
+def encoded(live: Live, pictures: Sequence[Loaded]) -> list[Asked]:
+    """Their codes, all in one call of the model."""
+    codes = live.encoder.encode(np.stack([item.picture.pixels for item in pictures]))
+    return [Asked(code, item.sha256, item.picture.pixels) for item, code in zip(pictures, codes, strict=True)]
 
 
 def answered(store: Store, collection: str, asked: Sequence[Asked], options: Options) -> list[list[Hit]]:

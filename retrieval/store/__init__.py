@@ -6,16 +6,16 @@ from retrieval.config import Settings
 from retrieval.store.base import Store
 
 
-def open_store(settings: Settings) -> contextlib.AbstractContextManager[Store]:
+def open_store(settings: Settings, *, hurry: bool = False) -> contextlib.AbstractContextManager[Store]:
     """The server when `qdrant_url` is set, else the embedded engine; closed when the block ends.
 
-    Raises as `open_at`.
+    hurry: a server that does not answer is given up soon, for somebody waits. Raises as `open_at`.
     """
-    return open_at(settings.qdrant_url, settings)
+    return open_at(settings.qdrant_url, settings, hurry=hurry)
 
 
 def open_at(
-    url: str | None, settings: Settings, key_name: str = "QDRANT_API_KEY"
+    url: str | None, settings: Settings, key_name: str = "QDRANT_API_KEY", *, hurry: bool = False
 ) -> contextlib.AbstractContextManager[Store]:
     """The server at that URL, with the key of that setting; without a URL the embedded engine.
 
@@ -25,7 +25,8 @@ def open_at(
         from retrieval.store.edge import EdgeStore
 
         return contextlib.closing(EdgeStore(settings.embedded))
+    from retrieval.store.connection import HURRIED, Patience
     from retrieval.store.server import ServerStore
 
-    key = getattr(settings, key_name.lower())
-    return contextlib.closing(ServerStore(url, key and key.get_secret_value(), key_name=key_name))
+    key, patience = getattr(settings, key_name.lower()), HURRIED if hurry else Patience()
+    return contextlib.closing(ServerStore(url, key and key.get_secret_value(), patience=patience, key_name=key_name))

@@ -151,7 +151,18 @@ class Store(Protocol):
         nearest `CANDIDATES` that meet the filter. Raises as `query`.
         """
 
+    def sample(self, collection: str, n: int) -> list[Point]:
+        """At most n points by chance, others at each call, without their codes."""
+
+    def facet(self, collection: str, field: str, limit: int) -> dict[str, int]:
+        """The most frequent values of an indexed text field, the most frequent first, and how many points bear each."""
+
     def close(self) -> None: ...
+
+
+def dashboard(store: Store, alias: str) -> str | None:
+    """Address of Qdrant's own page on what the alias names, whatever that is at the time; None where there is none."""
+    return f"{store.location}/dashboard#/collections/{alias}" if store.engine == "server" else None
 
 
 def resolve(store: Store, alias: str) -> str:

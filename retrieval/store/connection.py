@@ -48,6 +48,10 @@ class Patience:
     """Until the server has answered once: somebody is waiting, and the likely cause is a wrong URL."""
 
 
+HURRIED = Patience(query=3, query_deadline=4, job=4, job_deadline=4, first_deadline=4)
+"""Of a service whose clients wait."""
+
+
 class Connection:
     """A client that keeps its promises on time-outs and raises only errors of ours."""
 

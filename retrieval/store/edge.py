@@ -13,7 +13,7 @@ from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, Condition, checke
 from retrieval.store.checks import check_queries
 from retrieval.store.edge_catalog import EdgeCatalog
 from retrieval.store.edge_filters import edge_filter
-from retrieval.store.nearest import checker, meeting, most_like, nearest, one_of, wanted
+from retrieval.store.nearest import checker, meeting, most_like, nearest, one_of, ranked, wanted
 
 
 class EdgeStore(EdgeCatalog):
@@ -113,6 +113,20 @@ class EdgeStore(EdgeCatalog):
         most = max(CANDIDATES, 10 * k)
         among = one_of(self.query(collection, code[None], most, [where], payload=False)[0])
         return self._chosen(collection, edge.Mmr(code.tolist(), 1 - DIVERSITY, most), code[None], k, among)
+
+    def sample(self, collection: str, n: int) -> list[Point]:
+        """By Edge's own chance."""
+        shard = self._shard(collection)
+        request = edge.QueryRequest(limit=n, query=edge.Sample.Random, with_payload=True)
+        with shard.reading():
+            return [_point(record) for record in shard.edge.query(request)]
+
+    def facet(self, collection: str, field: str, limit: int) -> dict[str, int]:
+        """Exact counts."""
+        shard = self._shard(collection)
+        with shard.reading():
+            hits = shard.edge.facet(edge.FacetRequest(field, limit=limit, exact=True)).hits
+        return ranked({str(hit.value): hit.count for hit in hits})
 
     def _chosen(self, collection: str, query: Any, like: Codes, k: int, where: Filter | None) -> list[Hit]:
         shard, chosen = self._shard(collection), edge_filter(where)

@@ -5,7 +5,7 @@ a filter means. So it is asked for one more than k, and for more still until k t
 with them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -116,6 +116,11 @@ def most_like(
         for point in good[:k]
         if point.code is not None
     ]
+
+
+def ranked(counts: Mapping[str, int]) -> dict[str, int]:
+    """The largest count first, equal ones by their value."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -12,7 +12,7 @@ from retrieval.records import Hit, Payload, Point
 from retrieval.store.base import BATCH_POINTS, CANDIDATES, DIVERSITY, Codes, batches, checked
 from retrieval.store.catalog import Catalog
 from retrieval.store.checks import check_queries
-from retrieval.store.nearest import checker, chunks, meeting, most_like, nearest, one_of, wanted
+from retrieval.store.nearest import checker, chunks, meeting, most_like, nearest, one_of, ranked, wanted
 from retrieval.store.server_filters import server_filter
 
 HNSW_EF = 256
@@ -136,6 +136,17 @@ class ServerStore(Catalog):
         among = one_of(self.query(collection, code[None], most, [where], payload=False)[0])
         mmr = models.Mmr(diversity=DIVERSITY, candidates_limit=most)
         return self._chosen(collection, models.NearestQuery(nearest=code.tolist(), mmr=mmr), code[None], k, among)
+
+    def sample(self, collection: str, n: int) -> list[Point]:
+        """By the server's own chance."""
+        chance = models.SampleQuery(sample=models.Sample.RANDOM)
+        answer = self._connection.query(self._client.query_points, collection, chance, limit=n, with_payload=True)
+        return [Point(str(p.id), None, p.payload or {}) for p in answer.points]
+
+    def facet(self, collection: str, field: str, limit: int) -> dict[str, int]:
+        """Exact counts."""
+        answer = self._connection.query(self._client.facet, collection, field, limit=limit, exact=True)
+        return ranked({str(hit.value): hit.count for hit in answer.hits})
 
     def _chosen(self, collection: str, query: Any, like: Codes, k: int, where: Filter | None) -> list[Hit]:
         chosen = server_filter(where)

@@ -11,7 +11,7 @@ from jaxtyping import Float32, UInt8
 from retrieval.errors import Locked, RetrievalError
 from retrieval.ingest import fill as fill_module
 from retrieval.ingest.encoded import Batch
-from retrieval.ingest.fill import Target, check_failures, remember_sources, warming, write
+from retrieval.ingest.fill import Target, check_failures, remember, warming, write
 from retrieval.ingest.job import ingest
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import Options
@@ -81,16 +81,16 @@ def test_where_a_source_lies_is_remembered(store: Store, encoder: Quadrants, roo
     assert store.metadata(collection).sources == {"root": str(root)}
     assert store.metadata(collection).labelled == ()
     single = File("root", root / "a" / "00.png")
-    remember_sources(store, collection, [single])
+    remember(store, collection, [single])
     assert store.metadata(collection).sources == {"root": str(root)}, "a file of it does not take its place"
-    remember_sources(store, collection, [File("one", root / "a" / "00.png")])
+    remember(store, collection, [File("one", root / "a" / "00.png")])
     assert store.metadata(collection).sources == {"root": str(root), "one": single.spec}
     elsewhere = root.rename(root.with_name("elsewhere"))
-    remember_sources(store, collection, [Folder("root", elsewhere, labels=True), Folder("b", elsewhere, labels=True)])
+    remember(store, collection, [Folder("root", elsewhere, labels=True), Folder("b", elsewhere, labels=True)])
     meta = store.metadata(collection)
     assert meta.sources == {"root": str(elsewhere), "one": single.spec, "b": str(elsewhere)}
     assert meta.labelled == ("b", "root")
-    remember_sources(store, collection, [Folder("root", elsewhere)])
+    remember(store, collection, [Folder("root", elsewhere)])
     assert store.metadata(collection) == meta, "what was labelled stays so"
 
 
@@ -99,7 +99,7 @@ def test_what_is_known_is_not_written_again(
 ) -> None:
     run()
     monkeypatch.setattr(type(store), "set_metadata", lambda *arguments: pytest.fail("written"))
-    remember_sources(store, resolve(store, ALIAS), [Folder("root", root)])
+    remember(store, resolve(store, ALIAS), [Folder("root", root)])
 
 
 def test_the_encoder_gets_ready_for_the_first_image_to_open(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,35 @@
+"""`retrieval set-public-url`."""
+
+from typing import Annotated
+
+import typer
+
+from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, print_json, progress_bar
+
+
+def set_public_url(
+    url: Annotated[str, typer.Argument(help="Where `retrieval serve` is reached, like http://127.0.0.1:8000.")],
+    alias: Alias = DEFAULT_ALIAS,
+    qdrant_url: QdrantUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Write into every point where its picture can be seen, so that the Qdrant dashboard draws it."""
+    from retrieval.config import load_settings
+    from retrieval.ingest import address
+    from retrieval.store import open_store
+    from retrieval.store.base import dashboard
+
+    settings = load_settings(qdrant_url=qdrant_url, public_url=url)
+    assert settings.public_url is not None
+    with open_store(settings) as store, progress_bar() as bar:
+        task = bar.add_task("Writing", total=None)
+        collection, changed = address.set_public_url(
+            store, alias, settings.public_url, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+        page = dashboard(store, alias)
+    if as_json:
+        print_json({"alias": alias, "collection": collection, "public_url": settings.public_url, "changed": changed})
+        return
+    typer.echo(f"{alias} → {collection}: {changed:,} points now say {settings.public_url}/images/…")
+    if page:
+        typer.echo(f"Dashboard: {page}")

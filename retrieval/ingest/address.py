@@ -1,0 +1,43 @@
+"""Where the service shows each picture: the `image_url` of payloads, from which the Qdrant dashboard draws it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from retrieval.records import Payload
+from retrieval.store.base import Store, resolve
+
+Report = Callable[[int, int], None]
+"""Points seen, and how many there are."""
+
+
+def address(public_url: str | None, point: str) -> Payload:
+    """The field of a point's payload; none without a public URL.
+
+    The dashboard draws a field that is an absolute http URL whose path ends in a picture's suffix, in lower case.
+
+    >>> address("http://127.0.0.1:8000", "0b2e")
+    {'image_url': 'http://127.0.0.1:8000/images/0b2e.jpg'}
+    """
+    return {"image_url": f"{public_url}/images/{point}.jpg"} if public_url else {}
+
+
+def set_public_url(
+    store: Store, alias: str, public_url: str, report: Report = lambda done, total: None
+) -> tuple[str, int]:
+    """Write where pictures are shown into every payload of the alias's collection, and note it for later jobs.
+
+    public_url: as `Settings.public_url` is checked. Returns the collection and the number of points changed; a run that
+    was killed is gone on with by the next. Raises NoCollection, Locked.
+    """
+    with store.lock(alias) as held:
+        collection = resolve(store, alias)
+        meta, total, seen, changed = store.metadata(collection), store.count(collection), 0, 0
+        store.set_metadata(collection, replace(meta, public_url=public_url))
+        for page in store.scroll(collection):
+            told = {point.id: {**point.payload, **address(public_url, point.id)} for point in page}
+            fresh = {point.id: told[point.id] for point in page if told[point.id] != point.payload}
+            held.check()
+            store.set_payload(collection, fresh)
+            seen, changed = seen + len(page), changed + len(fresh)
+            report(seen, total)
+    return collection, changed

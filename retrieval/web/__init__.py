@@ -1,0 +1,1 @@
+"""The HTTP service: an API, a page, pictures by id, health and metrics."""

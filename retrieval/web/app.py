@@ -1,0 +1,107 @@
+"""The application: routes, the page's files, and what stands before them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, Response
+from fastapi.security import APIKeyHeader
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp
+
+from retrieval import __version__
+from retrieval.errors import RetrievalError
+from retrieval.index import Index
+from retrieval.web import health, pictures, points, searching
+from retrieval.web.answers import DEFECT, answer, of_error, of_http
+from retrieval.web.gate import Gate
+from retrieval.web.headers import Headers
+from retrieval.web.limits import Limits
+from retrieval.web.service import Service
+from retrieval.web.uploads import Uploads
+
+STATIC = Path(str(files("retrieval.web"))) / "static"
+KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="Where the service has a key.")
+page = APIRouter(include_in_schema=False)
+
+
+@page.get("/")
+async def index_page() -> FileResponse:
+    """The page."""
+    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+@page.get("/docs")
+async def docs_page() -> FileResponse:
+    """The API's description, to be read."""
+    return FileResponse(STATIC / "docs.html", headers={"Cache-Control": "no-cache"})
+
+
+@page.get("/favicon.ico")
+async def icon() -> Response:
+    """The page names its own."""
+    return Response(status_code=204)
+
+
+def create_app(index: Index, limits: Limits = Limits(), *, key: str | None = None, any_host: bool = False) -> ASGIApp:  # noqa: B008 - frozen
+    """The service on an open index; read-only.
+
+    key: what clients must show, None: nothing · any_host: see `Gate`.
+    """
+    service = Service(index, limits)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watching = asyncio.create_task(service.watch())
+        yield
+        watching.cancel()
+        await asyncio.to_thread(service.close)
+
+    app = FastAPI(title="retrieval", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.service = service
+    for router in (searching.router, points.router, pictures.router, health.router):
+        app.include_router(router, dependencies=[Depends(KEY)])
+    app.include_router(page)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_exception_handler(RetrievalError, refused)
+    app.add_exception_handler(RequestValidationError, misunderstood)
+    app.add_exception_handler(HTTPException, turned_away)
+    app.add_exception_handler(ClientDisconnect, gone)
+    app.add_exception_handler(Exception, failed)
+    guarded = Gate(Uploads(app, limits, service.metrics), key=key, rate=limits.rate, any_host=any_host)
+    return Headers(guarded, service.metrics)
+
+
+async def refused(_: Request, error: Exception) -> Response:
+    """An error of ours."""
+    assert isinstance(error, RetrievalError)
+    return of_error(error)
+
+
+async def misunderstood(_: Request, error: Exception) -> Response:
+    """A parameter that makes no sense."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    return answer(400, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}")
+
+
+async def turned_away(_: Request, error: Exception) -> Response:
+    """What a route or the framework refused."""
+    assert isinstance(error, HTTPException)
+    return of_http(error)
+
+
+async def gone(_: Request, _error: Exception) -> Response:
+    """Nobody is there any more to read it."""
+    return Response(status_code=400)
+
+
+async def failed(_: Request, _error: Exception) -> Response:
+    """A defect: the server's log has its trace."""
+    return answer(500, DEFECT)

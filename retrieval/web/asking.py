@@ -1,0 +1,104 @@
+"""What a client asks, out of JSON or a form: checked once, the same for both."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from retrieval.errors import UsageError
+from retrieval.search.options import K
+from retrieval.web.limits import MAX_EXAMPLES, MAX_K
+
+PointId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+Examples = Annotated[list[PointId], Field(max_length=MAX_EXAMPLES)]
+
+JSON, FORMS = "application/json", ("multipart/form-data", "application/x-www-form-urlencoded")
+FIELD_BYTES = 64 * 2**10
+LONGEST_NAME = 200
+
+
+class Ask(BaseModel):
+    """A search: by a picture, by a point's id, or by points to be like and unlike."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: PointId | None = Field(None, description="A picture of the collection to search from.")
+    like: Examples = Field([], description="Pictures of the collection to be like.")
+    unlike: Examples = Field([], description="Pictures of the collection to be unlike; with `like` only.")
+    k: int = Field(K, ge=1, le=MAX_K, description="Hits.")
+    filter: str | None = Field(
+        None, max_length=10_000, description="What hits must meet, as `retrieval search --where`."
+    )
+    diverse: bool = Field(False, description="Find hits that differ among themselves.")
+    reconstruct: bool = Field(False, description="Send what the model makes of the query's code, as a data URL.")
+
+    @model_validator(mode="after")
+    def _sensible(self) -> "Ask":
+        if self.unlike and not self.like:
+            raise ValueError("unlike without like")
+        if self.like and (self.id or self.diverse or self.reconstruct):
+            raise ValueError("like goes with neither id, diverse nor reconstruct")
+        return self
+
+
+class Upload(BaseModel):
+    """A picture, by its file's bytes."""
+
+    name: str
+    data: bytes
+
+
+def body_schema() -> dict[str, Any]:
+    """The request's body for the API's description."""
+    schema = Ask.model_json_schema()
+    image = {"type": "string", "format": "binary", "description": "A picture to search with, as a file."}
+    form = {**schema, "properties": {"image": image, **schema["properties"]}}
+    content = {JSON: {"schema": schema}, FORMS[0]: {"schema": form}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+async def read(request: Request) -> tuple[Ask, Upload | None]:
+    """The question, and the picture where there is one. Raises UsageError, HTTPException."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    upload = None
+    try:
+        if kind == JSON:
+            ask = Ask.model_validate_json(await request.body())
+        elif kind in FORMS:
+            async with form(request) as (fields, upload):
+                ask = Ask.model_validate(fields)
+        else:
+            raise HTTPException(415, f"send {FORMS[0]} with an image, or {JSON}")
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{where}: {first['msg']}" if where else first["msg"]) from error
+    given = [upload is not None, ask.id is not None, bool(ask.like)]
+    if sum(given) != 1:
+        raise UsageError("search with one of: image, id, like")
+    return ask, upload
+
+
+@contextlib.asynccontextmanager
+async def form(request: Request) -> AsyncIterator[tuple[dict[str, Any], Upload | None]]:
+    """A form's fields, lists where a field may come several times, and its file."""
+    async with request.form(max_files=1, max_fields=3 * MAX_EXAMPLES, max_part_size=FIELD_BYTES) as sent:
+        image = sent.get("image")
+        upload = None
+        if isinstance(image, UploadFile):
+            name = (image.filename or "upload").replace("\\", "/").rpartition("/")[2]
+            upload = Upload(name=name[:LONGEST_NAME], data=await image.read())
+        fields: dict[str, Any] = {}
+        for name in sent:
+            if name == "image" and upload:
+                continue
+            values = [value for value in sent.getlist(name) if value != ""]
+            if name in ("like", "unlike"):
+                fields[name] = values
+            elif values:
+                fields[name] = values[-1]
+        yield fields, upload

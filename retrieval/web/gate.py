@@ -1,0 +1,121 @@
+"""Who may ask, and how often: the host that was meant, the rate, the key. What is refused here costs little."""
+
+import hashlib
+import hmac
+import ipaddress
+import time
+from http.cookies import CookieError, SimpleCookie
+
+from limits import RateLimitItemPerSecond
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from retrieval.web.answers import answer
+
+OPEN = ("/", "/docs", "/healthz", "/openapi.json", "/readyz")
+"""Paths that need no key: nothing of the collection is there. So do static files."""
+SESSION = "/api/session"
+COOKIE = "retrieval"
+SESSION_SECONDS = 7 * 24 * 3600
+WINDOW = 10
+"""Seconds over which a client's requests are counted: a page of pictures comes at once."""
+
+
+class Gate:
+    """Lets a request through, or answers it."""
+
+    def __init__(self, app: ASGIApp, *, key: str | None, rate: int, any_host: bool) -> None:
+        """rate: requests of one client in a second, 0: any number · any_host: the name that was asked for is no matter.
+
+        Without a key the name must be this machine's own: a page elsewhere could else have its own name point here, and
+        read what only people at this machine may see.
+        """
+        self._app, self._key, self._any_host = app, key, any_host or key is not None
+        self._most = RateLimitItemPerSecond(rate * WINDOW, WINDOW) if rate else None
+        self._counts = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        refused = self._refused(scope) if scope["type"] == "http" else None
+        await (refused or self._app)(scope, receive, send)
+
+    def _refused(self, scope: Scope) -> Response | None:
+        headers, path = Headers(scope=scope), scope["path"]
+        if not self._any_host and not is_here(headers.get("host", "")):
+            return answer(400, "this service answers under localhost only, unless it has a key")
+        client = (scope.get("client") or ("unknown", 0))[0]
+        if self._most and not self._counts.hit(self._most, client):
+            return answer(429, "too many requests; wait a few seconds", {"Retry-After": str(WINDOW // 2)})
+        if self._key is None or path in OPEN or path.startswith("/static/"):
+            return open_session(scope, None) if path == SESSION else None
+        shown = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+        if path == SESSION:
+            return open_session(scope, self._key if same(shown, self._key) else "")
+        if same(shown, self._key) or holds(headers.get("cookie", ""), self._key):
+            return None
+        return answer(401, "this service wants its API key, in the header X-API-Key", {"WWW-Authenticate": "Bearer"})
+
+
+def open_session(scope: Scope, key: str | None) -> Response | None:
+    """A cookie for browsers, whose pictures cannot bear a header.
+
+    key: None when none is needed, empty when a wrong one was shown.
+    """
+    if scope["method"] != "POST":
+        return answer(405, "POST, with the key in the header X-API-Key", {"Allow": "POST"})
+    response = (
+        answer(401, "that is not the key", {"WWW-Authenticate": "Bearer"}) if key == "" else Response(status_code=204)
+    )
+    if key:
+        secure = scope["scheme"] == "https"
+        response.set_cookie(COOKIE, token(key), SESSION_SECONDS, secure=secure, httponly=True, samesite="strict")
+    return response
+
+
+def token(key: str, now: float | None = None) -> str:
+    """What a cookie holds: when it ends, and that time signed with the key, which cannot be had from it."""
+    ends = str(int((time.time() if now is None else now) + SESSION_SECONDS))
+    return f"{ends}.{signed(ends, key)}"
+
+
+def signed(ends: str, key: str) -> str:
+    """HMAC-SHA-256, hex."""
+    return hmac.new(key.encode(), f"session until {ends}".encode(), hashlib.sha256).hexdigest()
+
+
+def holds(cookies: str, key: str) -> bool:
+    """Whether a valid session is among the cookies of a request."""
+    try:
+        found = SimpleCookie(cookies).get(COOKIE)
+    except CookieError:
+        return False
+    ends, _, signature = (found.value if found else "").partition(".")
+    return same(signature, signed(ends, key)) and ends.isascii() and ends.isdecimal() and float(ends) > time.time()
+
+
+def same(shown: str, wanted: str) -> bool:
+    """Compared in a time that says nothing of where they differ."""
+    return hmac.compare_digest(shown.encode("utf-8", "replace"), wanted.encode())
+
+
+def is_here(host: str) -> bool:
+    """Whether a Host header names this machine itself.
+
+    >>> is_here("localhost:8000"), is_here("127.0.0.1"), is_here("[::1]:80"), is_here("evil.example:8000")
+    (True, True, True, False)
+    """
+    name = host.rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+    return is_loopback(name)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,38 @@
+"""For monitors: whether it lives, whether it is ready, and its numbers."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from retrieval.web.answers import problems
+from retrieval.web.service import Service
+from retrieval.web.state import service_of
+
+router = APIRouter()
+Asked = Annotated[Service, Depends(service_of)]
+
+
+@router.get("/healthz", summary="Whether the engine answers a real query", responses=problems(503))
+async def healthz(service: Asked) -> dict[str, str]:
+    """503 when it does not, or there is no collection."""
+    await service.run(service.asking, service.check)
+    return {"status": "ok"}
+
+
+@router.get("/readyz", summary="Whether a search would be answered at once", responses=problems(503))
+async def readyz(service: Asked) -> dict[str, str]:
+    """503 until the model is loaded and compiled."""
+    await service.run(service.asking, service.check)
+    if not await service.run(service.asking, service.ready):
+        raise HTTPException(503, "the model is being made ready")
+    return {"status": "ready"}
+
+
+@router.get("/metrics", summary="Prometheus's numbers", response_class=PlainTextResponse)
+async def metrics(service: Asked) -> Response:
+    """In Prometheus's text format."""
+    text = await service.run(service.asking, generate_latest, service.metrics.registry)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

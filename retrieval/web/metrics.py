@@ -1,0 +1,89 @@
+"""What Prometheus sees of the service. Names and labels are an interface: `infra/monitoring` is built on them."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+METRICS = {
+    "retrieval_http_requests_total": "Requests by route, method and status.",
+    "retrieval_http_request_seconds": "From a request's head to the end of its answer, by route.",
+    "retrieval_search_stage_seconds": "Of a search: read the upload, decode it, wait, encode, ask the engine.",
+    "retrieval_encode_batch_size": "Pictures encoded together.",
+    "retrieval_engine_errors_total": "What the engine or the store failed in, by kind of error.",
+    "retrieval_uploads_refused_total": "Uploads that were not used, by reason.",
+    "retrieval_engine_up": "1 when the engine answers a real query.",
+    "retrieval_collection_points": "Pictures in the collection.",
+    "retrieval_collection_info": "Always 1; collection and model are labels.",
+    "retrieval_reindex_age_seconds": "Since the collection was made.",
+}
+"""Name → what it says."""
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+Facts = Mapping[str, Any]
+
+
+class Metrics:
+    """Counters and histograms of one service, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+        self.requests = self._counter("retrieval_http_requests_total", "route", "method", "status")
+        self.request_seconds = self._histogram("retrieval_http_request_seconds", SECONDS, "route")
+        self.stage_seconds = self._histogram("retrieval_search_stage_seconds", SECONDS, "stage")
+        self.batch_size = self._histogram("retrieval_encode_batch_size", (1, 2, 4, 8, 16, 32, 64))
+        self.engine_errors = self._counter("retrieval_engine_errors_total", "kind")
+        self.refused = self._counter("retrieval_uploads_refused_total", "reason")
+
+    def follow(self, facts: Callable[[], Facts]) -> None:
+        """Export what `facts` says at each scrape: `up`, `alias`, and while it is up the fields of the status."""
+        self.registry.register(Current(facts))
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage of a search."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stage_seconds.labels(name).observe(time.perf_counter() - started)
+
+    def _counter(self, name: str, *labels: str) -> Counter:
+        return Counter(name, METRICS[name], labels, registry=self.registry)
+
+    def _histogram(self, name: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, METRICS[name], labels, buckets=buckets, registry=self.registry)
+
+
+class Current(Collector):
+    """Gauges that are asked for when they are wanted."""
+
+    def __init__(self, facts: Callable[[], Facts]) -> None:
+        self._facts = facts
+
+    def describe(self) -> list[Metric]:
+        """Nothing: or else the engine would be asked when this is registered."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """One sample each."""
+        facts = self._facts()
+        alias = facts["alias"]
+        yield gauge("retrieval_engine_up", {}, float(facts["up"]))
+        if facts["collection"]:
+            yield gauge("retrieval_collection_points", {"alias": alias}, facts["points"])
+            names = {"alias": alias, "collection": facts["collection"], "model": facts["model"]}
+            yield gauge("retrieval_collection_info", names, 1)
+            yield gauge("retrieval_reindex_age_seconds", {"alias": alias}, facts["age"])
+
+
+def gauge(name: str, labels: Mapping[str, str], value: float) -> Metric:
+    """A gauge with one sample."""
+    made = GaugeMetricFamily(name, METRICS[name], labels=list(labels))
+    made.add_metric(list(labels.values()), value)
+    return made

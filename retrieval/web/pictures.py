@@ -1,0 +1,84 @@
+"""Pictures by the id of a known point, read inside its source's root and nowhere else."""
+
+import functools
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from retrieval.errors import BadImage
+from retrieval.images.decode import encode_jpeg, encode_png, probe, thumbnail
+from retrieval.images.draw import placeholder
+from retrieval.records import Point, is_id
+from retrieval.web.answers import NO_SUCH_PICTURE, problems
+from retrieval.web.service import Service
+from retrieval.web.state import service_of
+
+router = APIRouter()
+
+SIDE = {"jpg": 256, "png": 2048}
+"""Longer edge in pixels at most: of a thumbnail, and of what is shown as the original."""
+TYPES = {"jpg": "image/jpeg", "png": "image/png"}
+Kind = Literal["jpg", "png"]
+FRESH = "private, max-age=60"
+
+
+@router.get(
+    "/images/{id}.{kind}",
+    summary="A picture: jpg its thumbnail, png its own pixels",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}, "image/png": {}}}, 304: {}, **problems(400, 404, 503)},
+)
+async def picture(
+    id: str,  # noqa: A002 - the API's own word
+    kind: str,
+    request: Request,
+    service: Annotated[Service, Depends(service_of)],
+) -> Response:
+    """By its id; a placeholder where there is no such picture, or its file is gone, so that no page shows a hole."""
+    if not is_id(id) or kind not in SIDE:
+        raise HTTPException(404, NO_SUCH_PICTURE)
+    known = request.headers.get("if-none-match")
+    return await service.run(service.drawing, drawn, service, id, "jpg" if kind == "jpg" else "png", known)
+
+
+def drawn(service: Service, id_: str, kind: Kind, known: str | None) -> Response:
+    """The answer: the picture, that it has not changed, or a placeholder."""
+    live = service.index.current()
+    point = service.index.store.retrieve(live.collection, [id_]).get(id_)
+    if point is None:
+        return empty(kind)
+    tag = f'"{str(point.payload["sha256"])[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": FRESH}
+    if known == tag:
+        return Response(status_code=304, headers=headers)
+    try:
+        source = service.sources(live)[str(point.payload["source"])]
+        content = encoded(source.read(str(point.payload["path"])), point, kind, service.limits.pixels)
+    except (KeyError, BadImage):
+        return empty(kind)
+    return Response(content, media_type=TYPES[kind], headers=headers)
+
+
+def encoded(data: bytes, point: Point, kind: Kind, most: int) -> bytes:
+    """A file of the picture. Raises BadImage."""
+    where = f"{point.payload['source']}/{point.payload['path']}"
+    height, width, _ = probe(data, where)
+    if height * width > most:
+        raise BadImage(where, f"more than {most:,} pixels")
+    if kind == "jpg":
+        return encode_jpeg(thumbnail(data, where, SIDE[kind]))
+    return encode_png(thumbnail(data, where, min(max(height, width), SIDE[kind])))
+
+
+def empty(kind: Kind) -> Response:
+    """A picture that says there is none."""
+    return Response(nothing(kind), media_type=TYPES[kind], headers={"Cache-Control": "no-store"})
+
+
+@functools.cache
+def nothing(kind: Kind) -> bytes:
+    """Drawn once."""
+    pixels = placeholder(SIDE["jpg"])
+    return encode_jpeg(pixels) if kind == "jpg" else encode_png(pixels)

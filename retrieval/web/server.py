@@ -1,0 +1,79 @@
+"""The server: its socket, its patience with slow clients, its way to end."""
+
+import asyncio
+import signal
+import socket
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from retrieval.errors import RetrievalError, UsageError
+from retrieval.web.limits import Limits
+
+GRACE_SECONDS = 10
+"""For requests that are under way when the service is told to end."""
+HEAD_BYTES = 32 * 2**10
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 is any that is free. Raises RetrievalError when the place is taken or not ours."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=1024)
+    except OverflowError as error:
+        raise UsageError(f"--port {port}: use a number from 0 to 65535") from error
+    except OSError as error:
+        raise RetrievalError(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from error
+
+
+def run(app: ASGIApp, listening: socket.socket, limits: Limits) -> None:
+    """Answer until SIGTERM or Ctrl-C; requests under way are answered first."""
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, lambda *_: None)  # the server hears them too, and sends them on when it has ended
+    uvicorn.Server(config(app, limits)).run(sockets=[listening])
+
+
+def config(app: ASGIApp, limits: Limits) -> uvicorn.Config:
+    """How the server is to be."""
+
+    class Patient(Patience):
+        most = limits
+
+    return uvicorn.Config(
+        app,
+        http=Patient,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=limits.connections,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+    )
+
+
+class Patience(H11Protocol):
+    """Closes a connection that sends no whole head, or goes on sending after its answer, or never ends a request."""
+
+    most: Limits
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to watch it."""
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        self._seen: object = None
+        self._watch()
+
+    def _watch(self) -> None:
+        if self.transport.is_closing():
+            return
+        busy = self.cycle is not None and not self.cycle.response_complete
+        if (busy, self.cycle) != self._seen:
+            self._seen, self._since = (busy, self.cycle), self.loop.time()
+        if self.loop.time() - self._since > (self.most.request_seconds if busy else self.most.head_seconds):
+            self.transport.abort() if busy else self.transport.close()
+            return
+        self._watching = asyncio.get_running_loop().call_later(self.most.head_seconds / 4, self._watch)

@@ -1,0 +1,12 @@
+"""How a route finds the service."""
+
+from typing import cast
+
+from fastapi import Request
+
+from retrieval.web.service import Service
+
+
+def service_of(request: Request) -> Service:
+    """The one that the application was made with."""
+    return cast("Service", request.app.state.service)

@@ -1,0 +1,93 @@
+// A digit drawn by hand, white on black. Strokes are kept as points, to be drawn again at any place and size.
+
+import { $ } from "./dom.js";
+
+const LARGEST = 64; // models of larger images have learned from pictures that nobody draws
+const SIDE = 224;
+const PEN = 0.085; // the pen's width and the figure's size, as shares of the side: about those of MNIST
+const FIGURE = 0.63;
+const LARGER = 4;
+
+const canvas = $("#canvas");
+const context = canvas.getContext("2d");
+let strokes = [];
+
+/** Offer drawing when the model's images are small and grey. */
+export function fitCanvas({ channels, image_size: size }) {
+  const fits = channels === 1 && Array.isArray(size) && Math.max(...size) <= LARGEST;
+  $("#draw").hidden = !fits;
+  if (!fits) return;
+  const scale = Math.ceil(SIDE / Math.max(...size));
+  const [height, width] = size.map((edge) => edge * scale);
+  if (canvas.width === width && canvas.height === height) return;
+  Object.assign(canvas, { width, height });
+  clear();
+}
+
+/** Call `taken` with a PNG, or with null when nothing was drawn. */
+export function whenDrawn(taken) {
+  $("#draw-clear").addEventListener("click", clear);
+  $("#draw-search").addEventListener("click", async () => taken(strokes.length ? await file() : null));
+  canvas.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0 || !event.isPrimary) return;
+    event.preventDefault();
+    canvas.setPointerCapture(event.pointerId);
+    strokes.push([place(event)]);
+    paint(context, strokes);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (!canvas.hasPointerCapture(event.pointerId)) return;
+    const all = event.getCoalescedEvents?.() ?? [];
+    strokes.at(-1)?.push(...(all.length ? all : [event]).map(place));
+    paint(context, strokes);
+  });
+}
+
+function clear() {
+  strokes = [];
+  paint(context, strokes);
+}
+
+/** Where on the canvas, in its own pixels. */
+function place(event) {
+  const box = canvas.getBoundingClientRect();
+  const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+  return [x * canvas.width, y * canvas.height];
+}
+
+function paint(target, lines) {
+  const { width, height } = target.canvas;
+  target.fillStyle = "#000";
+  target.fillRect(0, 0, width, height);
+  target.strokeStyle = "#fff";
+  target.lineWidth = PEN * Math.min(width, height);
+  target.lineCap = target.lineJoin = "round";
+  for (const line of lines) {
+    target.beginPath();
+    target.moveTo(...line[0]);
+    for (const point of line) target.lineTo(...point); // a single point becomes a dot
+    target.stroke();
+  }
+}
+
+/** Collections of digits have theirs in the middle and of one size, so this one is put there, too. */
+function centred() {
+  const [xs, ys] = [0, 1].map((axis) => strokes.flat().map((point) => point[axis]));
+  const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const wanted = FIGURE * Math.min(canvas.width, canvas.height);
+  const scale = Math.min(LARGER, wanted / Math.max(right - left, bottom - top, 1));
+  return strokes.map((line) =>
+    line.map(([x, y]) => [
+      canvas.width / 2 + (x - (left + right) / 2) * scale,
+      canvas.height / 2 + (y - (top + bottom) / 2) * scale,
+    ]),
+  );
+}
+
+function file() {
+  const sheet = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
+  paint(sheet.getContext("2d"), centred());
+  return new Promise((resolve) => {
+    sheet.toBlob((blob) => resolve(new File([blob], "drawing.png", { type: "image/png" })), "image/png");
+  });
+}

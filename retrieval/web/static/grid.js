@@ -1,0 +1,90 @@
+// Hits, and pictures to begin with: each a link that searches from it.
+
+import { count, el, shorten } from "./dom.js";
+import { nameOf, stored } from "./picture.js";
+import { asking, toUrl } from "./state.js";
+
+const PATH = 44; // characters that are shown; the whole is in the title
+const SKELETON = 20;
+
+/** far: nothing here is alike, so the pictures step back. */
+export function showHits(list, hits, state, far) {
+  list.classList.toggle("far", far);
+  const first = columns(list);
+  list.replaceChildren(...hits.map((hit, index) => result(hit, index + 1, state, index >= first)));
+}
+
+export function showSample(list, points, state) {
+  const items = points.map(({ id, label }) => {
+    const words = `${nameOf(id)}${label ? `, label ${label}` : ""}`;
+    return el("li", { "data-id": id }, link(id, words, state, false));
+  });
+  list.replaceChildren(...items);
+}
+
+/** Tiles without pictures, while an answer is late. */
+export function showSkeleton(list, number) {
+  list.classList.remove("far");
+  const tile = () => el("li", { class: "waiting", "aria-hidden": "true" }, el("span", { class: "mat" }));
+  list.replaceChildren(...Array.from({ length: Math.min(number, SKELETON) }, tile));
+}
+
+/** Links that keep the size and the filters that are chosen now. */
+export function relink(list, state) {
+  for (const item of list.children) {
+    const { id } = item.dataset;
+    if (id) item.querySelector("a").href = toUrl(asking(state, { id }));
+  }
+}
+
+/** Pictures in a row: the first row is loaded at once, the others when they come near. */
+const columns = (list) => getComputedStyle(list).gridTemplateColumns.split(" ").length;
+
+function result(hit, rank, state, lazy) {
+  const distance = hit.distance.toFixed(4);
+  const label = hit.label ?? null;
+  const where = nameOf(hit.id);
+  const words = `Result ${rank}: ${where}, distance ${distance}${label ? `, label ${label}` : ""}`;
+  return el(
+    "li",
+    { class: "hit", "data-id": hit.id },
+    link(hit.id, words, state, lazy),
+    el(
+      "p",
+      { class: "facts" },
+      el("span", { class: "rank" }, rank),
+      el("b", {}, distance),
+      percentile(hit.percentile),
+      label && el("span", { class: "label", title: label }, label),
+      el("span", { class: "path", title: where }, shorten(where, PATH)),
+      copies(hit.copies ?? []),
+    ),
+    el("div", { class: "pair" }, example(hit.id, "like", state), example(hit.id, "unlike", state)),
+  );
+}
+
+const link = (id, words, state, lazy) =>
+  el(
+    "a",
+    { class: "mat", href: toUrl(asking(state, { id })), "data-go": true, "aria-label": words, title: words },
+    stored(id, { lazy }),
+  );
+
+function percentile(share) {
+  if (share === null || share === undefined) return null;
+  const whole = Math.round(share);
+  return el("span", { class: "share", title: `As near as the closest ${whole}% of neighbours here` }, `p${whole}`);
+}
+
+function copies(names) {
+  if (!names.length) return null;
+  return el("span", { title: names.join("\n") }, `+${count(names.length, "copy", "copies")}`);
+}
+
+function example(id, list, state) {
+  const [short, whole] = list === "like" ? ["More", "More like this"] : ["Less", "Less like this"];
+  const pressed = state[list].includes(id);
+  const words = `${whole}: ${nameOf(id)}`;
+  const attributes = { type: "button", "data-example": list, "aria-pressed": String(pressed), "aria-label": words };
+  return el("button", { ...attributes, title: whole }, short);
+}

@@ -1,0 +1,78 @@
+// What was asked, beside what the model sees of it; or the examples, as chips.
+
+import { $, el, shorten } from "./dom.js";
+import { known, nameOf, picture, stored } from "./picture.js";
+import { kept, kind } from "./state.js";
+
+const PATH = 44;
+const CHIP = 18;
+
+/** At once, before there is an answer. */
+export function showQuery(state) {
+  const own = queryFigure(state);
+  $("#figures").replaceChildren(...(own ? [own] : []));
+  $("#asked").hidden = kind(state) === "start";
+  showExamples(state);
+}
+
+/** Names that were not known when the query was shown. */
+export function nameQuery(state) {
+  const own = queryFigure(state);
+  if (own) $("#figures figure").replaceWith(own);
+  showExamples(state);
+}
+
+function queryFigure(state) {
+  const what = kind(state);
+  const id = "query-picture";
+  if (what === "upload") {
+    const { url, name } = kept(state.upload);
+    return figure(picture(url, { id, alt: "Your picture" }), "Your picture", name);
+  }
+  if (what !== "id") return null;
+  const name = nameOf(state.id);
+  return figure(stored(state.id, { id, alt: `The picture ${name}` }), "Searched from", name, known(state.id)?.label);
+}
+
+/** Once there is an answer. */
+export function showReconstruction(source) {
+  $("#reconstruction")?.closest("figure").remove();
+  if (!source?.startsWith("data:image/")) return;
+  const image = picture(source, { id: "reconstruction", alt: "What the model sees in it" });
+  $("#figures").append(figure(image, "What the model sees", "drawn from the code that is compared"));
+}
+
+/** What the page is called in a list of tabs. */
+export function titleOf(state) {
+  const what = kind(state);
+  if (what === "upload") return kept(state.upload).name;
+  return what === "id" ? nameOf(state.id) : "Examples";
+}
+
+function figure(image, heading, name, label) {
+  const pill = label && el("span", { class: "label", title: label }, label);
+  const path = el("span", { class: "path", title: name }, shorten(name, PATH));
+  return el("figure", {}, el("div", { class: "mat" }, image), el("figcaption", {}, el("b", {}, heading), pill, path));
+}
+
+function showExamples(state) {
+  const chips = [...state.like.map((id) => chip(id, "like")), ...state.unlike.map((id) => chip(id, "unlike"))];
+  $("#examples").hidden = chips.length === 0;
+  $("#like-chips").replaceChildren(...chips);
+  $("#examples-note").textContent = note(state);
+}
+
+function note(state) {
+  if (!state.upload) return "";
+  if (!state.like.length) return "These count as soon as there is one picture to be more like.";
+  return "Your own picture is set aside while there are examples; it comes back when they are gone.";
+}
+
+function chip(id, list) {
+  const [sign, words] = list === "like" ? ["+", "more like"] : ["−", "less like"];
+  const name = nameOf(id);
+  const title = `${words}: ${name}`;
+  const remove = { type: "button", "data-remove": id, "aria-label": `Remove ${name} (${words})`, title };
+  const short = known(id)?.label ?? shorten(name.slice(name.lastIndexOf("/") + 1), CHIP);
+  return el("li", { class: list, "data-id": id }, el("button", remove, sign, stored(id), el("span", {}, short), "×"));
+}

@@ -1,0 +1,65 @@
+// One banner for what there is to know, and the same words for those who listen.
+
+import { $, el } from "./dom.js";
+
+const box = $("#message");
+const live = $("#live");
+let again = null;
+let timer = 0;
+let due = false;
+
+/**
+ * Show a sentence and what to do. kind: `info`, `wait` or `error` · code: the HTTP status, for tests and support ·
+ * actions: [words, function] · retry: called after `seconds`, once, while the page is looked at.
+ */
+export function say(kind, text, { hint = "", code = "", actions = [], retry = null, seconds = 5 } = {}) {
+  const news = box.hidden || box.dataset.text !== text;
+  const held = box.contains(document.activeElement);
+  stop();
+  Object.assign(box.dataset, { kind, code, text, retry: retry ? "yes" : "no" });
+  const buttons = actions.map(([words, act]) => el("button", { type: "button", onclick: act }, words));
+  box.replaceChildren(el("p", {}, el("strong", {}, text), hint && ` ${hint}`), ...buttons);
+  box.hidden = false;
+  if (news) announce(`${text} ${hint}`);
+  if (held) (buttons[0] ?? $("#title")).focus();
+  if (!retry) return;
+  again = retry;
+  timer = setTimeout(() => {
+    due = true;
+    tryAgain();
+  }, seconds * 1000);
+}
+
+/** Take the banner away. */
+export function hush() {
+  const held = box.contains(document.activeElement);
+  stop();
+  box.hidden = true;
+  box.replaceChildren();
+  if (held) $("#title").focus({ preventScroll: true });
+}
+
+/** Whether what is shown goes away by itself. */
+export const isRetrying = () => !box.hidden && box.dataset.retry === "yes";
+
+/** For those who listen; the same words twice are two pieces of news. */
+export function announce(text) {
+  const words = text.trim();
+  live.textContent = live.textContent === words ? `${words}\u00a0` : words;
+}
+
+function stop() {
+  clearTimeout(timer);
+  again = null;
+  due = false;
+}
+
+function tryAgain() {
+  if (!again || document.hidden) return;
+  const act = again;
+  stop();
+  act();
+}
+
+document.addEventListener("visibilitychange", () => due && tryAgain());
+addEventListener("online", tryAgain);

@@ -1,0 +1,99 @@
+// What is asked: in the address, so that it can be shared and gone back to; only uploads are kept in memory.
+
+export const SIZES = [10, 20, 50, 100];
+const SIZE = 20;
+const MOST = 200;
+const EXAMPLES = 32; // as many as the service takes, of each
+const UPLOADS = 20;
+const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** `start`, `upload`, `id` or `like`. Examples come before the picture that they were found with. */
+export function kind(state) {
+  if (state.like.length) return "like";
+  if (state.upload) return "upload";
+  return state.id ? "id" : "start";
+}
+
+export function fromUrl(query, upload = null) {
+  const said = new URLSearchParams(query);
+  const ids = (name) => unique(said.getAll(name).filter((each) => ID.test(each))).slice(0, EXAMPLES);
+  const k = Number(said.get("k"));
+  const [id = null] = ids("id");
+  const unlike = ids("unlike");
+  let like = ids("like");
+  if (id && unlike.length && !like.length) like = [id];
+  return {
+    id: like.length ? null : id,
+    upload,
+    like,
+    unlike: like.length || upload ? unlike : [],
+    k: Number.isInteger(k) && k >= 1 && k <= MOST ? k : SIZE,
+    label: unique(said.getAll("label")),
+    source: unique(said.getAll("source")),
+  };
+}
+
+export function toUrl(state) {
+  const said = new URLSearchParams();
+  const what = kind(state);
+  if (what === "id") said.set("id", state.id);
+  for (const list of ["like", "unlike"]) for (const id of state[list]) said.append(list, id);
+  if (what !== "start" || state.k !== SIZE) said.set("k", state.k);
+  for (const field of ["label", "source"]) for (const value of state[field]) said.append(field, value);
+  const text = String(said);
+  return text ? `./?${text}` : "./";
+}
+
+/** Another query; size and filters stay. */
+export function asking(state, { id = null, upload = null } = {}) {
+  return { ...state, id, upload, like: [], unlike: [] };
+}
+
+/** With an example more in `list`; the stored picture that asked is the first to be like. */
+export function withExample(state, id, list) {
+  const like = (state.id ? [state.id, ...state.like] : state.like).filter((each) => each !== id);
+  const lists = { like, unlike: state.unlike.filter((each) => each !== id) };
+  lists[list] = [...lists[list], id].slice(-EXAMPLES);
+  return settled({ ...state, id: null, ...lists });
+}
+
+export function withoutExample(state, id) {
+  const [like, unlike] = [state.like, state.unlike].map((list) => list.filter((each) => each !== id));
+  return settled({ ...state, like, unlike });
+}
+
+/** One picture to be like, and nothing else, is that picture's own search. */
+function settled(state) {
+  if (state.upload) return state;
+  if (!state.like.length) return { ...state, unlike: [] };
+  return state.like.length === 1 && !state.unlike.length ? { ...state, id: state.like[0], like: [] } : state;
+}
+
+/** In the language of the service: `label in ("7", "9") and source in ("digits")`. */
+export function filterText(state) {
+  return ["label", "source"]
+    .filter((field) => state[field].length)
+    .map((field) => `${field} in (${state[field].map(quoted).join(", ")})`)
+    .join(" and ");
+}
+
+const quoted = (text) => `"${text.replace(/["\\]/g, "\\$&")}"`;
+const unique = (values) => [...new Set(values)];
+
+const uploads = new Map();
+const session = Date.now(); // keys of an earlier load of the page must find nothing
+let made = 0;
+
+/** Keep a file for as long as the page lives, or until many more came; returns its key. */
+export function keep(file) {
+  const key = `${session}-${(made += 1)}`;
+  uploads.set(key, { file, name: file.name || "picture", url: URL.createObjectURL(file) });
+  for (const [oldest, { url }] of uploads) {
+    if (uploads.size <= UPLOADS) break;
+    URL.revokeObjectURL(url);
+    uploads.delete(oldest);
+  }
+  return key;
+}
+
+export const kept = (key) => uploads.get(key);

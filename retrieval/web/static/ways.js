@@ -1,0 +1,61 @@
+// Ways in: drop anywhere, paste, pick. Dropping one of our own pictures searches from it.
+
+import { $ } from "./dom.js";
+
+const OURS = /^\/.*images\/([0-9a-f-]{36})\.(?:jpg|png)$/i;
+
+/** take: called with a file, and how many there were · follow: with a stored picture's id · refuse: with words. */
+export function whenGiven({ take, follow, refuse }) {
+  const pick = $("#pick");
+  pick.addEventListener("change", () => {
+    const [file] = pick.files;
+    if (file) take(file, 1);
+    pick.value = ""; // the same file can be chosen again
+  });
+
+  document.addEventListener("paste", (event) => {
+    if (event.target.closest?.("dialog")) return;
+    const files = [...(event.clipboardData?.files ?? [])];
+    event.preventDefault();
+    if (files.length) take(files[0], files.length);
+    else refuse("There is no picture in the clipboard.", "Copy a picture, not its name or address.");
+  });
+
+  const carries = ({ dataTransfer }) => ["Files", "text/uri-list"].some((type) => dataTransfer?.types.includes(type));
+  const over = (on) => document.body.classList.toggle("dragging", on);
+  addEventListener("dragover", (event) => {
+    if (!carries(event)) return;
+    event.preventDefault();
+    event.dataTransfer.dropEffect = "copy";
+    over(true);
+  });
+  addEventListener("dragleave", (event) => event.relatedTarget === null && over(false));
+  addEventListener("dragend", () => over(false));
+  addEventListener("drop", (event) => {
+    over(false);
+    if (!carries(event)) return;
+    event.preventDefault();
+    const { files, items } = event.dataTransfer;
+    const id = ownId(event.dataTransfer.getData("text/uri-list"));
+    if (id) follow(id);
+    else if (items[0]?.webkitGetAsEntry?.()?.isDirectory) refuse("That is a folder.", "Drop one picture from it.");
+    else if (files.length) take(files[0], files.length);
+    else refuse("That is an address and no picture.", "Save the picture, or copy it and paste it here.");
+  });
+
+  addEventListener("keydown", (event) => {
+    const writing = event.target.closest?.("select, dialog");
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || writing) return;
+    event.preventDefault();
+    pick.focus();
+  });
+}
+
+/** The id in the address of a picture or a search of this page; null for any other. */
+function ownId(addresses) {
+  const first = addresses.split(/\r?\n/).find((line) => line && !line.startsWith("#"));
+  if (!first || !URL.canParse(first)) return null;
+  const { origin, pathname, searchParams } = new URL(first);
+  if (origin !== location.origin) return null;
+  return searchParams.get("id") ?? OURS.exec(pathname)?.[1] ?? null;
+}

@@ -1,0 +1,83 @@
+"""Bodies, bounded while they are read: in size, in time, and in how many large ones there are at once.
+
+A large body waits, unread, for one of few places; a small one never does. So memory stays bounded whatever comes, and
+those who ask for little are answered throughout.
+"""
+
+import asyncio
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from retrieval.web.answers import TOO_BUSY
+from retrieval.web.limits import Limits
+from retrieval.web.metrics import Metrics
+
+
+class Uploads:
+    """Hands bodies on, or raises HTTPException 408, 413 or 503 where they are read."""
+
+    def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics) -> None:
+        self._app, self._limits, self._metrics = app, limits, metrics
+        self._places = asyncio.Semaphore(limits.large)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        body = Body(receive, self._limits, self._places, self._metrics, Headers(scope=scope).get("content-length"))
+        try:
+            await self._app(scope, body.receive, send)
+        finally:
+            body.close()
+
+
+class Body:
+    """One request's body."""
+
+    def __init__(
+        self, receive: Receive, limits: Limits, places: asyncio.Semaphore, metrics: Metrics, declared: str | None
+    ) -> None:
+        self._receive, self._limits, self._places, self._metrics = receive, limits, places, metrics
+        self._declared = int(declared) if declared and declared.isdecimal() else 0
+        self._size, self._held, self._ended = 0, False, False
+        self._end = asyncio.get_running_loop().time() + limits.body_seconds
+
+    async def receive(self) -> Message:
+        """The next piece; after the last one, whatever the server has to say."""
+        if self._ended:
+            return await self._receive()
+        if self._declared > self._limits.upload:
+            raise self._refusal(413, "size", f"too large; at most {self._limits.upload / 2**20:.0f} MiB")
+        if max(self._size, self._declared) > self._limits.small and not self._held:
+            await self._place()
+        try:
+            async with asyncio.timeout_at(self._end):
+                message = await self._receive()
+        except TimeoutError:
+            raise self._refusal(408, "time", f"the upload took more than {self._limits.body_seconds:.0f} s") from None
+        self._size += len(message.get("body", b""))
+        if self._size > self._limits.upload:
+            raise self._refusal(413, "size", f"too large; at most {self._limits.upload / 2**20:.0f} MiB")
+        self._ended = not message.get("more_body", False)
+        return message
+
+    async def _place(self) -> None:
+        try:
+            async with asyncio.timeout_at(self._end):
+                await self._places.acquire()
+        except TimeoutError:
+            raise self._refusal(503, "busy", TOO_BUSY) from None
+        self._held = True
+
+    def _refusal(self, status: int, reason: str, text: str) -> HTTPException:
+        self._ended = True
+        self._metrics.refused.labels(reason).inc()
+        return HTTPException(status, text)
+
+    def close(self) -> None:
+        """Let the next large body in."""
+        if self._held:
+            self._places.release()

@@ -1,0 +1,92 @@
+"""What benchmarks share: a home and a server in a temporary folder, the engine's bare answer, a table of figures."""
+
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from retrieval.config import Settings
+from retrieval.index import Index
+
+K = 5
+DEADLINE = 3600.0
+Row = tuple[str, str, str, bool | None]
+"""Figure, what was measured, its goal, whether that was reached."""
+
+
+def print_rows(rows: Sequence[Row]) -> int:
+    """The table; returns 1 when a figure misses its goal."""
+    table = Table("figure", "measured", "goal", "")
+    for figure, measured, goal, good in rows:
+        table.add_row(figure, measured, goal, {True: "yes", False: "NO", None: ""}[good])
+    Console().print(table)
+    return 0 if all(good is not False for *_, good in rows) else 1
+
+
+class Place:
+    """A home, a server and pictures in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = Path(os.environ["RETRIEVAL_DATA"])
+        self.settings = Settings(home=folder / "home", data=self.data, qdrant_url=None)
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("QDRANT_")}
+        self.environment["RETRIEVAL_HOME"] = str(self.settings.home)
+
+    def retrieval(self, *arguments: str) -> None:
+        command = [sys.executable, "-m", "retrieval", *arguments]
+        subprocess.run(command, env=self.environment, check=True, timeout=DEADLINE, stdout=subprocess.DEVNULL)
+
+    def qdrant(self, action: str) -> str:
+        script = [sys.executable, str(Path(__file__).with_name("qdrant")), action, "--dir", str(self.folder / "qdrant")]
+        port = ["--http-port", "0"] if action == "start" else []
+        return subprocess.run([*script, *port], check=True, timeout=DEADLINE, stdout=subprocess.PIPE, text=True).stdout
+
+
+def bare(index: Index, codes: np.ndarray) -> None:
+    """The engine's own answer, through its own client, and nothing around it."""
+    collection = index.live().collection
+    if index.store.engine == "server":
+        client, models = index.store._client, sys.modules["qdrant_client"].models  # type: ignore[attr-defined]
+        requests = [models.QueryRequest(query=c.tolist(), limit=K, with_payload=True) for c in codes]
+        with limited(index):
+            client.query_batch_points(collection, requests)
+        return
+    import qdrant_edge as edge
+
+    shard = index.store._shard(collection).edge  # type: ignore[attr-defined]
+    for start in range(0, len(codes), 64):
+        requests = [
+            edge.QueryRequest(limit=K, query=edge.Query.Nearest(c.tolist()), with_payload=True)
+            for c in codes[start : start + 64]
+        ]
+        shard.query_batch(edge.QueryBatchRequest(requests))
+
+
+@contextlib.contextmanager
+def limited(index: Index) -> Iterator[None]:
+    """The client takes its time-out from the store's connection."""
+    index.store._connection._timeout.set(60.0)  # type: ignore[attr-defined]
+    yield
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def median(values: Sequence[float]) -> float:
+    return float(statistics.median(values))
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

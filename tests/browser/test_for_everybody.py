@@ -1,0 +1,79 @@
+"""Keyboard, screen reader, phone, dark: the same page for everybody."""
+
+import re
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import drawn, results, wait
+from tests.web.serving import Served
+
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds wrong."""
+    found = Axe().run(page).response["violations"]
+    return [f"{each['id']}: {[node['html'] for node in each['nodes']][:3]}" for each in found]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+def test_axe_finds_nothing_and_nothing_sticks_out(
+    browser: Browser, served: Served, pictures: Path, scheme: str, size: dict[str, int]
+) -> None:
+    context = browser.new_context(viewport=size, color_scheme=scheme, has_touch=size is PHONE)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(served.url)
+    drawn(page, "#sample img", 6)
+    assert violations(page) == []
+    fits(page)
+    page.set_input_files("#pick", min(pictures.glob("*/*.png")))
+    results(page)
+    assert violations(page) == []
+    fits(page)
+    dark = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", dark)[:3])) < 380) == (scheme == "dark")
+    context.close()
+
+
+def fits(page: Page) -> None:
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+
+
+def test_by_keyboard_alone(start: Page) -> None:
+    start.keyboard.press("Tab")
+    assert start.evaluate("() => document.activeElement.className") == "skip"
+    for _ in range(40):
+        start.keyboard.press("Tab")
+        if start.evaluate("() => !!document.activeElement.closest('#sample')"):
+            break
+    outline = start.evaluate("() => getComputedStyle(document.activeElement).outlineStyle")
+    assert outline != "none", "where the focus is must be seen"
+    start.keyboard.press("Enter")
+    found = results(start)
+    start.keyboard.press("/")
+    assert start.evaluate("() => document.activeElement.id") == "pick"
+    for _ in range(80):
+        start.keyboard.press("Tab")
+        if start.evaluate("() => document.activeElement.matches('#results a')"):
+            break
+    start.keyboard.press("Enter")
+    wait(start, f"() => location.search.includes({found[0]!r})")
+    results(start)
+
+
+def test_a_screen_reader_is_told(start: Page, pictures: Path) -> None:
+    start.set_input_files("#pick", min(pictures.glob("*/*.png")))
+    results(start)
+    expect(start.locator("#live")).to_contain_text("20 results")
+    name = start.locator("#results > li a").first.get_attribute("aria-label") or ""
+    assert re.match(r"Result 1: pictures/\d/\d+\.png, distance \d\.\d{4}", name)
+
+
+def test_the_api_is_described_offline(start: Page, served: Served) -> None:
+    start.goto(f"{served.url}/docs")
+    expect(start.locator("body")).to_contain_text("/api/search")
+    assert violations(start) == []

@@ -1,0 +1,116 @@
+"""What the page says when something is not as it should be, and that it goes on by itself."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.conftest import drawn, results
+from tests.cli.conftest import Ingested, Trained, copy
+from tests.web.serving import Served, serving, settings_of
+
+KEY = "a key of the tests"
+
+
+def test_no_collection_yet(page: Page, trained: Trained, tmp_path: Path) -> None:
+    with serving(settings_of(copy(trained.home, tmp_path / "home"))) as service:
+        page.goto(service.url)
+        expect(page.locator("#message")).to_contain_text("retrieval ingest")
+
+
+def test_what_is_no_image(start: Page, tmp_path: Path, complaints: list[str]) -> None:
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    start.set_input_files("#pick", text)
+    expect(start.locator("#message")).to_contain_text("not an image")
+    complaints[:] = [line for line in complaints if "422" not in line]  # the browser's own line on any 4xx
+
+
+def test_what_is_too_large_is_not_even_sent(start: Page, tmp_path: Path) -> None:
+    large = tmp_path / "large.png"
+    with large.open("wb") as file:
+        file.truncate(21 * 2**20)
+    start.set_input_files("#pick", large)
+    expect(start.locator("#message")).to_contain_text("too large")
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (408, "took too long"),
+        (413, "too large"),
+        (429, "Too many requests"),
+        (500, "wrong"),
+        (503, "engine does not answer"),
+    ],
+)
+def test_the_service_refuses(start: Page, pictures: Path, complaints: list[str], status: int, says: str) -> None:
+    def refuse(route: Route) -> None:
+        sentence = "the engine does not answer; try again in a moment" if status == 503 else "something went wrong here"
+        route.fulfill(status=status, json={"error": sentence}, headers={"Retry-After": "30"})
+
+    start.route("**/api/search", refuse)
+    start.set_input_files("#pick", min(pictures.glob("*/*.png")))
+    expect(start.locator("#message")).to_contain_text(re.compile(says, re.IGNORECASE))
+    expect(start.locator("#live")).to_contain_text(re.compile(says, re.IGNORECASE))
+    if status == 503:
+        start.unroute("**/api/search")
+        results(start)  # it tries again by itself
+        expect(start.locator("#message")).to_be_hidden()
+    complaints.clear()
+
+
+def test_nothing_alike(start: Page, pictures: Path) -> None:
+    def note(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "note": "nothing here looks like this"})
+
+    start.route("**/api/search", note)
+    start.set_input_files("#pick", min(pictures.glob("*/*.png")))
+    results(start)
+    expect(start.locator("#message")).to_contain_text(re.compile("nothing here looks like this", re.IGNORECASE))
+
+
+def test_a_slow_answer_can_be_cancelled(start: Page, pictures: Path) -> None:
+    start.route("**/api/search", lambda route: None)
+    start.set_input_files("#pick", min(pictures.glob("*/*.png")))
+    expect(start.locator("#message")).to_contain_text(re.compile("still working", re.IGNORECASE), timeout=10_000)
+    start.get_by_role("button", name="Cancel").click()
+    expect(start.locator("#message")).not_to_contain_text(re.compile("still working", re.IGNORECASE))
+
+
+def test_a_late_answer_never_replaces_a_newer_one(start: Page, served: Served, pictures: Path) -> None:
+    first, second = sorted(pictures.glob("*/*.png"))[:2]
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    start.route("**/api/search", hold)
+    start.set_input_files("#pick", first)
+    start.wait_for_timeout(200)
+    start.set_input_files("#pick", second)
+    expected = [hit.id for hit in served.index.search(second.read_bytes(), 20)]
+    assert results(start) == expected
+    held[0].continue_()
+    start.wait_for_timeout(500)
+    assert results(start) == expected
+
+
+def test_a_key_is_asked_for_once(page: Page, ingested: Ingested, tmp_path: Path) -> None:
+    with serving(settings_of(copy(ingested.home, tmp_path / "home")), key=KEY) as service:
+        page.goto(service.url)
+        expect(page.locator("#key-dialog")).to_be_visible()
+        page.fill("#key", "wrong")
+        page.keyboard.press("Enter")
+        expect(page.locator("#key-error")).not_to_be_empty()
+        page.fill("#key", KEY)
+        page.keyboard.press("Enter")
+        drawn(page, "#sample img", 6)
+        page.reload()
+        drawn(page, "#sample img", 6)
+        expect(page.locator("#key-dialog")).to_be_hidden()

@@ -1,0 +1,127 @@
+"""Every way to ask, and the way back."""
+
+import base64
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import drawn, results, wait
+from tests.web.serving import Served
+
+K = 20
+
+
+def expected(served: Served, file: bytes) -> list[str]:
+    return [hit.id for hit in served.index.search(file, K)]
+
+
+@pytest.fixture
+def file(pictures: Path) -> Path:
+    return min(pictures.glob("5/*.png"))
+
+
+GIVE = """([data, name, kind]) => {
+  const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([bytes], name, {type: 'image/png'}));
+  const event = kind === 'paste'
+    ? new ClipboardEvent('paste', {clipboardData: transfer, bubbles: true, cancelable: true})
+    : new DragEvent('drop', {dataTransfer: transfer, bubbles: true, cancelable: true});
+  document.querySelector('main').dispatchEvent(event);
+}"""
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_dropped_or_pasted(start: Page, served: Served, file: Path, kind: str) -> None:
+    start.evaluate(GIVE, [base64.b64encode(file.read_bytes()).decode(), file.name, kind])
+    assert results(start) == expected(served, file.read_bytes())
+
+
+def test_picked_with_all_that_is_to_be_seen(start: Page, served: Served, file: Path) -> None:
+    start.set_input_files("#pick", file)
+    assert results(start) == expected(served, file.read_bytes())
+    found = served.index.search(file.read_bytes(), K)
+    first = start.locator("#results > li").first
+    expect(first).to_contain_text(f"{found[0].distance:.4f}")
+    expect(first).to_contain_text(f"p{found[0].percentile:.0f}")
+    expect(first).to_contain_text(str(found[0].label))
+    expect(start.locator("#meaning")).to_contain_text("smaller is nearer")
+    drawn(start, "#query-picture")
+    drawn(start, "#reconstruction")
+    assert (
+        start.evaluate("() => getComputedStyle(document.querySelector('#results img')).imageRendering") == "pixelated"
+    )
+
+
+def test_drawn(start: Page) -> None:
+    box = start.locator("#canvas").bounding_box()
+    assert box
+    middle = box["x"] + box["width"] / 2
+    start.mouse.move(middle, box["y"] + 0.2 * box["height"])
+    start.mouse.down()
+    start.mouse.move(middle, box["y"] + 0.8 * box["height"], steps=8)
+    start.mouse.up()
+    start.click("#draw-search")
+    results(start)
+    labels = start.locator("#results > li .label").all_inner_texts()
+    assert labels.count("1") > len(labels) / 2, "a stroke is a one"
+
+
+def test_clicked_shared_and_back(start: Page, served: Served, file: Path) -> None:
+    start.set_input_files("#pick", file)
+    uploaded = results(start)
+    start.locator("#results > li a").first.click()
+    wait(start, "() => location.search.includes('id=')")
+    wait(start, f"() => document.querySelector('#results > li')?.dataset.id !== {uploaded[0]!r}")
+    clicked = results(start)
+    assert clicked != uploaded
+    other = start.context.new_page()
+    other.goto(start.url)
+    assert results(other) == clicked
+    start.go_back()
+    wait(start, f"() => document.querySelector('#results > li')?.dataset.id === {uploaded[0]!r}")
+    assert results(start) == uploaded
+    start.go_back()
+    drawn(start, "#sample img", 6)
+    start.go_forward()
+    assert results(start) == uploaded
+
+
+def test_started_from_a_random_picture_and_shuffled(start: Page) -> None:
+    shown = start.evaluate("() => [...document.querySelectorAll('#sample > li')].map(i => i.dataset.id)")
+    start.click("#others")
+    wait(start, f"() => document.querySelector('#sample > li')?.dataset.id !== {shown[0]!r}")
+    drawn(start, "#sample img", 6)
+    start.locator("#sample > li a").first.click()
+    results(start)
+
+
+def test_more_and_less_like(start: Page, served: Served, file: Path) -> None:
+    start.goto(f"{served.url}/?id={served.index.search(file.read_bytes(), include_self=True)[0].id}")
+    before = results(start)
+    start.locator("#results > li").nth(4).get_by_role("button").nth(1).click()
+    wait(start, "() => document.querySelectorAll('#like-chips > li').length === 2")
+    wait(start, "() => document.querySelector('#results > li')?.dataset.id && !document.querySelector('[data-busy]')")
+    wait(start, f"() => ![...document.querySelectorAll('#results > li')].some(i => i.dataset.id === {before[4]!r})")
+    assert "like=" in start.url
+    assert "unlike=" in start.url
+    start.locator("#like-chips button").last.click()
+    wait(start, f"() => document.querySelector('#results > li')?.dataset.id === {before[0]!r}")
+
+
+def test_filters_with_counts(start: Page, served: Served, file: Path) -> None:
+    start.set_input_files("#pick", file)
+    results(start)
+    start.evaluate("() => { document.querySelector('#filters').open = true; }")
+    count = served.client.get("/api/facets").json()["label"][0]
+    box = start.locator("#filter-fields").get_by_role("checkbox").first
+    expect(start.locator("#filter-fields")).to_contain_text(str(count["count"]))
+    box.check()
+    wait(start, "() => location.search.includes('label=')")
+    wait(
+        start,
+        "() => { const l = [...document.querySelectorAll('#results > li .label')].map(e => e.textContent);"
+        f" return l.length > 0 && l.every(t => t === {count['value']!r}); }}",
+    )
+    drawn(start, "#results img")

@@ -1,0 +1,89 @@
+"""A service that stays up: no collection yet, no model, a swap, an engine that dies and comes back."""
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from retrieval.web.limits import Limits
+from tests.cli.conftest import Ingested, Trained, copy, done_well
+from tests.store import servers
+from tests.web.serving import serving, settings_of, until
+
+
+def test_it_starts_before_there_is_anything(trained: Trained, own_home: Path, digit: bytes) -> None:
+    with serving(settings_of(copy(trained.home, own_home))) as service:
+        status = service.client.get("/api/status").json()
+        assert (status["state"], status["points"]) == ("no-collection", 0)
+        assert "retrieval ingest SOURCE" in status["message"]
+        for answer in (service.client.post("/api/search", files={"image": digit}), service.client.get("/healthz")):
+            assert answer.status_code == 503
+            assert "retrieval ingest SOURCE" in answer.json()["error"]
+            assert str(own_home) not in answer.text
+
+
+def test_without_the_model_it_says_so_and_shows_pictures_all_the_same(
+    ingested: Ingested, own_home: Path, digit: bytes
+) -> None:
+    home = copy(ingested.home, own_home)
+    shutil.rmtree(home / "models")
+    with serving(settings_of(home)) as service:
+        assert service.client.get("/api/status").json()["state"] == "no-model"
+        answer = service.client.post("/api/search", files={"image": digit})
+        assert answer.status_code == 503
+        assert "model" in answer.json()["error"]
+        assert str(home) not in answer.text
+        point = service.client.get("/api/sample").json()["points"][0]
+        assert service.client.post("/api/search", data={"id": point["id"]}).status_code == 200
+        assert service.client.get("/readyz").status_code == 503
+
+
+@pytest.mark.usefixtures("qdrant_binary")
+def test_a_swap_is_seen_and_a_dead_engine_is_survived(
+    ingested: Ingested, pictures: Path, own_home: Path, tmp_path: Path, digit: bytes
+) -> None:
+    home = copy(ingested.home, own_home)
+    storage = tmp_path / "qdrant"
+    storage.mkdir()
+    with servers.running(storage) as url:
+        environment = {"QDRANT_URL": url}
+        done_well("ingest", pictures, home=home, env=environment)
+        with serving(settings_of(home, url), Limits(rate=0)) as service:
+            service.ready()
+            before = service.client.get("/api/status").json()
+            codes: set[int] = set()
+            ended = threading.Event()
+
+            def ask() -> None:
+                while not ended.is_set():
+                    answer = service.client.post("/api/search", files={"image": digit})
+                    codes.add(answer.status_code)
+                    if answer.status_code == 503:
+                        assert answer.json()["error"] == "the engine does not answer; try again in a moment"
+
+            clients = [threading.Thread(target=ask) for _ in range(4)]
+            for client in clients:
+                client.start()
+            done_well("train", "mnist-sample:train", "--epochs", 1, "--seed", 5, home=home)
+            done_well("reindex", "--max-drop", "100%", "--keep", 0, home=home, env=environment)
+            until(lambda: service.client.get("/api/status").json()["collection"] != before["collection"])
+            after = service.client.get("/api/status").json()
+            assert after["model"] != before["model"]
+            assert codes == {200}, "nobody is to notice a swap"
+
+            port = url.rpartition(":")[2]
+            servers.kill(storage)
+            until(lambda: 503 in codes)
+            assert service.client.get("/healthz").status_code == 503
+            assert service.client.get("/api/status").json()["state"] == "engine-down"
+            assert "retrieval_engine_up 0.0" in service.client.get("/metrics").text
+            started = servers.qdrant("start", "--dir", str(storage), "--http-port", port)
+            assert started.returncode == 0, started.stderr
+            until(lambda: service.client.get("/healthz").status_code == 200)
+            codes.clear()
+            until(lambda: 200 in codes)
+            ended.set()
+            for client in clients:
+                client.join()
+            assert codes <= {200, 503}

@@ -1,0 +1,307 @@
+"""What the service lets nobody do: read outside its sources, hold it up, fill its memory, or get in without the key."""
+
+import io
+import os
+import socket
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from retrieval.records import point_id
+from retrieval.web.gate import SESSION_SECONDS, holds, is_here, token
+from retrieval.web.limits import Limits
+from tests.cli.conftest import Ingested, copy, done_well
+from tests.web.serving import Served, serving, settings_of, until
+
+KEY = "a key of the tests"
+FORM = b"multipart/form-data; boundary=x"
+
+
+def post(kind: bytes = b"application/json", **more: bytes) -> bytes:
+    """The head of a request to search."""
+    lines = [b"POST /api/search HTTP/1.1", b"Host: localhost", b"Content-Type: " + kind]
+    lines += [name.replace("_", "-").encode() + b": " + value for name, value in more.items()]
+    return b"\r\n".join([*lines, b"", b""])
+
+
+TIGHT = Limits(upload=300_000, small=1000, large=2, body_seconds=1.0, head_seconds=1.0, request_seconds=5.0, rate=0)
+
+
+def raw(served: Served, *pieces: bytes, pause: float = 0.0) -> bytes:
+    """Send bytes as they are; returns all that comes back until the connection ends."""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+                time.sleep(pause)
+            received = b""
+            while more := connection.recv(65536):
+                received += more
+        except (ConnectionError, TimeoutError):
+            pass
+        return received
+
+
+@pytest.fixture(scope="module")
+def tight(ingested: Ingested, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A service that allows little."""
+    own = copy(ingested.home, tmp_path_factory.mktemp("tight") / "home")
+    with serving(settings_of(own), TIGHT) as service:
+        service.ready()
+        yield service
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/images/../../etc/passwd",
+        "/images/%2e%2e/%2e%2e/etc/passwd.png",
+        "/images/..%2f..%2fetc%2fpasswd.jpg",
+        "/images/pictures%00.png",
+        "/images/pictures/3/00079.png",
+        f"/images/{point_id('a', 'b')}.svg",
+        f"/images/{point_id('a', 'b').upper()}.png",
+        "/static/../app.py",
+        "/static/%2e%2e/app.py",
+        "/static/..%2fapp.py",
+        "/api/points/..%2f..",
+        "/api/points/%00",
+    ],
+)
+def test_no_path_leads_anywhere_but_to_points(served: Served, path: str) -> None:
+    answer = raw(served, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    assert b" 404 " in answer.splitlines()[0]
+    assert b"root:" not in answer
+    assert b"import " not in answer
+
+
+def test_a_link_out_of_the_root_shows_nothing(ingested: Ingested, tmp_path: Path, digit: bytes) -> None:
+    folder, secret = tmp_path / "mine", tmp_path / "secret.png"
+    folder.mkdir()
+    Image.new("L", (28, 28), 200).save(secret)
+    (folder / "one.png").write_bytes(digit)
+    (folder / "two.png").write_bytes(secret.read_bytes())
+    home = copy(ingested.home, tmp_path / "home")
+    done_well("ingest", folder, "--alias", "mine", home=home)
+    (folder / "two.png").unlink()
+    (folder / "two.png").symlink_to(secret)
+    with serving(settings_of(home), alias="mine") as service:
+        good = service.client.get(f"/images/{point_id('mine', 'one.png')}.png")
+        assert Image.open(io.BytesIO(good.content)).size == (28, 28)
+        nothing = service.client.get(f"/images/{point_id('no', 'thing')}.png").content
+        assert service.client.get(f"/images/{point_id('mine', 'two.png')}.png").content == nothing
+        (folder / "one.png").unlink()
+        assert service.client.get(f"/images/{point_id('mine', 'one.png')}.png").content == nothing
+
+
+def test_a_body_that_is_too_large_is_refused_declared_or_not(tight: Served) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        for _ in range(40):
+            yield bytes(10_000)
+
+    for content in (b"".join(pieces()), pieces()):
+        answer = tight.client.post("/api/search", content=content, headers={"content-type": FORM.decode()})
+        assert answer.status_code == 413
+        assert answer.json()["error"].startswith("too large; at most")
+
+
+def test_a_slow_body_is_not_waited_for(tight: Served) -> None:
+    head = (
+        b"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
+    )
+    answer = raw(tight, head, b"{")
+    assert b" 408 " in answer.splitlines()[0]
+    assert b"the upload took more than 1 s" in answer
+
+
+def test_chunks_without_end_are_cut_off(tight: Served) -> None:
+    chunk = b"2710\r\n" + bytes(10_000) + b"\r\n"
+    started = time.monotonic()
+    answer = raw(tight, post(transfer_encoding=b"chunked"), *[chunk] * 3000, pause=0.001)
+    assert b" 413 " in answer.splitlines()[0]
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ",
+        b"",
+    ],
+)
+def test_a_head_that_never_ends_is_not_waited_for(tight: Served, head: bytes) -> None:
+    started = time.monotonic()
+    raw(tight, head)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX\0: y\r\n\r\n",
+        b"\x16\x03\x01 hello\r\n\r\n",
+    ],
+)
+def test_strange_heads_are_refused_and_others_answered(tight: Served, head: bytes) -> None:
+    assert b" 400 " in raw(tight, head).splitlines()[0]
+    assert tight.client.get("/healthz").status_code == 200
+
+
+def test_large_bodies_wait_for_each_other_and_small_ones_do_not(tight: Served, digit: bytes) -> None:
+    assert len(digit) < TIGHT.small
+    with ThreadPoolExecutor(8) as slow:
+        stuck = [slow.submit(raw, tight, post(content_length=b"200000"), b"{") for _ in range(8)]
+        time.sleep(0.3)
+        assert tight.client.post("/api/search", files={"image": digit}).status_code == 200
+        codes = [answer.result().split()[1] for answer in stuck]
+    assert set(codes) == {b"408", b"503"}
+    assert codes.count(b"408") == TIGHT.large
+
+
+def bomb(side: int) -> bytes:
+    """A PNG of a few kilobytes that says it is `side` pixels wide and high."""
+
+    def part(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(min(side * (side + 1), 10_000_000)), 9)
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", head) + part(b"IDAT", rows) + part(b"IEND", b"")
+
+
+def test_bombs_and_cut_files_are_refused(served: Served, digit: bytes) -> None:
+    for data, says in (
+        (bomb(9_000), "at most 50,000,000"),
+        (bomb(60_000), "pixels"),
+        (digit[: len(digit) // 2], "truncated"),
+        (os.urandom(100_000), "not an image"),
+    ):
+        answer = served.client.post("/api/search", files={"image": data})
+        assert answer.status_code == 422
+        assert says in answer.json()["error"]
+
+
+def test_an_upload_cut_in_the_middle_harms_nobody(served: Served, digit: bytes) -> None:
+    head = post(FORM, content_length=b"9999")
+    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
+        connection.sendall(head + b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nabc')
+    assert served.client.post("/api/search", files={"image": digit}).status_code == 200
+
+
+def test_rubbish_from_many_costs_little_memory_and_others_are_answered(served: Served, digit: bytes) -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    rubbish, before, peak = os.urandom(2**20) * 8, resident(), 0
+    done = threading.Event()
+
+    def send(_: int) -> int:
+        with httpx.Client(base_url=served.url, timeout=120, trust_env=False) as client:
+            return client.post("/api/search", content=rubbish, headers={"content-type": FORM.decode()}).status_code
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.02):
+            peak = max(peak, resident())
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    with ThreadPoolExecutor(24) as clients:
+        codes = [clients.submit(send, number) for number in range(24)]
+        for _ in range(5):
+            assert served.client.post("/api/search", files={"image": digit}).status_code == 200
+        assert {code.result() for code in codes} <= {400, 422, 503}
+    done.set()
+    watching.join()
+    assert peak - before < 200 * 2**20
+
+
+@pytest.fixture
+def guarded(ingested: Ingested, own_home: Path) -> Iterator[Served]:
+    """A service that wants a key."""
+    with serving(settings_of(copy(ingested.home, own_home)), key=KEY) as service:
+        yield service
+
+
+def test_a_key_is_wanted_for_all_but_the_page_and_health(guarded: Served, caplog: pytest.LogCaptureFixture) -> None:
+    wanted = ["/api/status", "/api/sample", f"/images/{point_id('a', 'b')}.jpg", "/metrics", "/api/facets"]
+    for path in wanted:
+        answer = guarded.client.get(path)
+        assert answer.status_code == 401
+        assert "X-API-Key" in answer.json()["error"]
+        assert guarded.client.get(path, headers={"X-API-Key": "wrong"}).status_code == 401
+        assert guarded.client.get(path, headers={"X-API-Key": KEY}).status_code == 200
+        assert guarded.client.get(path, headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
+    for path in ("/", "/static/app.js", "/healthz", "/docs", "/openapi.json"):
+        assert guarded.client.get(path).status_code == 200
+    assert KEY not in caplog.text
+
+
+def test_a_browser_shows_the_key_once(guarded: Served) -> None:
+    assert guarded.client.post("/api/session", headers={"X-API-Key": "wrong"}).status_code == 401
+    assert guarded.client.get("/api/status").status_code == 401
+    opened = guarded.client.post("/api/session", headers={"X-API-Key": KEY})
+    assert opened.status_code == 204
+    cookie = opened.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "samesite=strict" in cookie.lower()
+    assert KEY not in cookie
+    assert guarded.client.get("/api/status").status_code == 200
+
+
+def test_a_session_ends_and_cannot_be_made_up() -> None:
+    good = token(KEY)
+    assert holds(f"a=b; retrieval={good}", KEY)
+    assert not holds(f"retrieval={token(KEY, time.time() - SESSION_SECONDS - 1)}", KEY)
+    ends, _, signature = good.partition(".")
+    for bad in (f"{int(ends) + 1}.{signature}", f"{ends}.", "", "x.y", f"9e9.{signature}", "."):
+        assert not holds(f"retrieval={bad}", KEY)
+    assert not holds("retrieval=\x00;;;=", KEY)
+
+
+def test_another_name_for_this_machine_is_refused_without_a_key(served: Served) -> None:
+    answer = served.client.get("/api/status", headers={"Host": "evil.example"})
+    assert answer.status_code == 400
+    assert "localhost" in answer.json()["error"]
+    assert [is_here(host) for host in ("LOCALHOST:80", "127.0.0.9", "[::1]:1", "", "0.0.0.0", "localhost.evil")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_one_client_may_not_ask_without_end(ingested: Ingested, own_home: Path) -> None:
+    with serving(settings_of(copy(ingested.home, own_home)), Limits(rate=2)) as service:
+        until(lambda: service.client.get("/healthz").status_code == 429, 20)
+        answer = service.client.get("/api/status")
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) > 0
+
+
+def test_no_answer_names_a_place_or_shows_a_trace(
+    served: Served, digit: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError(f"in {served.index.settings.home}")
+
+    monkeypatch.setattr(served.index.store, "query", broken)
+    answer = served.client.post("/api/search", files={"image": digit})
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "something went wrong here; the service's log says what"}
+    assert answer.headers["x-content-type-options"] == "nosniff"
