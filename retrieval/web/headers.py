@@ -1,14 +1,11 @@
 """Outermost: what every answer carries, whatever made it, and what is counted of it."""
 
-import logging
 import time
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from retrieval.web.metrics import Metrics
-
-LOG = logging.getLogger("retrieval.web")
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -19,11 +16,10 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-FAILED = 500
 
 
 class Headers:
-    """Adds HEADERS, counts, and logs what failed."""
+    """Adds HEADERS, and counts."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -33,7 +29,7 @@ class Headers:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), FAILED
+        started, status = time.perf_counter(), 500
 
         async def send_on(message: Message) -> None:
             nonlocal status
@@ -51,5 +47,3 @@ class Headers:
             method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST") else "other"
             self._metrics.requests.labels(route, method, str(status)).inc()
             self._metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
-            if status >= FAILED:
-                LOG.error("%s %s: %d", scope["method"], route, status)

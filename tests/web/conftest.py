@@ -10,6 +10,7 @@ from tests.cli.conftest import (  # noqa: F401 - fixtures
     call,
     copy,
     done_well,
+    folder,
     home,
     ingested,
     pictures,
