@@ -111,6 +111,7 @@ def test_qdrant_gives_its_numbers_to_who_bears_the_key(qdrant_binary: Path, tmp_
     ):
         made = client.put("/collections/cats", json={"vectors": {"size": 4, "distance": "Euclid"}})
         assert made.status_code == 200
+        assert client.post("/collections/cats/points/query", json={"limit": 1}).status_code == 200
         given = client.get("/metrics")
         assert httpx.get(f"{url}/metrics", timeout=10).status_code == 401
     assert given.status_code == 200

@@ -32,6 +32,11 @@ def browser_type_launch_args(browser_path: str) -> dict[str, Any]:
     return {"executable_path": browser_path, "args": f"{flags} {more}".split()}
 
 
+@pytest.fixture(scope="session")
+def base_url() -> None:
+    """Each test says where it goes."""
+
+
 @pytest.fixture(scope="module")
 def served(ingested: Ingested, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:  # noqa: F811
     """Ready to answer. Not to be changed."""

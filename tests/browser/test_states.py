@@ -61,13 +61,12 @@ def test_the_service_refuses(start: Page, pictures: Path, complaints: list[str],
     complaints.clear()
 
 
-def test_nothing_alike(start: Page, pictures: Path) -> None:
-    def note(route: Route) -> None:
-        answer = route.fetch()
-        route.fulfill(response=answer, json={**answer.json(), "note": "nothing here looks like this"})
-
-    start.route("**/api/search", note)
-    start.set_input_files("#pick", min(pictures.glob("*/*.png")))
+def test_nothing_alike(start: Page, served: Served, pictures: Path) -> None:
+    file = min(pictures.glob("*/*.png"))
+    found = served.client.post("/api/search", files={"image": file.read_bytes()}).json()
+    noted = {**found, "note": "nothing here looks like this"}
+    start.route("**/api/search", lambda route: route.fulfill(json=noted))
+    start.set_input_files("#pick", file)
     results(start)
     expect(start.locator("#message")).to_contain_text(re.compile("nothing here looks like this", re.IGNORECASE))
 

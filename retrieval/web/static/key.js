@@ -6,7 +6,7 @@ import { $ } from "./dom.js";
 const dialog = $("#key-dialog");
 const input = $("#key");
 const wrong = $("#key-error");
-const HEADER = /^[\x21-\x7e]+$/; // what a header can bear
+const HEADER = /^[\x20-\x7e]+$/; // what a header can bear
 
 /** Resolves when the service has taken a key; raises Problem 401 when none is given. */
 export function askKey() {
