@@ -82,7 +82,7 @@ class Index:
         where: what they must meet, as `--where` writes it · options: as in `search.options.Options`. Raises BadImage
         for what is no picture, UsageError for options that make no sense.
         """
-        (result,) = self._open_reader.search([as_query(picture)], self.options(k=k, where=where, **options))
+        (result,) = self.reader.search([as_query(picture)], self.options(k=k, where=where, **options))
         if result.refused is not None:
             raise BadImage(result.query.name, result.refused)
         return Found(result, self.rows)
@@ -111,17 +111,17 @@ class Index:
         """Results in the order of the queries, which may be without end; each batch is asked of what is live then."""
         queries = iter(queries)
         while batch := list(itertools.islice(queries, BATCH)):
-            yield from self._open_reader.search(batch, options)
+            yield from self.reader.search(batch, options)
 
     def more_like(self, like: Sequence[Query | Stored], unlike: Sequence[Query | Stored], options: Options) -> Result:
         """As `like`, of queries."""
-        return self._open_reader.ask(lambda live: more_like(self.store, live, like, unlike, options))
+        return self.reader.ask(lambda live: more_like(self.store, live, like, unlike, options))
 
     def explain(self, a: Picture, b: Picture) -> "Explanation":
         """Two pictures: their distance, what it means, the rank of each for the other, and what the decoder sees."""
         from retrieval.explain import explain
 
-        return self._open_reader.ask(lambda live: explain(self.store, live, [as_query(a), as_query(b)]))
+        return self.reader.ask(lambda live: explain(self.store, live, [as_query(a), as_query(b)]))
 
     def duplicates(
         self,
@@ -152,29 +152,23 @@ class Index:
         """Checked; `where` may be text. Raises UsageError for a field that no picture has."""
         return Options(where=self.filter(where), **options)
 
-    def filter(self, where: "str | Filter | None", pages: int | None = None) -> Filter | None:
-        """The filter that a text means; raises UsageError for one that is not understood, or for unknown fields.
-
-        pages: how many thousand pictures are looked at for a field that only the user can have given; None: all.
-        """
+    def filter(self, where: "str | Filter | None") -> Filter | None:
+        """The filter that a text means; raises UsageError for one that is not understood, or for unknown fields."""
         chosen = parse(where) if isinstance(where, str) else where
         if chosen is not None:
-            check_fields(self.store, self.live().collection, chosen, pages)
+            check_fields(self.store, self.live().collection, chosen)
         return chosen
 
     def live(self) -> Live:
         """Collection, metadata and encoder, as the alias is now. Raises StoreError when the index is closed."""
-        return self._open_reader.live()
-
-    def current(self) -> Live:
-        """As `live`, or as it was a quarter of a second ago, without asking the engine again."""
-        return self._open_reader.current()
+        return self.reader.live()
 
     @property
-    def _open_reader(self) -> Reader:
-        if self._closed:
-            raise StoreError(f"the index of {self.alias!r} is closed; open it again")
-        return self._reader
+    def reader(self) -> Reader:
+        """What follows the alias."""
+        if not self._closed:
+            return self._reader
+        raise StoreError(f"the index of {self.alias!r} is closed; open it again")
 
     def sources(self) -> dict[str, Source]:
         """The collection's sources that are in reach, by name; once closed, those of what was last seen."""
@@ -223,5 +217,4 @@ class Index:
         self.close()
 
     def _load(self, fingerprint: str) -> "Encoder":
-        model = collections_model(self.settings, self.live().collection, fingerprint)
-        return make_encoder(self.settings, model)
+        return make_encoder(self.settings, collections_model(self.settings, self.live().collection, fingerprint))

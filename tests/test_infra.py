@@ -39,14 +39,15 @@ def test_compose_and_the_scripts_run_the_same_server(services: dict[str, Any]) -
 
 def test_only_loopback_is_published(services: dict[str, Any]) -> None:
     published = [port for service in services.values() for port in service.get("ports", [])]
-    assert published == ["127.0.0.1:6333:6333"]
+    assert "127.0.0.1:6333:6333" in published
+    assert all(port.startswith("127.0.0.1:") for port in published)
 
 
 def test_every_service_is_bounded_and_its_log_rotates(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert {"mem_limit", "pids_limit"} <= service.keys(), name
         assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}, name
-        assert service["restart"] == ("unless-stopped" if name == "qdrant" else "no"), name
+        assert service["restart"] == ("no" if name in JOBS else "unless-stopped"), name
 
 
 def test_the_server_keeps_its_data_and_proves_its_health(services: dict[str, Any]) -> None:

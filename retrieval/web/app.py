@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -69,6 +70,7 @@ def create_app(index: Index, limits: Limits = Limits(), *, key: str | None = Non
         app.include_router(router, dependencies=[Depends(KEY)])
     app.include_router(page)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.openapi_schema = described(app)
     app.add_exception_handler(RetrievalError, refused)
     app.add_exception_handler(RequestValidationError, misunderstood)
     app.add_exception_handler(HTTPException, turned_away)
@@ -76,6 +78,17 @@ def create_app(index: Index, limits: Limits = Limits(), *, key: str | None = Non
     app.add_exception_handler(Exception, failed)
     guarded = Gate(Uploads(app, limits, service.metrics), key=key, rate=limits.rate, any_host=any_host)
     return Headers(guarded, service.metrics)
+
+
+def described(app: FastAPI) -> dict[str, Any]:
+    """The API's description, without the 422 that the framework promises and we answer as 400."""
+    schema = app.openapi()
+    for operation in (each for path in schema["paths"].values() for each in path.values()):
+        if "HTTPValidationError" in str(operation["responses"].get("422")):
+            del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schema["components"]["schemas"].pop(name, None)
+    return schema
 
 
 async def refused(_: Request, error: Exception) -> Response:

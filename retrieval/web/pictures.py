@@ -45,7 +45,7 @@ async def picture(
 
 def drawn(service: Service, id_: str, kind: Kind, known: str | None) -> Response:
     """The answer: the picture, that it has not changed, or a placeholder."""
-    live = service.index.current()
+    live = service.index.reader.current()
     point = service.index.store.retrieve(live.collection, [id_]).get(id_)
     if point is None:
         return empty(kind)

@@ -71,7 +71,7 @@ async def facets(service: Asked) -> dict[str, list[Count]]:
     """The most frequent first."""
 
     def ask() -> dict[str, list[Count]]:
-        live, store = service.index.current(), service.index.store
+        live, store = service.index.reader.current(), service.index.store
         found = {field: store.facet(live.collection, field, MAX_FACETS) for field in FACETS}
         return {
             field: [Count(value=value, count=count) for value, count in counts.items()]
@@ -86,7 +86,7 @@ async def sample(service: Asked, n: Annotated[int, Query(ge=1, le=MAX_SAMPLE)] =
     """Others at each call."""
 
     def ask() -> list[dict[str, Any]]:
-        points = service.index.store.sample(service.index.current().collection, n)
+        points = service.index.store.sample(service.index.reader.current().collection, n)
         return [{"id": point.id, **point.payload} for point in points]
 
     return {"points": await service.run(service.asking, ask)}
@@ -101,7 +101,7 @@ async def point(id: str, service: Asked) -> dict[str, Any]:  # noqa: A002 - the 
         raise HTTPException(404, NO_SUCH_PICTURE)
 
     def ask() -> dict[str, Any]:
-        found = service.index.store.retrieve(service.index.current().collection, [id])
+        found = service.index.store.retrieve(service.index.reader.current().collection, [id])
         if id not in found:
             raise HTTPException(404, NO_SUCH_PICTURE)
         return {"id": id, **found[id].payload}

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from retrieval.errors import BadImage, NoCollection
 from retrieval.images.decode import encode_png, probe
 from retrieval.reading import Loaded, Refused, read_pictures
+from retrieval.search.fields import check_fields
 from retrieval.search.job import Asked, Live, more_like, prepare
 from retrieval.search.options import Options
 from retrieval.search.query import Query, Stored
@@ -20,6 +21,7 @@ from retrieval.web.answers import NO_SUCH_PICTURE, problems
 from retrieval.web.asking import Ask, Upload, body_schema, read
 from retrieval.web.service import Service
 from retrieval.web.state import service_of
+from retrieval.where import parse
 
 router = APIRouter()
 
@@ -67,7 +69,9 @@ async def search(request: Request, service: Annotated[Service, Depends(service_o
 
 def options_of(service: Service, ask: Ask) -> Options:
     """Raises UsageError for a filter that makes no sense; looks at few pictures to know which fields there are."""
-    where = service.index.filter(ask.filter, pages=1) if ask.filter else None
+    where = parse(ask.filter) if ask.filter else None
+    if where is not None:
+        check_fields(service.index.store, service.index.reader.current().collection, where, pages=1)
     return Options(k=ask.k, where=where, diverse=ask.diverse)
 
 
@@ -101,7 +105,7 @@ async def decoded(service: Service, query: Query) -> tuple[Live, Loaded]:
 
 def opened(service: Service, query: Query) -> tuple[Live, Loaded]:
     """Checked, then decoded."""
-    live = service.index.current()
+    live = service.index.reader.current()
     with service.metrics.stage("decode"):
         height, width, _ = probe(query.read(), query.name)
         if height * width > service.limits.pixels:
@@ -114,7 +118,7 @@ def opened(service: Service, query: Query) -> tuple[Live, Loaded]:
 
 def stored(service: Service, query: Stored) -> tuple[Live, Asked]:
     """A code that the collection holds. Raises HTTPException 404."""
-    live = service.index.current()
+    live = service.index.reader.current()
     (asked,) = prepare(service.index.store, live, [query])
     if isinstance(asked, str):
         raise HTTPException(404, NO_SUCH_PICTURE)
@@ -123,7 +127,7 @@ def stored(service: Service, query: Stored) -> tuple[Live, Asked]:
 
 def like(service: Service, ask: Ask, options: Options) -> Result:
     """More like some, less like others. Raises HTTPException 404 for an example that is not there."""
-    live, store = service.index.current(), service.index.store
+    live, store = service.index.reader.current(), service.index.store
     examples = [[Stored(id_) for id_ in ids] for ids in (ask.like, ask.unlike)]
     if len(store.retrieve(live.collection, list({*ask.like, *ask.unlike}))) < len({*ask.like, *ask.unlike}):
         raise HTTPException(404, NO_SUCH_PICTURE)

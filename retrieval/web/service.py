@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from retrieval import __version__, checkpoint
-from retrieval.errors import NoCollection, RetrievalError, StoreError
+from retrieval.errors import NoCollection, RetrievalError, StoreError, StoreUnavailable
 from retrieval.index import Index
 from retrieval.records import seconds_since
 from retrieval.search.job import Live
@@ -92,7 +92,7 @@ class Service:
     def ready(self) -> bool:
         """Whether the model of what is live has been made ready."""
         last = self._ready
-        return last is not None and self.index.current().collection == last
+        return last is not None and self.index.reader.current().collection == last
 
     def status(self) -> dict[str, Any]:
         """What the page's head shows; names no place on this machine but the engine's own page."""
@@ -129,16 +129,15 @@ class Service:
         return facts
 
     def facts(self) -> dict[str, Any]:
-        """For the metrics."""
+        """For the metrics: `up`, `alias`, and while it is up what the status says."""
+        with contextlib.suppress(NoCollection):
+            try:
+                self.check()
+            except StoreUnavailable:  # to ask again would only take as long again
+                return {"alias": self.index.alias, "up": False, "collection": None}
         status = self.status()
-        try:
-            self.check()
-        except RetrievalError as error:
-            up = not isinstance(error, StoreError) or isinstance(error, NoCollection)
-        else:
-            up = True
         age = seconds_since(status["created"]) if status["created"] else 0.0
-        return {**status, "up": up, "age": age}
+        return {**status, "up": status["state"] != "engine-down", "age": age}
 
     async def watch(self) -> None:
         """Make ready what is live, again after each swap, until cancelled."""
@@ -149,7 +148,7 @@ class Service:
 
     def warm(self) -> None:
         """Load and compile the model of what is live, unless that is done; raises RetrievalError."""
-        live = self.index.current()
+        live = self.index.reader.current()
         if live.collection != self._ready:
             (height, width), channels = live.meta.image_size, live.meta.channels
             for number in (1, 8, 64):

@@ -1,5 +1,7 @@
 """The API against its own description: what the description allows, and what it does not."""
 
+from typing import Any
+
 import httpx
 import pytest
 import schemathesis
@@ -35,7 +37,7 @@ def test_answers_are_as_described(served: Served, method: str, path: str, mode: 
 
     @given(case=operation.as_strategy(generation_mode=mode))
     @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    def ask(case: "schemathesis.Case[object]") -> None:
+    def ask(case: "schemathesis.Case[Any]") -> None:
         case.call_and_validate(checks=CHECKS)
 
     ask()

@@ -37,13 +37,16 @@ function sections(path, item) {
   });
 }
 
-const paragraphs = (text = "") => text.split(/\n\s*\n/).filter(Boolean).map((each) => el("p", {}, each));
+const paragraphs = (text = "") => text.split(/\n\s*\n/).filter(Boolean).map((each) => el("p", {}, ...words(each)));
+
+/** What stands between backticks is code. */
+const words = (text) => text.split("`").map((part, number) => (number % 2 ? el("code", {}, part) : part));
 
 const parameterRow = (parameter) => [
   name(parameter.name, parameter.required),
   parameter.in,
   typeOf(parameter.schema),
-  parameter.description ?? parameter.schema?.description ?? "",
+  el("span", {}, ...words(parameter.description ?? parameter.schema?.description ?? "")),
 ];
 
 function bodies(body) {
@@ -52,7 +55,7 @@ function bodies(body) {
     const rows = Object.entries(properties).map(([field, of]) => [
       name(field, required.includes(field)),
       typeOf(of),
-      resolved(of).description ?? of.description ?? "",
+      el("span", {}, ...words(resolved(of).description ?? of.description ?? "")),
     ]);
     return table(`Body, as ${kind}`, ["field", "type", "what"], rows.length ? rows : [["", typeOf(schema), ""]]);
   });

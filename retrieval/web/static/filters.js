@@ -71,5 +71,5 @@ function fieldset(field, values, state) {
     const title = `${value}: ${count(many, "picture")}`;
     return el("label", { class: "tick", title }, box, el("span", { class: "value" }, value), number);
   });
-  return el("fieldset", {}, el("legend", {}, NAMES[field]), el("div", { class: `ticks ${field}` }, ...ticks));
+  return el("fieldset", {}, el("legend", {}, NAMES[field]), el("div", { class: `ticks by-${field}` }, ...ticks));
 }
