@@ -108,3 +108,28 @@ def test_both_engines_give_the_same_hits(request: pytest.FixtureRequest, name: s
         [[h.distance for h in hits] for hits in server],
         atol=1e-4,
     )
+
+
+def test_a_sample_is_of_the_collection_and_another_each_time(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    assert store.sample(name, 5) == []
+    written = {point.id: point.payload for point in points(codes(200))}
+    store.upsert(name, points(codes(200)))
+    seen = [frozenset(point.id for point in store.sample(name, 20)) for _ in range(5)]
+    assert all(len(ids) == 20 and ids <= written.keys() for ids in seen)
+    assert len(set(seen)) > 1
+    assert all(point.payload == written[point.id] for point in store.sample(name, 3))
+    assert len(store.sample(name, 1000)) == 200
+
+
+def test_values_are_counted_the_most_frequent_first(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    assert store.facet(name, "label", 10) == {}
+    written = points(codes(90))
+    store.upsert(name, written)
+    store.delete(name, [point.id for point in written if point.payload["label"] == "0"][:5])
+    left = [point.payload["label"] for point in store.retrieve(name, [point.id for point in written]).values()]
+    counts = store.facet(name, "label", 10)
+    assert counts == {label: left.count(label) for label in set(left)}
+    assert list(counts.values()) == sorted(counts.values(), reverse=True)
+    assert len(store.facet(name, "label", 1)) == 1

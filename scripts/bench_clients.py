@@ -1,0 +1,57 @@
+"""Clients of the service, in a process of their own: told on stdin how many and for how long, they say how it went."""
+
+import http.client
+import itertools
+import json
+import sys
+import threading
+import time
+
+DEADLINE = 120.0
+BOUNDARY = "retrieval-bench"
+PART = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'.encode()
+END = f"\r\n--{BOUNDARY}--\r\n".encode()
+HEADERS = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+
+
+def main() -> None:
+    """Each asks again as soon as it is answered; prints the seconds of each search, and how many failed."""
+    told = json.loads(sys.stdin.buffer.readline())
+    bodies = []
+    while size := sys.stdin.buffer.read(4):
+        bodies.append(sys.stdin.buffer.read(int.from_bytes(size)))
+    times: list[float] = []
+    failed: list[str] = []
+    end = time.monotonic() + told["seconds"]
+
+    def ask(first: int) -> None:
+        client = http.client.HTTPConnection("127.0.0.1", told["port"], timeout=DEADLINE)
+        for number in itertools.count(first):
+            started = time.perf_counter()
+            if time.monotonic() > end:
+                return
+            try:
+                search(client, bodies[number % len(bodies)])
+                times.append(time.perf_counter() - started)
+            except (OSError, http.client.HTTPException, AssertionError) as error:
+                failed.append(str(error))
+                client.close()
+
+    threads = [threading.Thread(target=ask, args=(60 * n,)) for n in range(told["clients"])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(json.dumps([times, len(failed)]))
+
+
+def search(client: http.client.HTTPConnection, body: bytes) -> None:
+    """Raises AssertionError for any answer but hits."""
+    client.request("POST", "/api/search", body, HEADERS)
+    answer = client.getresponse()
+    text = answer.read()
+    assert answer.status == 200, text
+
+
+if __name__ == "__main__":
+    main()
