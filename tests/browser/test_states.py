@@ -1,13 +1,15 @@
 """What the page says when something is not as it should be, and that it goes on by itself."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import drawn, results
-from tests.cli.conftest import Ingested, Trained, copy
+from tests.cli.conftest import Ingested, Trained, copy, done_well
+from tests.store import servers
 from tests.web.serving import Served, serving, settings_of
 
 KEY = "a key of the tests"
@@ -17,6 +19,48 @@ def test_no_collection_yet(page: Page, trained: Trained, tmp_path: Path) -> None
     with serving(settings_of(copy(trained.home, tmp_path / "home"))) as service:
         page.goto(service.url)
         expect(page.locator("#message")).to_contain_text("retrieval ingest")
+
+
+def test_no_model(page: Page, ingested: Ingested, tmp_path: Path) -> None:
+    home = copy(ingested.home, tmp_path / "home")
+    shutil.rmtree(home / "models")
+    with serving(settings_of(home)) as service:
+        page.goto(service.url)
+        expect(page.locator("#message")).to_contain_text("model")
+        drawn(page, "#sample img", 6)
+        page.locator("#sample > li a").first.click()
+        results(page)  # what the collection holds needs no model
+
+
+def test_an_empty_collection_and_then_pictures(page: Page, ingested: Ingested, tmp_path: Path) -> None:
+    with serving(settings_of(copy(ingested.home, tmp_path / "home"))) as service:
+        store, collection = service.index.store, service.index.live().collection
+        points = [point for found in store.scroll(collection, codes=True) for point in found]
+        store.delete(collection, [point.id for point in points])
+        page.goto(service.url)
+        expect(page.locator("#message")).to_contain_text("empty")
+        store.upsert(collection, points)
+        drawn(page, "#sample img", 6)  # it looks again by itself
+        expect(page.locator("#message")).to_be_hidden()
+
+
+@pytest.mark.usefixtures("qdrant_binary")
+def test_the_engine_goes_and_comes_back(page: Page, ingested: Ingested, pictures: Path, tmp_path: Path) -> None:
+    home, storage = copy(ingested.home, tmp_path / "home"), tmp_path / "qdrant"
+    storage.mkdir()
+    with servers.running(storage) as url:
+        done_well("ingest", pictures, home=home, env={"QDRANT_URL": url})
+        with serving(settings_of(home, url)) as service:
+            service.ready()
+            page.goto(service.url)
+            drawn(page, "#sample img", 6)
+            servers.kill(storage)
+            page.set_input_files("#pick", min(pictures.glob("*/*.png")))
+            expect(page.locator("#message")).to_contain_text("engine does not answer", timeout=20_000, ignore_case=True)
+            port = url.rpartition(":")[2]
+            assert servers.qdrant("start", "--dir", str(storage), "--http-port", port).returncode == 0
+            results(page)  # it tries again by itself
+            expect(page.locator("#message")).to_be_hidden()
 
 
 def test_what_is_no_image(start: Page, tmp_path: Path, complaints: list[str]) -> None:

@@ -10,7 +10,9 @@ from retrieval import __version__
 from retrieval.cli import app
 from tests.cli.conftest import Call, done_well, run
 
-COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands if command.callback)
+COMMANDS = sorted(
+    command.callback.__name__.replace("_", "-") for command in app.registered_commands if command.callback
+)
 
 
 def test_the_promised_commands_are_there() -> None:

@@ -4,6 +4,8 @@ import re
 import signal
 import socket
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,10 +18,17 @@ from tests.web.serving import until
 BASE = "http://127.0.0.1:8000"
 
 
-def test_serve_says_where_answers_and_ends_when_told(ingested: Ingested, own_home: Path, digit: bytes) -> None:
+KEY = "a-key-of-the-tests"
+
+
+def test_serve_says_where_answers_what_has_begun_and_ends(ingested: Ingested, own_home: Path, digit: bytes) -> None:
     home = copy(ingested.home, own_home)
     process = subprocess.Popen(
-        command("serve", "--port", 0), env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command("serve", "--port", 0),
+        env=environment(home, RETRIEVAL_API_KEY=KEY),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stderr
@@ -28,8 +37,18 @@ def test_serve_says_where_answers_and_ends_when_told(ingested: Ingested, own_hom
         assert found
         with httpx.Client(base_url=found[1], timeout=60, trust_env=False) as client:
             until(lambda: client.get("/readyz").status_code == 200)
-            assert client.post("/api/search", files={"image": digit}).status_code == 200
-        process.send_signal(signal.SIGTERM)
+            assert client.post("/api/search", files={"image": digit}, headers={"X-API-Key": "no"}).status_code == 401
+
+            def slowly() -> Iterator[bytes]:
+                yield b'{"id": '
+                process.send_signal(signal.SIGTERM)
+                time.sleep(0.5)
+                yield f'"{point_id("no", "picture")}"}}'.encode()
+
+            told = {"X-API-Key": KEY, "Content-Type": "application/json"}
+            assert client.post("/api/search", content=slowly(), headers=told).status_code == 404
+            with pytest.raises(httpx.TransportError):
+                client.get("/healthz")
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out, err) == (0, "", "")
     finally:

@@ -56,16 +56,16 @@ def test_a_swap_is_seen_and_a_dead_engine_is_survived(
             ended = threading.Event()
 
             def ask() -> None:
-                while not ended.is_set():
+                while not ended.wait(0.05):
                     answer = service.client.post("/api/search", files={"image": digit})
                     codes.add(answer.status_code)
                     if answer.status_code == 503:
                         assert answer.json()["error"] == "the engine does not answer; try again in a moment"
 
-            clients = [threading.Thread(target=ask) for _ in range(4)]
+            clients = [threading.Thread(target=ask) for _ in range(3)]
             for client in clients:
                 client.start()
-            done_well("train", "mnist-sample:train", "--epochs", 1, "--seed", 5, home=home)
+            done_well("train", pictures, "--epochs", 2, home=home)
             done_well("reindex", "--max-drop", "100%", "--keep", 0, home=home, env=environment)
             until(lambda: service.client.get("/api/status").json()["collection"] != before["collection"])
             after = service.client.get("/api/status").json()
