@@ -5,8 +5,9 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,10 @@ class Place:
         command = [sys.executable, "-m", "retrieval", *arguments]
         subprocess.run(command, env=self.environment, check=True, timeout=DEADLINE, stdout=subprocess.DEVNULL)
 
+    def measured(self, *arguments: str) -> tuple[str, int]:
+        """What the command prints, and its peak memory in bytes."""
+        return measured([sys.executable, "-m", "retrieval", *arguments], self.environment)
+
     def qdrant(self, action: str) -> str:
         script = [sys.executable, str(Path(__file__).with_name("qdrant")), action, "--dir", str(self.folder / "qdrant")]
         port = ["--http-port", "0"] if action == "start" else []
@@ -76,6 +81,31 @@ def limited(index: Index) -> Iterator[None]:
     """The client takes its time-out from the store's connection."""
     index.store._connection._timeout.set(60.0)  # type: ignore[attr-defined]
     yield
+
+
+STARTER = """
+import pathlib, resource, subprocess, sys
+code = subprocess.call(sys.argv[2:])
+pathlib.Path(sys.argv[1]).write_text(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code)
+"""
+
+
+def measured(command: Sequence[str], environment: Mapping[str, str]) -> tuple[str, int]:
+    """What a command prints, and its peak memory in bytes.
+
+    A small process starts it: Linux takes what the starter holds for a part of that.
+    """
+    with tempfile.NamedTemporaryFile("r") as peak:
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", STARTER, peak.name, *command],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=DEADLINE,
+        )
+        return done.stdout, int(peak.read()) * 1024
 
 
 def timed(work: Callable[[], object]) -> float:

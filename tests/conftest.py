@@ -14,6 +14,11 @@ from tests.store import servers
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def need(found: object, what: str) -> None:
     """Fail in CI, skip loudly elsewhere, unless the thing that a test cannot do without is there."""
     if found:

@@ -62,6 +62,7 @@ def digits(tmp_path: Path) -> Path:
     return tmp_path / "digits"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(DEADLINE + 30)
 @pytest.mark.usefixtures("qdrant_binary")
 def test_the_commands_shown_run(digits: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from retrieval.web.gate import Gate
 from retrieval.web.headers import Headers
 from retrieval.web.limits import Limits
 from retrieval.web.service import Service
+from retrieval.web.state import service_of
 from retrieval.web.uploads import Uploads
 
 STATIC = Path(str(files("retrieval.web"))) / "static"
@@ -91,10 +92,13 @@ def described(app: FastAPI) -> dict[str, Any]:
     return schema
 
 
-async def refused(_: Request, error: Exception) -> Response:
-    """An error of ours."""
+async def refused(request: Request, error: Exception) -> Response:
+    """An error of ours; whoever runs the service reads all of it in its log."""
     assert isinstance(error, RetrievalError)
-    return of_error(error)
+    said = of_error(error)
+    if said.status_code >= 500:
+        service_of(request).count(error)
+    return said
 
 
 async def misunderstood(_: Request, error: Exception) -> Response:

@@ -14,7 +14,7 @@ METRICS = {
     "retrieval_http_request_seconds": "From a request's head to the end of its answer, by route.",
     "retrieval_search_stage_seconds": "Of a search: read the upload, decode it, wait, encode, ask the engine.",
     "retrieval_encode_batch_size": "Pictures encoded together.",
-    "retrieval_engine_errors_total": "What the engine or the store failed in, by kind of error.",
+    "retrieval_engine_errors_total": "Requests that failed for want of engine, collection or model.",
     "retrieval_uploads_refused_total": "Uploads that were not used, by reason.",
     "retrieval_engine_up": "1 when the engine answers a real query.",
     "retrieval_collection_points": "Pictures in the collection.",

@@ -54,14 +54,10 @@ class Service:
         self.metrics.follow(self.facts)
 
     async def run(self, pool: Executor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The function's result, from a thread of the pool; what the engine fails in is counted."""
-        try:
-            return await asyncio.get_running_loop().run_in_executor(pool, lambda: function(*args, **kwargs))
-        except StoreError as error:
-            self.count(error)
-            raise
+        """The function's result, from a thread of the pool."""
+        return await asyncio.get_running_loop().run_in_executor(pool, lambda: function(*args, **kwargs))
 
-    def count(self, error: StoreError) -> None:
+    def count(self, error: RetrievalError) -> None:
         """Into the metrics and the log, which may name places on this machine."""
         self.metrics.engine_errors.labels(type(error).__name__).inc()
         LOG.error("%s", error)
@@ -142,8 +138,12 @@ class Service:
     async def watch(self) -> None:
         """Make ready what is live, again after each swap, until cancelled."""
         while True:
-            with contextlib.suppress(RetrievalError):
+            try:
                 await self.run(self.asking, self.warm)
+            except RetrievalError:  # who searches is told
+                pass
+            except Exception:
+                LOG.exception("the model cannot be made ready")
             await asyncio.sleep(WATCH_SECONDS)
 
     def warm(self) -> None:

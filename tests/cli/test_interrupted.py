@@ -109,6 +109,7 @@ def test_ingest_stopped_by_ctrl_c(trained_home: Path, uninterrupted: dict[str, n
     same_points(trained_home, uninterrupted)
 
 
+@pytest.mark.long
 def test_training_stopped_by_ctrl_c_goes_on_to_the_same_model(own_home: Path, pictures: Path) -> None:
     job = ("train", pictures, "--preset", "tiny", "--image-size", 8, "--dim", 4, "--epochs", 125)
     whole = own_home.parent / "whole"

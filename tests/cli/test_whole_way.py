@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from retrieval import checkpoint
 from retrieval.encode import Encoder
@@ -149,6 +150,7 @@ def same_hits(some: list[dict[str, object]], others: list[dict[str, object]]) ->
         np.testing.assert_allclose([h["distance"] for h in mine], [h["distance"] for h in theirs], atol=1e-4)
 
 
+@pytest.mark.long
 def test_all_of_mnist_on_both_engines(trained_home: Path, qdrant_url: str, mnist_dir: Path) -> None:
     home = trained_home
     data = {"RETRIEVAL_DATA": str(mnist_dir.parent)}

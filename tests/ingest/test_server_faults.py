@@ -59,6 +59,7 @@ def test_killed_and_started_again(server: Path, there: Place, digits: Path, unin
         goes_on(process, there, uninterrupted)
 
 
+@pytest.mark.long
 def test_stopped_for_half_a_minute(server: Path, there: Place, digits: Path, uninterrupted: dict[str, Point]) -> None:
     with there.started(digits, "--batch-size", BATCH, "--json") as process:
         until(lambda: there.stored >= DIGITS // 3, process)

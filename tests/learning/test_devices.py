@@ -18,6 +18,7 @@ EVEN, UNEVEN = 32, 28
 """Batches that eight devices can share, and cannot."""
 
 
+@pytest.mark.long
 def test_eight_devices_give_the_losses_of_one() -> None:
     code = (
         "import json, jax; from tests.learning.samples import losses;"

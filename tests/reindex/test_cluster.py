@@ -24,6 +24,7 @@ def cluster(qdrant_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     assert servers.qdrant("cluster", "stop", "--dir", str(folder)).returncode == 0
 
 
+@pytest.mark.long
 def test_a_cluster(cluster: tuple[Path, list[str]], root: Path, own_home: Path) -> None:
     folder, urls = cluster
     assert len(urls) == 3

@@ -68,6 +68,7 @@ def test_a_port_that_is_taken(call: Call) -> None:
         assert f"port {port}" in call("serve", "--port", port).error()
 
 
+@pytest.mark.long
 def test_the_public_url_goes_into_every_payload(home: Path, call: Call, folder: Path) -> None:
     assert not any("image_url" in point.payload for point in points(home).values())
     said = call("set-public-url", f"{BASE}/", "--json").object

@@ -39,6 +39,7 @@ def test_without_the_model_it_says_so_and_shows_pictures_all_the_same(
         assert service.client.get("/readyz").status_code == 503
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("qdrant_binary")
 def test_a_swap_is_seen_and_a_dead_engine_is_survived(
     ingested: Ingested, pictures: Path, own_home: Path, tmp_path: Path, digit: bytes
@@ -77,7 +78,9 @@ def test_a_swap_is_seen_and_a_dead_engine_is_survived(
             until(lambda: 503 in codes)
             assert service.client.get("/healthz").status_code == 503
             assert service.client.get("/api/status").json()["state"] == "engine-down"
-            assert "retrieval_engine_up 0.0" in service.client.get("/metrics").text
+            numbers = service.client.get("/metrics").text
+            assert "retrieval_engine_up 0.0" in numbers
+            assert 'retrieval_engine_errors_total{kind="StoreUnavailable"}' in numbers
             started = servers.qdrant("start", "--dir", str(storage), "--http-port", port)
             assert started.returncode == 0, started.stderr
             until(lambda: service.client.get("/healthz").status_code == 200)
