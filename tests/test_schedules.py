@@ -92,13 +92,15 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     job = tmp_path / "retrieval-job"
     shutil.copy(INFRA / "retrieval-job", job)
     units = [shutil.copy(unit, tmp_path) for unit in (INFRA / "systemd").glob("retrieval[@-]*")]
-    assert len(units) == 3
+    assert len(units) == 4
+    serve = tmp_path / "retrieval-serve.service"
+    serve.write_text(serve.read_text().replace("/opt/retrieval/bin/retrieval", str(job)))
     service = tmp_path / "retrieval@.service"
     service.write_text(service.read_text().replace("/opt/retrieval/bin/retrieval-job", str(job)))
     for name in JOBS:
         shutil.copy(service, tmp_path / f"retrieval@{name}.service")
     checked = [tmp_path / f"retrieval@{name}.service" for name in JOBS]
-    checked += [tmp_path / f"retrieval-{name}.timer" for name in JOBS]
+    checked += [*(tmp_path / f"retrieval-{name}.timer" for name in JOBS), serve]
     environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"}
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *map(str, checked)],
