@@ -6,9 +6,9 @@ import typer
 
 from retrieval.cli.common import DEFAULT_ALIAS, Alias, QdrantUrl
 from retrieval.errors import UsageError
+from retrieval.web.limits import RATE
 
 HOST, PORT = "127.0.0.1", 8000
-RATE = 100
 
 
 def serve(

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+RATE = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -26,7 +28,7 @@ class Limits:
     askers: int = 16
     waiting: int = 256
     connections: int = 512
-    rate: int = 100
+    rate: int = RATE
 
 
 MAX_K = 200
