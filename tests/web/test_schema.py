@@ -21,6 +21,8 @@ OPERATIONS = [
     *(("GET", f"/api/{path}") for path in ("status", "facets", "sample", "points/{id}")),
     *(("GET", path) for path in ("/images/{id}.{kind}", "/healthz", "/readyz", "/metrics")),
 ]
+MALFORMED = b"Invalid HTTP request received."
+"""The HTTP server's own word on a head that is none; it comes before anything that the API describes."""
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
@@ -36,8 +38,10 @@ def test_answers_are_as_described(served: Served, method: str, path: str, mode: 
     operation = schema[path][method]
 
     @given(case=operation.as_strategy(generation_mode=mode))
-    @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=15, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     def ask(case: "schemathesis.Case[Any]") -> None:
-        case.call_and_validate(checks=CHECKS)
+        answer = case.call()
+        if answer.content != MALFORMED:
+            case.validate_response(answer, checks=CHECKS)
 
     ask()
