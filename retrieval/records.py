@@ -12,6 +12,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from retrieval.errors import StoreError
+from retrieval.layout import DEFAULT, Layout
 
 Payload = dict[str, Any]
 
@@ -127,8 +128,9 @@ class CollectionMeta:
     sources: short name → what was given on the command line (absolute path, URL or data set name) · labelled: names of
     those whose folders' names are labels · created: UTC, ISO 8601 · neighbours: distances from its pictures to their
     nearest, quantiles 0 to 100, as measured when it held `neighbours_of` points · public_url: where the service shows
-    its pictures, the start of every `image_url` · state: `ready` once people search
-    it; until then `filling`, or `refused` by the gate of a reindex.
+    its pictures, the start of every `image_url` · layout: what was asked of the server about peers and index; a
+    re-index asks for the same · state: `ready` once people search it; until then `filling`, or `refused` by the gate of
+    a reindex, or a `trial` that `tune` measures.
     """
 
     model: str
@@ -142,12 +144,13 @@ class CollectionMeta:
     neighbours: tuple[float, ...] = ()
     neighbours_of: int = 0
     public_url: str | None = None
-    state: Literal["ready", "filling", "refused", "rolled-back"] = "ready"
+    layout: Layout = DEFAULT
+    state: Literal["ready", "filling", "refused", "rolled-back", "trial"] = "ready"
     distance: str = "Euclid"
     format: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "layout": self.layout.to_json()}
 
     @classmethod
     def from_json(cls, collection: str, data: Mapping[str, Any] | None) -> "CollectionMeta":
@@ -156,7 +159,7 @@ class CollectionMeta:
         try:
             known = {k: v for k, v in (data or {}).items() if k in fields}
             lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
-            return cls(**{**known, **lists})
+            return cls(**{**known, **lists, "layout": Layout.from_json(known.get("layout") or {})})
         except (KeyError, TypeError) as error:
             raise StoreError(
                 f"collection {collection} carries no metadata of retrieval's ({error}): it was made by something"

@@ -1,17 +1,20 @@
 """A Qdrant server's collections: made, dropped, named by aliases, described by their metadata."""
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 from qdrant_client import models
 
 from retrieval.errors import StoreError, StoreUnavailable
+from retrieval.layout import Layout
 from retrieval.records import CollectionMeta
 from retrieval.store import base
 from retrieval.store.checks import check_alias, check_name, check_new, check_same_space, check_unused
 from retrieval.store.connection import Connection, Patience
 from retrieval.store.health import condition
 from retrieval.store.lock import LOCKS, alias_lock
+from retrieval.store.server_layout import graph, peers, quantization, spread, vectors_on_disk
 
 
 class Catalog:
@@ -28,15 +31,26 @@ class Catalog:
         """Does not connect yet; raises UsageError for a bad URL or a key over plain http to another host."""
         self._connection = Connection(url, api_key, patience or Patience(), key_name)
         self._client, self._job = self._connection.client, self._connection.job
-        self._dims: dict[str, int] = {}
+        self._known: dict[str, CollectionMeta] = {}
         self.location = self._connection.location
 
     def create_collection(self, collection: str, meta: CollectionMeta) -> None:
-        """Make an empty collection; raises StoreError when the name is taken."""
+        """Make an empty collection, spread over the peers as its layout asks; raises StoreError for a taken name."""
         check_new(self, collection)
-        vectors = models.VectorParams(size=meta.dim, distance=models.Distance(meta.distance))
+        layout = meta.layout
+        vectors = models.VectorParams(
+            size=meta.dim, distance=models.Distance(meta.distance), on_disk=vectors_on_disk(layout)
+        )
         try:
-            self._job(self._client.create_collection, collection, vectors, metadata=meta.to_json())
+            self._job(
+                self._client.create_collection,
+                collection,
+                vectors,
+                hnsw_config=graph(layout),
+                quantization_config=quantization(layout),
+                metadata=meta.to_json(),
+                **spread(layout, peers(self._connection)),
+            )
         except StoreUnavailable:
             raise
         except StoreError:  # "exists", to a second try: the first timed out and was carried out
@@ -44,6 +58,19 @@ class Catalog:
                 raise
         for field, kind in base.INDEXES.items():
             self._job(self._client.create_payload_index, collection, field, models.PayloadSchemaType(kind), wait=True)
+
+    def rebuild(self, collection: str, layout: Layout) -> None:
+        """Another index for what is there, made in the background; the peers stay. For collections nobody searches."""
+        meta = replace(self.metadata(collection), layout=layout)
+        self._job(
+            self._client.update_collection,
+            collection,
+            vectors_config={"": models.VectorParamsDiff(on_disk=vectors_on_disk(layout))},
+            hnsw_config=graph(layout),
+            quantization_config=quantization(layout) or models.Disabled.DISABLED,
+            metadata=meta.to_json(),
+        )
+        self._known[collection] = meta
 
     def drop_collection(self, collection: str) -> None:
         """Remove a collection; raises StoreError while any alias points at it."""
@@ -94,8 +121,11 @@ class Catalog:
         """Let the connections go."""
         self._connection.close()
 
+    def _meta(self, collection: str) -> CollectionMeta:
+        """Its metadata, asked for once: dimension and layout never change under somebody who searches."""
+        if collection not in self._known:
+            self._known[collection] = self.metadata(collection)
+        return self._known[collection]
+
     def _dim(self, collection: str) -> int:
-        """Dimension of its codes, asked for once: it never changes."""
-        if collection not in self._dims:
-            self._dims[collection] = self.metadata(collection).dim
-        return self._dims[collection]
+        return self._meta(collection).dim

@@ -2,19 +2,17 @@
 
 Tried again: no connection, time-outs, 5xx, 429, and 408, which a server says that was itself stopped for a while.
 Never: what the server says is our fault (400-422). A time-out does not mean "not applied", so everything sent through
-here must be safe to send twice.
+here must be safe to send twice. Of several nodes another is asked each time.
 """
 
 import contextlib
 import contextvars
 import dataclasses
-import ipaddress
 import logging
 import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 import stamina
@@ -23,6 +21,7 @@ from qdrant_client.common.client_exceptions import QdrantException, ResourceExha
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from retrieval.errors import NoCollection, StoreError, StoreUnavailable, UsageError
+from retrieval.store.nodes import Nodes
 
 if TYPE_CHECKING:
     from qdrant_client.http.api_client import Send
@@ -32,6 +31,8 @@ P = ParamSpec("P")
 
 OLDEST_SERVER = (1, 16)
 """The first with collection metadata."""
+AT_ONCE = 0.01
+"""Seconds until the next node is asked, before all of them have been."""
 QDRANT_ERRORS = (ApiException, QdrantException, ValueError)
 """All that the client raises; ValueError is an answer that is not JSON."""
 
@@ -46,6 +47,8 @@ class Patience:
     job_deadline: float = 120
     first_deadline: float = 5
     """Until the server has answered once: somebody is waiting, and the likely cause is a wrong URL."""
+    elsewhere: float = 15
+    """How long one request of a job may take where another node can be asked instead."""
 
 
 HURRIED = Patience(query=3, query_deadline=4, job=4, job_deadline=4, first_deadline=4)
@@ -58,24 +61,30 @@ class Connection:
     def __init__(self, url: str, api_key: str | None, patience: Patience, key_name: str = "QDRANT_API_KEY") -> None:
         """Does not connect yet; raises UsageError for a bad URL, or a key that would travel in the clear.
 
-        key_name: the setting that the key comes from, for messages.
+        url: of a server, or of several nodes of one cluster, with commas between · key_name: the setting that the key
+        comes from, for messages.
         """
-        self.location, loopback, secure = parsed(url)
+        self._nodes = Nodes(url)
+        self.location = self._nodes.urls[0]
         self._key_name = key_name
-        if api_key and not secure and not loopback:
-            raise UsageError(f"{key_name} would go unencrypted to {self.location}; use https, or a tunnel to localhost")
+        if api_key and self._nodes.open:
+            raise UsageError(
+                f"{key_name} would go unencrypted to {self._nodes.open}; use https, or a tunnel to localhost"
+            )
         logging.getLogger("stamina").addHandler(logging.NullHandler())
-        self._timeout: contextvars.ContextVar[float] = contextvars.ContextVar("timeout")
+        self._try: contextvars.ContextVar[tuple[str, float]] = contextvars.ContextVar("try")
         self.client = QdrantClient(
             url=self.location,
             headers={
                 **({"api-key": api_key} if api_key else {}),  # `api_key=` warns, even on loopback
-                **({"accept-encoding": "identity"} if loopback else {}),  # nothing to gain there, and it takes time
+                **(
+                    {"accept-encoding": "identity"} if self._nodes.loopback else {}
+                ),  # nothing to gain there, and it takes time
             },
             check_compatibility=False,  # warns; `_meet` asks instead
-            trust_env=secure,  # no proxy ever sees plain http
+            trust_env=self._nodes.secure,  # no proxy ever sees plain http
         )
-        self.client.http.client.add_middleware(self._limit)
+        self.client.http.client.add_middleware(self._send)
         self._patience, self._met = patience, False
 
     def query(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -95,7 +104,8 @@ class Connection:
 
     def _meet(self) -> None:
         if not self._met:
-            version = self._call(self.client.info, self._patience.first_deadline, self._patience.first_deadline).version
+            first = self._patience.first_deadline
+            version = self._call(self.client.info, first, first * len(self._nodes)).version
             if not (number := re.match(r"(\d+)\.(\d+)", version)) or (int(number[1]), int(number[2])) < OLDEST_SERVER:
                 raise StoreError(
                     f"{self.location} runs Qdrant {version}, but 1.16 is the oldest that will do; use a newer server"
@@ -103,10 +113,14 @@ class Connection:
             self._met = True
 
     def _call(self, function: Callable[[], T], timeout: float, deadline: float) -> T:
-        end = time.monotonic() + deadline
+        end, tried = time.monotonic() + deadline, 0
+        if len(self._nodes) > 1:
+            timeout = min(timeout, self._patience.elsewhere, deadline / len(self._nodes))
 
         def worth_it(error: Exception) -> bool | float:
             wait = retry_after(error)
+            if wait is not False and self._nodes.move_on(self._try.get()[0]) and tried < len(self._nodes):
+                return AT_ONCE
             return wait if isinstance(wait, bool) else wait < end - time.monotonic() and wait
 
         try:
@@ -118,7 +132,8 @@ class Connection:
                 wait_jitter=min(0.5, deadline / 20),
             ):
                 with attempt:
-                    self._timeout.set(min(timeout, max(0.1, end - time.monotonic())))
+                    tried += 1
+                    self._try.set((self._nodes.current, min(timeout, max(0.1, end - time.monotonic()))))
                     return function()
         except QDRANT_ERRORS as error:
             raise self._translated(error, time.monotonic() - end + deadline) from error
@@ -128,8 +143,11 @@ class Connection:
         """Let the connections go."""
         self.client.close()
 
-    def _limit(self, request: httpx.Request, send: "Send") -> httpx.Response:
-        request.extensions["timeout"] = httpx.Timeout(self._timeout.get()).as_dict()
+    def _send(self, request: httpx.Request, send: "Send") -> httpx.Response:
+        node, timeout = self._try.get()
+        request.extensions["timeout"] = httpx.Timeout(timeout).as_dict()
+        if node != self.location:
+            self._nodes.address(request, node)
         return send(request)
 
     def _translated(self, error: Exception, spent: float) -> StoreError:
@@ -145,31 +163,14 @@ class Connection:
             return NoCollection(f"{self.location}: {says} (404)")
         if retry_after(error) is not False:
             return StoreUnavailable(
-                f"{self.location} does not answer ({says}; tried for {spent:.0f} s); is it running, and"
+                f"{self._nodes} answers ({says}; tried for {spent:.0f} s); are they running, and is QDRANT_URL right?"
+                if len(self._nodes) > 1
+                else f"{self.location} does not answer ({says}; tried for {spent:.0f} s); is it running, and"
                 " is QDRANT_URL right? To start one here: scripts/qdrant start"
             )
         if status in (400, 404, 409, 413, 422):
             return StoreError(f"{self.location} refused: {says} ({status})")
         return StoreError(f"{self.location} does not answer as Qdrant does ({says}); is QDRANT_URL right?")
-
-
-def parsed(url: str) -> tuple[str, bool, bool]:
-    """The URL with its port, whether it is this machine, whether it is encrypted; raises UsageError."""
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or 6333
-    except ValueError as error:
-        raise UsageError(f"QDRANT_URL is not like http://host:6333: {error}") from error
-    if parts.username or parts.password:
-        raise UsageError("QDRANT_URL must not hold a user or a password; put the key into QDRANT_API_KEY")
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
-        raise UsageError(f"QDRANT_URL {url!r} is not like http://host:6333")
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    name = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{name}:{port}{parts.path.rstrip('/')}", loopback, parts.scheme == "https"
 
 
 def retry_after(error: Exception) -> bool | float:

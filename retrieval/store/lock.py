@@ -17,19 +17,24 @@ from qdrant_client import models
 from retrieval.errors import Locked, StoreError
 from retrieval.process import in_words, is_dead, this_process
 from retrieval.store.connection import Connection
+from retrieval.store.server_layout import peers
 
 LOCKS = "retrieval-locks"
 LEASE_SECONDS = 300.0
 """How long the lock of a holder that has fallen silent is respected; it is renewed five times as often."""
 RESERVE = 0.4
 """Share of the lease that `check` guarantees: 120 s, as long as one write is tried (`Patience.job_deadline`)."""
-STRONG = models.WriteOrdering.STRONG
+REPLICAS = 3
+"""On a cluster, where two of them make a majority: one node may die, and no lock is lost or taken twice."""
+ORDERED = models.WriteOrdering.MEDIUM
+"""One peer orders the writes, another when that one is gone; STRONG would wait for it to come back."""
 
 
 class AliasLock:
     """One job's lock; `take` before use, then `check` before each write."""
 
     def __init__(self, connection: Connection, alias: str) -> None:
+        self._connection = connection
         self._client, self._call, self._job = connection.client, connection.query, connection.job
         self._where = f"alias {alias!r} at {connection.location}"
         self._alias, self._point = alias, str(uuid.uuid5(uuid.NAMESPACE_URL, f"{LOCKS}/{alias}"))
@@ -71,7 +76,7 @@ class AliasLock:
             return
         ours = models.Filter(must=[models.HasIdCondition(has_id=[self._point]), has("holder", self._holder)])
         with contextlib.suppress(StoreError):
-            self._call(self._client.delete, LOCKS, models.FilterSelector(filter=ours), wait=True, ordering=STRONG)
+            self._call(self._client.delete, LOCKS, models.FilterSelector(filter=ours), wait=True, ordering=ORDERED)
 
     def _replace(self, found: dict[str, Any] | None) -> dict[str, Any]:
         """Write our record over the one that was found, unless it has changed; returns what is there then."""
@@ -85,7 +90,7 @@ class AliasLock:
         unchanged = models.Filter(must=[has("token", found["token"] if found else record["token"])])
         point = models.PointStruct(id=self._point, vector=[0.0], payload=record)
         self._tried = True
-        self._call(self._client.upsert, LOCKS, [point], wait=True, ordering=STRONG, update_filter=unchanged)
+        self._call(self._client.upsert, LOCKS, [point], wait=True, ordering=ORDERED, update_filter=unchanged)
         stored = self._read()
         if stored is None:
             raise Locked(f"{self._where}: another job was quicker, and has finished since; try again")
@@ -104,12 +109,24 @@ class AliasLock:
             return
         space = models.VectorParams(size=1, distance=models.Distance.EUCLID)
         try:
-            self._job(self._client.create_collection, LOCKS, space, shard_number=1)
+            self._job(
+                self._client.create_collection, LOCKS, space, shard_number=1, **replicated(peers(self._connection))
+            )
         except StoreError:
             if not self._job(self._client.collection_exists, LOCKS):
                 raise
         for field in ("holder", "token"):
             self._job(self._client.create_payload_index, LOCKS, field, models.PayloadSchemaType.KEYWORD, wait=True)
+
+
+def replicated(number: int) -> dict[str, Any]:
+    """Copies of the locks on so many peers, and how many of them a write takes.
+
+    >>> replicated(2), replicated(5)["write_consistency_factor"]
+    ({'replication_factor': 2, 'write_consistency_factor': 1}, 2)
+    """
+    copies = min(REPLICAS, number)
+    return {"replication_factor": copies, "write_consistency_factor": (copies + 1) // 2}
 
 
 def has(field: str, value: str) -> models.FieldCondition:

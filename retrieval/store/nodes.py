@@ -1,0 +1,71 @@
+"""The addresses of one server or cluster: which of its nodes is asked, and which comes next when that one fails."""
+
+import ipaddress
+import threading
+from urllib.parse import urlsplit
+
+import httpx
+
+from retrieval.errors import UsageError
+
+
+class Nodes:
+    """Stays with a node for as long as it answers: what was written through it is read through it."""
+
+    def __init__(self, urls: str) -> None:
+        """urls: one, or several with commas between; raises UsageError for what cannot be a server's address."""
+        self._nodes = [parsed(url.strip()) for url in urls.split(",")]
+        if len({node for node, _ in self._nodes}) < len(self._nodes):
+            raise UsageError(f"QDRANT_URL {urls!r} names a server twice")
+        if len({httpx.URL(node).path for node, _ in self._nodes}) > 1:
+            raise UsageError(f"QDRANT_URL {urls!r}: the nodes of one cluster must be reached by the same path")
+        self._now, self._moving = 0, threading.Lock()
+        self.urls = [node for node, _ in self._nodes]
+        self.secure = all(url.startswith("https:") for url in self.urls)
+        self.loopback = all(loopback for _, loopback in self._nodes)
+        self.open = next((url for url, local in self._nodes if not local and not url.startswith("https:")), None)
+        """One that is reached unencrypted over a network."""
+
+    def __len__(self) -> int:
+        return len(self.urls)
+
+    def __str__(self) -> str:
+        return f"none of {', '.join(self.urls)}"
+
+    @property
+    def current(self) -> str:
+        """The node to ask now."""
+        return self.urls[self._now]
+
+    def move_on(self, failed: str) -> bool:
+        """Ask the next node from now on, if there is one; another thread may have moved on already."""
+        with self._moving:
+            if self.urls[self._now] == failed:
+                self._now = (self._now + 1) % len(self)
+        return len(self) > 1
+
+    @staticmethod
+    def address(request: httpx.Request, node: str) -> None:
+        """Send a request that was made for another node to this one."""
+        url = httpx.URL(node)
+        request.url = request.url.copy_with(scheme=url.scheme, host=url.host, port=url.port)
+        request.headers["host"] = request.url.netloc.decode("ascii")
+
+
+def parsed(url: str) -> tuple[str, bool]:
+    """The URL with its port, and whether it is this machine; raises UsageError."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or 6333
+    except ValueError as error:
+        raise UsageError(f"QDRANT_URL is not like http://host:6333: {error}") from error
+    if parts.username or parts.password:
+        raise UsageError("QDRANT_URL must not hold a user or a password; put the key into QDRANT_API_KEY")
+    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+        raise UsageError(f"QDRANT_URL {url!r} is not like http://host:6333")
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    name = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{name}:{port}{parts.path.rstrip('/')}", loopback

@@ -1,0 +1,56 @@
+"""A `Layout` in Qdrant's words."""
+
+from typing import Any
+
+from qdrant_client import models
+
+from retrieval.layout import OVERSAMPLING, Layout
+from retrieval.store.connection import Connection
+
+QUANTILE = 0.99
+"""Of the numbers in codes; the few beyond do not coarsen the steps of all others."""
+
+
+def peers(connection: Connection) -> int:
+    """How many nodes the cluster has, one for a server by itself."""
+    cluster = connection.query(connection.client.http.distributed_api.cluster_status).result
+    return len(cluster.peers) if isinstance(cluster, models.ClusterStatusOneOf1) else 1
+
+
+def spread(layout: Layout, number: int) -> dict[str, Any]:
+    """For a new collection: over how many peers it is spread."""
+    chosen = layout.over(number)
+    return {
+        "shard_number": chosen.shards,
+        "replication_factor": chosen.replicas,
+        "write_consistency_factor": chosen.write_consistency,
+    }
+
+
+def graph(layout: Layout) -> models.HnswConfigDiff:
+    """The index; no links at all where every code is compared."""
+    return models.HnswConfigDiff(
+        m=0 if layout.exact else layout.m, ef_construct=layout.ef_construct, on_disk=layout.on_disk
+    )
+
+
+def vectors_on_disk(layout: Layout) -> bool:
+    """Beside bytes in memory, full codes are read for a few candidates only."""
+    return layout.on_disk or layout.int8
+
+
+def quantization(layout: Layout) -> models.ScalarQuantization | None:
+    """A byte for each number."""
+    if not layout.int8:
+        return None
+    return models.ScalarQuantization(
+        scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=QUANTILE, always_ram=True)
+    )
+
+
+def searching(layout: Layout) -> models.SearchParams:
+    """How its collection is searched."""
+    looked_again = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
+    return models.SearchParams(
+        exact=layout.exact or None, hnsw_ef=layout.ef, quantization=looked_again if layout.int8 else None
+    )

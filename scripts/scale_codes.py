@@ -1,0 +1,33 @@
+"""Codes of a collection as large as wished: each image of MNIST, distorted at random again and again, encoded."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32
+from retrieval.config import Settings
+from retrieval.images.decode import decode
+from retrieval.loading import load_model, make_encoder
+from retrieval.sources import open_source
+from retrieval.train.distort import DRAWN, views
+
+BATCH = 1000
+
+
+def scale_codes(settings: Settings, count: int, queries: int, file: Path) -> Float32[np.ndarray, "n d"]:
+    """Codes of `count` views of the training images, then of `queries` views of test images; kept in the file."""
+    if file.exists():
+        return np.load(file, mmap_mode="r")  # type: ignore[no-any-return]
+    encoder = make_encoder(settings, load_model(settings, None))
+    view = jax.jit(lambda key, images: views(key, images / 255.0, DRAWN))
+    codes = np.empty((count + queries, encoder.config.dim), np.float32)
+    for name, first, last in (("mnist:train", 0, count), ("mnist:test", count, count + queries)):
+        entries = open_source(name, settings).entries()
+        pixels = np.stack([decode(e.read(), e.key, (28, 28), 1).pixels for e in entries])
+        for start in range(first, last, BATCH):
+            rows = np.arange(start, min(start + BATCH, last)) % len(pixels)
+            seen = view(jax.random.key(start), jnp.asarray(pixels[rows], jnp.float32))
+            codes[start : start + len(rows)] = encoder.encode(np.asarray(jnp.rint(seen * 255), np.uint8))
+    np.save(file, codes)
+    return codes
