@@ -30,7 +30,8 @@ class Settings(BaseSettings):
     """Folder that holds named IDX data sets, one folder each; looked at before any download."""
 
     qdrant_url: str | None = Field(default=None, validation_alias=AliasChoices("qdrant_url"))
-    """A Qdrant server, `http://host:6333`; without it codes live in the embedded engine under `home`."""
+    """A Qdrant server, `http://host:6333`, or several nodes of one cluster with commas between, of which another is
+    asked when one does not answer; without it codes live in the embedded engine under `home`."""
 
     qdrant_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("qdrant_api_key"))
     """The server's API key; never by a flag, which other users of the machine could read."""

@@ -21,12 +21,12 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "__main__",
         "cli web",  # talk to people
         "index found",  # talk to programs
-        "reindex jobs evaluate duplicates outliers explain migrate demo preview gallery",  # whole jobs
+        "reindex jobs evaluate duplicates outliers explain migrate demo preview gallery doctor",  # whole jobs
         "ingest live learn loading",  # one pass over the pictures
         "search",
         "encode train stack reading nearness where",  # pictures to codes
         "model checkpoint images store sources",  # one vendor or format, one room
-        "architecture config process records filters files errors",  # plain values
+        "architecture config process records layout filters files errors",  # plain values
         PACKAGE,  # the package itself: its version, and a door to `index` that opens when it is asked for
     )
 )
@@ -37,6 +37,7 @@ VENDORS = {
     "qdrant_edge": {"store"},
     "PIL": {"images"},
     "pillow_heif": {"images"},
+    "ray": {"ingest"},
     **{vendor: {"web"} for vendor in ("fastapi", "starlette", "uvicorn", "limits")},
     **{vendor: {"model", "checkpoint", "encode", "train"} for vendor in ("jax", "flax", "optax", "orbax")},
 }

@@ -11,6 +11,7 @@ from retrieval.cli import logs
 from retrieval.cli.collections import collections
 from retrieval.cli.common import one_line
 from retrieval.cli.demo import demo
+from retrieval.cli.doctor import doctor
 from retrieval.cli.duplicates import duplicates
 from retrieval.cli.evaluate import evaluate
 from retrieval.cli.explain import explain
@@ -25,6 +26,7 @@ from retrieval.cli.serve import serve
 from retrieval.cli.set_public_url import set_public_url
 from retrieval.cli.status import status
 from retrieval.cli.train import train
+from retrieval.cli.tune import tune
 from retrieval.errors import INTERRUPTED, RetrievalError
 
 DEBUG = "--debug"
@@ -40,7 +42,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     *(demo, train, ingest, search, duplicates, outliers, explain, evaluate),
-    *(reindex, rollback, collections, jobs, status, migrate),
+    *(reindex, rollback, tune, collections, jobs, status, doctor, migrate),
     *(serve, set_public_url),
 )
 for command in COMMANDS:

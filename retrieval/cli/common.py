@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from retrieval.config import Settings
+    from retrieval.ingest.options import Ray
     from retrieval.reading import Refused
     from retrieval.sources import Source
     from retrieval.train.loop import Progress as Training
@@ -28,13 +29,36 @@ AnyModel = Annotated[
 ]
 """For a command that does not go by a collection's model."""
 QdrantUrl = Annotated[
-    str | None, typer.Option(metavar="URL", help="A Qdrant server; else $QDRANT_URL, else the embedded engine.")
+    str | None,
+    typer.Option(
+        metavar="URL[,URL…]",
+        help="A Qdrant server, or nodes of one cluster; else $QDRANT_URL, else the embedded engine.",
+    ),
 ]
 PublicUrl = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
         help="Where `retrieval serve` is reached, for the dashboard's pictures; else as before.",
+    ),
+]
+Shards = Annotated[
+    int | None, typer.Option(min=1, max=1000, help="Parts of a new collection, on a cluster; else one for each peer.")
+]
+Replicas = Annotated[
+    int | None, typer.Option(min=1, max=100, help="Peers that hold each part of a new collection; else 2 on a cluster.")
+]
+WriteConsistency = Annotated[
+    int | None, typer.Option(min=1, max=100, help="Peers that must take a write to a new collection; else 1.")
+]
+Runner = Annotated[
+    Literal["here", "ray"],
+    typer.Option(help="Who reads, encodes and writes: this machine, or the workers of a Ray cluster."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT|auto", help="The Ray cluster of --runner ray; else one is started on this machine."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
@@ -129,6 +153,21 @@ def open_sources(
 def one_line(text: str, keep: str = "") -> str:
     r"""The text without what would break the line or move the cursor: a file's name may hold `\n` and ESC."""
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
+def chosen(**options: int | None) -> dict[str, int]:
+    """The options that were given, by name."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def ray_of(runner: str, address: str | None, settings: "Settings") -> "Ray | None":
+    """The Ray cluster that is to do the work; raises UsageError for an address without `--runner ray`."""
+    from retrieval.errors import UsageError
+    from retrieval.ingest.options import Ray
+
+    if address is not None and runner != "ray":
+        raise UsageError(f"--address {address} is a Ray cluster's; add --runner ray")
+    return Ray(settings, address) if runner == "ray" else None
 
 
 def print_warnings(warnings: Sequence[str]) -> None:

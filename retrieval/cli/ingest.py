@@ -9,6 +9,7 @@ import typer
 from retrieval.cli.common import (
     DEFAULT_ALIAS,
     SOURCES,
+    Address,
     Alias,
     Json,
     Labels,
@@ -16,10 +17,16 @@ from retrieval.cli.common import (
     Name,
     PublicUrl,
     QdrantUrl,
+    Replicas,
+    Runner,
+    Shards,
+    WriteConsistency,
+    chosen,
     end_with,
     open_sources,
     print_json,
     print_warnings,
+    ray_of,
     stdout,
 )
 from retrieval.cli.ingesting import errors_to, print_plan, print_summary
@@ -58,12 +65,18 @@ def ingest(
         int | None, typer.Option(min=1, max=4096, help="Images encoded and written together; else by their size.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Workers that read and decode images; else as many as pay.")
+        int | None,
+        typer.Option(min=1, max=256, help="Workers: readers here, or actors on a Ray cluster; else as many as pay."),
     ] = None,
     metrics_file: Annotated[
         Path | None, typer.Option(help="Write the run's numbers to this file, as Prometheus text.")
     ] = None,
     public_url: PublicUrl = None,
+    shards: Shards = None,
+    replicas: Replicas = None,
+    write_consistency: WriteConsistency = None,
+    runner: Runner = "here",
+    address: Address = None,
     json_logs: Annotated[bool, typer.Option("--log-json", help="Log to stderr as JSON lines.")] = False,
     model: Model = None,
     qdrant_url: QdrantUrl = None,
@@ -93,6 +106,8 @@ def ingest(
         batch=batch_size,
         workers=workers,
         public_url=settings.public_url,
+        layout=chosen(shards=shards, replicas=replicas, write_consistency=write_consistency),
+        ray=ray_of(runner, address, settings),
     )
     sources = open_sources(source, settings, name, labels)
     log("ingest started", alias=alias, sources=[s.spec for s in sources])

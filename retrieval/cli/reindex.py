@@ -10,12 +10,19 @@ import typer
 
 from retrieval.cli.common import (
     DEFAULT_ALIAS,
+    Address,
     Alias,
     AnyModel,
     Json,
     QdrantUrl,
+    Replicas,
+    Runner,
+    Shards,
+    WriteConsistency,
+    chosen,
     end_with,
     print_json,
+    ray_of,
     stderr,
     stdout,
     training_task,
@@ -63,6 +70,11 @@ def reindex(
     if_changed: Annotated[
         bool, typer.Option("--if-changed", help="Do nothing while the model and the images are the same.")
     ] = False,
+    shards: Shards = None,
+    replicas: Replicas = None,
+    write_consistency: WriteConsistency = None,
+    runner: Runner = "here",
+    address: Address = None,
     metrics_file: Annotated[
         Path | None, typer.Option(help="Write the run's numbers to this file, as Prometheus text.")
     ] = None,
@@ -80,10 +92,10 @@ def reindex(
     from retrieval.loading import load_model
     from retrieval.reindex import job
     from retrieval.store import open_store
-    from retrieval.store.base import dashboard
 
     if json_logs:
         log_json()
+    settings = load_settings(qdrant_url=qdrant_url)
     options = Options(
         keep=keep,
         min_recall=parse_share("--min-recall", min_recall),
@@ -93,14 +105,33 @@ def reindex(
         older_than=parse_seconds("--if-older-than", if_older_than),
         if_changed=if_changed,
         fresh=train,
+        layout=chosen(shards=shards, replicas=replicas, write_consistency=write_consistency),
+        ray=ray_of(runner, address, settings),
     )
-    settings = load_settings(qdrant_url=qdrant_url)
     given = None if train else load_model(settings, model)
     if plan:
         with open_store(settings) as store:
             found = job.preview(store, alias, settings)
         say_plan(found, "one trained on the sources" if given is None else given.fingerprint[:8], as_json=as_json)
         return
+    run(alias, settings, options, given, metrics_file, json_logs=json_logs, as_json=as_json)
+
+
+def run(
+    alias: str,
+    settings: "Settings",
+    options: Options,
+    given: "SavedModel | None",
+    metrics_file: Path | None = None,
+    *,
+    json_logs: bool = False,
+    as_json: bool = False,
+) -> None:
+    """The re-index itself, behind a bar; `given` is the model, None: one is trained on the sources."""
+    from retrieval.reindex import job
+    from retrieval.store import open_store
+    from retrieval.store.base import dashboard
+
     with contextlib.suppress(OSError, AttributeError):  # Windows has none
         os.nice(NICE)
     log("reindex started", alias=alias)

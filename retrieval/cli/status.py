@@ -1,20 +1,21 @@
 """`retrieval status`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from retrieval import __version__
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, print_json
+from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, one_line, print_json
+
+if TYPE_CHECKING:
+    from retrieval.store.base import Store
 
 
 def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: Json = False) -> None:
-    """Show what is there: engine, collection, model and sources."""
+    """Show what is there: engine and its nodes, collection, model and sources."""
     from retrieval import checkpoint
     from retrieval.config import load_settings
-    from retrieval.errors import NoCollection
     from retrieval.store import open_store
-    from retrieval.store.base import resolve
 
     settings = load_settings(qdrant_url=qdrant_url)
     default = checkpoint.default(settings.models)
@@ -24,20 +25,51 @@ def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
         "default_model": default and checkpoint.load(default).fingerprint,
         "alias": alias,
     }
-    with open_store(settings) as store:
-        store.check()
-        facts |= {"engine": store.engine, "location": store.location, "aliases": store.aliases()}
-        try:
-            collection = resolve(store, alias)
-        except NoCollection:
-            facts |= {"collection": None, "points": 0}
-        else:
-            meta = store.metadata(collection)
-            facts |= {"collection": collection, "points": store.count(collection), **meta.to_json()}
+    with open_store(settings, hurry=True) as store:
+        facts |= engine(store, alias)
     if as_json:
         print_json(facts)
         return
     for name, value in facts.items():
-        lines = [f"{k} → {v}" for k, v in value.items()] if isinstance(value, dict) else [str(value)]
-        for line in lines if value not in (None, {}) else ["none yet"]:
-            typer.echo(f"{name:<14} {line}")
+        lines = [f"{k} → {plain(v)}" for k, v in value.items()] if isinstance(value, dict) else [in_words(name, facts)]
+        for line in lines or ["none"]:
+            typer.echo(one_line(f"{name:<17} {line}"))
+
+
+def engine(store: "Store", alias: str) -> dict[str, Any]:
+    """What could be found out; `unknown` says why not all. Raises StoreUnavailable when nothing answers."""
+    from retrieval.errors import NoCollection, StoreUnavailable
+    from retrieval.store.base import resolve
+
+    facts: dict[str, Any] = {"engine": store.engine, "location": store.location, "aliases": store.aliases()}
+    try:
+        collection = resolve(store, alias)
+    except NoCollection:
+        return {**facts, "collection": None, "points": 0, **store.describe()}
+    facts |= {"collection": collection, "points": None, **store.describe(collection)}
+    try:
+        store.check()
+        meta = store.metadata(collection)
+        facts |= {**meta.to_json(), "layout": str(meta.layout), "points": store.count(collection)}
+    except StoreUnavailable as error:
+        facts["unknown"] = f"the rest: {error}"
+    return facts
+
+
+def in_words(name: str, facts: dict[str, Any]) -> str:
+    """A fact for people, a share beside its whole."""
+    if name == "points" and facts[name] is None:
+        return "unknown"
+    whole = {"indexed": facts.get("points"), "active": facts.get("copies")}.get(name)
+    return plain(facts[name]) + ("" if whole is None else f" of {whole}")
+
+
+def plain(value: Any) -> str:
+    """A value without brackets and quotes."""
+    if value is None:
+        return "none yet"
+    if isinstance(value, dict):
+        if "error" in value:
+            return str(value["error"])
+        return ", ".join(f"{name} {part}" for name, part in value.items() if part is not None)
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else str(value)

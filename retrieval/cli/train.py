@@ -18,6 +18,7 @@ from retrieval.cli.common import (
     stdout,
     training_task,
 )
+from retrieval.cli.hosts import parse_hosts, train_in_a_child
 from retrieval.cli.values import parse_seconds, parse_size
 from retrieval.train.choices import Objective, Preset
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from retrieval.learn.options import Options
     from retrieval.reading import Refused
     from retrieval.sources import Source
+    from retrieval.train.choices import Hosts
 
 
 def train(
@@ -76,9 +78,22 @@ def train(
             metavar="DIR", help="Write the numbers to this folder while it trains, as TensorBoard event files."
         ),
     ] = None,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="To train on several hosts: process 0's host and a free port there, for all."
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(metavar="N", help="How many processes train together, with the same options.")
+    ] = None,
+    process: Annotated[
+        int | None, typer.Option(metavar="I", help="Which of them this one is, from 0; 0 saves the model.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model on unlabelled images, or go on with an interrupted run; make it the default."""
+    hosts = parse_hosts(coordinator, processes, process)
     size = parse_size("--image-size", image_size)
     budget = parse_seconds("--time-budget", time_budget)
 
@@ -95,13 +110,16 @@ def train(
         epochs=epochs,
         budget=budget,
         seed=seed,
+        hosts=hosts,
     )
+    if hosts and not preview:
+        train_in_a_child(hosts)
     sources = open_sources(source, settings)
     if preview:
         refused = draw(preview, sources, options, as_json=as_json)
     else:
         model, refused = learn(sources, settings, options, tensorboard)
-        say(model, source[0], as_json=as_json)
+        say(model, source[0], hosts, as_json=as_json)
     end_with(refused)
 
 
@@ -129,8 +147,9 @@ def learn(
     from retrieval.learn import job
     from retrieval.train.events import event_files
 
+    first = not options.hosts or options.hosts.process == 0
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context(event_files(tensorboard)) if tensorboard else lambda line: None
+        log = stack.enter_context(event_files(tensorboard)) if tensorboard and first else lambda line: None
         bar = stack.enter_context(progress_bar("note"))
         reading = bar.add_task("Reading", total=None, note="")
         return job.learn(
@@ -143,17 +162,19 @@ def learn(
         )
 
 
-def say(model: "SavedModel", source: str, *, as_json: bool) -> None:
-    """What has been made, and what to beware of."""
+def say(model: "SavedModel", source: str, hosts: "Hosts | None", *, as_json: bool) -> None:
+    """What has been made, and what to beware of; of several processes only number 0 has saved it."""
     m = model.metrics
+    saved = not hosts or hosts.process == 0
     if as_json:
-        print_json({"model": str(model.path), **m})
+        print_json({"model": str(model.path), **m} if saved else m)
     else:
         early = ", stopped early" if m["stopped_early"] else ""
         stdout().print(
-            f"Model {model.fingerprint[:8]}: {m['images']:,} images read in {m['reading_seconds']} s,"
+            f"{f'Model {model.fingerprint[:8]}' if saved else f'Trained as {hosts}'}:"
+            f" {m['images']:,} images read in {m['reading_seconds']} s,"
             f" {m['epochs']:g} epochs in {m['seconds']:.1f} s{early}, loss {m['loss']:.4f}\n"
-            f"{model.path}\nNext: retrieval ingest {source}",
+            + (f"{model.path}\nNext: retrieval ingest {source}" if saved else "Process 0 saves the model."),
             soft_wrap=True,
         )
     print_warnings(m["warnings"])

@@ -7,30 +7,43 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float32
 
+from retrieval.architecture import ModelConfig
 from retrieval.filters import Filter, Match
 from retrieval.ingest.address import address
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.options import Options
 from retrieval.ingest.payload import described, given
-from retrieval.ingest.plan import Planner, Touched
+from retrieval.ingest.plan import Moved, Planner, Touched
+from retrieval.ingest.summary import Summary
 from retrieval.reading import Loaded, Refused
 from retrieval.records import Payload, Point, point_id
 from retrieval.sources import Entry
 from retrieval.store.base import Store
 
+BATCH = 256
+"""Images encoded and written together: a full load for the encoder's threads, and for the engines. Three batches are
+in flight at most, so that a kill wastes the encoding of 768 images."""
+BATCH_BYTES = 64 * 2**20
+"""Of larger images a batch has fewer."""
+
 Code = Float32[np.ndarray, " d"]
-Item = Loaded | Refused | Touched
+Item = Loaded | Refused | Touched | Moved
 
 
 @dataclass(slots=True)
 class Batch:
-    """What is written together; `copied` of the points got a code that was known already."""
+    """What is written together. encoded: SHA-256 of each content that was encoded for it."""
 
     points: list[Point] = field(default_factory=list)
     payloads: dict[str, Payload] = field(default_factory=dict)
     refused: list[Refused] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
-    copied: int = 0
+    encoded: list[str] = field(default_factory=list)
+
+    @property
+    def copied(self) -> int:
+        """Points whose code was known already."""
+        return len(self.points) - len(self.encoded)
 
 
 class Coder:
@@ -71,6 +84,7 @@ class Coder:
                 fresh.append((id_, item, payload))
         codes = self._codes([item for _, item, _ in fresh], batch)
         batch.points = [Point(id_, codes[item.sha256], payload) for id_, item, payload in fresh]
+        batch.points += [item.point for item in window if isinstance(item, Moved)]
         return batch
 
     def _codes(self, items: Sequence[Loaded], batch: Batch) -> dict[str, Code]:
@@ -83,7 +97,7 @@ class Coder:
         if new := [item for sha, item in wanted.items() if sha not in codes]:
             made = self._encoder.encode(np.stack([item.picture.pixels for item in new]))
             codes |= {item.sha256: code for item, code in zip(new, made, strict=True)}
-        batch.copied = len(items) - len(new)
+            batch.encoded = [item.sha256 for item in new]
         return codes
 
 
@@ -98,3 +112,20 @@ def known_codes(store: Store, collection: str, contents: set[str]) -> dict[str, 
         codes |= {point.payload["sha256"]: point.code for point in page if point.code is not None}
         contents = contents - codes.keys()
     return codes
+
+
+def batch_size(config: ModelConfig, options: Options) -> int:
+    """Images in a batch, by their size."""
+    height, width = config.image_size
+    return options.batch or max(1, min(BATCH, BATCH_BYTES // (height * width * config.channels)))
+
+
+def stored(store: Store, collection: str, batch: Batch, summary: Summary) -> None:
+    """Write one batch, then count it: what the summary says is done is done."""
+    store.upsert(collection, batch.points)
+    store.set_payload(collection, batch.payloads)
+    summary.refused += batch.refused
+    summary.newly_refused += sum(not item.again for item in batch.refused)
+    summary.encoded += len(batch.encoded)
+    summary.copied += batch.copied
+    summary.unchanged += len(batch.payloads)

@@ -2,18 +2,22 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from retrieval.errors import NoCollection, UsageError
 from retrieval.ingest.encoder import Encoding
-from retrieval.ingest.fill import Report, Target, fill
+from retrieval.ingest.fill import Report, fill
 from retrieval.ingest.interrupt import finishing
 from retrieval.ingest.ledger import Ledger, Row
 from retrieval.ingest.options import Options
 from retrieval.ingest.plan import Planner, Touched
 from retrieval.ingest.prune import check_prunable, prune
+from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
+from retrieval.layout import DEFAULT, Layout
 from retrieval.nearness import learn
 from retrieval.reading import Refused
 from retrieval.records import CollectionMeta
@@ -47,7 +51,7 @@ def ingest(
     if options.dry_run:
         return rehearse(store, existing(store, encoder, alias), sources, listings, alias, options, ledgers, report)
     with store.lock(alias) as held:
-        collection = open_collection(store, encoder, alias)
+        collection = open_collection(store, encoder, alias, options.layout)
         target = Target(store, held, alias, collection, encoder, ledgers)
         summary = fill(target, sources, listings, options, report=report, refused=refused)
         learn(store, collection)
@@ -105,21 +109,46 @@ def existing(store: Store, encoder: Encoding, alias: str) -> str | None:
     return collection
 
 
-def open_collection(store: Store, encoder: Encoding, alias: str) -> str:
-    """The alias's collection, made and named when there is none; raises ModelError for another model's."""
+def open_collection(store: Store, encoder: Encoding, alias: str, wanted: Mapping[str, Any]) -> str:
+    """The alias's collection, made and named when there is none.
+
+    Raises ModelError for another model's, UsageError for one that is kept otherwise than wanted.
+    """
     if collection := existing(store, encoder, alias):
+        check_layout(collection, store.metadata(collection).layout, wanted)
         return collection
-    collection, meta = described_collection(store, encoder, alias)
+    collection, meta = described_collection(store, encoder, alias, kept(store, DEFAULT, wanted))
     with finishing():  # nobody would ever find a collection without its alias
         store.create_collection(collection, meta)
         store.move_alias(alias, collection)
     return collection
 
 
-def described_collection(store: Store, encoder: Encoding, alias: str) -> tuple[str, CollectionMeta]:
+def check_layout(collection: str, layout: Layout, wanted: Mapping[str, Any]) -> None:
+    """Raise UsageError for an option that the collection was not made with: only a new one can be."""
+    for name, value in wanted.items():
+        if (made := getattr(layout, name)) != value:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{option} {value}: {collection} was made with {made or 'what suited the peers'}; make another with:"
+                f" retrieval reindex {option} {value}"
+            )
+
+
+def kept(store: Store, layout: Layout, wanted: Mapping[str, Any]) -> Layout:
+    """The layout with what is wanted; raises UsageError where the engine has no such thing."""
+    if wanted and store.engine == "embedded":
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in wanted)
+        raise UsageError(f"{names}: the embedded engine is one process that compares every code; set QDRANT_URL")
+    return replace(layout, **wanted)
+
+
+def described_collection(
+    store: Store, encoder: Encoding, alias: str, layout: Layout = DEFAULT
+) -> tuple[str, CollectionMeta]:
     """Name and metadata of a new collection for the encoder's codes."""
     config = encoder.config
     name, created = next_name(store, alias, encoder.fingerprint)
     return name, CollectionMeta(
-        encoder.fingerprint, config.dim, config.image_size, config.channels, created.isoformat()
+        encoder.fingerprint, config.dim, config.image_size, config.channels, created.isoformat(), layout=layout
     )

@@ -33,6 +33,10 @@ class Ledger:
             except (ValueError, KeyError, TypeError):
                 continue
 
+    def knows(self, entry: Entry) -> bool:
+        """Whether the image was refused once."""
+        return (entry.source, entry.key) in self._rows
+
     def still(self, entry: Entry) -> str | None:
         """Why the image was refused for what is in it, when it is as it was then."""
         row = self._rows.get((entry.source, entry.key))

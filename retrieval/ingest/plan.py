@@ -26,7 +26,7 @@ PAGE = 1000
 PAGE_SECONDS = 0.5
 """A slow listing is cut sooner, so that the first images are encoded while the others are listed."""
 
-Page = list["Entry | Touched | Refused"]
+Page = list["Entry | Touched | Moved | Refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,19 @@ class Touched:
     payload: Payload
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A point whose code is known from another collection of the same model."""
+
+    point: Point
+
+
 class Planner:
     """Goes over listings once, page by page, and remembers only what is in flight.
 
     before: payloads of the images on their way that the collection holds in another state, by point id · inherited:
-    of those that are new, what the user said of them in the collection `like`.
+    of those that are new, what the user said of them in the collection `like`. Codes of the same model are taken from
+    there, where an image is as it was.
     """
 
     def __init__(
@@ -52,12 +60,15 @@ class Planner:
         ledger: Ledger,
         summary: Summary,
         like: str | None = None,
+        same_model: bool = False,
     ) -> None:
-        self._store, self._collection, self._like = store, collection, like
+        self._store, self._collection = store, collection
+        self.like, self.same_model = like, same_model
         self._options, self._ledger, self._summary = options, ledger, summary
         self._seen: dict[str, array[int]] = {}
         self.before: dict[str, Payload] = {}
         self.inherited: dict[str, Payload] = {}
+        self._there: dict[str, Point] = {}
 
     def pages(self, listings: Sequence[Iterable[Entry]]) -> Iterator[Page]:
         """What is left to do of each page of the listings: an Entry is to be opened."""
@@ -66,6 +77,14 @@ class Planner:
             for entries, ids, known in asked:
                 yield self._page(entries, ids, known)
         self._summary.listed = True
+
+    def seen(self, source: str) -> str:
+        """Marks of the source's listed images, in hexadecimal: for the one who prunes."""
+        return self._seen.get(source, array("Q")).tobytes().hex()
+
+    def saw(self, source: str, seen: str) -> None:
+        """The other end of `seen`."""
+        self._seen.setdefault(source, array("Q")).frombytes(bytes.fromhex(seen))
 
     def unseen(self, source: str, points: Sequence[str]) -> list[str]:
         """Those of the points that no listing of the source named.
@@ -79,8 +98,10 @@ class Planner:
     def _asked(self, entries: Sequence[Entry]) -> tuple[Sequence[Entry], list[str], dict[str, Point]]:
         ids = [point_id(entry.source, entry.key) for entry in entries]
         known = self._store.retrieve(self._collection, ids) if self._collection else {}
-        if self._like and (new := [id_ for id_ in ids if id_ not in known]):
-            said = {id_: said_of(point.payload) for id_, point in self._store.retrieve(self._like, new).items()}
+        if self.like and (new := [id_ for id_ in ids if id_ not in known]):
+            there = self._store.retrieve(self.like, new, codes=self.same_model)
+            self._there |= there if self.same_model else {}
+            said = {id_: said_of(point.payload) for id_, point in there.items()}
             self.inherited |= {id_: fields for id_, fields in said.items() if fields}
         return entries, ids, known
 
@@ -95,12 +116,15 @@ class Planner:
         self._summary.found += len(entries)
         return todo
 
-    def _decide(self, entry: Entry, id_: str, old: Payload | None) -> Entry | Touched | Refused | None:
+    def _decide(self, entry: Entry, id_: str, old: Payload | None) -> Entry | Touched | Moved | Refused | None:
         """None: nothing is left to do."""
         self._summary.described += entry.key in self._options.metadata
+        there = self._there.pop(id_, None)
+        if there and same_file(entry, there.payload):
+            self.inherited.pop(id_, None)
+            return Moved(Point(id_, there.code, self._said_now(entry, id_, there.payload)))
         if old is not None and same_file(entry, old) and not self._options.force:
-            shown = address(self._options.public_url, id_)
-            payload = {**old, **given(entry, self._options.metadata), **shown}
+            payload = self._said_now(entry, id_, old)
             if payload != old:
                 return Touched(id_, payload)
             self._summary.unchanged += 1
@@ -113,6 +137,9 @@ class Planner:
             self._summary.changed += 1
             self.before[id_] = old
         return entry
+
+    def _said_now(self, entry: Entry, id_: str, old: Payload) -> Payload:
+        return {**old, **given(entry, self._options.metadata), **address(self._options.public_url, id_)}
 
 
 def cut(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

@@ -7,6 +7,9 @@ from retrieval.reading import Refused
 
 COUNTS = ("found", "encoded", "unchanged", "copied", "deleted", "failed")
 
+WORK = ("found", "new", "changed", "encoded", "unchanged", "described", "copied")
+"""What a worker counts of its pages."""
+
 
 @dataclass(slots=True)
 class Summary:

@@ -22,6 +22,7 @@ from retrieval.train.loop import Progress, train
 from retrieval.train.recipe import Recipe, default_preset, default_recipe
 from retrieval.train.resume import Line, forget
 from retrieval.train.step import hardware
+from retrieval.train.together import first, joined
 
 
 def learn(
@@ -37,23 +38,25 @@ def learn(
     """Train on the sources' images and save the model; returns it with the images that were refused.
 
     `log` gets the numbers of each round. What the user should be told is in the model's metrics as `warnings`.
+    With `options.hosts` each process calls this; only the first saves the model, the others return it unsaved.
     Raises SourceError when no image can be used, TrainingError when the images cannot be learned from, ModelError when
     the model cannot be saved; the run's last checkpoint is then still there, and the same call goes on from it.
     """
     use_compilation_cache(settings.xla_cache)
-    started = time.monotonic()
-    pictures = gather(sources, options, reading)
-    seconds = time.monotonic() - started
-    recipe = default_recipe(
-        pictures.images,
-        dim=options.dim,
-        epochs=options.epochs,
-        budget=options.budget,
-        seed=options.seed,
-        objective=options.objective,
-        preset=options.preset,
-    )
-    trained = train(pictures.images, recipe, settings.checkpoints, training, log)
+    with joined(options.hosts):
+        started = time.monotonic()
+        pictures = gather(sources, options, reading)
+        seconds = time.monotonic() - started
+        recipe = default_recipe(
+            pictures.images,
+            dim=options.dim,
+            epochs=options.epochs,
+            budget=options.budget,
+            seed=options.seed,
+            objective=options.objective,
+            preset=options.preset,
+        )
+        trained = train(pictures.images, recipe, settings.checkpoints, training, log)
     numbers = {
         "images": len(pictures.images),
         "refused": len(pictures.refused),
@@ -67,6 +70,8 @@ def learn(
     }
     weights = {name: np.asarray(array) for name, array in to_flat(trained.params).items()}
     draft = SavedModel(recipe.model, weights, checkpoint.fingerprint(recipe.model, weights), numbers, settings.models)
+    if not first():
+        return draft, pictures.refused
     picture = reconstructions(Encoder(draft), pictures.images)
     model = checkpoint.save(settings.models, recipe.model, weights, numbers, picture, trained.history)
     if make_default or checkpoint.default(settings.models) is None:

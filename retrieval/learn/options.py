@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from retrieval.architecture import MAX_SIDE, MIN_SIDE
 from retrieval.errors import UsageError
-from retrieval.train.choices import Objective, Preset
+from retrieval.train.choices import Hosts, Objective, Preset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,8 +12,8 @@ class Options:
     """None means: from the data, by `choose_size` for the images and `default_recipe` for the rest.
 
     image_size: (height, width) in pixels · channels: 1 or 3 · dim: numbers in a code · epochs: times each image is
-    seen · budget: seconds of training; with both, whichever ends first.
-    Raises UsageError for an image size or a number of channels that no network takes.
+    seen · budget: seconds of training; with both, whichever ends first · hosts: None to train in this process alone.
+    Raises UsageError for an image size or a number of channels that no network takes, and for a budget with hosts.
     """
 
     objective: Objective = "invariant"
@@ -24,6 +24,7 @@ class Options:
     epochs: int | None = None
     budget: float | None = None
     seed: int = 0
+    hosts: Hosts | None = None
 
     def __post_init__(self) -> None:
         if self.image_size and not MIN_SIDE <= min(self.image_size) <= max(self.image_size) <= MAX_SIDE:
@@ -33,3 +34,7 @@ class Options:
             )
         if self.channels not in (None, 1, 3):
             raise UsageError(f"--channels {self.channels}: must be 1 (grey) or 3 (colour)")
+        if self.hosts and self.budget:
+            raise UsageError(
+                "--time-budget with --processes: each has its own clock, and all must take the same steps; use --epochs"
+            )

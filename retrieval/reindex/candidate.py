@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from retrieval.errors import StoreError
 from retrieval.ingest.encoder import Encoding
-from retrieval.ingest.fill import Target, fill
+from retrieval.ingest.fill import fill
 from retrieval.ingest.job import begun, described_collection
-from retrieval.ingest.options import Options
+from retrieval.ingest.options import Options, Ray
+from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
+from retrieval.layout import Layout
 from retrieval.sources import Source
 from retrieval.store.base import Store
 from retrieval.store.family import stamp, unused
@@ -17,28 +19,37 @@ from retrieval.store.family import stamp, unused
 PASSES = 3
 """Of catching up, at most: a folder that never rests is taken as it is."""
 SETTLE_SECONDS = 1800.0
-"""How long the engine may take to index what it has."""
+"""How long the engine may take to index what it has, and as much again for each SETTLE_POINTS."""
+SETTLE_POINTS = 1_000_000
+"""Two slow cores index them in seven minutes."""
+CALM = 3
+"""Looks in a row, half a second apart: a server begins to index a moment after it was told to."""
 
 
-def begin(store: Store, alias: str, live: str, encoder: Encoding, dropped: list[str]) -> str:
+def begin(store: Store, alias: str, live: str, encoder: Encoding, layout: Layout, dropped: list[str]) -> str:
     """The collection to fill: what a killed run with this model left, or a new one; what others left is dropped."""
-    going_on = None
+    going_on, wanted = None, ("filling", encoder.fingerprint, layout)
     for name, meta in reversed(unused(store, alias).items()):
-        ours = meta.state == "filling" and meta.model == encoder.fingerprint and stamp(name) > stamp(live)
+        ours = (meta.state, meta.model, meta.layout) == wanted and stamp(name) > stamp(live)
         if ours and going_on is None and store.count(name):  # an empty one may lack its indexes
             going_on = name
-        elif meta.state in ("filling", "refused"):
+        elif meta.state in ("filling", "refused", "trial"):
             store.drop_collection(name)
             dropped.append(name)
     if going_on:
         return going_on
-    name, meta = described_collection(store, encoder, alias)
+    name, meta = described_collection(store, encoder, alias, layout)
     store.create_collection(name, replace(meta, state="filling", public_url=store.metadata(live).public_url))
+    store.bulk(name)
     return name
 
 
 def filled(
-    target: Target, sources: Sequence[Source], live: str, report: Callable[[str, Summary | None], None]
+    target: Target,
+    sources: Sequence[Source],
+    live: str,
+    report: Callable[[str, Summary | None], None],
+    ray: Ray | None = None,
 ) -> Summary:
     """Fill the collection, and go over the sources again until nothing has changed; returns the counts of it all.
 
@@ -53,7 +64,7 @@ def filled(
             target,
             sources,
             listings,
-            Options(prune=True, yes=True),
+            Options(prune=True, yes=True, ray=None if number else ray),
             like=live,
             report=lambda now, name=name, before=before: report(name, added(before, now)),  # type: ignore[misc]
         )
@@ -72,14 +83,27 @@ def added(before: Summary | None, now: Summary) -> Summary:
     return replace(now, unchanged=max(0, now.found - now.failed - work["encoded"] - work["copied"]), **work)
 
 
-def settle(store: Store, collection: str) -> None:
-    """Wait until the engine is done with the collection; raises StoreError after SETTLE_SECONDS."""
-    end = time.monotonic() + SETTLE_SECONDS
-    while not (now := store.condition(collection)).settled or now.troubles:
+def settle(store: Store, collection: str, live: str) -> None:
+    """Let the engine index the collection as the live one, and wait until it is done.
+
+    Raises StoreError when that takes too long.
+    """
+    wait(store, collection, calm=CALM if store.bulk(collection, like=live) else 1)
+
+
+def wait(store: Store, collection: str, calm: int) -> None:
+    """Until the engine has nothing to do, at so many looks in a row; raises StoreError when that takes too long."""
+    seconds = SETTLE_SECONDS * (1 + store.count(collection) / SETTLE_POINTS)
+    end, seen = time.monotonic() + seconds, 0
+    while True:
+        now = store.condition(collection)
+        seen = seen + 1 if now.settled and not now.troubles else 0
+        if seen >= calm:
+            return
         if time.monotonic() > end:
             why = "; ".join(now.troubles) or "it is still being indexed"
             raise StoreError(
-                f"{collection} is not ready after {SETTLE_SECONDS:.0f} s: {why}; the live collection is as it was; run"
-                " the same command again"
+                f"{collection} is not ready after {seconds:.0f} s: {why}; the live collection is as it was; run the"
+                " same command again"
             )
         time.sleep(0.5)

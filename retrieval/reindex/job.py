@@ -13,10 +13,10 @@ from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import BadCode, GateRefused, NoCollection
 from retrieval.ingest.encoder import Encoding, LateEncoder
-from retrieval.ingest.fill import Target
 from retrieval.ingest.interrupt import finishing
-from retrieval.ingest.job import begun, rehearse
+from retrieval.ingest.job import begun, kept, rehearse
 from retrieval.ingest.options import Options as FillOptions
+from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
 from retrieval.nearness import learn
 from retrieval.records import seconds_since
@@ -82,9 +82,10 @@ def reindex(
         if options.older_than is not None and seconds_since(meta.created) < options.older_than:
             outcome.state = "recent"
             return outcome
+        layout = kept(store, meta.layout, options.layout)
         sources = recorded_sources(meta, live, settings)
         check_room(store, live, (meta.dim, meta.dim))
-        same = options.if_changed and not changed(store, alias, live, sources, settings)
+        same = options.if_changed and layout == meta.layout and not changed(store, alias, live, sources, settings)
         if same and options.fresh:
             outcome.state = "unchanged"
             return outcome
@@ -96,12 +97,12 @@ def reindex(
             outcome.state = "unchanged"
             return outcome
         tell("create", outcome)
-        outcome.collection = begin(store, alias, live, encoder, outcome.dropped)
+        outcome.collection = begin(store, alias, live, encoder, layout, outcome.dropped)
         target = Target(store, held, alias, outcome.collection, encoder, settings.refused)
         with refusing(store, outcome):
-            outcome.counts = filled(target, sources, live, report)
+            outcome.counts = filled(target, sources, live, report, options.ray)
             tell("settle", outcome)
-            settle(store, outcome.collection)
+            settle(store, outcome.collection, live)
             learn(store, outcome.collection)
             tell("gate", outcome)
             check(store, outcome, outcome.counts, encoder, sources, options, settings)

@@ -1,8 +1,10 @@
 """How a re-index is to go, with the defaults and their reasons."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from retrieval.ingest.options import MAX_DELETE
+from retrieval.ingest.options import MAX_DELETE, Ray
 
 KEEP = 2
 """Earlier collections that stay: the one to go back to, and one more should that be bad as well."""
@@ -19,7 +21,8 @@ class Options:
     keep: earlier collections that stay · min_recall, max_drop, max_delete: limits of the gate, shares in [0, 1] ·
     dry_run: fill and check, but do not swap · older_than: seconds; do nothing while the live collection is younger ·
     if_changed: do nothing when model and images are those of the live collection · fresh: the model is trained for this
-    run, when one is due, and becomes the default with it.
+    run, when one is due, and becomes the default with it · layout: fields of `Layout` that the new collection is to
+    have; in all others it is like the live one · ray: who fills it, None: this process.
     """
 
     keep: int = KEEP
@@ -30,3 +33,5 @@ class Options:
     older_than: float | None = None
     if_changed: bool = False
     fresh: bool = False
+    layout: Mapping[str, Any] = field(default_factory=dict)
+    ray: Ray | None = None

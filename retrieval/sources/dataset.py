@@ -80,14 +80,31 @@ def open_dataset(spec: str, settings: Settings, name: str, progress: Progress | 
     return DataSet(name, spec, splits)
 
 
-def _locate(named: Named, stem: str, settings: Settings, progress: Progress | None) -> tuple[Path, Path]:
-    """The images' and the labels' file of a split, from the first folder that holds both, else downloaded."""
-    files = (f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte")
+def is_elsewhere(spec: str, settings: Settings) -> bool:
+    """True for a data set's name whose files would have to be downloaded."""
+    base, _, wanted = spec.partition(":")
+    splits = [split for split in ([wanted] if wanted else SPLITS) if split in SPLITS]
+    return base in DATASETS and not all(_found(DATASETS[base], SPLITS[split], settings) for split in splits)
+
+
+def _files(stem: str) -> tuple[str, str]:
+    return f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte"
+
+
+def _found(named: Named, stem: str, settings: Settings) -> tuple[Path, Path] | None:
+    """The images' and the labels' file of a split, from the first folder that holds both."""
     for root in (settings.data, SYSTEM_DATA, PACKAGED, settings.downloads):
-        if root and all(found := [_plain_or_gzipped(root / named.name / file) for file in files]):
+        if root and all(found := [_plain_or_gzipped(root / named.name / file) for file in _files(stem)]):
             images, labels = (path for path in found if path)
             return images, labels
-    targets = [settings.downloads / named.name / f"{file}.gz" for file in files]
+    return None
+
+
+def _locate(named: Named, stem: str, settings: Settings, progress: Progress | None) -> tuple[Path, Path]:
+    """As `_found`, else downloaded."""
+    if here := _found(named, stem, settings):
+        return here
+    targets = [settings.downloads / named.name / f"{file}.gz" for file in _files(stem)]
     for target in targets:
         try:
             download([mirror + target.name for mirror in named.mirrors], target, named.md5[target.name], progress)

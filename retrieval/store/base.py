@@ -1,19 +1,20 @@
-"""The one interface that both engines meet, and the checks that stand before either of them.
+"""The one interface that both engines meet.
 
 An alias (`images`) points at one collection (`images-20261123t070000z-4f1c2a9b`). People use aliases; every
 method that takes `collection` wants the physical name. `resolve` turns one into the other.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float32
 
-from retrieval.errors import BadCode, ModelError, NoCollection, StoreError
+from retrieval.errors import ModelError, NoCollection, StoreError
 from retrieval.filters import Filter
+from retrieval.layout import Layout
 from retrieval.records import FIELDS, CollectionMeta, Hit, Payload, Point
 
 _TYPES = {"text": "keyword", "number": "integer", "time": "datetime"}
@@ -27,10 +28,6 @@ DIVERSITY = 0.5
 CANDIDATES = 100
 """The nearest among which `diverse` chooses, for each hit wanted ten at least."""
 
-BATCH_POINTS = 512
-"""Points in one write: 512-1,024 of at most 4 MB were fastest on the server."""
-BATCH_BYTES = 4 * 2**20
-
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -42,6 +39,9 @@ class Condition:
 
 class Held(Protocol):
     """A lock that this job holds."""
+
+    holder: str
+    """What tells it from others; empty where one process has all of the engine."""
 
     def check(self) -> None:
         """Raise Locked when another job has taken over meanwhile; to be called before each write."""
@@ -60,6 +60,18 @@ class Store(Protocol):
 
     def create_collection(self, collection: str, meta: CollectionMeta) -> None:
         """Make an empty collection with its metadata and payload indexes; raises StoreError when it exists."""
+
+    def rebuild(self, collection: str, layout: Layout) -> None:
+        """Make another index for what is there, in the background; for a collection that nobody searches.
+
+        Raises UsageError where the engine has none.
+        """
+
+    def bulk(self, collection: str, like: str | None = None) -> bool:
+        """Much is going to be written: make no index meanwhile; or, with `like`, make it now, as in that collection.
+
+        Returns whether there is one to be made.
+        """
 
     def drop_collection(self, collection: str) -> None:
         """Remove a collection; raises StoreError while any alias points at it."""
@@ -84,6 +96,13 @@ class Store(Protocol):
 
     def condition(self, collection: str) -> Condition:
         """Ask every part of the collection, each replica on each peer, with a real query."""
+
+    def describe(self, collection: str | None = None) -> dict[str, Any]:
+        """What the engine says of itself and of the collection, for people who look; parts that fail are left out.
+
+        Which facts there are is the engine's own; see `server_facts.describe` and `EdgeCatalog.describe`. Asks little,
+        each question bounded as a search is. Raises StoreUnavailable when nothing answers, NoCollection.
+        """
 
     def room(self, collection: str) -> tuple[int, int] | None:
         """Bytes that it takes on disk, and bytes that are free there; None where the engine does not say."""
@@ -176,34 +195,6 @@ def resolve(store: Store, alias: str) -> str:
         f"no collection {alias!r} at {store.location} yet; make it with: retrieval ingest SOURCE"
         + ("" if alias == "images" else f" --alias {alias}")
     )
-
-
-def checked(points: Iterable[Point], dim: int) -> Iterator[Point]:
-    """The same points; raises BadCode for one whose code is missing, of another shape or type, or not finite.
-
-    Qdrant's gRPC and Edge accept NaN, and the point then ranks first in every search; a REST batch with one bad
-    vector stores the others.
-    """
-    for point in points:
-        name = f"{point.payload.get('source', '?')}/{point.payload.get('path', point.id)}"
-        code = point.code
-        if code is None or code.shape != (dim,) or code.dtype != np.float32:
-            found = "no code" if code is None else f"{code.dtype}{list(code.shape)}"
-            raise BadCode(
-                f"{name}: {found}, but the collection takes float32[{dim}]; nothing of this batch was written"
-            )
-        if not np.isfinite(code).all():
-            raise BadCode(
-                f"{name}: the code is not finite (NaN or infinite); nothing of this batch was written; train again"
-            )
-        yield point
-
-
-def batches(points: Sequence[Point], dim: int) -> Iterator[list[Point]]:
-    """Cut into writes of at most BATCH_POINTS points and about BATCH_BYTES bytes (JSON text of the codes)."""
-    size = max(1, min(BATCH_POINTS, BATCH_BYTES // (dim * 20 + 1024)))
-    for start in range(0, len(points), size):
-        yield list(points[start : start + size])
 
 
 def require_model(store: Store, collection: str, fingerprint: str) -> None:

@@ -12,6 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import httpx
@@ -31,6 +32,8 @@ P = ParamSpec("P")
 
 OLDEST_SERVER = (1, 16)
 """The first with collection metadata."""
+KEPT = 32
+"""Idle connections that are kept; on loopback the client would make a new one for each request (0.5 ms)."""
 AT_ONCE = 0.01
 """Seconds until the next node is asked, before all of them have been."""
 QDRANT_ERRORS = (ApiException, QdrantException, ValueError)
@@ -81,6 +84,7 @@ class Connection:
                     {"accept-encoding": "identity"} if self._nodes.loopback else {}
                 ),  # nothing to gain there, and it takes time
             },
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=KEPT),
             check_compatibility=False,  # warns; `_meet` asks instead
             trust_env=self._nodes.secure,  # no proxy ever sees plain http
         )
@@ -101,6 +105,19 @@ class Connection:
         self._meet()
         patience = self._patience
         return self._call(lambda: function(*args, **kwargs), patience.job, patience.job_deadline)
+
+    def each(self, function: Callable[[], T]) -> "dict[str, T | StoreUnavailable]":
+        """Answer of each node by itself, asked once and all at the same time, or why there is none; by URL."""
+
+        def ask(node: str) -> T | StoreUnavailable:
+            self._try.set((node, self._patience.query))
+            try:
+                return function()
+            except QDRANT_ERRORS as error:
+                return StoreUnavailable(f"does not answer ({reason(error)})")
+
+        with ThreadPoolExecutor(len(self._nodes)) as pool:
+            return dict(zip(self._nodes.urls, pool.map(ask, self._nodes.urls), strict=True))
 
     def _meet(self) -> None:
         if not self._met:

@@ -9,11 +9,12 @@ from jaxtyping import Float32
 
 from retrieval.filters import Filter
 from retrieval.records import Hit, Payload, Point
-from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, Condition, checked
+from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, Condition
 from retrieval.store.checks import check_queries
 from retrieval.store.edge_catalog import EdgeCatalog
 from retrieval.store.edge_filters import edge_filter
 from retrieval.store.nearest import checker, meeting, most_like, nearest, one_of, ranked, wanted
+from retrieval.store.writes import checked
 
 
 class EdgeStore(EdgeCatalog):

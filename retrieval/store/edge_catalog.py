@@ -1,11 +1,15 @@
 """The embedded engine's collections: a folder each, the aliases one file, and a lock that keeps other processes out."""
 
 import contextlib
+import importlib.metadata
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
+from retrieval.errors import UsageError
 from retrieval.files import sync_folder, write_json
+from retrieval.layout import Layout
 from retrieval.records import CollectionMeta
 from retrieval.store.base import Held
 from retrieval.store.checks import check_alias, check_exists, check_name, check_new, check_unused
@@ -45,6 +49,16 @@ class EdgeCatalog:
         check_new(self, collection)
         Shard.create(self._collections / collection, meta)
 
+    def rebuild(self, collection: str, layout: Layout) -> None:
+        """There is no index."""
+        check_exists(self, collection)
+        raise UsageError(f"{layout}: the embedded engine compares every code; set QDRANT_URL to a server")
+
+    def bulk(self, collection: str, like: str | None = None) -> bool:  # noqa: ARG002
+        """There is no index."""
+        check_exists(self, collection)
+        return False
+
     def drop_collection(self, collection: str) -> None:
         """Remove a collection; raises StoreError while any alias points at it."""
         check_unused(self, collection)
@@ -75,6 +89,11 @@ class EdgeCatalog:
         """Held already: the folder is this process's alone."""
         check_name(alias)
         return contextlib.nullcontext(self._lock)
+
+    def describe(self, collection: str | None = None) -> dict[str, Any]:
+        """`edge`: the library's version · `bytes`: what the collection takes on disk."""
+        facts: dict[str, Any] = {"edge": importlib.metadata.version("qdrant-edge-py")}
+        return facts if collection is None else {**facts, "bytes": self.room(collection)[0]}
 
     def room(self, collection: str) -> tuple[int, int]:
         """Bytes of its folder, and bytes free beyond what Edge needs to live."""

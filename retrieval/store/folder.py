@@ -18,6 +18,8 @@ LOCK_SECONDS = 5.0
 class FolderLock:
     """Exclusive use of a folder, from construction to `release`; others are told who holds it."""
 
+    holder = ""
+
     def __init__(self, root: Path, seconds: float = LOCK_SECONDS) -> None:
         """Raises Locked naming the holder, StoreUnavailable for a folder that cannot be made."""
         self._holder = root / "holder.json"

@@ -4,11 +4,18 @@ What Qdrant says of itself is not enough. Only the leader of a cluster knows tha
 active until a write to it fails, and `/readyz` stays 200: so each replica is asked as well.
 """
 
+import datetime as dt
+
 from qdrant_client import models
 
 from retrieval.errors import StoreUnavailable
 from retrieval.store.base import Condition
 from retrieval.store.connection import Connection
+
+FRESH_SECONDS = 10.0
+"""For so long a peer that could not be reached counts as away. Who leads the cluster tries such a one several times a
+second, half a second apart where it hangs (measured); what is older is of a peer that was removed since, or that this
+node has had nothing to say to."""
 
 
 def condition(connection: Connection, collection: str) -> Condition:
@@ -17,7 +24,8 @@ def condition(connection: Connection, collection: str) -> Condition:
     cluster = connection.query(client.http.distributed_api.cluster_status).result
     troubles = []
     if isinstance(cluster, models.ClusterStatusOneOf1):
-        troubles += [f"peer {peer} does not answer" for peer in sorted(cluster.message_send_failures)]
+        troubles += [f"peer {peer} does not answer" for peer in away(cluster)]
+        troubles += undecided(cluster)
         troubles += replicas(connection, collection)
     if not troubles:
         try:
@@ -37,10 +45,42 @@ def condition(connection: Connection, collection: str) -> Condition:
     return Condition(found.status == models.CollectionStatus.GREEN)
 
 
+def away(cluster: models.ClusterStatusOneOf1) -> list[str]:
+    """Peers that the node which was asked cannot reach just now, `5 (http://node-5:6335/)`, sorted.
+
+    The node's own clock is compared with itself. One whose consensus has stopped has no time to compare with, and
+    talks to nobody: what it last could not reach says nothing.
+    """
+    now = getattr(cluster.consensus_thread_status, "last_update", None)
+    names = {peer.uri: f"{number} ({peer.uri})" for number, peer in cluster.peers.items()}
+    failures = cluster.message_send_failures.items()
+    return sorted(names.get(uri, uri) for uri, failure in failures if fresh(failure.latest_error_timestamp, now))
+
+
+def fresh(failed: dt.date | None, now: dt.date | None) -> bool:
+    """Whether that was within the last FRESH_SECONDS; a failure without its time counts."""
+    if not isinstance(now, dt.datetime):
+        return False
+    return not isinstance(failed, dt.datetime) or (now - failed).total_seconds() < FRESH_SECONDS
+
+
+def undecided(cluster: models.ClusterStatusOneOf1) -> list[str]:
+    """Why nothing can be decided, no collection made and no alias moved; empty when it can."""
+    status = cluster.consensus_thread_status
+    if status.consensus_thread_status != "working":
+        return [f"consensus has stopped at peer {cluster.peer_id} ({getattr(status, 'err', 'no reason is given')})"]
+    return [] if cluster.raft_info.leader else ["the cluster has no leader: too few of its peers reach each other"]
+
+
 def replicas(connection: Connection, collection: str) -> list[str]:
     """Those that are not active."""
+    every = states(connection, collection)
+    return [f"{name} is {state.value}" for name, state in every.items() if state != models.ReplicaState.ACTIVE]
+
+
+def states(connection: Connection, collection: str) -> dict[str, models.ReplicaState]:
+    """Every replica on every peer, as the node that is asked knows them."""
     shards = connection.query(connection.client.http.distributed_api.collection_cluster_info, collection).result
     assert shards is not None
-    every = [(f"shard {s.shard_id} here", s.state) for s in shards.local_shards]
-    every += [(f"shard {s.shard_id} on peer {s.peer_id}", s.state) for s in shards.remote_shards]
-    return [f"{name} is {state.value}" for name, state in every if state != models.ReplicaState.ACTIVE]
+    found = {f"shard {s.shard_id} here": s.state for s in shards.local_shards}
+    return found | {f"shard {s.shard_id} on peer {s.peer_id}": s.state for s in shards.remote_shards}

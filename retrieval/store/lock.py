@@ -33,12 +33,13 @@ ORDERED = models.WriteOrdering.MEDIUM
 class AliasLock:
     """One job's lock; `take` before use, then `check` before each write."""
 
-    def __init__(self, connection: Connection, alias: str) -> None:
+    def __init__(self, connection: Connection, alias: str, holder: str | None = None) -> None:
+        """holder: of a lock that was taken already."""
         self._connection = connection
         self._client, self._call, self._job = connection.client, connection.query, connection.job
         self._where = f"alias {alias!r} at {connection.location}"
         self._alias, self._point = alias, str(uuid.uuid5(uuid.NAMESPACE_URL, f"{LOCKS}/{alias}"))
-        self._holder, self._expires = uuid.uuid4().hex, 0.0
+        self.holder, self._expires = holder or uuid.uuid4().hex, 0.0
         self._tried, self._lost, self._one_at_a_time = False, "", threading.Lock()
 
     def take(self) -> None:
@@ -47,7 +48,7 @@ class AliasLock:
         found = self._read()
         if not found or free(found):
             found = self._replace(found)
-        if found["holder"] != self._holder:
+        if found["holder"] != self.holder:
             raise Locked(f"{self._where} is being written by {in_words(found)}; try again when that is done")
 
     def check(self) -> None:
@@ -60,9 +61,9 @@ class AliasLock:
         with self._one_at_a_time:
             if not self._lost:
                 found = self._read()
-                if not found or found["holder"] == self._holder:
+                if not found or found["holder"] == self.holder:
                     found = self._replace(found)
-                if found["holder"] != self._holder:
+                if found["holder"] != self.holder:
                     self._lost = in_words(found)
         if self._lost:
             raise Locked(
@@ -74,7 +75,7 @@ class AliasLock:
         """Delete the lock if it is ours; where the server does not answer, it ends by itself."""
         if not self._tried:
             return
-        ours = models.Filter(must=[models.HasIdCondition(has_id=[self._point]), has("holder", self._holder)])
+        ours = models.Filter(must=[models.HasIdCondition(has_id=[self._point]), has("holder", self.holder)])
         with contextlib.suppress(StoreError):
             self._call(self._client.delete, LOCKS, models.FilterSelector(filter=ours), wait=True, ordering=ORDERED)
 
@@ -83,7 +84,7 @@ class AliasLock:
         record = {
             **this_process(),
             "alias": self._alias,
-            "holder": self._holder,
+            "holder": self.holder,
             "token": uuid.uuid4().hex,
             "expires": time.time() + LEASE_SECONDS,
         }
@@ -94,13 +95,13 @@ class AliasLock:
         stored = self._read()
         if stored is None:
             raise Locked(f"{self._where}: another job was quicker, and has finished since; try again")
-        if stored["holder"] == self._holder:
+        if stored["holder"] == self.holder:
             self._expires = float(stored["expires"])
         return stored
 
     def _read(self) -> dict[str, Any] | None:
-        majority = models.ReadConsistencyType.MAJORITY
-        found = self._call(self._client.retrieve, LOCKS, [self._point], with_payload=True, consistency=majority)
+        quorum = models.ReadConsistencyType.QUORUM  # MAJORITY fails while a dead peer still counts as active
+        found = self._call(self._client.retrieve, LOCKS, [self._point], with_payload=True, consistency=quorum)
         return found[0].payload if found else None
 
     def _prepare(self) -> None:
@@ -137,6 +138,18 @@ def has(field: str, value: str) -> models.FieldCondition:
 def free(record: dict[str, Any]) -> bool:
     """Whether the lock may be taken over at once."""
     return float(record["expires"]) < time.time() or is_dead(record)
+
+
+class LockElsewhere(AliasLock):
+    """The lock that another process of the same job holds and renews, perhaps on another machine."""
+
+    def check(self) -> None:
+        """Raise Locked when that process has lost it, or has ended."""
+        found = self._read()
+        if not found or found["holder"] != self.holder or float(found["expires"]) < time.time():
+            raise Locked(
+                f"{self._where} is not held any more by the job that this work is part of; nothing was written"
+            )
 
 
 @contextlib.contextmanager

@@ -9,12 +9,13 @@ from qdrant_client import models
 
 from retrieval.filters import Filter
 from retrieval.records import Hit, Payload, Point
-from retrieval.store.base import BATCH_POINTS, CANDIDATES, DIVERSITY, Codes, batches, checked
+from retrieval.store.base import CANDIDATES, DIVERSITY, Codes
 from retrieval.store.catalog import Catalog
 from retrieval.store.checks import check_queries
 from retrieval.store.nearest import checker, chunks, meeting, most_like, nearest, one_of, ranked, wanted
 from retrieval.store.server_filters import server_filter
 from retrieval.store.server_layout import searching
+from retrieval.store.writes import BATCH_POINTS, batches, checked
 
 IDS = 1000
 """Ids in one request."""

@@ -7,6 +7,8 @@ from qdrant_client import models
 from retrieval.layout import OVERSAMPLING, Layout
 from retrieval.store.connection import Connection
 
+INDEXING_THRESHOLD = 10_000
+"""Kilobytes of codes in a segment from which Qdrant makes a graph; its own default."""
 QUANTILE = 0.99
 """Of the numbers in codes; the few beyond do not coarsen the steps of all others."""
 
@@ -34,6 +36,16 @@ def graph(layout: Layout) -> models.HnswConfigDiff:
     )
 
 
+def field_index(kind: str) -> Any:
+    """An index of a payload field: in files, where a million points with ours took 1 GB of memory (docs/scaling.md)."""
+    params = {
+        "keyword": models.KeywordIndexParams,
+        "integer": models.IntegerIndexParams,
+        "datetime": models.DatetimeIndexParams,
+    }
+    return params[kind](type=kind, on_disk=True)
+
+
 def vectors_on_disk(layout: Layout) -> bool:
     """Beside bytes in memory, full codes are read for a few candidates only."""
     return layout.on_disk or layout.int8
@@ -46,6 +58,26 @@ def quantization(layout: Layout) -> models.ScalarQuantization | None:
     return models.ScalarQuantization(
         scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=QUANTILE, always_ram=True)
     )
+
+
+def indexing(connection: Connection, collection: str, like: str | None) -> bool:
+    """Let no graph be made while much is written, or, as in the collection `like`, let it be made now.
+
+    Returns whether there are codes enough for one.
+    """
+    limit = enough = 0
+    if like is not None:
+        there = connection.job(connection.client.get_collection, like)
+        limit = (there.config.optimizer_config.indexing_threshold if there.config.optimizer_config else None) or (
+            INDEXING_THRESHOLD
+        )
+        here = connection.job(connection.client.get_collection, collection)
+        vectors = here.config.params.vectors
+        size = vectors.size if isinstance(vectors, models.VectorParams) else 0
+        enough = (here.points_count or 0) * size * 4 >= limit * 1024
+    config = models.OptimizersConfigDiff(indexing_threshold=limit)
+    connection.job(connection.client.update_collection, collection, optimizers_config=config)
+    return bool(enough)
 
 
 def searching(layout: Layout) -> models.SearchParams:

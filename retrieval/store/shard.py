@@ -18,6 +18,7 @@ from retrieval.records import CollectionMeta, Payload, Point
 from retrieval.store import base
 from retrieval.store.checks import check_same_space
 from retrieval.store.folder import read_json
+from retrieval.store.writes import batches
 
 RESERVE_BYTES = 256 * 2**20
 """Left free on the disk: Edge grows files by 32 MB, and a full disk kills the process (SIGBUS)."""
@@ -107,7 +108,7 @@ class Shard:
     def upsert(self, points: Sequence[Point]) -> None:
         """Write checked points; synced to disk when it returns."""
         with self._writing(at_least=self._manifest.count):
-            for batch in base.batches(points, self.meta.dim):
+            for batch in batches(points, self.meta.dim):
                 ensure_space(self.folder, len(batch) * (self.meta.dim * 4 + 4096))
                 self.edge.update(
                     edge.UpdateOperation.upsert_points(

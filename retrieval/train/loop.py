@@ -24,6 +24,7 @@ from retrieval.train.pace import Pace
 from retrieval.train.recipe import Recipe, doubts
 from retrieval.train.resume import Line, State
 from retrieval.train.step import Learner, Stepper
+from retrieval.train.together import check_same, first, part
 
 ROUND_STEPS = 100
 """Steps between two looks at the held-out images, each with a line of the log and a checkpoint."""
@@ -69,10 +70,12 @@ def train(
     """Train on images in [0,255]; takes up where an interrupted run of the same recipe and data stopped.
 
     `log` gets a line for each round, those of before an interruption first. The last checkpoint is left in
-    `checkpoints` for as long as the model is not saved.
+    `checkpoints` for as long as the model is not saved. Of several processes (`joined`) each calls this with the same
+    images and recipe, without a time budget; only the first reads and writes checkpoints, and all part after the loop.
 
     Raises TrainingError for fewer than 32 images, for images that are all alike, for a loss that is not finite, for a
-    code that has collapsed, for a damaged checkpoint, and when no checkpoint can be written.
+    code that has collapsed, for a damaged checkpoint, and when no checkpoint can be written; of several processes also
+    when they have other images or recipes, or cannot share a batch evenly.
     """
     check_data(images)
     learned, held = held_out(len(images), recipe.seed)
@@ -83,9 +86,12 @@ def train(
     params, stats = nnx.split_state(whole, nnx.Param, nnx.BatchStat)
     optimiser = make_optimiser(params)
     state = State(Learner(params, optimiser.init(params)), params)
-    folder = checkpoints and checkpoints / resume.run_name(recipe, images)
+    name = resume.run_name(recipe, images)
+    check_same(name)
+    folder = checkpoints / name if checkpoints and first() else None
     if folder:
         state = resume.load(folder, state) or state
+    state = resume.shared(state)
     stepper = Stepper(graph, stats, optimiser, recipe, images, batch)
     state.learner = stepper.place(state.learner)
     resumed_at, pace.spent = state.step, state.seconds
@@ -134,7 +140,8 @@ def train(
         tell()
         close_round()
     early = stale(state)
-    params = state.best if early else state.learner.params
+    params = jax.device_get(state.best if early else state.learner.params)
+    part()
     shuffled = np.random.default_rng([recipe.seed]).permutation(learned)
     sample = images[np.sort(shuffled[: EXAMINED * batch])]
     whole = calibrated(graph, nnx.merge_state(params, stats), sample)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from retrieval.errors import TrainingError
 from retrieval.model import Params
 from retrieval.train.recipe import Recipe
 from retrieval.train.step import Learner
+from retrieval.train.together import from_first
 
 T = TypeVar("T")
 
@@ -77,11 +79,12 @@ def save(folder: Path, state: State) -> None:
 def undisturbed(action: Callable[[ocp.StandardCheckpointer], T]) -> T:
     """Let Orbax work in a thread of its own: in the main one its event loop takes Ctrl-C for itself, and may lose it.
 
-    Ctrl-C then ends the run when Orbax is done.
+    Ctrl-C then ends the run when Orbax is done. Orbax waits for no other process: only the first one calls it.
     """
+    alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
 
     def work() -> T:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
             return action(checkpointer)
 
     with ThreadPoolExecutor(1) as thread:
@@ -119,10 +122,19 @@ def load(folder: Path, like: State) -> State | None:
         ) from error
     if {name: array.shape for name, array in arrays.items()} != {name: array.shape for name, array in target.items()}:
         raise TrainingError(f"checkpoint {newest} is of another network; delete {folder} to start over")
-    leaves = [arrays[name] for name in sorted(arrays)]
-    learner, best, numbers = jax.tree.unflatten(jax.tree.structure(as_tree(like)), leaves)
-    seconds, best_loss, best_step = map(float, numbers)
-    return State(learner, best, steps[-1], seconds, best_loss, int(best_step), history)
+    return from_arrays(arrays, like, steps[-1], history)
+
+
+def shared(state: State) -> State:
+    """The first process's state, in every process; when this one is alone, the very same."""
+    if jax.process_count() == 1:
+        return state
+    file = io.BytesIO()
+    np.savez(file, step=state.step, history=json.dumps(state.history), **to_arrays(state))
+    with np.load(io.BytesIO(from_first(file.getvalue()))) as data:
+        arrays = dict(data)
+    step, history = int(arrays.pop("step")), json.loads(str(arrays.pop("history")))
+    return from_arrays(arrays, state, step, history)
 
 
 def forget(folder: Path) -> None:
@@ -156,6 +168,14 @@ def as_tree(state: State) -> Any:
 def to_arrays(state: State) -> dict[str, Any]:
     """The state as a flat dict of arrays: Orbax needs no knowledge of Flax's or Optax's own types."""
     return {f"{number:04}": np.asarray(leaf) for number, leaf in enumerate(jax.tree.leaves(as_tree(state)))}
+
+
+def from_arrays(arrays: dict[str, Any], like: State, step: int, history: list[Line]) -> State:
+    """The state of which `to_arrays` made these arrays, in the shape of `like`."""
+    leaves = [arrays[name] for name in sorted(arrays)]
+    learner, best, numbers = jax.tree.unflatten(jax.tree.structure(as_tree(like)), leaves)
+    seconds, best_loss, best_step = map(float, numbers)
+    return State(learner, best, step, seconds, best_loss, int(best_step), history)
 
 
 def first_line(error: Exception) -> str:

@@ -1,8 +1,8 @@
-"""One step of training, compiled once, on every device that JAX sees."""
+"""One step of training, compiled once, on every device that JAX sees, those of other processes too."""
 
 import math
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,11 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, UInt8
 
+from retrieval.errors import TrainingError
 from retrieval.model import Autoencoder, Params
 from retrieval.train.objective import Terms, loss
 from retrieval.train.recipe import Recipe
+from retrieval.train.together import connect
 
 
 class Learner(NamedTuple):
@@ -27,7 +29,30 @@ class Learner(NamedTuple):
 def hardware() -> str:
     """What trains here, in a few words."""
     kinds = ", ".join(sorted({device.device_kind for device in jax.devices()}))
-    return f"{jax.device_count()} × {kinds}, {os.cpu_count()} processor cores"
+    several = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    return f"{jax.device_count()} × {kinds}{several}, {os.cpu_count()} processor cores"
+
+
+def devices_for(batch: int, processes: int, each: int) -> int:
+    """How many of the `each` devices of a process share its part of a batch: as many as divide it evenly.
+
+    Raises TrainingError when the batch cannot be split evenly over the processes.
+    """
+    if batch % processes:
+        fewer = max(number for number in range(1, processes) if batch % number == 0)
+        raise TrainingError(
+            f"a batch of {batch} images cannot be shared evenly by {processes} processes; train with {fewer}"
+        )
+    return math.gcd(batch // processes, each)
+
+
+def put(value: Any, everywhere: NamedSharding) -> jax.Array:
+    """An array on every device of a sharding that holds it whole; each process puts it on its own."""
+    if everywhere.is_fully_addressable:
+        placed: jax.Array = jax.device_put(value, everywhere)
+        return placed
+    value = np.asarray(value)
+    return jax.make_array_from_callback(value.shape, everywhere, lambda index: value[index])
 
 
 class Stepper:
@@ -35,6 +60,7 @@ class Stepper:
 
     The batch is split over the devices, weights and images are on each (JAX's sharding); a batch that cannot be split
     evenly uses fewer. The codes' statistics are those of the whole batch, so the losses are the same on any number.
+    Every process has a share of each batch, and must take every step; raises TrainingError as `devices_for`.
     """
 
     def __init__(
@@ -46,11 +72,14 @@ class Stepper:
         images: UInt8[np.ndarray, "n h w c"],
         batch: int,
     ) -> None:
-        devices = jax.devices()[: math.gcd(batch, jax.device_count())]
+        processes = range(jax.process_count())
+        each = devices_for(batch, len(processes), jax.local_device_count())
+        devices = [device for process in processes for device in jax.local_devices(process)[:each]]
         mesh = Mesh(np.array(devices), "batch")
+        connect(mesh)
         everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
-        self._images = jax.device_put(images, everywhere)
-        self._base = jax.device_put(jax.random.key(recipe.seed), everywhere)
+        self._images = put(images, everywhere)
+        self._base = jax.random.wrap_key_data(put(jax.random.key_data(jax.random.key(recipe.seed)), everywhere))
         self._everywhere, self._batch = everywhere, batch
 
         def loss_of(params: Params, clean: Array, key: Array) -> tuple[Array, Terms]:
@@ -75,7 +104,7 @@ class Stepper:
             params = optax.apply_updates(learner.params, optax.tree.scale(rate, updates))
             return Learner(params, state), {"loss": total, **terms}
 
-        @jax.jit
+        @jax.jit(out_shardings=everywhere)
         def judge(params: Params, images: Array, rows: Array, key: Array) -> Array:
             return loss_of(params, images[rows].astype(jnp.float32) / 255, key)[0]
 
@@ -83,13 +112,12 @@ class Stepper:
 
     def place(self, learner: Learner) -> Learner:
         """The same learner on every device."""
-        placed: Learner = jax.device_put(learner, self._everywhere)
+        placed: Learner = jax.tree.map(lambda leaf: put(leaf, self._everywhere), learner)
         return placed
 
     def order(self, rows: Int[np.ndarray, " m"]) -> Int[Array, " m"]:
         """An epoch's order of rows, on every device."""
-        placed: jax.Array = jax.device_put(rows.astype(np.int32), self._everywhere)
-        return placed
+        return put(rows.astype(np.int32), self._everywhere)
 
     def step(self, learner: Learner, order: Int[Array, " m"], number: int, rate: float) -> tuple[Learner, Terms]:
         """Take the step of that number, at that learning rate; returns before it is computed."""

@@ -9,13 +9,16 @@ import pytest
 from jaxtyping import Float32, UInt8
 
 from retrieval.errors import Locked, RetrievalError
-from retrieval.ingest import fill as fill_module
+from retrieval.ingest import encoded, here
 from retrieval.ingest.encoded import Batch
-from retrieval.ingest.fill import Target, check_failures, remember, warming, write
+from retrieval.ingest.fill import check_failures, remember
+from retrieval.ingest.here import warming, write
 from retrieval.ingest.job import ingest
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import Options
-from retrieval.ingest.plan import Page
+from retrieval.ingest.plan import Page, Planner
+from retrieval.ingest.run import Run as Books
+from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
 from retrieval.reading import Refused
 from retrieval.sources import Entry
@@ -50,8 +53,8 @@ def test_what_is_said_to_be_done_is_stored(store: Store, encoder: Quadrants, roo
 def test_of_larger_images_a_batch_has_fewer(
     store: Store, encoder: Quadrants, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert fill_module.BATCH_BYTES // (256 * 256 * 3) > 256
-    monkeypatch.setattr(fill_module, "BATCH_BYTES", 11 * 8 * 8)
+    assert encoded.BATCH_BYTES // (256 * 256 * 3) > 256
+    monkeypatch.setattr(encoded, "BATCH_BYTES", 11 * 8 * 8)
     assert [done for done, _, _ in told(store, encoder, root, Options())] == [11, 22, 30, 30]
 
 
@@ -62,16 +65,16 @@ def test_a_batch_goes_by_both_sides_of_an_image(store: Store, root: Path, monkey
         def encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
             return super().encode(images[:, :, ::2])
 
-    monkeypatch.setattr(fill_module, "BATCH_BYTES", 11 * 8 * 16)
+    monkeypatch.setattr(encoded, "BATCH_BYTES", 11 * 8 * 16)
     assert [done for done, _, _ in told(store, Wide(), root, Options())] == [11, 22, 30, 30]
 
 
 def test_at_least_one_and_at_most_so_many(
     store: Store, encoder: Quadrants, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fill_module, "BATCH", 20)
+    monkeypatch.setattr(encoded, "BATCH", 20)
     assert [done for done, _, _ in told(store, encoder, root, Options())] == [20, 30, 30]
-    monkeypatch.setattr(fill_module, "BATCH_BYTES", 1)
+    monkeypatch.setattr(encoded, "BATCH_BYTES", 1)
     assert [done for done, _, _ in told(store, encoder, root, Options(force=True))] == [*range(1, 31), 30]
 
 
@@ -104,7 +107,7 @@ def test_what_is_known_is_not_written_again(
 
 def test_the_encoder_gets_ready_for_the_first_image_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[object] = []
-    monkeypatch.setattr(fill_module, "warm", lambda encoder: order.append("warm"))
+    monkeypatch.setattr(here, "warm", lambda encoder: order.append("warm"))
     entry = Entry("root", "a.png", 0, 0, None, bytes)
     known, new = [Refused(entry, "known", again=True)], [Refused(entry, "known", again=True), entry]
     pages: list[Page] = [known, [], new, [entry]]  # type: ignore[list-item]
@@ -118,16 +121,19 @@ def test_nothing_is_written_once_the_lock_is_lost(store: Store, encoder: Quadran
     collection = resolve(store, ALIAS)
     before = by_path(store)
     point = before["a/00.png"]
-    batch = Batch([point], {point.id: {"source": "gone"}}, [], [], 0)
+    batch = Batch([point], {point.id: {"source": "gone"}})
 
     class Lost:
+        holder = ""
+
         def check(self) -> None:
             raise Locked("taken over")
 
     target = Target(store, Lost(), ALIAS, collection, encoder, tmp_path)
     ledger, summary = Ledger(tmp_path, store.location, ALIAS), Summary(ALIAS, collection)
+    planner = Planner(store, collection, Options(), ledger, summary)
     with pytest.raises(Locked):
-        write(target, batch, summary, ledger, lambda rows: None)
+        write(Books(target, [], Options(), planner, ledger, summary, lambda rows: None), batch)
     assert by_path(store)["a/00.png"].payload == point.payload
     assert summary == Summary(ALIAS, collection)
 

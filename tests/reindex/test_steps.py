@@ -15,6 +15,7 @@ from retrieval.checkpoint import SavedModel
 from retrieval.errors import Locked, ModelError, SourceError, StoreError
 from retrieval.ingest.fill import fill
 from retrieval.ingest.summary import Summary
+from retrieval.layout import DEFAULT
 from retrieval.reading import Refused
 from retrieval.reindex import candidate
 from retrieval.reindex.candidate import added, begin, settle
@@ -67,14 +68,14 @@ def test_it_goes_on_with_the_newest_of_its_own_and_drops_what_others_left(store:
     ]
     newest = left(store, place, LATER, "filling")
     dropped: list[str] = []
-    assert begin(store, place.alias, live, NEW, dropped) == newest
+    assert begin(store, place.alias, live, NEW, DEFAULT, dropped) == newest
     assert sorted(dropped) == sorted(doomed)
     assert place.mine(store) == sorted([ready, gone_back_from, live, newest])
 
 
 def test_otherwise_it_makes_one(store: Store, place: Place) -> None:
     live = resolve(store, place.alias)
-    made = begin(store, place.alias, live, NEW, [])
+    made = begin(store, place.alias, live, NEW, DEFAULT, [])
     found = store.metadata(made)
     assert made not in ("", live)
     assert (found.state, found.model, found.dim, store.count(made)) == ("filling", NEW.fingerprint, 4, 0)
@@ -125,7 +126,7 @@ def test_it_waits_for_an_engine_that_is_at_work(store: Store, place: Place, monk
         return busy.pop(0) if busy else honest(self, collection)
 
     monkeypatch.setattr(type(store), "condition", condition)
-    settle(store, live)
+    settle(store, live, live)
     assert asked == [live] * 3
 
 
@@ -142,7 +143,7 @@ def test_and_not_for_ever(
     monkeypatch.setattr(type(store), "condition", lambda self, collection: now)
     monkeypatch.setattr(candidate, "SETTLE_SECONDS", -1.0)
     with pytest.raises(StoreError, match=f": {why}; the live collection is as it was"):
-        settle(store, resolve(store, place.alias))
+        settle(store, resolve(store, place.alias), resolve(store, place.alias))
 
 
 def test_what_can_be_gone_back_to(store: Store, place: Place) -> None:

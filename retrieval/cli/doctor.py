@@ -1,0 +1,38 @@
+"""`retrieval doctor`."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, one_line, print_json
+
+if TYPE_CHECKING:
+    from retrieval.doctor.rows import Row
+
+SHOWN = {"ok": "ok", "warning": "warning", "error": "ERROR"}
+
+
+def doctor(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: Json = False) -> None:
+    """Say what is wrong, and how to mend it; exit code 1 when anything is an error, 0 with warnings."""
+    from retrieval.config import load_settings
+    from retrieval.doctor.job import examine
+
+    found = []
+    for row in examine(lambda: load_settings(qdrant_url=qdrant_url), alias):
+        found.append(row)
+        if not as_json:
+            print_row(row)
+    number = {state: sum(row.state == state for row in found) for state in SHOWN}
+    if as_json:
+        print_json({"ok": not number["error"], "checks": [row.to_json() for row in found]})
+    else:
+        typer.echo(", ".join(f"{number[state]} {state}" for state in SHOWN))
+    if number["error"]:
+        raise typer.Exit(1)
+
+
+def print_row(row: "Row") -> None:
+    """A line, and what to do below it."""
+    typer.echo(one_line(f"{SHOWN[row.state]:<8} {row.check:<12} {row.found}"))
+    if row.mend:
+        typer.echo(one_line(f"{'':<22}→ {row.mend}"))

@@ -1,0 +1,180 @@
+"""An ingest spread over a Ray cluster by Ray Data: it lists the sources in tasks, and feeds pages to worker actors.
+
+Ray runs a page again when its worker dies; that writes the same points once more, since ids follow from names.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retrieval import errors
+from retrieval.errors import RetrievalError, UsageError
+from retrieval.ingest.worker import Job, Origin, Part, Worker
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from ray.data.datasource import Datasource, ReadTask
+
+STORE_BYTES = 512 * 2**20
+"""For pages on their way, in a Ray that is started here: a thousandth of that is in flight."""
+
+AT_ONCE = 2
+"""Pages that an actor works on, so that it encodes one while the server takes another."""
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+"""No report to Ray's makers, and no page of its own log on the terminal."""
+
+
+def parts(job: Job, address: str | None, workers: int | None) -> Iterator[Part]:
+    """What became of each page, in any order.
+
+    address: of a running Ray cluster, `auto` for the one that this machine belongs to; None starts one here, which
+    ends with this run · workers: actors, None: one for each GPU, or else for each processor.
+
+    Raises UsageError where Ray is not installed or does not answer, what a worker raised, and RetrievalError when Ray
+    gives up.
+    """
+    with connected(address) as ray, warnings.catch_warnings():
+        from ray.data import ActorPoolStrategy, DataContext, read_datasource
+
+        context = DataContext.get_current()
+        context.enable_progress_bars = False
+        context.target_max_block_size = 1  # a page is a block: the first is worked on while others are listed
+        resources = ray.cluster_resources()
+        gpus = int(resources.get("GPU", 0))
+        size = workers or gpus or max(1, int(resources.get("CPU", 1)))
+        made = read_datasource(listings(list(job.origins.values()), job), num_cpus=0).map_batches(
+            Actor,
+            fn_constructor_args=(job,),
+            batch_size=1,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=size),
+            max_concurrency=AT_ONCE,
+            num_cpus=min(1, int(resources.get("CPU", 1)) / size),
+            num_gpus=min(1, gpus / size) or None,
+        )
+        warnings.filterwarnings("ignore", module=r"ray\.")
+        try:
+            for batch in made.iter_batches(batch_size=None, batch_format="pyarrow"):
+                for row in batch.to_pylist():
+                    yield told(row)
+        except ray.exceptions.RayError as error:
+            raise RetrievalError(
+                f"Ray gave up: {' '.join(str(error).split())[-300:]}; what is stored stays; run the same command again"
+            ) from error
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[Any]:
+    """Ray, for as long as the block runs; nothing of it is told to its makers."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise UsageError("--runner ray needs Ray, which is not installed; pip install 'retrieval[ray]'") from error
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
+    try:
+        with without_stderr():
+            ray.init(
+                address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **({} if address else here)
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        where = f"Ray at {address}" if address else "Ray"
+        raise UsageError(f"{where} does not start or answer: {' '.join(str(error).split())[:300]}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def without_stderr() -> Iterator[None]:
+    """Nothing is written to file descriptor 2 inside: the C++ part of Ray begins with a line there, come what may."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+
+
+def listings(origins: Sequence[Origin], job: Job) -> "Datasource":
+    """A source of Ray Data's: a task for each of ours, a row for each page."""
+    from ray.data.block import BlockMetadata
+    from ray.data.datasource import Datasource, ReadTask
+
+    class Listings(Datasource):
+        def get_read_tasks(self, *_: Any, **__: Any) -> "list[ReadTask]":
+            unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
+            return [ReadTask(reading(origin, job), unknown) for origin in origins]
+
+        def estimate_inmemory_data_size(self) -> None:
+            return None
+
+    return Listings()  # type: ignore[no-untyped-call]
+
+
+def reading(origin: Origin, job: Job) -> Callable[[], "Iterator[pa.Table]"]:
+    """What lists a source there; an error of ours travels as a row."""
+
+    def read() -> "Iterator[pa.Table]":
+        try:
+            for page in origin.pages(job.settings):
+                yield row(source=origin.name, page=page)
+        except RetrievalError as error:
+            yield row(source=origin.name, page="", **as_error(error))
+
+    return read
+
+
+class Actor:
+    """A worker, as Ray Data calls it."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._worker: Worker | None = None
+        self._starting = threading.Lock()
+
+    def __call__(self, batch: "pa.Table") -> "pa.Table":
+        (given,) = batch.to_pylist()
+        if given.get("error"):
+            return row(part="", **{name: given[name] for name in ("error", "message")})
+        try:
+            with self._starting:
+                self._worker = self._worker or Worker(self._job)
+            return row(part=self._worker.work(given["source"], json.loads(given["page"])).to_json())
+        except RetrievalError as error:
+            return row(part="", **as_error(error))
+
+
+def row(**fields: str) -> "pa.Table":
+    """A table of one row; every row has all columns."""
+    import pyarrow as pa
+
+    return pa.table({name: [value] for name, value in {"error": "", "message": "", **fields}.items()})
+
+
+def as_error(error: RetrievalError) -> dict[str, str]:
+    """An error on its way through Ray, which would wrap it in a page of its own."""
+    return {"error": type(error).__name__, "message": str(error)}
+
+
+def told(given: dict[str, str]) -> Part:
+    """The part; raises the worker's error."""
+    if not given["error"]:
+        return Part(**json.loads(given["part"]))
+    kind = getattr(errors, given["error"], RetrievalError)
+    raise kind(given["message"]) if kind is not errors.BadImage else RetrievalError(given["message"])

@@ -1,0 +1,68 @@
+"""An ingest whose pages are worked through elsewhere: this process holds the lock and keeps the books."""
+
+from array import array
+from collections.abc import Generator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from retrieval.errors import UsageError
+from retrieval.ingest.encoder import LateEncoder
+from retrieval.ingest.on_ray import parts
+from retrieval.ingest.options import Ray
+from retrieval.ingest.run import Run
+from retrieval.ingest.summary import WORK
+from retrieval.ingest.worker import Job, Origin, Part
+from retrieval.reading import Refused
+from retrieval.sources import Entry
+
+
+def spread(run: Run, ray: Ray) -> Generator[None]:
+    """Yields after each page that was written, and counted as one process would have counted it.
+
+    Raises UsageError for the embedded engine, which belongs to one process, Locked, and as `on_ray.parts`.
+    """
+    target, summary = run.target, run.summary
+    if target.store.engine == "embedded":
+        raise UsageError("--runner ray: the embedded engine belongs to one process; set QDRANT_URL to a server")
+    assert isinstance(target.encoder, LateEncoder)
+    job = Job(
+        settings=ray.settings,
+        alias=target.alias,
+        collection=target.collection,
+        holder=target.held.holder,
+        model=target.encoder.saved,
+        origins={source.name: Origin(source.name, source.spec, source.labels) for source in run.sources},
+        options=replace(run.options, ray=None),
+        ledger=run.ledger,
+        like=run.planner.like,
+        same_model=run.planner.same_model,
+    )
+    contents = array("Q")
+    for part in parts(job, ray.address, run.options.workers):
+        target.held.check()
+        contents.frombytes(bytes.fromhex(part.contents))
+        for name in WORK:
+            setattr(summary, name, getattr(summary, name) + part.counts[name])
+        run.planner.saw(part.source, part.seen)
+        note(part, run)
+        yield
+    twice = len(contents) - len(np.unique(contents))  # two workers met the same content at the same time
+    summary.encoded, summary.copied = summary.encoded - twice, summary.copied + twice
+    summary.listed = True
+
+
+def note(part: Part, run: Run) -> None:
+    """Write down which of the page's images were refused, and which no longer are."""
+    source = next(source for source in run.sources if source.name == part.source)
+
+    def entry(key: str, size: int = 0, time: int = 0) -> Entry:
+        return Entry(part.source, key, size, time, None, partial(source.read, key))
+
+    run.ledger.settle([entry(key) for key in part.settled])
+    if part.refused:
+        items = [Refused(entry(*row), reason, lasting, again) for *row, reason, lasting, again in part.refused]
+        run.note_refused(run.ledger.add(items))
+        run.summary.refused += items
+        run.summary.newly_refused += sum(not item.again for item in items)

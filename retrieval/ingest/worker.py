@@ -1,0 +1,127 @@
+"""One of many workers of an ingest: a page of a source's listing in, what became of it out. Nothing here knows Ray."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+from retrieval.checkpoint import SavedModel
+from retrieval.config import Settings
+from retrieval.ingest.encoded import Coder, Item, batch_size, stored
+from retrieval.ingest.encoder import Encoding
+from retrieval.ingest.ledger import Ledger
+from retrieval.ingest.options import Options
+from retrieval.ingest.plan import Moved, Planner, Touched, cut
+from retrieval.ingest.summary import WORK, Summary
+from retrieval.loading import make_encoder
+from retrieval.reading import Refused, read_pictures
+from retrieval.sources import Entry, Source, open_source
+from retrieval.store.server import ServerStore
+
+Rows = list[list[Any]]
+"""`[key, bytes, mtime_ns, label]` of each image: an entry on its way to another machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What opens a source again elsewhere; its path or URL must mean the same there."""
+
+    name: str
+    spec: str
+    labels: bool
+
+    def open(self, settings: Settings) -> Source:
+        """Raises SourceError where it is out of reach."""
+        return open_source(self.spec, settings, name=self.name, labels=self.labels)
+
+    def pages(self, settings: Settings) -> Iterator[str]:
+        """Its listing, cut into pages of Rows as JSON. Raises SourceError."""
+        for page in cut(self.open(settings).entries()):
+            yield json.dumps([[entry.key, entry.bytes, entry.mtime_ns, entry.label] for entry in page])
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every worker is told.
+
+    holder: of the alias's lock · ledger: the images refused before · like, same_model: as for `Planner`.
+    """
+
+    settings: Settings
+    alias: str
+    collection: str
+    holder: str
+    model: SavedModel
+    origins: dict[str, Origin]
+    options: Options
+    ledger: Ledger
+    like: str | None
+    same_model: bool
+
+
+@dataclass(slots=True)
+class Part:
+    """What became of a page.
+
+    counts: of Summary, by name · refused: `[key, bytes, mtime_ns, reason, lasting, again]` of each · settled: keys of
+    images that were refused once and are stored now · seen, contents: the first 8 bytes, in hexadecimal, of each
+    point's id (where that is needed to prune) and of each SHA-256 that was encoded.
+    """
+
+    source: str
+    counts: dict[str, int]
+    refused: list[list[Any]] = field(default_factory=list)
+    settled: list[str] = field(default_factory=list)
+    seen: str = ""
+    contents: str = ""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+class Worker:
+    """Opens the store, the sources and the model once, and then works through pages; for a server only."""
+
+    def __init__(self, job: Job) -> None:
+        """Raises StoreUnavailable, ModelError."""
+        settings = self._settings = job.settings
+        key = settings.qdrant_api_key
+        self._job, self._store = job, ServerStore(settings.qdrant_url or "", key.get_secret_value() if key else None)
+        self._lock = self._store.lock_of(job.alias, job.holder)
+        self._encoder: Encoding = make_encoder(settings, job.model)
+        self._sources: dict[str, Source] = {}
+
+    def work(self, source: str, rows: Rows) -> Part:
+        """Compare, read, encode and write a page; done twice, it writes the same points twice.
+
+        Raises Locked when another job has taken over, BadCode, StoreUnavailable, SourceError.
+        """
+        job, store = self._job, self._store
+        if source not in self._sources:
+            self._sources[source] = job.origins[source].open(self._settings)
+        read = self._sources[source].read
+        entries = [Entry(source, key, size, time, label, partial(read, key)) for key, size, time, label in rows]
+        summary = Summary(job.alias, job.collection)
+        planner = Planner(store, job.collection, job.options, job.ledger, summary, job.like, job.same_model)
+        coder = Coder(store, job.collection, self._encoder, planner, job.options)
+        part = Part(source, {})
+        config = self._encoder.config
+        todo: Iterator[Entry | Touched | Moved | Refused] = itertools.chain.from_iterable(planner.pages([entries]))
+        items: Iterator[Item] = read_pictures(todo, config.image_size, config.channels, workers=1)
+        contents = []
+        for batch in coder.batches(items, batch_size(config, job.options)):
+            self._lock.check()
+            stored(store, job.collection, batch, summary)
+            part.refused += [[*as_row(r), r.reason, r.lasting, r.again] for r in batch.refused]
+            part.settled += [entry.key for entry in batch.entries if job.ledger.knows(entry)]
+            contents += [sha[:16] for sha in batch.encoded]
+        part.counts = {name: getattr(summary, name) for name in WORK}
+        part.seen, part.contents = planner.seen(source), "".join(contents)
+        return part
+
+
+def as_row(refused: Refused) -> list[Any]:
+    """`[key, bytes, mtime_ns]`."""
+    return [refused.entry.key, refused.entry.bytes, refused.entry.mtime_ns]

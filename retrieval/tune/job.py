@@ -1,0 +1,109 @@
+"""A copy of the collection that nobody searches, its index made again and again, and each measured."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float32
+
+from retrieval.errors import StoreError, UsageError
+from retrieval.evaluate.engine import TIE
+from retrieval.layout import Layout
+from retrieval.reindex.candidate import CALM, wait
+from retrieval.store.base import Held, Store, resolve
+from retrieval.store.family import next_name, unused
+from retrieval.tune.choices import BUILDS, EXACT, Measured, efs, memory
+
+K = 5
+QUERIES = 300
+"""Pictures of the collection that ask, one at a time: a p95 then rests on fifteen of them."""
+WARM = 50
+FEWEST = 1_000
+"""Points; of fewer the engine makes no graph, and any index is good."""
+
+Step = Callable[[str, int, int], None]
+"""Told what is done, how much of it, and of how much."""
+
+
+def tune(
+    store: Store,
+    alias: str,
+    *,
+    builds: Sequence[Layout] = BUILDS,
+    step: Step = lambda what, done, total: None,
+) -> Iterator[Measured]:
+    """Measure exact search, then each index with each `ef`, on a copy that is dropped at the end.
+
+    The alias's lock is held meanwhile, so that nothing changes. Raises UsageError for the embedded engine, which has no
+    index, or for a collection that is too small, NoCollection, Locked, StoreError.
+    """
+    if store.engine == "embedded":
+        raise UsageError(
+            "the embedded engine compares every code, there is nothing to tune; set QDRANT_URL to a server"
+        )
+    with store.lock(alias) as held:
+        live = resolve(store, alias)
+        points, dim = store.count(live), store.metadata(live).dim
+        if points < FEWEST:
+            raise UsageError(f"{live} has {points:,} points; of fewer than {FEWEST:,} any index is good")
+        with trial(store, held, alias, live, points, step) as name:
+            sample = next(store.scroll(name, codes=True, page=QUERIES + WARM))
+            codes = np.array([point.code for point in sample], np.float32)
+            truth: list[float] = []
+            for number, build in enumerate((EXACT, *builds)):
+                step(f"index {build}", number, 1 + len(builds))
+                started = time.monotonic()
+                store.rebuild(name, build)
+                wait(store, name, CALM)
+                seconds = time.monotonic() - started
+                for ef in efs(build):
+                    layout = replace(build, ef=ef)
+                    step(f"search {layout}", number, 1 + len(builds))
+                    store.set_metadata(name, replace(store.metadata(name), layout=layout))
+                    found, times = search(store, name, codes)
+                    truth = truth or [distances[-1] for distances in found]
+                    p50, p95 = np.quantile(times, (0.5, 0.95)).tolist()
+                    yield Measured(layout, recall(found, truth), p50, p95, memory(layout, points, dim), seconds)
+
+
+@contextlib.contextmanager
+def trial(store: Store, held: Held, alias: str, live: str, points: int, step: Step) -> Iterator[str]:
+    """A copy of the live collection; what a killed run left is dropped first."""
+    for name, meta in unused(store, alias).items():
+        if meta.state == "trial":
+            store.drop_collection(name)
+    meta = store.metadata(live)
+    name, _ = next_name(store, alias, meta.model)
+    store.create_collection(name, replace(meta, state="trial", layout=replace(meta.layout, exact=True)))
+    try:
+        copied = 0
+        for page in store.scroll(live, codes=True):
+            held.check()
+            store.upsert(name, page)
+            copied += len(page)
+            step("copy", copied, points)
+        if copied != points:
+            raise StoreError(f"{live} changed while it was copied ({points:,} points, then {copied:,}); run again")
+        yield name
+    finally:
+        store.drop_collection(name)
+
+
+def search(store: Store, name: str, codes: Float32[np.ndarray, "q d"]) -> tuple[list[list[float]], list[float]]:
+    """Distances of the K nearest others of each code, and the seconds of each search, one after the other."""
+    found, times = [], []
+    for number, code in enumerate(codes):
+        started = time.perf_counter()
+        hits = store.query(name, code[None], K + 1)[0]
+        if number >= WARM:
+            times.append(time.perf_counter() - started)
+            found.append([hit.distance for hit in hits][1:])
+    return found, times
+
+
+def recall(found: Sequence[Sequence[float]], truth: Sequence[float]) -> float:
+    """Share of the K nearest that were found: those no farther than the true K-th, so that ties are fair."""
+    right = [sum(d <= limit * (1 + TIE) for d in some) for some, limit in zip(found, truth, strict=True)]
+    return sum(right) / (K * len(truth))
