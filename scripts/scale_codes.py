@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32
+
 from retrieval.config import Settings
 from retrieval.images.decode import decode
 from retrieval.loading import load_model, make_encoder

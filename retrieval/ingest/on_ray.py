@@ -54,8 +54,9 @@ def parts(job: Job, address: str | None, workers: int | None) -> Iterator[Part]:
             fn_constructor_args=(job,),
             batch_size=1,
             batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=size),
-            max_concurrency=AT_ONCE,
+            compute=ActorPoolStrategy(
+                size=size, max_concurrent_calls_per_actor=AT_ONCE, enable_true_multi_threading=True
+            ),
             num_cpus=min(1, int(resources.get("CPU", 1)) / size),
             num_gpus=min(1, gpus / size) or None,
         )
@@ -91,10 +92,11 @@ def connected(address: str | None) -> Iterator[Any]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"Ray at {address}" if address else "Ray"
         raise UsageError(f"{where} does not start or answer: {' '.join(str(error).split())[:300]}") from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+    with contextlib.redirect_stdout(sys.stderr):  # for it says on stdout that it begins a page again
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
 
 
 @contextlib.contextmanager

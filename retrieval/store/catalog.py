@@ -33,6 +33,7 @@ class Catalog:
         self._connection = Connection(url, api_key, patience or Patience(), key_name)
         self._client, self._job = self._connection.client, self._connection.job
         self._known: dict[str, CollectionMeta] = {}
+        self._under_way = False
         self.location = self._connection.location
 
     def create_collection(self, collection: str, meta: CollectionMeta) -> None:
@@ -121,8 +122,13 @@ class Catalog:
         return LockElsewhere(self._connection, alias, holder)
 
     def metadata(self, collection: str) -> CollectionMeta:
-        """What the collection says of itself; raises StoreError when something else made it."""
-        found = self._job(self._client.get_collection, collection)
+        """What the collection says of itself; raises StoreError when something else made it.
+
+        Where a shard has no replica left, that is said after the time of a search, unless this is a job under way.
+        """
+        ask = self._job if self._under_way else self._connection.query
+        found = ask(self._client.get_collection, collection)
+        self._under_way = True
         return CollectionMeta.from_json(collection, found.config.metadata)
 
     def set_metadata(self, collection: str, meta: CollectionMeta) -> None:

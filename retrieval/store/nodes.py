@@ -1,6 +1,7 @@
 """The addresses of one server or cluster: which of its nodes is asked, and which comes next when that one fails."""
 
 import ipaddress
+import re
 import threading
 from urllib.parse import urlsplit
 
@@ -61,7 +62,8 @@ def parsed(url: str) -> tuple[str, bool]:
         raise UsageError(f"QDRANT_URL is not like http://host:6333: {error}") from error
     if parts.username or parts.password:
         raise UsageError("QDRANT_URL must not hold a user or a password; put the key into QDRANT_API_KEY")
-    if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
+    named = host and re.fullmatch(r"[\w.:%-]+", host)  # not so `a;http` of http://a;http://b
+    if parts.scheme not in ("http", "https") or not host or not named or parts.query or parts.fragment:
         raise UsageError(f"QDRANT_URL {url!r} is not like http://host:6333")
     try:
         loopback = ipaddress.ip_address(host).is_loopback

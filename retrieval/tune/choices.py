@@ -3,7 +3,7 @@
 Binary quantization is not tried: of Euclidean codes with 64 numbers it finds 3 to 7% of the true neighbours.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -67,16 +67,3 @@ def choose(rows: Sequence[Measured], min_recall: float, max_p95: float, *, on_di
         row for row in rows if row.recall >= min_recall and row.p95 <= max_p95 and (on_disk or not row.layout.on_disk)
     ]
     return min(good, key=lambda row: (row.memory, row.p95), default=None)
-
-
-def best(rows: Sequence[Measured]) -> Iterator[Measured]:
-    """Those than which no other is better in recall and as good in time and memory."""
-    for row in rows:
-        if not any(
-            other.recall >= row.recall
-            and other.p95 <= row.p95
-            and other.memory <= row.memory
-            and (other.recall, other.p95, other.memory) != (row.recall, row.p95, row.memory)
-            for other in rows
-        ):
-            yield row

@@ -1,10 +1,13 @@
 """Three real nodes: a re-index over all of them, and none while one is away."""
 
-from collections.abc import Iterator
+import json
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from retrieval.doctor.job import examine
 from retrieval.errors import StoreError
 from retrieval.reindex.job import reindex
 from retrieval.reindex.rollback import rollback
@@ -12,6 +15,8 @@ from retrieval.store.base import resolve
 from tests.reindex.conftest import NEW, OLD
 from tests.reindex.places import Place, make_pictures
 from tests.store import servers
+
+SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +27,21 @@ def cluster(qdrant_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     assert started.returncode == 0, started.stderr
     yield folder, started.stdout.split()
     assert servers.qdrant("cluster", "stop", "--dir", str(folder)).returncode == 0
+
+
+def wrong(place: Place) -> dict[str, str]:
+    """What `doctor` finds wrong with the cluster, by check; the model is on no disk here."""
+    found = examine(lambda: place.settings, place.alias)
+    return {row.check: row.found for row in found if row.state == "error" and "model" not in row.check}
+
+
+def until(look: Callable[[], dict[str, str]], right: Callable[[dict[str, str]], bool]) -> dict[str, str]:
+    """What is found once it is right; the peers take a moment to notice."""
+    end = time.monotonic() + SECONDS
+    while not right(found := look()) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert right(found), found
+    return found
 
 
 @pytest.mark.long
@@ -41,7 +61,18 @@ def test_a_cluster(cluster: tuple[Path, list[str]], root: Path, own_home: Path) 
             assert rollback(store, "images", place.settings).collection == old
             new = reindex(store, "images", lambda sources: NEW, place.settings).collection
 
+    every = Place(own_home, ",".join(urls), "images")
+    assert not wrong(every)
     servers.kill(folder / "node-3")
+    p2p = json.loads((folder / "cluster.json").read_text())[2]["p2p"]
+    found = until(lambda: wrong(every), lambda found: "peers" in found)
+    assert found["node"].startswith(f"{urls[2]} does not answer (")
+    assert f" (http://127.0.0.1:{p2p}/) does not answer the others" in found["peers"]
+    assert "replicas" in found
+    with every.opened() as store:
+        facts = store.describe(new)
+        assert (facts["peers"], len(facts["peers_away"]), "error" in facts["nodes"][urls[2]]) == (3, 1, True)
+        assert [facts[name] for name in ("shards", "replicas", "write_consistency", "copies")] == [3, 2, 1, 6]
     for url in urls[:2]:
         with Place(own_home, url, "images").opened() as store:
             before = store.collections()
@@ -51,6 +82,7 @@ def test_a_cluster(cluster: tuple[Path, list[str]], root: Path, own_home: Path) 
 
     again = servers.qdrant("cluster", "start", "--dir", str(folder))
     assert again.stdout.split() == urls, again.stderr
+    until(lambda: wrong(every), lambda found: not found)
     make_pictures(root, 70)
     with place.opened() as store:
         reindex(store, "images", lambda sources: OLD, place.settings)

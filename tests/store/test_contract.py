@@ -8,8 +8,9 @@ import pytest
 from retrieval.errors import BadCode, ModelError, NoCollection, StoreError, UsageError
 from retrieval.filters import Filter, Match
 from retrieval.records import Point, point_id
-from retrieval.store.base import Condition, Store, batches, require_model, resolve
+from retrieval.store.base import Condition, Store, require_model, resolve
 from retrieval.store.family import family, next_name, stamp, unused
+from retrieval.store.writes import batches
 from tests.store.conftest import codes, meta, points
 
 ABSENT = point_id("cats", "absent.png")

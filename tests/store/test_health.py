@@ -1,13 +1,14 @@
 """What a collection's condition says when a proxy spoils a real server's answers; `reindex` meets a real cluster."""
 
 import json
+import os
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from retrieval.errors import StoreUnavailable
+from retrieval.errors import NoCollection, StoreUnavailable
 from retrieval.store.base import Condition
 from tests.store.conftest import SHORT, clean, codes, connected, meta, points
 from tests.store.faults import Proxy, Refuse, proxy
@@ -68,28 +69,114 @@ def test_a_replica_that_does_not_answer(faulty: Proxy, name: str) -> None:
     assert f"GET /collections/{name}" not in faulty.seen, "what would wait for minutes is not asked"
 
 
+def cluster(**differs: Any) -> dict[str, Any]:
+    """What node 1 of three says of the cluster."""
+    peers = {str(number): {"uri": f"http://node-{number}:6335/"} for number in (1, 7, 5)}
+    whole = {"status": "enabled", "peer_id": 1, "peers": peers, "raft_info": RAFT, "consensus_thread_status": WORKING}
+    return {**whole, "message_send_failures": {}, **differs}
+
+
+def silent(*numbers: int, at: str = "2026-11-25T06:59:59.5Z") -> dict[str, Any]:
+    """Failures to reach nodes, by address as the server gives them."""
+    failure = {"count": 3, "latest_error": "gone", "latest_error_timestamp": at}
+    return {f"http://node-{number}:6335/": failure for number in numbers}
+
+
+def spread_over(*states: str) -> dict[str, Any]:
+    """A collection of one shard here, and a replica on peer 7 for each state."""
+    here = [{"shard_id": n, "points_count": 3, "state": "Active"} for n in range(len(states))]
+    there = [{"shard_id": n, "peer_id": 7, "state": state} for n, state in enumerate(states)]
+    return {
+        "peer_id": 1,
+        "shard_count": len(states),
+        "local_shards": here,
+        "remote_shards": there,
+        "shard_transfers": [],
+    }
+
+
 def test_peers_and_replicas_of_a_cluster_that_are_away(faulty: Proxy, name: str) -> None:
-    peers = {str(number): {"uri": f"http://node-{number}"} for number in (1, 7, 5)}
-    silent = {number: {"count": 3, "latest_error": "gone"} for number in ("7", "5")}
-    cluster = {"status": "enabled", "peer_id": 1, "peers": peers, "raft_info": RAFT}
-    here = [{"shard_id": n, "points_count": 3, "state": state} for n, state in enumerate(("Active", "Dead"))]
-    there = [{"shard_id": n, "peer_id": 7, "state": state} for n, state in enumerate(("Partial", "Active"))]
-    shards = {"peer_id": 1, "shard_count": 2, "local_shards": here, "remote_shards": there, "shard_transfers": []}
     with connected(faulty.url) as store:
         store.aliases()
-        faulty.fail(
-            "cluster",
-            answer({**cluster, "consensus_thread_status": WORKING, "message_send_failures": silent}),
-            answer(shards),
-        )
+        shards = spread_over("Partial", "Active")
+        shards["local_shards"][1]["state"] = "Dead"
+        faulty.fail("cluster", answer(cluster(message_send_failures=silent(7, 5))), answer(shards))
         assert store.condition(name) == Condition(
             False,
             (
-                *("peer 5 does not answer", "peer 7 does not answer"),
+                *("peer 5 (http://node-5:6335/) does not answer", "peer 7 (http://node-7:6335/) does not answer"),
                 *("shard 1 here is Dead", "shard 0 on peer 7 is Partial"),
             ),
         )
         assert faulty.seen == ["GET /cluster", f"GET /collections/{name}/cluster"]
+
+
+STOPPED = {"consensus_thread_status": "stopped_with_err", "err": "disk full"}
+STALE = silent(7, 5, at="2026-11-25T06:59:49Z")
+"""Eleven seconds before the node's last word: of a peer that was removed, another now has its address."""
+
+
+@pytest.mark.parametrize(
+    ("says", "troubles"),
+    [
+        (cluster(message_send_failures=STALE), ()),
+        (cluster(message_send_failures={**STALE, **silent(5)}), ("peer 5 (http://node-5:6335/) does not answer",)),
+        (cluster(message_send_failures=silent(9)), ("peer http://node-9:6335/ does not answer",)),
+        (
+            cluster(message_send_failures={"http://node-5:6335/": {"count": 1}}),
+            ("peer 5 (http://node-5:6335/) does not answer",),
+        ),
+        (
+            cluster(consensus_thread_status=STOPPED, message_send_failures=silent(5)),
+            ("consensus has stopped at peer 1 (disk full)",),
+        ),
+        (
+            cluster(consensus_thread_status={"consensus_thread_status": "stopped"}),
+            ("consensus has stopped at peer 1 (no reason is given)",),
+        ),
+        (
+            cluster(raft_info={**RAFT, "leader": 0}),
+            ("the cluster has no leader: too few of its peers reach each other",),
+        ),
+    ],
+    ids=["stale", "one fresh", "unknown address", "no time", "stopped", "stopped silently", "no leader"],
+)
+def test_what_a_node_says_of_its_peers(
+    faulty: Proxy, name: str, says: dict[str, Any], troubles: tuple[str, ...]
+) -> None:
+    with connected(faulty.url) as store:
+        store.aliases()
+        faulty.fail("cluster", answer(says), answer(spread_over("Active")))
+        assert store.condition(name) == Condition(not troubles, troubles)
+
+
+def test_a_server_by_itself_is_described(faulty: Proxy, name: str) -> None:
+    with connected(faulty.url) as store:
+        facts = store.describe(name)
+        version = facts["server"]
+        assert facts["nodes"] == {faulty.url: {"version": version, "peer": None, "peers": 1}}
+        assert (facts["peers"], facts["peers_away"]) == (1, [])
+        assert [facts[key] for key in ("shards", "replicas", "write_consistency", "copies", "active")] == [1] * 5
+        assert (facts["status"], facts["indexed"]) == ("green", 0)
+        assert store.describe().keys() == {"server", "nodes", "peers", "peers_away", "locks"}
+        with store.lock("test-described"):
+            assert str(os.getpid()) in store.describe()["locks"]["test-described"]
+        assert "test-described" not in store.describe()["locks"]
+        with pytest.raises(NoCollection):
+            store.describe(f"{name}-none")
+
+
+def test_what_is_away_is_left_out_of_the_description(faulty: Proxy, name: str) -> None:
+    with connected(faulty.url, patience=SHORT) as store:
+        faulty.fail("/cluster", answer(cluster(message_send_failures=silent(7))), *[Refuse(503)] * 1000)
+        facts = store.describe(name)
+        assert (facts["peers"], facts["peers_away"]) == (3, ["7 (http://node-7:6335/)"])
+        assert facts["nodes"][faulty.url]["peers"] == 3
+        assert "copies" not in facts
+        assert facts["status"] == "green"
+        faulty.fail("", *[Refuse(503)] * 1000)
+        with pytest.raises(StoreUnavailable):
+            store.describe(name)
 
 
 def test_a_collection_that_cannot_be_made_is_not_gone_on_with(faulty: Proxy, name: str) -> None:

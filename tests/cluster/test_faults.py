@@ -1,0 +1,205 @@
+"""What people notice of a node that dies or hangs: nothing, or one slow answer; of two: a sentence."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from retrieval.errors import StoreUnavailable
+from retrieval.images.decode import decode
+from retrieval.ingest.job import ingest
+from retrieval.ingest.options import Options
+from retrieval.ingest.summary import Summary
+from retrieval.records import Point
+from retrieval.sources.folder import Folder
+from retrieval.store import open_store
+from retrieval.store.base import resolve
+from retrieval.store.connection import HURRIED, Patience
+from retrieval.store.server import ServerStore
+from retrieval.web.limits import Limits
+from tests.cli.conftest import Call
+from tests.cluster.nodes import Cluster
+from tests.ingest.jobs import make_digits, make_model
+from tests.reindex.conftest import OLD
+from tests.reindex.encoders import SIDE
+from tests.reindex.places import PICTURES, Place, make_pictures
+from tests.web.serving import serving, settings_of, until
+
+MANY = 3000
+THREADS = 3
+GREY = np.array([[0.5, 0, 0, 0]], np.float32)
+"""A code of `OLD`."""
+
+
+@dataclass
+class Searches:
+    """What searches for stored points came to."""
+
+    requests: list[int] = field(default_factory=list)
+    """That each of them took."""
+    wrong: list[object] = field(default_factory=list)
+
+
+@contextmanager
+def searching(url: str, collection: str, known: list[Point]) -> Iterator[Searches]:
+    """Search for the known points in threads while the block runs."""
+    found, over, own = Searches(), threading.Event(), threading.local()
+
+    def count(request: httpx.Request, send: Callable[[httpx.Request], httpx.Response]) -> httpx.Response:
+        own.requests += 1
+        return send(request)
+
+    def hit(store: ServerStore, point: Point) -> None:
+        assert point.code is not None
+        own.requests = 0
+        try:
+            hits = store.query(collection, point.code[None], 5)[0]
+        except Exception as error:  # noqa: BLE001 - reported where the searches end
+            found.wrong.append(error)
+            return
+        found.requests.append(own.requests)
+        if len(hits) != 5 or hits[0].id != point.id:
+            found.wrong.append(hits)
+
+    def search(store: ServerStore, number: int) -> None:
+        while not over.is_set():
+            hit(store, known[number % len(known)])
+            number += THREADS
+
+    with closing(ServerStore(url)) as store, ThreadPoolExecutor(THREADS) as pool:
+        store._client.http.client.add_middleware(count)
+        hit(store, known[0])  # which asks for version and dimension as well
+        found.requests.clear()
+        done = [pool.submit(search, store, number) for number in range(THREADS)]
+        try:
+            yield found
+        finally:
+            over.set()
+        for each in done:
+            each.result()
+
+
+@pytest.mark.long
+def test_killing_the_node_in_use_loses_no_search_and_no_picture(
+    cluster: Cluster, own_home: Path, tmp_path: Path
+) -> None:
+    root = make_pictures(tmp_path / "pictures")
+    place = Place(own_home, cluster.url, "killed")
+    live = place.ingest(root, OLD)
+    with place.opened() as store:
+        known = [point for page in store.scroll(live, codes=True) for point in page]
+    make_pictures(root, MANY)
+    killer = threading.Thread(target=cluster.kill, args=(0,))
+
+    def kill_halfway(summary: Summary) -> None:
+        if summary.encoded > MANY / 2 and not killer.ident:
+            killer.start()
+
+    try:
+        with searching(cluster.url, live, known) as searches, place.opened() as store:
+            source = Folder("pictures", root, labels=True)
+            ledgers, options = place.settings.refused, Options(batch=100)
+            done = ingest(store, OLD, [source], place.alias, options, ledgers=ledgers, report=kill_halfway)
+            killer.join()
+            before = len(searches.requests)
+            until(lambda: len(searches.requests) > before + 100)
+    finally:
+        cluster.start()
+
+    assert (done.encoded, done.unchanged, done.failed) == (MANY - PICTURES, PICTURES, 0)
+    assert searches.wrong == []
+    assert set(searches.requests) == {1, 2}, "the node that was in use did not answer, the next one did"
+    assert searches.requests.count(2) <= THREADS
+
+    files = sorted(root.rglob("*.png"))
+    pixels = np.stack([decode(file.read_bytes(), file.name, (SIDE, SIDE), 1).pixels for file in files])
+    points = sorted(cluster.same(live).values(), key=lambda point: str(point["payload"]["path"]))
+    assert [point["payload"]["path"] for point in points] == [file.relative_to(root).as_posix() for file in files]
+    np.testing.assert_allclose([point["vector"] for point in points], OLD.encode(pixels), atol=1e-6)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("xla_cache")
+def test_two_dead_nodes_are_said_in_a_sentence_and_forgotten_once_they_are_back(
+    cluster: Cluster, own_home: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_model(own_home)
+    root = make_digits(tmp_path / "digits", 60)
+    digit = next(root.rglob("*.png"))
+    monkeypatch.setenv("QDRANT_URL", cluster.url)
+    assert call("ingest", root, "--json").object["encoded"] == 60
+    settings = settings_of(own_home, cluster.url)
+    with (
+        open_store(settings, hurry=True) as store,
+        serving(settings, Limits(rate=0)) as service,
+    ):
+        service.ready()
+        live = resolve(store, "images")
+        code = np.ones((1, 16), np.float32)
+        assert len(store.query(live, code, 5)[0]) == 5
+        upload = {"image": digit.read_bytes()}
+        with cluster.without(0, 1):
+            begun = time.monotonic()
+            with pytest.raises(StoreUnavailable, match=f"none of {', '.join(cluster.urls)} answers"):
+                store.query(live, code, 5)
+            assert time.monotonic() - begun < 2 * HURRIED.query_deadline
+            answer = service.client.post("/api/search", files=upload)
+            assert answer.status_code == 503
+            assert answer.json()["error"] == "the engine does not answer; try again in a moment"
+            assert service.client.get("/healthz").status_code == 503
+            assert service.client.get("/api/status").json()["state"] == "engine-down"
+            begun = time.monotonic()
+            refused = call("search", digit)
+            assert time.monotonic() - begun < 3 * Patience().query_deadline
+            assert refused.error(1).startswith(f"error: none of {', '.join(cluster.urls)} answers")
+            assert len(refused.err.splitlines()) == 1
+            told = call("status", "--json").object  # by the one node that lives
+            assert (told["collection"], told["points"]) == (live, None)
+            assert told["unknown"].startswith("the rest: none of ")
+        until(lambda: service.client.get("/healthz").status_code == 200)
+        assert service.client.post("/api/search", files=upload).status_code == 200
+        assert len(store.query(live, code, 5)[0]) == 5
+        assert call("search", digit, "--json").object["hits"]
+    assert len(cluster.same(live)) == 60
+
+
+@pytest.mark.long
+def test_a_node_that_hangs_costs_one_search_its_time_out_and_no_write(
+    cluster: Cluster, own_home: Path, tmp_path: Path
+) -> None:
+    root = make_pictures(tmp_path / "pictures")
+    place = Place(own_home, cluster.url, "hanging")
+    live = place.ingest(root, OLD)
+    with place.opened() as reader, place.opened() as writer, ThreadPoolExecutor(1) as pool:
+        known = list(reader.retrieve(live, [hit.id for hit in reader.query(live, GREY, 5)[0]], codes=True).values())
+        assert writer.count(live) == PICTURES
+
+        def write() -> float:
+            begun = time.monotonic()
+            writer.upsert(live, [replace(point, payload={**point.payload, "label": "seen"}) for point in known])
+            return time.monotonic() - begun
+
+        def search() -> float:
+            begun = time.monotonic()
+            assert len(reader.query(live, GREY, 5)[0]) == 5
+            return time.monotonic() - begun
+
+        with cluster.hanging(0):
+            end = time.monotonic() + 20
+            writing = pool.submit(write)
+            first, *others = [search() for _ in range(50)]
+            assert first < 8
+            assert max(others) < 3
+            assert writing.result() < 40
+            time.sleep(max(0, end - time.monotonic()))
+        assert search() < 3
+    points = cluster.same(live)
+    assert len(points) == PICTURES
+    assert {id_ for id_, point in points.items() if point["payload"]["label"] == "seen"} == {p.id for p in known}

@@ -1,0 +1,72 @@
+"""An alias that is moved while all three nodes are asked: each answer is whole, from one collection by its encoder."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval.errors import RetrievalError
+from retrieval.reindex.job import reindex
+from retrieval.reindex.options import Options
+from retrieval.reindex.rollback import rollback
+from tests.cluster.nodes import Cluster
+from tests.reindex.conftest import NEW, OLD, WIDE
+from tests.reindex.places import PICTURES, Place, make_pictures
+from tests.reindex.test_readers import pixels, query, reader
+
+ENCODERS = (OLD, NEW, WIDE)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("xla_cache")
+def test_no_node_gives_an_empty_or_mixed_answer_while_the_alias_moves(
+    cluster: Cluster, own_home: Path, tmp_path: Path
+) -> None:
+    root = make_pictures(tmp_path / "pictures")
+    files = sorted(root.rglob("*.png"))
+    rows = {file.relative_to(root).as_posix(): row for row, file in enumerate(files)}
+    codes = [encoder.encode(np.stack([pixels(file) for file in files])) for encoder in ENCODERS]
+    place = Place(own_home, cluster.url, "swapped")
+    place.ingest(root, OLD)
+    wrong: list[object] = []
+    over = threading.Event()
+
+    def look(url: str) -> set[int]:
+        """Which models answered."""
+        models: set[int] = set()
+        number = 0
+        with Place(own_home, url, place.alias).opened() as store:
+            asking = reader(store, place.alias)
+            while not over.is_set():
+                number = (number + 1) % len(files)
+                try:
+                    (result,) = asking.search([query(files[number])])
+                except RetrievalError as error:
+                    wrong.append((url, error))
+                    continue
+                found = [rows[hit.path] for hit in result.hits]
+                distances = [hit.distance for hit in result.hits]
+                fits = [
+                    model
+                    for model, known in enumerate(codes)
+                    if np.allclose(np.linalg.norm(known[found] - known[number], axis=1), distances, atol=1e-4)
+                ]
+                models.update(fits)
+                if len(found) != 5 or not fits:
+                    wrong.append((url, result.hits))
+        return models
+
+    with ThreadPoolExecutor(2 * len(cluster.urls)) as pool, place.opened() as store, ExitStack() as stack:
+        stack.callback(over.set)
+        readers = [pool.submit(look, url) for url in 2 * cluster.urls]
+        for encoder in (NEW, WIDE, OLD, NEW):
+            new = reindex(store, place.alias, lambda sources, e=encoder: e, place.settings, Options(keep=1))  # type: ignore[misc]
+            assert new.state == "swapped"
+        live = rollback(store, place.alias, place.settings).collection
+        over.set()
+        assert [asked.result() for asked in readers] == [{0, 1, 2}] * len(readers)
+    assert wrong == []
+    assert len(cluster.same(live)) == PICTURES

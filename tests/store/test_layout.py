@@ -1,0 +1,105 @@
+"""A layout as a real server has it: made, changed, and searched."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import httpx
+import numpy as np
+import pytest
+
+from retrieval.errors import NoCollection, UsageError
+from retrieval.layout import DEFAULT, Layout
+from retrieval.records import CollectionMeta
+from retrieval.store.base import INDEXES, Store
+from retrieval.store.edge import EdgeStore
+from retrieval.store.server import ServerStore
+from tests.store.conftest import DIM, clean, codes, connected, meta, points
+
+
+@pytest.fixture
+def server(qdrant_url: str) -> Iterator[ServerStore]:
+    with connected(qdrant_url) as store:
+        yield store
+    clean(qdrant_url)
+
+
+def config(store: ServerStore, name: str) -> dict[str, dict[str, object]]:
+    answer = httpx.get(f"{store.location}/collections/{name}", timeout=10).raise_for_status()
+    return dict(answer.json()["result"]["config"])
+
+
+def test_the_default_is_one_copy_of_one_part(server: ServerStore, name: str) -> None:
+    server.create_collection(name, meta())
+    params = config(server, name)["params"]
+    names = ("shard_number", "replication_factor", "write_consistency_factor")
+    assert [params[each] for each in names] == [1, 1, 1]
+    assert config(server, name)["hnsw_config"]["m"] == 16
+    assert config(server, name)["quantization_config"] is None
+
+
+def test_what_is_asked_for_is_made(server: ServerStore, name: str) -> None:
+    layout = Layout(shards=3, m=24, ef_construct=77, ef=99, int8=True)
+    server.create_collection(name, replace(meta(), layout=layout))
+    made = config(server, name)
+    assert made["params"]["shard_number"] == 3
+    assert made["params"]["vectors"]["on_disk"] is True  # type: ignore[index]
+    assert (made["hnsw_config"]["m"], made["hnsw_config"]["ef_construct"]) == (24, 77)
+    assert made["quantization_config"]["scalar"] == {"type": "int8", "quantile": 0.99, "always_ram": True}
+    assert server.metadata(name).layout == layout
+
+
+def test_payload_indexes_lie_in_files(server: ServerStore, name: str) -> None:
+    server.create_collection(name, meta())
+    schema = httpx.get(f"{server.location}/collections/{name}", timeout=10).json()["result"]["payload_schema"]
+    assert {field: each["params"]["on_disk"] for field, each in schema.items()} == dict.fromkeys(INDEXES, True)
+
+
+@pytest.mark.parametrize(
+    "layout", [Layout(exact=True), Layout(m=8, ef=64), Layout(int8=True), Layout(on_disk=True), DEFAULT], ids=str
+)
+def test_every_layout_gives_the_true_neighbours_of_few(server: ServerStore, name: str, layout: Layout) -> None:
+    server.create_collection(name, meta())
+    stored = codes(300)
+    server.upsert(name, points(stored))
+    server.rebuild(name, layout)
+    end = time.monotonic() + 60
+    while not server.condition(name).settled:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    queries = codes(5, seed=1)
+    found = [[hit.distance for hit in hits] for hits in server.query(name, queries, 5)]
+    true = np.sort(np.linalg.norm(stored - queries[:, None], axis=2))[:, :5]
+    np.testing.assert_allclose(found, true, rtol=1e-5)
+    assert server.metadata(name).layout == layout
+
+
+def test_a_layout_survives_as_json() -> None:
+    layout = Layout(shards=3, replicas=2, m=32, ef=128, int8=True)
+    assert layout.to_json() == {"shards": 3, "replicas": 2, "m": 32, "ef": 128, "int8": True}
+    assert Layout.from_json(layout.to_json()) == layout
+    old = {key: value for key, value in meta().to_json().items() if key != "layout"}
+    assert CollectionMeta.from_json("made-before", old).layout == DEFAULT
+
+
+def test_no_index_while_much_is_written(server: ServerStore, name: str) -> None:
+    server.create_collection(name, meta())
+    server.create_collection(f"{name}-live", meta())
+    server.bulk(name)
+    assert config(server, name)["optimizer_config"]["indexing_threshold"] == 0
+    server.upsert(name, points(codes(3)))
+    assert server.bulk(name, like=f"{name}-live") is False, "of so few none is made"
+    live = config(server, f"{name}-live")["optimizer_config"]["indexing_threshold"]
+    assert config(server, name)["optimizer_config"]["indexing_threshold"] == live != 0
+
+
+def test_the_embedded_engine_has_no_index(open_engine: object, tmp_path: object, name: str) -> None:
+    store: Store = open_engine("embedded")  # type: ignore[operator]
+    assert isinstance(store, EdgeStore)
+    store.create_collection(name, meta(DIM))
+    assert store.bulk(name) is False
+    with pytest.raises(UsageError, match="compares every code"):
+        store.rebuild(name, Layout(m=32))
+    with pytest.raises(NoCollection):
+        store.bulk("nothing")
+    store.close()
