@@ -53,7 +53,11 @@ class Place:
     def qdrant(self, action: str) -> str:
         script = [sys.executable, str(Path(__file__).with_name("qdrant")), action, "--dir", str(self.folder / "qdrant")]
         port = ["--http-port", "0"] if action == "start" else []
-        return subprocess.run([*script, *port], check=True, timeout=DEADLINE, stdout=subprocess.PIPE, text=True).stdout
+        quiet = subprocess.DEVNULL if action == "stop" else None
+        piped = subprocess.PIPE
+        return subprocess.run(
+            [*script, *port], check=True, timeout=DEADLINE, stdout=piped, stderr=quiet, text=True
+        ).stdout
 
 
 def bare(index: Index, codes: np.ndarray) -> None:

@@ -18,10 +18,10 @@ from retrieval.store.base import Store, resolve
 from retrieval.tune import choices, job
 from retrieval.tune.choices import BUILDS, Measured, choose, memory
 from retrieval.tune.job import recall, tune
-from tests.cli.conftest import Call
+from tests.cli.conftest import Call, call, copy  # noqa: F401 - a fixture
 from tests.ingest.conftest import digits, homes, model_home  # noqa: F401 - fixtures
 from tests.ingest.jobs import Place
-from tests.store.conftest import DIM, clean, codes, connected, meta, points
+from tests.store.conftest import DIM, clean, codes, connected, meta, name, points  # noqa: F401 - a fixture
 
 FLOAT = Layout(m=16)
 
@@ -63,7 +63,11 @@ def test_recall_is_fair_to_ties() -> None:
 
 
 @pytest.fixture
-def filled(qdrant_url: str, name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Store, str]]:
+def filled(
+    qdrant_url: str,
+    name: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[tuple[Store, str]]:
     """A collection of 1,200 codes behind an alias of its own."""
     monkeypatch.setattr(choices, "EFS", (16, 64))
     monkeypatch.setattr(job, "QUERIES", 20)
@@ -110,14 +114,14 @@ def test_a_run_that_fails_leaves_no_copy_and_one_that_was_killed_is_tidied_up(fi
 def test_what_cannot_be_tuned(filled: tuple[Store, str], own_home: Path) -> None:
     store, alias = filled
     with pytest.raises(NoCollection):
-        list(tune(store, f"{alias}-other"))
+        list(tune(store, f"{alias}-other", builds=BUILDS))
     few = f"{alias}few-20261126t000000z-4f1c2a9b"
     store.create_collection(few, meta())
     store.move_alias(f"{alias}few", few)
     with pytest.raises(UsageError, match="any index is good"):
-        list(tune(store, f"{alias}few"))
+        list(tune(store, f"{alias}few", builds=BUILDS))
     with open_store(Settings(home=own_home)) as embedded, pytest.raises(UsageError, match="QDRANT_URL"):
-        list(tune(embedded, alias))
+        list(tune(embedded, alias, builds=BUILDS))
 
 
 def test_plots_show_each_and_the_chosen(tmp_path: Path) -> None:
@@ -139,13 +143,12 @@ def test_the_command_measures_and_applies(
     model_home: Path,  # noqa: F811
     own_home: Path,
     digits: Path,  # noqa: F811
-    call: Call,
+    call: Call,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    from tests.cli.conftest import copy
-
     monkeypatch.setattr(choices, "EFS", (48,))
+    monkeypatch.setattr(choices, "BUILDS", BUILDS[1:2])
     monkeypatch.setattr(job, "QUERIES", 20)
     place = Place(copy(model_home, own_home), qdrant_url, "test-tune")
     try:
@@ -154,8 +157,8 @@ def test_the_command_measures_and_applies(
         said = call("tune", "--apply", "--png", tmp_path / "plot.png", "--json", *place.options())
         assert said.code == 0, said.err
         found, swapped = said.objects
-        assert found["chosen"]["layout"]["int8"] is True
-        assert len(found["measured"]) == 1 + len(BUILDS)
+        assert found["chosen"]["index"] == "exact", "of such short codes, a graph takes more memory than all of them"
+        assert [row["index"] for row in found["measured"]] == ["exact", "HNSW m=16 ef_construct=100, int8, ef=48"]
         assert (swapped["outcome"], swapped["encoded"], swapped["copied"]) == ("swapped", 0, len(before))
         status = call("status", "--json", *place.options()).object
         assert status["collection"] == swapped["collection"]

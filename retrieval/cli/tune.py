@@ -52,8 +52,7 @@ def tune(
     from retrieval.config import load_settings
     from retrieval.errors import GateRefused
     from retrieval.store import open_store
-    from retrieval.tune import job
-    from retrieval.tune.choices import choose
+    from retrieval.tune import choices, job
 
     least = parse_share("--min-recall", min_recall)
     settings = load_settings(qdrant_url=qdrant_url)
@@ -63,8 +62,8 @@ def tune(
         def step(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        rows = list(job.tune(store, alias, step=step))
-    chosen = choose(rows, least, max_p95 / 1000, on_disk=on_disk)
+        rows = list(job.tune(store, alias, builds=choices.BUILDS, step=step))
+    chosen = choices.choose(rows, least, max_p95 / 1000, on_disk=on_disk)
     if png:
         draw(png, rows, least, chosen)
     if as_json:

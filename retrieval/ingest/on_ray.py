@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import socket
 import sys
 import threading
 import warnings
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 STORE_BYTES = 512 * 2**20
 """For pages on their way, in a Ray that is started here: a thousandth of that is in flight."""
 
+START_SECONDS = 300
+"""For the workers to start, where a cluster is busy."""
+CONNECT_SECONDS = 10
 AT_ONCE = 2
 """Pages that an actor works on, so that it encodes one while the server takes another."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -45,6 +49,7 @@ def parts(job: Job, address: str | None, workers: int | None) -> Iterator[Part]:
 
         context = DataContext.get_current()
         context.enable_progress_bars = False
+        context.wait_for_min_actors_s = START_SECONDS
         context.target_max_block_size = 1  # a page is a block: the first is worked on while others are listed
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
@@ -83,6 +88,8 @@ def connected(address: str | None) -> Iterator[Any]:
         raise UsageError("--runner ray needs Ray, which is not installed; pip install 'retrieval[ray]'") from error
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    if address:
+        check_reach(address)
     here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
     try:
         with without_stderr():
@@ -97,6 +104,17 @@ def connected(address: str | None) -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
+
+
+def check_reach(address: str) -> None:
+    """Raise UsageError unless somebody listens there: Ray itself would try for minutes, without a word."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--address {address}: no Ray answers there ({error}); give HOST:PORT of its head") from error
 
 
 @contextlib.contextmanager

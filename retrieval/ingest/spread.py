@@ -17,6 +17,9 @@ from retrieval.ingest.worker import Job, Origin, Part
 from retrieval.reading import Refused
 from retrieval.sources import Entry
 
+KEYS = ("qdrant_api_key", "qdrant_from_api_key", "api_key")
+"""Settings that stay at home: Ray sends what workers are told unencrypted."""
+
 
 def spread(run: Run, ray: Ray) -> Generator[None]:
     """Yields after each page that was written, and counted as one process would have counted it.
@@ -28,7 +31,7 @@ def spread(run: Run, ray: Ray) -> Generator[None]:
         raise UsageError("--runner ray: the embedded engine belongs to one process; set QDRANT_URL to a server")
     assert isinstance(target.encoder, LateEncoder)
     job = Job(
-        settings=ray.settings,
+        settings=ray.settings.model_copy(update=dict.fromkeys(KEYS)),
         alias=target.alias,
         collection=target.collection,
         holder=target.held.holder,

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from retrieval.checkpoint import SavedModel
-from retrieval.config import Settings
+from retrieval.config import Settings, load_settings
 from retrieval.ingest.encoded import Coder, Item, batch_size, stored
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.ledger import Ledger
@@ -85,9 +85,9 @@ class Worker:
     """Opens the store, the sources and the model once, and then works through pages; for a server only."""
 
     def __init__(self, job: Job) -> None:
-        """Raises StoreUnavailable, ModelError."""
-        settings = self._settings = job.settings
-        key = settings.qdrant_api_key
+        """The server's key is this machine's own $QDRANT_API_KEY. Raises UsageError, ModelError."""
+        settings, key = job.settings, load_settings().qdrant_api_key
+        self._settings = settings
         self._job, self._store = job, ServerStore(settings.qdrant_url or "", key.get_secret_value() if key else None)
         self._lock = self._store.lock_of(job.alias, job.holder)
         self._encoder: Encoding = make_encoder(settings, job.model)

@@ -62,7 +62,7 @@ def parsed(url: str) -> tuple[str, bool]:
         raise UsageError(f"QDRANT_URL is not like http://host:6333: {error}") from error
     if parts.username or parts.password:
         raise UsageError("QDRANT_URL must not hold a user or a password; put the key into QDRANT_API_KEY")
-    named = host and re.fullmatch(r"[\w.:%-]+", host)  # not so `a;http` of http://a;http://b
+    named = re.fullmatch(r"[\w.:%-]+", host or "")  # `a;http`, of http://a;http://b, is no name
     if parts.scheme not in ("http", "https") or not host or not named or parts.query or parts.fragment:
         raise UsageError(f"QDRANT_URL {url!r} is not like http://host:6333")
     try:

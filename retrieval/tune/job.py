@@ -14,7 +14,7 @@ from retrieval.layout import Layout
 from retrieval.reindex.candidate import CALM, wait
 from retrieval.store.base import Held, Store, resolve
 from retrieval.store.family import next_name, unused
-from retrieval.tune.choices import BUILDS, EXACT, Measured, efs, memory
+from retrieval.tune.choices import EXACT, Measured, efs, memory
 
 K = 5
 QUERIES = 300
@@ -31,10 +31,10 @@ def tune(
     store: Store,
     alias: str,
     *,
-    builds: Sequence[Layout] = BUILDS,
+    builds: Sequence[Layout],
     step: Step = lambda what, done, total: None,
 ) -> Iterator[Measured]:
-    """Measure exact search, then each index with each `ef`, on a copy that is dropped at the end.
+    """Measure exact search, then each build with each `ef`, on a copy that is dropped at the end.
 
     The alias's lock is held meanwhile, so that nothing changes. Raises UsageError for the embedded engine, which has no
     index, or for a collection that is too small, NoCollection, Locked, StoreError.

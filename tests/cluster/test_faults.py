@@ -21,10 +21,10 @@ from retrieval.records import Point
 from retrieval.sources.folder import Folder
 from retrieval.store import open_store
 from retrieval.store.base import resolve
-from retrieval.store.connection import HURRIED, Patience
+from retrieval.store.connection import HURRIED
 from retrieval.store.server import ServerStore
 from retrieval.web.limits import Limits
-from tests.cli.conftest import Call
+from tests.cli.conftest import Call, run
 from tests.cluster.nodes import Cluster
 from tests.ingest.jobs import make_digits, make_model
 from tests.reindex.conftest import OLD
@@ -136,9 +136,11 @@ def test_two_dead_nodes_are_said_in_a_sentence_and_forgotten_once_they_are_back(
     monkeypatch.setenv("QDRANT_URL", cluster.url)
     assert call("ingest", root, "--json").object["encoded"] == 60
     settings = settings_of(own_home, cluster.url)
+    nobody = f"none of {', '.join(cluster.urls)} answers"
     with (
         open_store(settings, hurry=True) as store,
         serving(settings, Limits(rate=0)) as service,
+        ThreadPoolExecutor(2) as pool,
     ):
         service.ready()
         live = resolve(store, "images")
@@ -146,8 +148,12 @@ def test_two_dead_nodes_are_said_in_a_sentence_and_forgotten_once_they_are_back(
         assert len(store.query(live, code, 5)[0]) == 5
         upload = {"image": digit.read_bytes()}
         with cluster.without(0, 1):
+            commands = [
+                pool.submit(run, *command, home=own_home, env={"QDRANT_URL": cluster.url})
+                for command in (("search", digit), ("status", "--json"))
+            ]
             begun = time.monotonic()
-            with pytest.raises(StoreUnavailable, match=f"none of {', '.join(cluster.urls)} answers"):
+            with pytest.raises(StoreUnavailable, match=nobody):
                 store.query(live, code, 5)
             assert time.monotonic() - begun < 2 * HURRIED.query_deadline
             answer = service.client.post("/api/search", files=upload)
@@ -155,18 +161,16 @@ def test_two_dead_nodes_are_said_in_a_sentence_and_forgotten_once_they_are_back(
             assert answer.json()["error"] == "the engine does not answer; try again in a moment"
             assert service.client.get("/healthz").status_code == 503
             assert service.client.get("/api/status").json()["state"] == "engine-down"
-            begun = time.monotonic()
-            refused = call("search", digit)
-            assert time.monotonic() - begun < 3 * Patience().query_deadline
-            assert refused.error(1).startswith(f"error: none of {', '.join(cluster.urls)} answers")
-            assert len(refused.err.splitlines()) == 1
-            told = call("status", "--json").object  # by the one node that lives
-            assert (told["collection"], told["points"]) == (live, None)
-            assert told["unknown"].startswith("the rest: none of ")
+            search, status = (command.result() for command in commands)
+            assert time.monotonic() - begun < 60, "a job would have waited for two minutes"
+            assert search.error(1).startswith(f"error: {nobody}")
+            assert len(search.err.splitlines()) == 1
+            told = status.object  # by the one node that lives
+            assert (status.code, told["collection"], told["points"]) == (0, live, None)
+            assert told["unknown"].startswith(f"the rest: {nobody}")
         until(lambda: service.client.get("/healthz").status_code == 200)
         assert service.client.post("/api/search", files=upload).status_code == 200
         assert len(store.query(live, code, 5)[0]) == 5
-        assert call("search", digit, "--json").object["hits"]
     assert len(cluster.same(live)) == 60
 
 

@@ -121,9 +121,9 @@ def test_it_stays_with_the_node_that_answers(nodes: tuple[Proxy, Proxy], filled:
 def test_another_node_is_asked_when_one_fails(nodes: tuple[Proxy, Proxy], fault: Fault) -> None:
     first, second = nodes
     with connected(f"{first.url},{second.url}") as store:
-        store.aliases()
+        known = store.aliases()
         first.fail("/aliases", fault)
-        assert store.aliases() == {}
+        assert store.aliases() == known
         assert (first.seen, second.seen) == (["GET /aliases"], ["GET /aliases"])
 
 
@@ -162,7 +162,7 @@ def test_what_is_our_fault_is_asked_of_no_other_node(nodes: tuple[Proxy, Proxy],
 def test_when_none_answers_all_are_named(nodes: tuple[Proxy, Proxy], closed: str) -> None:
     urls = [closed, *(node.url for node in nodes)]
     with connected(",".join(urls), patience=SHORT) as store:
-        store.aliases()
+        known = store.aliases()
         for node in nodes:
             node.fail("", *[Refuse(503)] * 1000)
         with pytest.raises(StoreUnavailable, match=rf"^none of {', '.join(urls)} answers \(.*; tried for \d+ s\)"):
@@ -170,7 +170,7 @@ def test_when_none_answers_all_are_named(nodes: tuple[Proxy, Proxy], closed: str
         assert all(len(node.seen) > 1 for node in nodes)
         for node in nodes:
             node.fail("")
-        assert store.aliases() == {}
+        assert store.aliases() == known
 
 
 def test_each_node_speaks_for_itself(nodes: tuple[Proxy, Proxy], closed: str, silent: str) -> None:
