@@ -1,11 +1,10 @@
-"""The way to a Qdrant server: what is refused before connecting, what is tried again, and what errors mean.
+"""The way to a Qdrant server: what is refused before connecting, and what is tried again.
 
 Tried again: no connection, time-outs, 5xx, 429, and 408, which a server says that was itself stopped for a while.
 Never: what the server says is our fault (400-422). A time-out does not mean "not applied", so everything sent through
 here must be safe to send twice. Of several nodes another is asked each time.
 """
 
-import contextlib
 import contextvars
 import dataclasses
 import logging
@@ -13,16 +12,16 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import httpx
 import stamina
 from qdrant_client import QdrantClient
-from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
-from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+from qdrant_client.http.exceptions import UnexpectedResponse
 
-from retrieval.errors import NoCollection, StoreError, StoreUnavailable, UsageError
+from retrieval.errors import StoreError, StoreUnavailable, UsageError
 from retrieval.store.nodes import Nodes
+from retrieval.store.translate import QDRANT_ERRORS, reason, retry_after, translated
 
 if TYPE_CHECKING:
     from qdrant_client.http.api_client import Send
@@ -36,8 +35,6 @@ KEPT = 32
 """Idle connections that are kept; on loopback the client would make a new one for each request (0.5 ms)."""
 AT_ONCE = 0.01
 """Seconds until the next node is asked, before all of them have been."""
-QDRANT_ERRORS = (ApiException, QdrantException, ValueError)
-"""All that the client raises; ValueError is an answer that is not JSON."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,11 +127,13 @@ class Connection:
             self._met = True
 
     def _call(self, function: Callable[[], T], timeout: float, deadline: float) -> T:
-        end, tried = time.monotonic() + deadline, 0
+        end, tried, heard = time.monotonic() + deadline, 0, ""
         if len(self._nodes) > 1:
             timeout = min(timeout, self._patience.elsewhere, deadline / len(self._nodes))
 
         def worth_it(error: Exception) -> bool | float:
+            nonlocal heard
+            heard = reason(error) if isinstance(error, UnexpectedResponse) else heard
             wait = retry_after(error)
             if wait is not False and self._nodes.move_on(self._try.get()[0]) and tried < len(self._nodes):
                 return AT_ONCE
@@ -153,7 +152,8 @@ class Connection:
                     self._try.set((self._nodes.current, min(timeout, max(0.1, end - time.monotonic()))))
                     return function()
         except QDRANT_ERRORS as error:
-            raise self._translated(error, time.monotonic() - end + deadline) from error
+            spent = time.monotonic() - end + deadline
+            raise translated(error, self._try.get()[0], self._nodes.urls, self._key_name, heard, spent) from error
         raise AssertionError("not reached")
 
     def close(self) -> None:
@@ -166,48 +166,3 @@ class Connection:
         if node != self.location:
             self._nodes.address(request, node)
         return send(request)
-
-    def _translated(self, error: Exception, spent: float) -> StoreError:
-        status = error.status_code if isinstance(error, UnexpectedResponse) else None
-        says = reason(error)
-        if status == 401:
-            return StoreError(f"{self.location} wants an API key (401); set {self._key_name} to a valid one")
-        if status == 403:
-            return StoreError(
-                f"{self.location}: the key in {self._key_name} does not allow this (403: {says}); use one that does"
-            )
-        if status == 404 and "ollection" in says:  # not a point that is not found
-            return NoCollection(f"{self.location}: {says} (404)")
-        if retry_after(error) is not False:
-            return StoreUnavailable(
-                f"{self._nodes} answers ({says}; tried for {spent:.0f} s); are they running, and is QDRANT_URL right?"
-                if len(self._nodes) > 1
-                else f"{self.location} does not answer ({says}; tried for {spent:.0f} s); is it running, and"
-                " is QDRANT_URL right? To start one here: scripts/qdrant start"
-            )
-        if status in (400, 404, 409, 413, 422):
-            return StoreError(f"{self.location} refused: {says} ({status})")
-        return StoreError(f"{self.location} does not answer as Qdrant does ({says}); is QDRANT_URL right?")
-
-
-def retry_after(error: Exception) -> bool | float:
-    """False: do not try again. True: after the usual pause. A number: after so many seconds."""
-    if isinstance(error, ResourceExhaustedResponse):
-        return float(error.retry_after_s)
-    if isinstance(error, UnexpectedResponse):
-        return error.status_code in (408, 429) or (error.status_code or 0) >= 500
-    if isinstance(error, ResponseHandlingException):
-        return isinstance(error.source, httpx.TransportError)
-    return isinstance(error, QdrantException)  # 429 with a Retry-After that is a date
-
-
-def reason(error: Exception) -> str:
-    """What went wrong in the server's or the network's own words, on one line."""
-    text: Any = error
-    if isinstance(error, ResponseHandlingException):
-        text = str(error.source) or type(error.source).__name__
-    elif isinstance(error, UnexpectedResponse):
-        text = error.reason_phrase or f"HTTP {error.status_code}"
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # a proxy's page, not Qdrant's answer
-            text = error.structured()["status"]["error"]
-    return " ".join(str(text).split())[:300]

@@ -30,9 +30,6 @@ class Nodes:
     def __len__(self) -> int:
         return len(self.urls)
 
-    def __str__(self) -> str:
-        return f"none of {', '.join(self.urls)}"
-
     @property
     def current(self) -> str:
         """The node to ask now."""
