@@ -118,7 +118,9 @@ def test_noise_looks_like_nothing_here(learned: Path, own_home: Path, tmp_path: 
     found = call("search", noise, "--json").object
     assert found["note"] == "nothing here looks like this"
     assert found["hits"]
-    cut = call("search", noise, "--json", "--max-percentile", 99).object
+    nearer = found["hits"][0]["percentile"] - 1  # which it is differs a little from processor to processor
+    assert nearer > 90
+    cut = call("search", noise, "--json", "--max-percentile", nearer).object
     assert (cut["note"], cut["hits"]) == ("nothing here looks like this", [])
     assert call("search", noise).err == f"note: {noise}: nothing here looks like this\n"
 
