@@ -96,10 +96,8 @@ def read_pictures(
     entries; small images keep Python itself busy, so that threads get in each other's way.
     """
     load = partial(load_chunk, size=size, channels=channels)
-    if isinstance(items, list) and len(items) == 1 and isinstance(items[0], Entry):
-        (entry,) = items  # for one, a thread would take longer to start than to read
-        (read,) = load([(entry.fetch, f"{entry.source}/{entry.key}")])
-        yield Loaded(entry, *read) if isinstance(read, Good) else Refused(entry, *read)
+    if isinstance(items, list) and len(items) == 1:
+        yield from read_here(items, size, channels)  # for one, a thread would take longer to start than to read
         return
     window = max(2 * CHUNK, min(WINDOW, WINDOW_BYTES // (size[0] * size[1] * channels)))
     ahead: deque[tuple[list[Entry | T], Future[list[Read]] | None]] = deque()
@@ -124,6 +122,16 @@ def read_pictures(
                 yield from finished(*ahead.popleft())
         while ahead:
             yield from finished(*ahead.popleft())
+
+
+def read_here(items: Iterable[Entry | T], size: tuple[int, int], channels: int) -> Iterator[Loaded | Refused | T]:
+    """The same in this thread, one after the other."""
+    for item in items:
+        if isinstance(item, Entry):
+            (read,) = load_chunk([(item.fetch, f"{item.source}/{item.key}")], size, channels)
+            yield Loaded(item, *read) if isinstance(read, Good) else Refused(item, *read)
+        else:
+            yield item
 
 
 def finished(chunk: list[Entry | T], read: Future[list[Read]] | None) -> Iterator[Loaded | Refused | T]:

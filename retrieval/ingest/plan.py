@@ -78,6 +78,10 @@ class Planner:
                 yield self._page(entries, ids, known)
         self._summary.listed = True
 
+    def page(self, entries: Sequence[Entry]) -> Page:
+        """What is left to do of a page of a listing, found out in this thread."""
+        return self._page(*self._asked(entries))
+
     def seen(self, source: str) -> str:
         """Marks of the source's listed images, in hexadecimal: for the one who prunes."""
         return self._seen.get(source, array("Q")).tobytes().hex()

@@ -1,6 +1,5 @@
 """One of many workers of an ingest: a page of a source's listing in, what became of it out. Nothing here knows Ray."""
 
-import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -13,10 +12,10 @@ from retrieval.ingest.encoded import Coder, Item, batch_size, stored
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import Options
-from retrieval.ingest.plan import Moved, Planner, Touched, cut
+from retrieval.ingest.plan import Planner, cut
 from retrieval.ingest.summary import WORK, Summary
 from retrieval.loading import make_encoder
-from retrieval.reading import Refused, read_pictures
+from retrieval.reading import Refused, read_here
 from retrieval.sources import Entry, Source, open_source
 from retrieval.store.server import ServerStore
 
@@ -110,8 +109,7 @@ class Worker:
         coder = Coder(store, job.collection, self._encoder, planner, job.options)
         part = Part(source, {})
         config = self._encoder.config
-        todo: Iterator[Entry | Touched | Moved | Refused] = itertools.chain.from_iterable(planner.pages([entries]))
-        items: Iterator[Item] = read_pictures(todo, config.image_size, config.channels, workers=1)
+        items: Iterator[Item] = read_here(planner.page(entries), config.image_size, config.channels)
         contents = []
         for batch in coder.batches(items, BATCHES * batch_size(config, job.options)):
             self._lock.check()
