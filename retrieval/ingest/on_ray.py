@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 STORE_BYTES = 512 * 2**20
 """For pages on their way, in a Ray that is started here: a thousandth of that is in flight."""
-
 START_SECONDS = 300
 """For the workers to start, where a cluster is busy."""
 CONNECT_SECONDS = 10

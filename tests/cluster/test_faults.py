@@ -175,7 +175,7 @@ def test_two_dead_nodes_are_said_in_a_sentence_and_forgotten_once_they_are_back(
 
 
 @pytest.mark.long
-def test_a_node_that_hangs_costs_one_search_its_time_out_and_no_write(
+def test_a_node_that_hangs_costs_a_search_or_two_their_time_out_and_no_write(
     cluster: Cluster, own_home: Path, tmp_path: Path
 ) -> None:
     root = make_pictures(tmp_path / "pictures")
@@ -198,9 +198,10 @@ def test_a_node_that_hangs_costs_one_search_its_time_out_and_no_write(
         with cluster.hanging(0):
             end = time.monotonic() + 20
             writing = pool.submit(write)
-            first, *others = [search() for _ in range(50)]
-            assert first < 8
-            assert max(others) < 3
+            slow = [seconds for seconds in (search() for _ in range(50)) if seconds > 3]
+            assert slow
+            assert max(slow) < 16, "within a search's patience"
+            assert len(slow) <= 3, "a node that is asked next may itself ask the hanging one for a part"
             assert writing.result() < 40
             time.sleep(max(0, end - time.monotonic()))
         assert search() < 3

@@ -38,6 +38,8 @@ BEFORE, AFTER, LATER = "20000101t000000z", "20990101t000000z", "20990102t000000z
 class Lost:
     """A lock that another job has taken over; the real one's tests are with the store's."""
 
+    holder = ""
+
     def check(self) -> None:
         raise Locked("taken over")
 
