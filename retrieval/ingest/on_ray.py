@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,8 @@ STORE_BYTES = 512 * 2**20
 START_SECONDS = 300
 """For the workers to start, where a cluster is busy."""
 CONNECT_SECONDS = 10
+AT_ONCE = 2
+"""Pages that an actor works on: it encodes one while the server takes another."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """No report to Ray's makers, and no page of its own log on the terminal."""
 
@@ -55,7 +58,9 @@ def parts(job: Job, address: str | None, workers: int | None) -> Iterator[Part]:
             fn_constructor_args=(job,),
             batch_size=1,
             batch_format="pyarrow",
-            compute=ActorPoolStrategy(size=size),
+            compute=ActorPoolStrategy(
+                size=size, max_concurrent_calls_per_actor=AT_ONCE, enable_true_multi_threading=True
+            ),
             num_cpus=min(1, int(resources.get("CPU", 1)) / size),
             num_gpus=min(1, gpus / size) or None,
         )
@@ -160,13 +165,15 @@ class Actor:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._worker: Worker | None = None
+        self._starting = threading.Lock()
 
     def __call__(self, batch: "pa.Table") -> "pa.Table":
         (given,) = batch.to_pylist()
         if given.get("error"):
             return row(part="", **{name: given[name] for name in ("error", "message")})
         try:
-            self._worker = self._worker or Worker(self._job)
+            with self._starting:
+                self._worker = self._worker or Worker(self._job)
             return row(part=self._worker.work(given["source"], json.loads(given["page"])).to_json())
         except RetrievalError as error:
             return row(part="", **as_error(error))
