@@ -51,8 +51,9 @@ def spread(run: Run, ray: Ray) -> Generator[None]:
         run.planner.saw(part.source, part.seen)
         note(part, run)
         yield
-    twice = len(contents) - len(np.unique(contents))  # two workers met the same content at the same time
-    summary.encoded, summary.copied = summary.encoded - twice, summary.copied + twice
+    if not run.options.force:  # two workers may have met the same content at the same time
+        twice = len(contents) - len(np.unique(contents))
+        summary.encoded, summary.copied = summary.encoded - twice, summary.copied + twice
     summary.listed = True
 
 

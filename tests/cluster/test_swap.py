@@ -15,7 +15,7 @@ from retrieval.reindex.rollback import rollback
 from tests.cluster.nodes import Cluster
 from tests.reindex.conftest import NEW, OLD, WIDE
 from tests.reindex.places import PICTURES, Place, make_pictures
-from tests.reindex.test_readers import pixels, query, reader
+from tests.reindex.test_readers import fitting, pixels, query, reader
 
 ENCODERS = (OLD, NEW, WIDE)
 
@@ -47,15 +47,9 @@ def test_no_node_gives_an_empty_or_mixed_answer_while_the_alias_moves(
                 except RetrievalError as error:
                     wrong.append((url, error))
                     continue
-                found = [rows[hit.path] for hit in result.hits]
-                distances = [hit.distance for hit in result.hits]
-                fits = [
-                    model
-                    for model, known in enumerate(codes)
-                    if np.allclose(np.linalg.norm(known[found] - known[number], axis=1), distances, atol=1e-4)
-                ]
+                fits = fitting(result, rows, codes, number)
                 models.update(fits)
-                if len(found) != 5 or not fits:
+                if len(result.hits) != 5 or not fits:
                     wrong.append((url, result.hits))
         return models
 

@@ -1,6 +1,7 @@
 """Whoever searches meanwhile gets whole answers, each from one collection by the encoder that made it."""
 
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from retrieval.reindex.job import reindex
 from retrieval.reindex.options import Options
 from retrieval.reindex.rollback import rollback
 from retrieval.search.query import Query
+from retrieval.search.results import Result
 from retrieval.store.base import Store, resolve
 from tests.reindex.conftest import NEW, OLD, WIDE
 from tests.reindex.encoders import SIDE, Shades
@@ -34,6 +36,17 @@ def pixels(file: Path) -> np.ndarray:
     return decode(file.read_bytes(), file.name, (SIDE, SIDE), 1).pixels
 
 
+def fitting(result: Result, rows: Mapping[str, int], codes: Sequence[np.ndarray], number: int) -> list[int]:
+    """The models by whose codes all distances of an answer are right; rows: of the codes, by an image's key."""
+    found = [rows[hit.path] for hit in result.hits]
+    distances = [hit.distance for hit in result.hits]
+    return [
+        model
+        for model, known in enumerate(codes)
+        if np.allclose(np.linalg.norm(known[found] - known[number], axis=1), distances, atol=1e-4)
+    ]
+
+
 def test_no_answer_is_empty_or_mixed(store: Store, place: Place, root: Path) -> None:
     files = sorted(root.rglob("*.png"))
     keys = {file.relative_to(root).as_posix(): row for row, file in enumerate(files)}
@@ -51,15 +64,9 @@ def test_no_answer_is_empty_or_mixed(store: Store, place: Place, root: Path) -> 
             except RetrievalError as error:
                 wrong.append(error)
                 continue
-            rows = [keys[hit.path] for hit in result.hits]
-            found = [hit.distance for hit in result.hits]
-            fits = [
-                model
-                for model, known in enumerate(codes)
-                if np.allclose(np.linalg.norm(known[rows] - known[number], axis=1), found, atol=1e-4)
-            ]
+            fits = fitting(result, keys, codes, number)
             models.update(fits)
-            if len(rows) != 5 or not fits:
+            if len(result.hits) != 5 or not fits:
                 wrong.append(result.hits)
 
     threads = [threading.Thread(target=look, args=(number,)) for number in range(THREADS)]

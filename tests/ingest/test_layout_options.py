@@ -1,0 +1,36 @@
+"""--shards and its like: a new collection is made so, an old one is not changed, and the next re-index asks again."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.cli.conftest import Call
+from tests.ingest.jobs import Place, make_digits
+
+
+@pytest.mark.parametrize("place", ["server"], indirect=True)
+def test_a_collection_is_spread_as_was_asked_and_stays_so(place: Place, call: Call, tmp_path: Path) -> None:
+    digits = make_digits(tmp_path / "digits", 30)
+
+    def shards() -> int:
+        answer = httpx.get(f"{place.url}/collections/{place.alias}", timeout=10).raise_for_status()
+        return int(answer.json()["result"]["config"]["params"]["shard_number"])
+
+    assert call("ingest", digits, "--shards", 2, *place.options()).code == 0
+    assert shards() == 2
+    assert call("ingest", digits, "--shards", 2, *place.options()).code == 0
+    said = call("ingest", digits, "--shards", 3, *place.options()).error(2)
+    assert "was made with 2; make another with: retrieval reindex --shards 3" in said
+    assert call("reindex", *place.options()).code == 0
+    assert shards() == 2
+    assert call("reindex", "--shards", 3, *place.options()).code == 0
+    assert shards() == 3
+
+
+@pytest.mark.parametrize("place", ["embedded"], indirect=True)
+def test_the_embedded_engine_has_no_parts(place: Place, call: Call, tmp_path: Path) -> None:
+    digits = make_digits(tmp_path / "digits", 3)
+    said = call("ingest", digits, "--shards", 2, "--replicas", 2, *place.options()).error(2)
+    assert "--shards, --replicas: the embedded engine is one process" in said
+    assert place.stored == -1
