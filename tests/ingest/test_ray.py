@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from retrieval.records import Point, point_id
-from tests.cli.conftest import SECONDS, Call, run
+from tests.cli.conftest import SECONDS, Call
 from tests.ingest.conftest import DIGITS
 from tests.ingest.jobs import Place, finished, is_locked, make_digits, same_points, until
 
@@ -53,12 +53,6 @@ def test_the_same_as_one_process(place: Place, pictures: Path, call: Call, tmp_p
     assert again.code == 3, again.err
     expected = {"encoded": 0, "copied": 0, "deleted": GONE, "failed": 1, "unchanged": 1200 + COPIES - GONE}
     assert {name: again.object[name] for name in expected} == expected
-    swapped = run("reindex", "--json", *RAY[:2], *place.options(), home=place.home)
-    assert swapped.code == 3, swapped.err
-    assert (swapped.object["outcome"], swapped.object["encoded"]) == ("swapped", 0), (
-        "codes of the same model are copied"
-    )
-    assert swapped.object["copied"] == 1200 + COPIES - GONE
     left = place.points()
     assert not {point_id("digits", str(file.relative_to(pictures))) for file in gone} & left.keys()
     assert len(left) == 1200 + COPIES - GONE
