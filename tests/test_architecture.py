@@ -43,7 +43,7 @@ VENDORS = {
 }
 UNSAFE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve"}
 HEAVY = {"jax", "numpy", "PIL", "pydantic_settings", "qdrant_client", "qdrant_edge"}
-MOST_LINES = 220
+MOST_LINES = 400
 
 
 class Import(NamedTuple):

@@ -126,7 +126,7 @@ def test_setting_up_is_no_part_of_the_share(monkeypatch: pytest.MonkeyPatch) -> 
     assert run.done(99) == pytest.approx(0.5)
     assert run.seconds == pytest.approx(7)
     assert run.speed(30) == pytest.approx(10)
-    assert Pace(200, 10.0).done(100) == 0.5
+    assert Pace(200, 10.0, started=clock.now).done(100) == 0.5
 
 
 def test_a_small_collection_holds_nothing_out_and_a_large_one_a_twentieth(trained: Trained) -> None:
