@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
-from qdrant_client import models
 
 from retrieval import process
 from retrieval.errors import Locked
@@ -27,6 +25,7 @@ from tests.store import servers
 from tests.store.conftest import codes, connected, meta, points
 from tests.store.faults import LOSE, PASS, Refuse, proxy
 from tests.store.folders import line, python
+from tests.store.locks import alias_is, change_record, forget_fields, records
 
 RACERS = 50
 SECONDS = 60
@@ -390,22 +389,3 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
-
-
-def records(connection: Connection, alias: str) -> list[dict[str, Any]]:
-    """What is stored of the alias's lock."""
-    found, _ = connection.query(connection.client.scroll, LOCKS, alias_is(alias))
-    return [record.payload for record in found if record.payload]
-
-
-def alias_is(alias: str) -> models.Filter:
-    return models.Filter(must=[models.FieldCondition(key="alias", match=models.MatchValue(value=alias))])
-
-
-def change_record(connection: Connection, alias: str, **fields: object) -> None:
-    """As another version, another machine's clock or a later process would have it."""
-    connection.job(connection.client.set_payload, LOCKS, fields, alias_is(alias), wait=True)
-
-
-def forget_fields(connection: Connection, alias: str, *fields: str) -> None:
-    connection.job(connection.client.delete_payload, LOCKS, list(fields), alias_is(alias), wait=True)
