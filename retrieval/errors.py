@@ -60,6 +60,10 @@ class NoCollection(StoreError):
     """The alias points at nothing yet."""
 
 
+class NotOurs(StoreError):
+    """A collection that something else made, though it may be called as ours are."""
+
+
 class BadCode(StoreError):
     """A code that must never be written: wrong shape, wrong type, or not finite."""
 

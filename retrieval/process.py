@@ -5,6 +5,7 @@ import os
 import shlex
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ def this_process() -> dict[str, Any]:
     """A record of this process, for others to read."""
     return {
         "pid": os.getpid(),
+        "started": started(os.getpid()),
         "command": shlex.join(sys.argv),
         "host": socket.gethostname(),
         "place": place(),
@@ -41,18 +43,41 @@ def in_words(record: Mapping[str, Any]) -> str:
 
 
 def is_dead(record: Mapping[str, Any]) -> bool:
-    """True only where it is certain: the process ran here, and its id is nobody's now. KeyError as `in_words`."""
-    return record["place"] == place() and not alive(int(record["pid"]))
+    """True only where it is certain: the process ran here, and its id is nobody's now, or another process's.
 
+    A record without `started`, which older versions wrote, is judged by the id alone. Raises KeyError as `in_words`.
+    """
+    import psutil
 
-def alive(pid: int) -> bool:
-    """Whether this machine runs a process of that id."""
-    if os.name == "nt":  # there, signal 0 is not a question
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+    if record["place"] != place():
         return False
-    except PermissionError:
+    pid = int(record["pid"])
+    if not psutil.pid_exists(pid):
         return True
-    return True
+    then, now = record.get("started"), started(pid)
+    return then is not None and now is not None and then != now
+
+
+def started(pid: int) -> float | None:
+    """When a process began, which tells it from a later one of the same id; None where the system does not say.
+
+    On Linux in ticks since the machine was booted: psutil adds the time of the boot, which moves when the clock is set,
+    and a holder that lives would then look dead. Elsewhere in seconds since 1970, as the system noted them down.
+    """
+    import psutil
+
+    try:
+        if (stat := Path(f"/proc/{pid}/stat")).exists():
+            return float(stat.read_text("utf-8", "replace").rpartition(")")[2].split()[19])
+        return float(psutil.Process(pid).create_time())
+    except (OSError, IndexError, ValueError, psutil.Error):
+        return None
+
+
+def now() -> float:
+    """Seconds on a clock that nobody sets and that goes on while the machine sleeps, where the system has one.
+
+    `time.monotonic` stands still meanwhile on Linux (and on macOS, where CLOCK_MONOTONIC does not).
+    """
+    clock = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+    return time.monotonic() if clock is None else time.clock_gettime(clock)

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from jaxtyping import Float32
 from numpy import ndarray
 
-from retrieval.errors import StoreError
+from retrieval.errors import NotOurs
 from retrieval.layout import DEFAULT, Layout
 
 Payload = dict[str, Any]
@@ -130,7 +130,7 @@ class CollectionMeta:
     nearest, quantiles 0 to 100, as measured when it held `neighbours_of` points · public_url: where the service shows
     its pictures, the start of every `image_url` · layout: what was asked of the server about peers and index; a
     re-index asks for the same · state: `ready` once people search it; until then `filling`, or `refused` by the gate of
-    a reindex, or a `trial` that `tune` measures.
+    a reindex, or a `trial` that `tune` measures; `rolling-back` while a rollback leaves it, `rolled-back` after that.
     """
 
     model: str
@@ -145,7 +145,7 @@ class CollectionMeta:
     neighbours_of: int = 0
     public_url: str | None = None
     layout: Layout = DEFAULT
-    state: Literal["ready", "filling", "refused", "rolled-back", "trial"] = "ready"
+    state: Literal["ready", "filling", "refused", "rolling-back", "rolled-back", "trial"] = "ready"
     distance: str = "Euclid"
     format: int = 1
 
@@ -154,14 +154,14 @@ class CollectionMeta:
 
     @classmethod
     def from_json(cls, collection: str, data: Mapping[str, Any] | None) -> "CollectionMeta":
-        """Read metadata back; raises StoreError when the collection was not made by this program."""
+        """Read metadata back; raises NotOurs when the collection was not made by this program."""
         fields = {f.name for f in dataclasses.fields(cls)}
         try:
             known = {k: v for k, v in (data or {}).items() if k in fields}
             lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
             return cls(**{**known, **lists, "layout": Layout.from_json(known.get("layout") or {})})
         except (KeyError, TypeError) as error:
-            raise StoreError(
+            raise NotOurs(
                 f"collection {collection} carries no metadata of retrieval's ({error}): it was made by something"
                 " else; choose another --alias"
             ) from error

@@ -1,14 +1,17 @@
 """Back to the collection before, with its model: one step, for the middle of the night."""
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import Any
 
 from retrieval import checkpoint
 from retrieval.config import Settings
-from retrieval.errors import StoreError
+from retrieval.errors import NoCollection, NotOurs, StoreError
+from retrieval.records import CollectionMeta
 from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back, swap
 from retrieval.reindex.tidy import earlier
 from retrieval.store.base import Store, resolve
+from retrieval.store.family import described, family, stamp, unused
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +32,54 @@ class Rollback:
 def rollback(store: Store, alias: str, settings: Settings) -> Rollback:
     """Point the alias at the newest collection that was live before the one it names.
 
-    Its model becomes the default if the other's was. The one that is left is marked, so that no later rollback leads
-    to it. Raises NoCollection when there is no such alias, StoreError when there is nothing to go back to or it does
-    not answer, ModelError when its model is not on this machine, Locked.
+    Its model becomes the default if the other's was. The one that is left is marked before the alias moves, so that no
+    later rollback leads to it; the next run of one that was killed does what was left to do, and goes no further back.
+    Raises NoCollection when there is no such alias, StoreError when there is nothing to go back to or it does not
+    answer, ModelError when its model is not on this machine, Locked.
     """
     with store.lock(alias) as held:
-        left = resolve(store, alias)
-        meta = mark_ready(store, left)
-        found = earlier(store, alias, left)
-        if not found:
-            raise StoreError(
-                f"{alias} at {store.location} is {left}, and nothing before it was kept; see: retrieval collections;"
-                " what its sources hold can be made again with: retrieval reindex --model MODEL"
-            )
-        back = found[0]
+        live = resolve(store, alias)
+        known = described(store, family(store, alias))
+        marked = [name for name, meta in known.items() if meta.state == "rolling-back"]
+        # a killed one has left it: the alias moved, and what comes after that was not done
+        begun = next((name for name in reversed(marked) if stamp(name) > stamp(live)), None)
+        left, back = (begun, live) if begun else (live, before(store, alias, live))
+        meta, old = mark_ready(store, left), store.metadata(back)
         check_answer(store, back)  # no more than that: a way back must not need every peer of a cluster
-        before = store.metadata(back)
-        if (path := checkpoint.of(settings.models, before.model)) is not None:
+        if (path := checkpoint.of(settings.models, old.model)) is not None:
             checkpoint.load(path)
         held.check()
+        if not begun:
+            leave(store, alias, back, left, meta)
+        adopt(settings.models, meta.model, old.model)
+        for name in dict.fromkeys([left, *marked]):
+            store.set_metadata(name, replace(store.metadata(name), state="rolled-back"))
+        return Rollback(alias, back, left, old.model, store.count(back), old.created)
+
+
+def before(store: Store, alias: str, live: str) -> str:
+    """The collection to go back to; raises StoreError, also for a damaged one, which is not passed over in silence."""
+    found = earlier(store, live, unused(store, alias))
+    since = [name for name in family(store, alias) if stamp(found[0] if found else "") < stamp(name) < stamp(live)]
+    for name in since:
+        with contextlib.suppress(NotOurs, NoCollection):
+            store.metadata(name)
+    if not found:
+        raise StoreError(
+            f"{alias} at {store.location} is {live}, and nothing before it was kept; see: retrieval collections;"
+            " what its sources hold can be made again with: retrieval reindex --model MODEL"
+        )
+    return found[0]
+
+
+def leave(store: Store, alias: str, back: str, left: str, meta: CollectionMeta) -> None:
+    """Mark the collection that is left, then move the alias; raises StoreError, the mark taken back, when it stays."""
+    store.set_metadata(left, replace(meta, state="rolling-back"))
+    try:
         swap(store, alias, back)
         read_back(store, alias, back, left)
-        adopt(settings.models, meta.model, before.model)
-        store.set_metadata(left, replace(meta, state="rolled-back"))
-        return Rollback(alias, back, left, before.model, store.count(back), before.created)
+    except StoreError:
+        with contextlib.suppress(StoreError):
+            if resolve(store, alias) == left:
+                store.set_metadata(left, meta)
+        raise

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from retrieval import checkpoint
-from retrieval.errors import StoreError
+from retrieval.errors import Locked, StoreError
 from retrieval.records import CollectionMeta
 from retrieval.store.base import Store, resolve
 
+LEFT = ("rolling-back", "rolled-back")
+"""States of what a rollback leaves: before the alias moves, and when all is done."""
 SAME = 1e-3
 """Codes of one picture differ by less, whatever batch it was encoded in; codes have length 1."""
 
@@ -23,13 +25,20 @@ def swap(store: Store, alias: str, collection: str) -> float:
 
 
 def read_back(store: Store, alias: str, collection: str, live: str) -> None:
-    """Ask the alias; raise StoreError, with the alias at `live` again, unless the collection answers."""
+    """Ask the alias; raise StoreError, with the alias at `live` again, unless the collection answers.
+
+    Raises Locked, saying where the alias points, when it does not, and the lock has been lost: the alias is then the
+    other job's.
+    """
     try:
         if (found := resolve(store, alias)) != collection:
             raise StoreError(f"the alias points at {found}; does another program move it?")
         check_answer(store, collection)
     except StoreError as error:
-        store.move_alias(alias, live)
+        try:
+            store.move_alias(alias, live)
+        except Locked as locked:
+            raise Locked(f"{collection} did not answer ({error}), and {locked}") from error
         raise StoreError(f"{collection} did not answer, so that {alias} is {live} again: {error}") from error
 
 
@@ -42,9 +51,12 @@ def check_answer(store: Store, collection: str) -> None:
 
 
 def mark_ready(store: Store, collection: str) -> CollectionMeta:
-    """Note that a collection is in use, or was; returns its metadata. A killed run may have left that undone."""
+    """Note that a collection is in use, or was; returns its metadata. A killed run may have left that undone.
+
+    One that a rollback left, or began to leave, stays marked: no later one leads to it.
+    """
     meta = store.metadata(collection)
-    if meta.state != "ready":
+    if meta.state not in ("ready", *LEFT):
         meta = replace(meta, state="ready")
         store.set_metadata(collection, meta)
     return meta

@@ -44,7 +44,7 @@ class Held(Protocol):
     """What tells it from others; empty where one process has all of the engine."""
 
     def check(self) -> None:
-        """Raise Locked when another job has taken over meanwhile; to be called before each write."""
+        """Raise Locked when another job has taken over; spares work for nothing, for each write looks by itself."""
 
 
 class Store(Protocol):
@@ -89,9 +89,10 @@ class Store(Protocol):
         """
 
     def lock(self, alias: str) -> AbstractContextManager[Held]:
-        """Keep other jobs from writing what the alias names while the block runs; readers are not kept from it.
+        """Keep other jobs from the alias, the collection it names, and what else the block changes through this store.
 
-        Raises Locked saying who holds it. Not to be asked for again inside the block.
+        Readers are not kept from it. Every write in the block raises Locked, with nothing written, once another job has
+        taken over. Inside another such block it joins that one, to its end. Raises Locked saying who holds it.
         """
 
     def condition(self, collection: str) -> Condition:

@@ -6,14 +6,14 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval.errors import StoreError, StoreUnavailable
+from retrieval.errors import Locked, StoreError, StoreUnavailable
 from retrieval.layout import Layout
 from retrieval.records import CollectionMeta
 from retrieval.store import base
 from retrieval.store.checks import check_alias, check_name, check_new, check_same_space, check_unused
 from retrieval.store.connection import Connection, Patience
 from retrieval.store.health import condition
-from retrieval.store.lock import LOCKS, LockElsewhere, alias_lock
+from retrieval.store.lock import LOCKS, LockElsewhere, locked
 from retrieval.store.server_facts import describe
 from retrieval.store.server_layout import field_index, graph, indexing, peers, quantization, spread, vectors_on_disk
 
@@ -80,6 +80,7 @@ class Catalog:
 
     def drop_collection(self, collection: str) -> None:
         """Remove a collection; raises StoreError while any alias points at it."""
+        self._take(collection)  # before the look: nobody who obeys locks gives it an alias from now on
         check_unused(self, collection)
         self._job(self._client.delete_collection, collection)
 
@@ -92,14 +93,26 @@ class Catalog:
         return {a.alias_name: a.collection_name for a in self._job(self._client.get_aliases).aliases}
 
     def move_alias(self, alias: str, collection: str) -> None:
-        """Point the alias at the collection in one call: nobody ever finds it missing."""
+        """Point the alias at the collection in one call: nobody ever finds it missing.
+
+        Raises Locked, saying where the alias points, when the lock was lost meanwhile; StoreError when another program
+        has moved it at the same moment.
+        """
+        self._take(collection)
         check_alias(self, alias, collection)
         moves: list[Any] = []
         if alias in self.aliases():
             moves.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)))
         create = models.CreateAlias(collection_name=collection, alias_name=alias)
         moves.append(models.CreateAliasOperation(create_alias=create))
-        self._job(self._client.update_collection_aliases, moves)
+        try:
+            self._job(self._client.update_collection_aliases, moves)
+        except Locked as error:
+            raise Locked(f"{error}; {alias} points at {self.aliases().get(alias)} now") from error
+        if (found := self.aliases().get(alias)) != collection:
+            raise StoreError(
+                f"{alias} at {self.location} points at {found} now, just after it was moved to {collection}"
+            )
 
     def condition(self, collection: str) -> base.Condition:
         """Status, peers and replicas as the server knows them, and a query of every replica."""
@@ -113,13 +126,18 @@ class Catalog:
         """A server does not tell how large its disk is."""
 
     def lock(self, alias: str) -> AbstractContextManager[base.Held]:
-        """Hold the alias's lock, which the server keeps; it ends by itself when this process falls silent."""
+        """Hold the alias and its collection; the server keeps that, and it ends when this process falls silent.
+
+        Until the end of the block every other collection that is changed through this store is held as well.
+        """
         check_name(alias)
-        return alias_lock(self._connection, alias)
+        return locked(self._connection, alias, self.aliases)
 
     def lock_of(self, alias: str, holder: str) -> base.Held:
-        """The lock that another process of the same job holds, for one that works for it."""
-        return LockElsewhere(self._connection, alias, holder)
+        """What another process of the same job holds, for one that works for it, as long as this store is open."""
+        self._connection.guard = lock = LockElsewhere(self._connection, holder)
+        lock.take(alias)
+        return lock
 
     def metadata(self, collection: str) -> CollectionMeta:
         """What the collection says of itself; raises StoreError when something else made it.
@@ -140,6 +158,10 @@ class Catalog:
     def close(self) -> None:
         """Let the connections go."""
         self._connection.close()
+
+    def _take(self, collection: str) -> None:
+        if self._connection.guard:
+            self._connection.guard.take(collection)
 
     def _meta(self, collection: str) -> CollectionMeta:
         """Its metadata, asked for once: dimension and layout never change under somebody who searches."""

@@ -5,6 +5,7 @@ Never: what the server says is our fault (400-422). A time-out does not mean "no
 here must be safe to send twice. Of several nodes another is asked each time.
 """
 
+import contextlib
 import contextvars
 import dataclasses
 import logging
@@ -12,7 +13,7 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 import httpx
 import stamina
@@ -55,6 +56,19 @@ HURRIED = Patience(query=3, query_deadline=4, job=4, job_deadline=4, first_deadl
 """Of a service whose clients wait."""
 
 
+class Guard(Protocol):
+    """The locks of the job that this connection belongs to."""
+
+    holder: str
+
+    def check(self) -> None: ...
+
+    def take(self, name: str) -> None: ...
+
+    def fence(self, request: httpx.Request, timeout: float) -> contextlib.AbstractContextManager[float]:
+        """Around each try of each request: raises Locked, or yields the seconds that it may take, `timeout` at most."""
+
+
 class Connection:
     """A client that keeps its promises on time-outs and raises only errors of ours."""
 
@@ -87,6 +101,7 @@ class Connection:
         )
         self.client.http.client.add_middleware(self._send)
         self._patience, self._met = patience, False
+        self.guard: Guard | None = None
 
     def query(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Answer of a function that searches; errors as in `job`."""
@@ -128,6 +143,7 @@ class Connection:
 
     def _call(self, function: Callable[[], T], timeout: float, deadline: float) -> T:
         end, tried, heard = time.monotonic() + deadline, 0, ""
+        outer = self._try.get(None)  # of a request before which the lock is renewed by this one
         if len(self._nodes) > 1:
             timeout = min(timeout, self._patience.elsewhere, deadline / len(self._nodes))
 
@@ -154,6 +170,9 @@ class Connection:
         except QDRANT_ERRORS as error:
             spent = time.monotonic() - end + deadline
             raise translated(error, self._try.get()[0], self._nodes.urls, self._key_name, heard, spent) from error
+        finally:
+            if outer:
+                self._try.set(outer)
         raise AssertionError("not reached")
 
     def close(self) -> None:
@@ -162,7 +181,8 @@ class Connection:
 
     def _send(self, request: httpx.Request, send: "Send") -> httpx.Response:
         node, timeout = self._try.get()
-        request.extensions["timeout"] = httpx.Timeout(timeout).as_dict()
-        if node != self.location:
-            self._nodes.address(request, node)
-        return send(request)
+        with self.guard.fence(request, timeout) if self.guard else contextlib.nullcontext(timeout) as seconds:
+            request.extensions["timeout"] = httpx.Timeout(seconds).as_dict()
+            if node != self.location:
+                self._nodes.address(request, node)
+            return send(request)

@@ -3,8 +3,9 @@
 import contextlib
 import datetime as dt
 import re
+from collections.abc import Iterable
 
-from retrieval.errors import StoreError
+from retrieval.errors import NoCollection, NotOurs, StoreDamaged
 from retrieval.records import CollectionMeta
 from retrieval.store.base import Store
 
@@ -18,12 +19,23 @@ def family(store: Store, alias: str) -> list[str]:
 
 
 def unused(store: Store, alias: str) -> dict[str, CollectionMeta]:
-    """Those of this program's making that no alias points at, the oldest first, with what they say of themselves."""
-    used, found = set(store.aliases().values()), {}
-    for name in family(store, alias):
-        with contextlib.suppress(StoreError):  # something else's, though it is called so; or damaged
-            if name not in used:
-                found[name] = store.metadata(name)
+    """Those of this program's making that no alias points at, the oldest first, with what they say of themselves.
+
+    Raises as `described`.
+    """
+    used = set(store.aliases().values())
+    return described(store, [name for name in family(store, alias) if name not in used])
+
+
+def described(store: Store, names: Iterable[str]) -> dict[str, CollectionMeta]:
+    """What collections say of themselves; without those that something else made, or that are gone or damaged.
+
+    Raises StoreUnavailable, and all else that may pass: who keeps some and drops others must know all of them.
+    """
+    found = {}
+    for name in names:
+        with contextlib.suppress(NotOurs, NoCollection, StoreDamaged):
+            found[name] = store.metadata(name)
     return found
 
 

@@ -9,7 +9,7 @@ from retrieval.errors import NoCollection, StoreError
 from retrieval.process import in_words
 from retrieval.store.connection import Connection
 from retrieval.store.health import away, states
-from retrieval.store.lock import LOCKS, free
+from retrieval.store.lock import LOCKS, has, silent
 
 MOST_LOCKS = 100
 
@@ -65,9 +65,10 @@ def locks(connection: Connection, _: str) -> dict[str, Any]:
     """`locks`, those of dead or silent holders among them: the next job takes such a one over."""
     found: list[models.Record] = []
     with contextlib.suppress(NoCollection):  # nobody has written here yet
-        found, _next = connection.query(connection.client.scroll, LOCKS, limit=MOST_LOCKS, with_payload=True)
-    records = [record.payload for record in found if record.payload]
-    return {"locks": {r["alias"]: f"{in_words(r)}{', dead or silent' if free(r) else ''}" for r in records}}
+        free = models.Filter(must_not=[has("holder", "")])
+        found, _next = connection.query(connection.client.scroll, LOCKS, free, limit=MOST_LOCKS, with_payload=True)
+    records = [r.payload for r in found if r.payload and r.payload["alias"] == r.payload.get("for", r.payload["alias"])]
+    return {"locks": {r["alias"]: f"{in_words(r)}{', dead or silent' if silent(r) else ''}" for r in records}}
 
 
 def copies(connection: Connection, collection: str) -> dict[str, Any]:

@@ -193,7 +193,8 @@ def is_locked(place: Place) -> bool:
     if place.url is None:
         lock = place.home / "embedded" / "lock"
         return (lock.parent / "holder.json").exists() and not is_free(lock)
-    return count(place.url, LOCKS, {"must": [{"key": "alias", "match": {"value": place.alias}}]}) > 0
+    mine = {"key": "alias", "match": {"value": place.alias}}
+    return count(place.url, LOCKS, {"must": [mine], "must_not": [{"key": "holder", "match": {"value": ""}}]}) > 0
 
 
 def is_free(lock: Path) -> bool:

@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 
 from retrieval import checkpoint
 from retrieval.checkpoint import SavedModel
-from retrieval.errors import Locked, ModelError, SourceError, StoreError
+from retrieval.errors import Locked, ModelError, SourceError, StoreError, StoreUnavailable
 from retrieval.ingest.fill import fill
 from retrieval.ingest.summary import Summary
 from retrieval.layout import DEFAULT
@@ -23,13 +23,16 @@ from retrieval.reindex.job import preview, reindex
 from retrieval.reindex.preflight import check_room
 from retrieval.reindex.rollback import rollback
 from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back
-from retrieval.reindex.tidy import drop, earlier, tidy
+from retrieval.reindex.tidy import drop, drop_unused, earlier, tidy
 from retrieval.sources import Entry
 from retrieval.store.base import Condition, Store, resolve
+from retrieval.store.connection import Connection, Patience
+from retrieval.store.family import unused
 from tests.reindex.conftest import NEW, OLD
 from tests.reindex.encoders import Shades
 from tests.reindex.places import PICTURES, Place
 from tests.store.conftest import codes, meta, points
+from tests.store.locks import taken_over
 
 BEFORE, AFTER, LATER = "20000101t000000z", "20990101t000000z", "20990102t000000z"
 """When a collection was made, as its name says: before the live one, and after it."""
@@ -158,14 +161,53 @@ def test_what_can_be_gone_back_to(store: Store, place: Place) -> None:
     left(store, place, AFTER, "ready")
     pointed_at = left(store, place, "20000106t000000z", "ready")
     store.move_alias(f"{place.alias}-stable", pointed_at)
-    assert earlier(store, place.alias, live) == [second, first]
+    assert earlier(store, live, unused(store, place.alias)) == [second, first]
+
+
+def tidied(store: Store, place: Place) -> None:
+    with store.lock(place.alias) as held:
+        tidy(store, held, place.alias, resolve(store, place.alias), keep=2)
+
+
+@pytest.mark.parametrize(
+    ("job", "operation"),
+    [
+        (tidied, "metadata"),
+        (tidied, "count"),
+        (lambda store, place: rollback(store, place.alias, place.settings), "metadata"),
+        (lambda store, place: rollback(store, place.alias, place.settings), "count"),
+        (lambda store, place: drop_unused(store), "metadata"),
+    ],
+)
+def test_what_does_not_answer_is_neither_dropped_nor_passed_over(
+    store: Store, place: Place, job: Callable[[Store, Place], object], operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that passes, once, while it is found out what to keep, what to drop and where to go."""
+    live = resolve(store, place.alias)
+    older, before = left(store, place, BEFORE, "ready"), left(store, place, "20000102t000000z", "ready")
+    honest, failed = getattr(type(store), operation), list[str]()
+
+    def once(self: Store, collection: str, *arguments: Any) -> Any:
+        if collection == before and not failed:
+            failed.append(collection)
+            raise StoreUnavailable("does not answer")
+        return honest(self, collection, *arguments)
+
+    monkeypatch.setattr(type(store), operation, once)
+    with pytest.raises(StoreUnavailable):
+        job(store, place)
+    assert failed
+    assert place.mine(store) == [older, before, live]
+    assert resolve(store, place.alias) == live
+    job(store, place)
+    assert (before in place.mine(store)) == (job.__name__ == "tidied" or resolve(store, place.alias) == before)
 
 
 def test_nothing_is_dropped_once_the_lock_is_lost(store: Store, place: Place) -> None:
     live = resolve(store, place.alias)
     old = left(store, place, BEFORE, "ready")
     with pytest.raises(Locked):
-        drop(store, Lost(), place.alias)
+        drop(store, Lost(), [old])
     with pytest.raises(Locked):
         tidy(store, Lost(), place.alias, live, keep=0)
     assert place.mine(store) == [old, live]
@@ -300,6 +342,29 @@ def test_an_alias_goes_back_from_a_collection_that_was_emptied_meanwhile(store: 
     with pytest.raises(StoreError, match=f"{empty} did not answer, so that .* is {live} again: .* find itself"):
         read_back(store, place.alias, empty, live)
     assert resolve(store, place.alias) == live
+
+
+def test_an_alias_is_not_moved_back_once_the_lock_is_lost(place: Place, qdrant_url: str) -> None:
+    """What another job has made of it meanwhile stays; and it is said."""
+    if place.url is None:
+        return
+    with place.opened() as store, contextlib.closing(Connection(qdrant_url, None, Patience())) as other:
+        live, empty = resolve(store, place.alias), left(store, place, AFTER, "filling", count=0)
+        with store.lock(place.alias):
+            store.move_alias(place.alias, empty)
+            theirs = taken_over(other, place.alias)
+            with pytest.raises(
+                Locked, match=f"{empty} did not answer .* was taken over by .*; {place.alias} points at {empty} now"
+            ):
+                read_back(store, place.alias, empty, live)
+        assert resolve(store, place.alias) == empty
+        theirs.release()
+
+
+def test_what_a_rollback_left_stays_marked(store: Store, place: Place) -> None:
+    for state in ("rolling-back", "rolled-back"):
+        name = left(store, place, AFTER if state == "rolling-back" else LATER, state)
+        assert mark_ready(store, name).state == store.metadata(name).state == state
 
 
 def test_what_is_in_use_is_marked(store: Store, place: Place) -> None:

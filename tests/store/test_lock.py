@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,12 +19,13 @@ from retrieval.store import lock as lock_module
 from retrieval.store.base import Store
 from retrieval.store.connection import Connection, Patience
 from retrieval.store.edge import EdgeStore
-from retrieval.store.lock import LOCKS, AliasLock
+from retrieval.store.lock import LOCKS, Lock
 from retrieval.store.shard import Shard
 from tests.store import servers
 from tests.store.conftest import codes, connected, meta, points
 from tests.store.faults import LOSE, PASS, Refuse, proxy
 from tests.store.folders import line, python
+from tests.store.locks import alias_is, change_record, forget_fields, records
 
 RACERS = 50
 SECONDS = 60
@@ -35,7 +35,7 @@ from retrieval.errors import Locked
 from retrieval.store import lock
 from retrieval.store.server import ServerStore
 url, alias, lease = sys.argv[1:]
-lock.LEASE_SECONDS = float(lease)
+lock.LEASE_SECONDS, lock.AFTER_SECONDS = float(lease), float(lease) * 0.4
 with ServerStore(url).lock(alias) as held:
     print("holding", flush=True)
     for _ in sys.stdin:
@@ -54,15 +54,15 @@ def connection(qdrant_url: str) -> Iterator[Connection]:
     connection.close()
 
 
-def winners(connection: Connection, alias: str) -> list[AliasLock]:
+def winners(connection: Connection, alias: str) -> list[Lock]:
     """Fifty that go for one alias at the same moment; those that believe they have it."""
     start = threading.Barrier(RACERS)
 
-    def race(_: int) -> AliasLock | None:
-        lock = AliasLock(connection, alias)
+    def race(_: int) -> Lock | None:
+        lock = Lock(connection)
         start.wait(SECONDS)
         try:
-            lock.take()
+            lock.take(alias)
         except Locked:
             return None
         return lock
@@ -71,13 +71,14 @@ def winners(connection: Connection, alias: str) -> list[AliasLock]:
         return [lock for lock in pool.map(race, range(RACERS)) if lock]
 
 
-def fallen_silent(connection: Connection, alias: str, monkeypatch: pytest.MonkeyPatch) -> AliasLock:
-    """A lock whose holder is on another machine and has not renewed it."""
-    lock = AliasLock(connection, alias)
+def taken_elsewhere(connection: Connection, alias: str, monkeypatch: pytest.MonkeyPatch, lease: float = 0.5) -> Lock:
+    """A lock whose holder is on another machine and does not renew it; by that machine's clock it ended long ago."""
+    lock = Lock(connection)
     with monkeypatch.context() as patch:
-        patch.setattr(lock_module, "LEASE_SECONDS", -1)
+        patch.setattr(lock_module, "LEASE_SECONDS", lease)
         patch.setattr(process, "place", lambda: "elsewhere")
-        lock.take()
+        lock.take(alias)
+    change_record(connection, alias, expires=0.0)
     return lock
 
 
@@ -100,41 +101,129 @@ def test_one_of_fifty_gets_a_lock_that_is_free(connection: Connection, name: str
 def test_one_of_fifty_takes_over_from_a_holder_that_has_fallen_silent(
     connection: Connection, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    silent = fallen_silent(connection, name, monkeypatch)
+    lost = taken_elsewhere(connection, name, monkeypatch)
     (only,) = winners(connection, name)
     for _ in range(2):
         with pytest.raises(Locked, match=rf"alias '{name}' at .* was taken over by .*pid {os.getpid()}"):
-            silent.check()
-    silent.release()
+            lost.renew()
+    with pytest.raises(Locked, match="was taken over"):
+        lost.check()
+    lost.release()
     only.renew()
     only.release()
+
+
+def test_a_lock_that_was_taken_over_and_given_back_is_lost(
+    connection: Connection, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = taken_elsewhere(connection, name, monkeypatch)
+    other = Lock(connection)
+    other.take(name)
+    other.release()
+    for _ in range(2):
+        with pytest.raises(
+            Locked, match=rf"'{name}' at .* was taken over by .*, which has ended since, while this job"
+        ):
+            lost.renew()
+    assert [record["holder"] for record in records(connection, name)] == [""]
+    Lock(connection).take(name)
+
+
+def test_a_lock_whose_record_is_gone_is_lost_and_not_made_again(connection: Connection, name: str) -> None:
+    lock = Lock(connection)
+    lock.take(name)
+    connection.job(connection.client.delete, LOCKS, alias_is(name))
+    for _ in range(2):
+        with pytest.raises(Locked, match=rf"the lock of alias '{name}' at .* is not there any more"):
+            lock.renew()
+    assert records(connection, name) == []
+
+
+def test_a_generation_only_grows(connection: Connection, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    for _ in range(3):
+        lock = Lock(connection)
+        lock.take(name)
+        lock.renew()
+        lock.release()
+        seen += [(record["generation"], record["holder"]) for record in records(connection, name)]
+    assert seen == [(1, ""), (2, ""), (3, "")]
+    taken_elsewhere(connection, name, monkeypatch)
+    Lock(connection).take(name)
+    assert [record["generation"] for record in records(connection, name)] == [5]
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_clock_that_is_wrong_takes_no_lock_away(
+    connection: Connection, name: str, hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A holder that renews its lock is heard of, whatever its clock and ours say."""
+    lock, over = Lock(connection), threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(lock_module, "LEASE_SECONDS", 2.0)
+        patch.setattr(process, "place", lambda: "elsewhere")
+        lock.take(name)
+        there = time.time() + hours * 3600
+    change_record(connection, name, expires=there)
+    honest = time.time
+
+    def renew() -> None:
+        while not over.wait(0.2):
+            with monkeypatch.context() as patch:
+                patch.setattr(lock_module.time, "time", lambda: honest() + hours * 3600)
+                lock.renew()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(renew)
+        try:
+            for _ in range(2):
+                with pytest.raises(Locked, match="is being written by"):
+                    Lock(connection).take(name)
+        finally:
+            over.set()
+    lock.renew()
+    lock.release()
 
 
 def test_a_holder_that_was_silent_but_not_replaced_goes_on(
     connection: Connection, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    silent = fallen_silent(connection, name, monkeypatch)
-    silent.check()
+    silent = taken_elsewhere(connection, name, monkeypatch, lease=300)
+    silent.renew()
     with pytest.raises(Locked, match="is being written by"):
-        AliasLock(connection, name).take()
+        Lock(connection).take(name)
     silent.release()
 
 
-def test_a_lock_is_renewed_before_a_write_could_outlast_it(
-    qdrant_url: str, name: str, monkeypatch: pytest.MonkeyPatch
+def test_a_record_of_an_older_version_is_understood(
+    connection: Connection, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """120 of its 300 seconds must be left: as long as one write is tried."""
-    clock = time.time
-    with proxy(qdrant_url) as between, connected(between.url) as store, store.lock(name) as held:
-        for passed, asked in ((0, False), (165, False), (195, True)):
-            monkeypatch.setattr(time, "time", lambda passed=passed: clock() + passed)
-            between.fail("")
-            held.check()
-            assert bool(between.seen) == asked
-        between.fail("")
-        held.check()
-        assert between.seen == []
-        monkeypatch.undo()
+    """No generation, no lease, no time at which its process began; and it is deleted in the end."""
+    monkeypatch.setattr(lock_module, "LEASE_SECONDS", 0.5)
+    taken_elsewhere(connection, name, monkeypatch)
+    forget_fields(connection, name, "generation", "lease", "started", "for")
+    mine = Lock(connection)
+    mine.take(name)
+    assert [record["generation"] for record in records(connection, name)] == [1]
+    change_record(connection, name, holder="of an older version", token="another")
+    forget_fields(connection, name, "generation", "lease", "started", "for")
+    with pytest.raises(Locked, match="was taken over"):
+        mine.renew()
+    with pytest.raises(Locked, match=f"is being written by .*pid {os.getpid()}"):
+        Lock(connection).take(name)
+    with python("", "") as dead:
+        dead.wait(timeout=SECONDS)
+    change_record(connection, name, pid=dead.pid)
+    Lock(connection).take(name)
+
+
+def test_what_is_given_back_is_free_to_an_older_version(connection: Connection, name: str) -> None:
+    lock = Lock(connection)
+    lock.take(name)
+    lock.release()
+    (record,) = records(connection, name)
+    assert float(record["expires"]) < time.time(), "by that it judges"
+    assert {"holder", "token", "place", "pid", "command", "host", "since"} <= record.keys(), "these it reads"
 
 
 def test_another_process_is_named_and_lets_go_at_its_end(qdrant_url: str, name: str) -> None:
@@ -165,14 +254,23 @@ def test_a_dead_process_of_another_machine_may_be_a_living_one(
 ) -> None:
     with python("", "") as dead:
         dead.wait(timeout=SECONDS)
-    elsewhere = AliasLock(connection, name)
+    elsewhere = Lock(connection)
     with monkeypatch.context() as patch:
         patch.setattr(process, "place", lambda: "elsewhere")
         patch.setattr(os, "getpid", lambda: dead.pid)
-        elsewhere.take()
+        elsewhere.take(name)
     with pytest.raises(Locked, match=f"pid {dead.pid}"):
-        AliasLock(connection, name).take()
+        Lock(connection).take(name)
     elsewhere.release()
+
+
+def test_a_process_id_that_is_used_again_is_not_the_holder(connection: Connection, name: str) -> None:
+    Lock(connection).take(name)
+    (record,) = records(connection, name)
+    with pytest.raises(Locked, match=f"pid {os.getpid()}"):
+        Lock(connection).take(name)
+    change_record(connection, name, started=record["started"] - 1)
+    Lock(connection).take(name)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -180,13 +278,13 @@ def test_a_holder_that_is_stopped_for_too_long_finds_out(qdrant_url: str, connec
     with python(HOLD, qdrant_url, name, "1") as other:
         assert line(other) == "holding"
         other.send_signal(signal.SIGSTOP)
-        mine = AliasLock(connection, name)
-        until(lambda: taken(mine))
+        mine = Lock(connection)
+        until(lambda: taken(mine, name))
         other.send_signal(signal.SIGCONT)
         assert f"alias '{name}' at {qdrant_url} was taken over by" in ask(other)
         other.communicate("", timeout=SECONDS)  # its release must leave ours alone
         with pytest.raises(Locked, match=f"pid {os.getpid()} "):
-            AliasLock(connection, name).take()
+            Lock(connection).take(name)
         mine.release()
 
 
@@ -203,12 +301,12 @@ def test_lost_answers_and_refusals_that_pass_do_no_harm(qdrant_url: str, name: s
         faulty.fail("/points", PASS, LOSE, Refuse(503), LOSE)  # the first of them only looks who is there
         with store.lock(name) as held:
             assert faulty.seen.count(f"PUT /collections/{LOCKS}/points") == 4
-            assert isinstance(held, AliasLock)
-            faulty.fail("/points", PASS, LOSE, Refuse(429), LOSE)
+            assert isinstance(held, Lock)
+            faulty.fail("/points/payload", LOSE, Refuse(429), LOSE)
             held.renew()
-            assert faulty.seen.count(f"PUT /collections/{LOCKS}/points") == 4
+            assert faulty.seen.count(f"POST /collections/{LOCKS}/points/payload") == 4
             held.check()
-            faulty.fail("/delete", LOSE)
+            faulty.fail("/points/payload", LOSE)
         with store.lock(name):
             pass
 
@@ -278,9 +376,9 @@ def ask(process: "subprocess.Popen[str]") -> str:
     return line(process)
 
 
-def taken(lock: AliasLock) -> bool:
+def taken(lock: Lock, name: str) -> bool:
     try:
-        lock.take()
+        lock.take(name)
     except Locked:
         return False
     return True
@@ -291,9 +389,3 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
-
-
-def records(connection: Connection, alias: str) -> list[dict[str, Any]]:
-    """What is stored of the alias's lock."""
-    found, _ = connection.query(connection.client.scroll, LOCKS)
-    return [record.payload for record in found if record.payload and record.payload["alias"] == alias]

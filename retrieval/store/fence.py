@@ -1,0 +1,38 @@
+"""What a request to the server changes, read off the request itself, so that no caller can forget to say."""
+
+import re
+from dataclasses import dataclass
+
+import httpx
+
+_PATH = re.compile(r"/collections/(?P<name>[^/]+)(?P<rest>/.*)?")
+_READS = re.compile(r"/points(/scroll|/count|/query|/query/batch)?|/facet")
+"""All that is asked by POST and changes nothing; whatever is not on this list counts as a write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """words: for a message · collection: that is changed, None for aliases · final: it cannot be undone."""
+
+    words: str
+    collection: str | None
+    final: bool
+
+
+def change(request: httpx.Request) -> Change | None:
+    """What the request changes, None when it only reads.
+
+    >>> change(httpx.Request("POST", "http://127.0.0.1:6333/collections/a/points/scroll"))
+    >>> change(httpx.Request("PUT", "http://127.0.0.1:6333/collections/a/points"))
+    Change(words='PUT /collections/a/points', collection='a', final=False)
+    >>> change(httpx.Request("DELETE", "http://127.0.0.1:6333/collections/a")).final
+    True
+    """
+    found = _PATH.search(request.url.path)
+    name, rest = (found["name"], found["rest"] or "") if found else (None, "")
+    if request.method == "GET" or (request.method == "POST" and _READS.fullmatch(rest)):
+        return None
+    words = f"{request.method} {found[0] if found else request.url.path}"
+    if request.method == "POST" and name == "aliases" and not rest:
+        return Change(words, None, final=True)
+    return Change(words, name, final=rest == "/points/delete" or (request.method == "DELETE" and not rest))

@@ -1,0 +1,118 @@
+"""kill -9 at each point of a rollback: the next one finishes it, and none ever leads to what was left."""
+
+import contextlib
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from retrieval import checkpoint
+from retrieval.errors import StoreError
+from retrieval.reindex import rollback as job
+from retrieval.reindex.rollback import rollback
+from retrieval.store.base import Store, resolve
+from tests.cli.conftest import SECONDS, environment
+from tests.reindex.places import Place
+from tests.reindex.test_steps import AFTER, BEFORE, left, model
+from tests.store.conftest import codes, meta, points
+
+CHILD = """
+import os, signal, sys
+from tests.reindex.places import Place
+from retrieval.reindex import rollback as job
+home, url, alias, point = sys.argv[1:]
+place = Place(home, url or None, alias)
+done = []
+
+def dying(name, honest):
+    def call(*arguments, **options):
+        done.append(name)
+        if point == f"before {done.count(name)}. {name}":
+            os.kill(os.getpid(), signal.SIGKILL)
+        answer = honest(*arguments, **options)
+        if point == f"after {done.count(name)}. {name}":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+    return call
+
+with place.opened() as store:
+    for name in ("set_metadata", "move_alias"):
+        setattr(type(store), name, dying(name, getattr(type(store), name)))
+    for name in ("read_back", "adopt"):
+        setattr(job, name, dying(name, getattr(job, name)))
+    job.rollback(store, alias, place.settings)
+"""
+POINTS = {
+    "before 1. set_metadata": "nothing is done",
+    "after 1. set_metadata": "marked",
+    "after 1. move_alias": "moved",
+    "after 1. read_back": "moved",
+    "after 1. adopt": "moved",
+    "after 2. set_metadata": "done",
+}
+
+
+def killed(place: Place, point: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, str(place.home), place.url or "", place.alias, point],
+        env=environment(Path(place.home)),
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == -9, done.stderr
+
+
+def history(store: Store, place: Place) -> tuple[str, str, str]:
+    """Two that were live before the one that is; the model of the second is on this machine."""
+    saved = model(place.settings.models, 1)
+    first, second = left(store, place, BEFORE, "ready"), f"{place.alias}-20000102t000000z-{saved.fingerprint[:8]}"
+    store.create_collection(second, replace(meta(), model=saved.fingerprint))
+    store.upsert(second, points(codes(3)))
+    return first, second, resolve(store, place.alias)
+
+
+@pytest.mark.parametrize("point", [point for point, reached in POINTS.items() if reached != "done"])
+def test_the_next_one_does_what_was_left_to_do(place: Place, point: str) -> None:
+    with place.opened() as store:
+        _, good, bad = history(store, place)
+    killed(place, point)
+    with place.opened() as store:
+        assert resolve(store, place.alias) == (good if POINTS[point] == "moved" else bad)
+        done = rollback(store, place.alias, place.settings)
+        assert (done.collection, done.left) == (good, bad), "no further back"
+        assert resolve(store, place.alias) == good
+        assert store.metadata(bad).state == "rolled-back"
+        default = checkpoint.default(place.settings.models)
+        assert default == checkpoint.of(place.settings.models, store.metadata(good).model)
+
+
+@pytest.mark.parametrize("point", [point for point in POINTS if not point.startswith("before")])
+def test_none_leads_to_what_was_left(place: Place, point: str) -> None:
+    """Though a new collection has become the live one meanwhile, and no rollback was run again."""
+    with place.opened() as store:
+        first, good, bad = history(store, place)
+    killed(place, point)
+    with place.opened() as store:
+        new = left(store, place, AFTER, "ready")
+        store.move_alias(place.alias, new)
+        assert rollback(store, place.alias, place.settings).collection == good
+        assert rollback(store, place.alias, place.settings).collection == first
+        assert store.metadata(bad).state in ("rolling-back", "rolled-back")
+
+
+def test_one_that_is_refused_takes_its_mark_back(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(store: Store, alias: str, back: str) -> float:
+        raise StoreError("refused")
+
+    with place.opened() as store:
+        _, good, bad = history(store, place)
+        with monkeypatch.context() as patch, contextlib.suppress(StoreError):
+            patch.setattr(job, "swap", refuse)
+            rollback(store, place.alias, place.settings)
+        assert store.metadata(bad).state == "ready"
+        assert rollback(store, place.alias, place.settings).collection == good
