@@ -29,11 +29,13 @@ def forget(
     settings = load_settings(qdrant_url=qdrant_url)
     with open_store(settings) as store:
         found = job.look(store, alias, name)
+    if not (dry_run or yes or sys.stdin.isatty()):
+        raise UsageError(f"forget {name}: removes {found.points:,} points of {alias}; if that is meant, --yes")
     if not as_json:
         say(found)
     if not dry_run:
-        if not yes:
-            ask(found)
+        if not yes and not typer.confirm(f"Forget {one_line(name)}, {found.points:,} points?", err=True):
+            raise typer.Exit(1)
         with recorded("forget", alias, settings.jobs) as run, open_store(settings) as store, progress_bar() as bar:
             task = bar.add_task("Removing", total=found.points)
             found = job.forget(
@@ -57,13 +59,3 @@ def say(found: "Forgotten") -> None:
         lines.append(f"goes: {more:,} more")
     for line in lines:
         console.print(one_line(line), soft_wrap=True, markup=False)
-
-
-def ask(found: "Forgotten") -> None:
-    """Raise UsageError where nobody can answer; end the command when the answer is no."""
-    if not sys.stdin.isatty():
-        raise UsageError(
-            f"forget {found.name}: removes {found.points:,} points of {found.alias}; if that is meant, --yes"
-        )
-    if not typer.confirm(f"Forget {one_line(found.name)}, {found.points:,} points?", err=True):
-        raise typer.Exit(1)

@@ -52,7 +52,7 @@ def look(store: Store, alias: str, name: str) -> Forgotten:
 def forget(
     store: Store, alias: str, name: str, ledgers: Path, report: Callable[[int, int], None] = lambda done, total: None
 ) -> Forgotten:
-    """Remove the source's points and its refused images, and last of all its record: killed, it can be run again.
+    """Remove the source's refused images and its points, and last of all its record: killed, it can be run again.
 
     What a killed re-index has filled loses it too, for the next goes on with that. report: points removed, and all.
 
@@ -60,11 +60,11 @@ def forget(
     """
     with store.lock(alias) as held:
         found = look(store, alias, name)
+        Ledger(ledgers, store.location, alias).forget(name)
         for collection, meta in unused(store, alias).items():
             if meta.state == "filling":
                 remove(store, held, collection, name, lambda done: None)
         remove(store, held, found.collection, name, lambda done: report(done, found.points))
-        Ledger(ledgers, store.location, alias).forget(name)
         learn(store, found.collection)
     found.done = True
     return found
