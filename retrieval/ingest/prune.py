@@ -1,6 +1,6 @@
 """Points whose images are gone: their source says so when it is asked for each of them, and they are few.
 
-That a listing did not name an image is a reason to ask, no more (docs/decisions/0018).
+That a listing did not name an image is a reason to ask, no more (docs/decisions/0019).
 """
 
 from collections.abc import Iterator, Sequence

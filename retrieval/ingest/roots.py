@@ -1,6 +1,6 @@
 """Whether a source is the one that a collection knows by its name, or another that happens to be called the same.
 
-Names are short and repeat: 2023/DCIM and 2024/DCIM, one path on two hosts (docs/decisions/0019).
+Names are short and repeat: 2023/DCIM and 2024/DCIM, one path on two hosts (docs/decisions/0020).
 """
 
 import hashlib
