@@ -121,12 +121,31 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Root:
+    """What tells a source's root from another of the same name.
+
+    path: absolute path (a single image's folder), URL or data set name · host: where that path is one, and inode:
+    `device:inode` of a folder there · both empty for what is no file of a machine, and where they are not known.
+    """
+
+    path: str
+    host: str = ""
+    inode: str = ""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Root":
+        """Read back; raises KeyError for one without a path."""
+        return cls(data["path"], data.get("host") or "", data.get("inode") or "")
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionMeta:
     """What a collection says of itself; stored as the collection's metadata.
 
     model: fingerprint of the model whose codes it holds · image_size: (height, width) the model takes ·
-    sources: short name → what was given on the command line (absolute path, URL or data set name) · labelled: names of
-    those whose folders' names are labels · created: UTC, ISO 8601 · neighbours: distances from its pictures to their
+    sources: short name → what was given on the command line (absolute path, URL or data set name) · roots: short name →
+    what tells its root from others, empty where an older version wrote it · labelled: names of those whose folders'
+    names are labels · created: UTC, ISO 8601 · neighbours: distances from its pictures to their
     nearest, quantiles 0 to 100, as measured when it held `neighbours_of` points · public_url: where the service shows
     its pictures, the start of every `image_url` · layout: what was asked of the server about peers and index; a
     re-index asks for the same · state: `ready` once people search it; until then `filling`, or `refused` by the gate of
@@ -139,6 +158,7 @@ class CollectionMeta:
     channels: int
     created: str
     sources: Mapping[str, str] = field(default_factory=dict)
+    roots: Mapping[str, Root] = field(default_factory=dict)
     labelled: tuple[str, ...] = ()
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     neighbours: tuple[float, ...] = ()
@@ -159,7 +179,8 @@ class CollectionMeta:
         try:
             known = {k: v for k, v in (data or {}).items() if k in fields}
             lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
-            return cls(**{**known, **lists, "layout": Layout.from_json(known.get("layout") or {})})
+            roots = {name: Root.from_json(root) for name, root in (known.get("roots") or {}).items()}
+            return cls(**{**known, **lists, "roots": roots, "layout": Layout.from_json(known.get("layout") or {})})
         except (KeyError, TypeError) as error:
             raise NotOurs(
                 f"collection {collection} carries no metadata of retrieval's ({error}): it was made by something"

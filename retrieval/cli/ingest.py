@@ -86,6 +86,7 @@ def ingest(
     from retrieval.config import load_settings
     from retrieval.ingest import job
     from retrieval.ingest.encoder import LateEncoder
+    from retrieval.ingest.forget import retired
     from retrieval.ingest.metadata import load_metadata
     from retrieval.loading import model_of
     from retrieval.store import open_store
@@ -109,7 +110,8 @@ def ingest(
         layout=chosen(shards=shards, replicas=replicas, write_consistency=write_consistency),
         ray=ray_of(runner, address, settings),
     )
-    sources = open_sources(source, settings, name, labels)
+    with retired(name or "NAME", alias) if prune else contextlib.nullcontext():
+        sources = open_sources(source, settings, name, labels)
     log("ingest started", alias=alias, sources=[s.spec for s in sources])
     with contextlib.ExitStack() as stack:
         watch = stack.enter_context(watched("ingest", alias, settings.jobs, metrics_file))

@@ -83,8 +83,11 @@ def print_summary(summary: "Summary", points: int, location: str, dashboard: str
 
 
 def print_gone(summary: "Summary", console: "Console") -> None:
-    """The first of the deleted points by name."""
+    """The first of the deleted points by name, and how many stay that could not be asked for."""
     for name in summary.gone:
         console.print(one_line(f"gone: {name}"), soft_wrap=True, markup=False)
     if (more := summary.deleted - len(summary.gone)) > 0 and summary.gone:
         console.print(f"gone: {more:,} more")
+    if summary.unasked:
+        kept = f"kept: {summary.unasked:,} points that no listing named, for their source could not be asked"
+        console.print(one_line(f"{kept}: {summary.unasked_why}"), soft_wrap=True, markup=False)

@@ -10,7 +10,8 @@ from retrieval.ingest.here import here
 from retrieval.ingest.ledger import Ledger, Row
 from retrieval.ingest.options import Options
 from retrieval.ingest.plan import Planner
-from retrieval.ingest.prune import prune
+from retrieval.ingest.prune import overlooked, prune
+from retrieval.ingest.roots import check_roots
 from retrieval.ingest.run import Run, Target
 from retrieval.ingest.summary import Summary
 from retrieval.records import CollectionMeta
@@ -39,6 +40,7 @@ def fill(
     started = time.monotonic()
     summary = Summary(target.alias, collection)
     ledger = Ledger(target.ledgers, store.location, target.alias)
+    check_roots(store, like or collection, sources)
     meta = remember(store, collection, sources, options.public_url)
     options = replace(options, public_url=meta.public_url)
     same_model = like is not None and store.metadata(like).model == encoder.fingerprint
@@ -60,9 +62,11 @@ def fill(
         for _ in stack.enter_context(contextlib.closing(done)):
             check_failures(summary, options)
             tell()
+        if options.prune and like and (missed := overlooked(store, like, sources, planner)):
+            for _ in stack.enter_context(contextlib.closing(here(run, [iter(missed)]))):
+                tell()
         if options.prune:
-            target.held.check()
-            prune(store, collection, sources, planner, options, summary)
+            prune(store, target.held, collection, sources, planner, options, summary)
         tell()
     return summary
 
@@ -74,10 +78,12 @@ def remember(store: Store, collection: str, sources: Sequence[Source], public_ur
     """
     meta = store.metadata(collection)
     new = {source.name: source.spec for source in sources if source.whole or source.name not in meta.sources}
+    roots = {source.name: source.place() for source in sources if source.whole or source.name not in meta.roots}
     labelled = {*meta.labelled, *(source.name for source in sources if source.labels)}
     known = replace(
         meta,
         sources={**meta.sources, **new},
+        roots={**meta.roots, **roots},
         labelled=tuple(sorted(labelled)),
         public_url=public_url or meta.public_url,
     )

@@ -1,5 +1,6 @@
 """Bring an alias's collection in line with its sources: new and changed images are encoded, all others left alone."""
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,11 +11,13 @@ from typing import Any
 from retrieval.errors import NoCollection, UsageError
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.fill import Report, fill
+from retrieval.ingest.forget import retired
 from retrieval.ingest.interrupt import finishing
 from retrieval.ingest.ledger import Ledger, Row
 from retrieval.ingest.options import Options
 from retrieval.ingest.plan import Planner, Touched
-from retrieval.ingest.prune import check_prunable, prune
+from retrieval.ingest.prune import check_prunable, gone, note
+from retrieval.ingest.roots import check_roots
 from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
 from retrieval.layout import DEFAULT, Layout
@@ -47,7 +50,10 @@ def ingest(
     RetrievalError when more than `max_failures` images are newly refused.
     """
     check_sources(sources, options)
-    listings = [begun(source.entries()) for source in sources]
+    listings = []
+    for source in sources:
+        with retired(source.name, alias) if options.prune else contextlib.nullcontext():
+            listings.append(begun(source.entries()))
     if options.dry_run:
         return rehearse(store, existing(store, encoder, alias), sources, listings, alias, options, ledgers, report)
     with store.lock(alias) as held:
@@ -70,6 +76,8 @@ def rehearse(
 ) -> Summary:
     """Go over the listings and count what `fill` would do."""
     started = time.monotonic()
+    if collection is not None:
+        check_roots(store, collection, sources)
     summary = Summary(alias, collection, dry_run=True)
     planner = Planner(store, collection, options, Ledger(ledgers, store.location, alias), summary)
     for page in planner.pages(listings):
@@ -78,7 +86,8 @@ def rehearse(
         summary.seconds = time.monotonic() - started
         report(summary)
     if options.prune and collection is not None:
-        prune(store, collection, sources, planner, options, summary)
+        for source, points in gone(store, collection, sources, planner, options, summary):
+            note(source, points, summary)
     summary.seconds = time.monotonic() - started
     report(summary)
     return summary

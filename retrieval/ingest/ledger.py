@@ -68,7 +68,13 @@ class Ledger:
 
     def close(self, listed: set[str]) -> None:
         """Write the file anew; of the sources `listed` to their end, without what they do not hold any more."""
-        rows = [row for key, row in self._rows.items() if key in self._listed or key[0] not in listed]
+        self._replace([row for key, row in self._rows.items() if key in self._listed or key[0] not in listed])
+
+    def forget(self, source: str) -> None:
+        """Write the file anew, without the source's rows."""
+        self._replace([row for key, row in self._rows.items() if key[0] != source])
+
+    def _replace(self, rows: list[Row]) -> None:
         if not rows:
             self.path.unlink(missing_ok=True)
             return

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrieval import errors
 from retrieval.errors import RetrievalError, UsageError
-from retrieval.ingest.worker import Job, Origin, Part, Worker
+from retrieval.ingest.worker import Job, Origin, Part, Tally, Worker
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -147,12 +147,17 @@ def listings(origins: Sequence[Origin], job: Job) -> "Datasource":
 
 
 def reading(origin: Origin, job: Job) -> Callable[[], "Iterator[pa.Table]"]:
-    """What lists a source there; an error of ours travels as a row."""
+    """What lists a source there; an error of ours travels as a row, and so does the end.
+
+    A listing whose task dies is run again, and Ray passes over as many rows as it had before.
+    """
 
     def read() -> "Iterator[pa.Table]":
         try:
-            for page in origin.pages(job.settings):
-                yield row(source=origin.name, page=page)
+            listed = Tally()
+            for page, listed in origin.pages(job.settings):  # noqa: B007 - the last is that of all
+                yield row(source=origin.name, page=json.dumps(page))
+            yield row(source=origin.name, page="", part=Part(origin.name, listed=listed).to_json())
         except RetrievalError as error:
             yield row(source=origin.name, page="", **as_error(error))
 
@@ -169,21 +174,21 @@ class Actor:
 
     def __call__(self, batch: "pa.Table") -> "pa.Table":
         (given,) = batch.to_pylist()
-        if given.get("error"):
-            return row(part="", **{name: given[name] for name in ("error", "message")})
+        if given["error"] or given["part"]:
+            return row(**{name: given[name] for name in ("error", "message", "part")})
         try:
             with self._starting:
                 self._worker = self._worker or Worker(self._job)
             return row(part=self._worker.work(given["source"], json.loads(given["page"])).to_json())
         except RetrievalError as error:
-            return row(part="", **as_error(error))
+            return row(**as_error(error))
 
 
 def row(**fields: str) -> "pa.Table":
     """A table of one row; every row has all columns."""
     import pyarrow as pa
 
-    return pa.table({name: [value] for name, value in {"error": "", "message": "", **fields}.items()})
+    return pa.table({name: [value] for name, value in {"error": "", "message": "", "part": "", **fields}.items()})
 
 
 def as_error(error: RetrievalError) -> dict[str, str]:
@@ -194,6 +199,6 @@ def as_error(error: RetrievalError) -> dict[str, str]:
 def told(given: dict[str, str]) -> Part:
     """The part; raises the worker's error."""
     if not given["error"]:
-        return Part(**json.loads(given["part"]))
+        return Part.from_json(given["part"])
     kind = getattr(errors, given["error"], RetrievalError)
     raise kind(given["message"]) if kind is not errors.BadImage else RetrievalError(given["message"])

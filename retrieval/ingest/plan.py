@@ -146,15 +146,15 @@ class Planner:
         return {**old, **given(entry, self._options.metadata), **address(self._options.public_url, id_)}
 
 
-def cut(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """Into pages of PAGE entries, fewer where that many take longer than PAGE_SECONDS to list."""
+def cut(entries: Iterable[Entry], seconds: float = PAGE_SECONDS) -> Iterator[list[Entry]]:
+    """Into pages of PAGE entries, fewer where that many take longer than so many seconds to list."""
     page: list[Entry] = []
-    end = time.monotonic() + PAGE_SECONDS
+    end = time.monotonic() + seconds
     for entry in entries:
         page.append(entry)
         if len(page) >= PAGE or time.monotonic() > end:
             yield page
-            page, end = [], time.monotonic() + PAGE_SECONDS
+            page, end = [], time.monotonic() + seconds
     if page:
         yield page
 

@@ -1,54 +1,121 @@
-"""Points whose images are gone: found after a whole listing, and removed only when they are few."""
+"""Points whose images are gone: their source says so when it is asked for each of them, and they are few.
+
+That a listing did not name an image is a reason to ask, no more (docs/decisions/0019).
+"""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
-from retrieval.errors import UsageError
+from retrieval.errors import SourceError, UsageError
 from retrieval.filters import Filter, Match
 from retrieval.ingest.options import Options
 from retrieval.ingest.plan import Planner
 from retrieval.ingest.summary import Summary
-from retrieval.sources import Source
-from retrieval.store.base import Store
+from retrieval.sources import Entry, Source
+from retrieval.sources.asking import ask
+from retrieval.sources.base import folder_label
+from retrieval.store.base import Held, Store
 
 NAMED = 20
 """Deleted images that are shown by name."""
 DELETE = 1000
-"""Points removed by one request."""
+"""Points removed by one request, once the source was asked for each of them and the lock was looked at."""
+
+
+class Unlisted(NamedTuple):
+    """A point whose image no listing named."""
+
+    id: str
+    key: str
 
 
 def prune(
-    store: Store, collection: str, sources: Sequence[Source], planner: Planner, options: Options, summary: Summary
+    store: Store,
+    held: Held,
+    collection: str,
+    sources: Sequence[Source],
+    planner: Planner,
+    options: Options,
+    summary: Summary,
 ) -> None:
-    """Remove the points of the sources' images that no listing named.
+    """Remove the points of the sources' images that are gone; those that cannot be asked for stay, and are counted.
 
-    Raises UsageError, and removes nothing, when that is more than `max_delete` of any source's points, and not `yes`.
+    Raises UsageError as `gone`, Locked with the rest undone.
     """
-    gone: list[str] = []
+    for source, points in gone(store, collection, sources, planner, options, summary):
+        for start in range(0, len(points), DELETE):
+            still = asked(source, points[start : start + DELETE], summary)  # minutes may have passed since
+            held.check()
+            store.delete(collection, [point.id for point in still])
+            note(source, still, summary)
+
+
+def gone(
+    store: Store, collection: str, sources: Sequence[Source], planner: Planner, options: Options, summary: Summary
+) -> list[tuple[Source, list[Unlisted]]]:
+    """Of each source the points whose images it says are not there.
+
+    Raises UsageError when that is more than `max_delete` of any source's points, and neither `yes` nor `dry_run`.
+    """
+    found = []
     for source in sources:
-        where = Filter(must=(Match("source", (source.name,)),))
-        ids = list(missing(store, collection, where, planner, source.name, summary))
-        held = store.count(collection, where) if ids else 0
-        if len(ids) > options.max_delete * held and not options.yes and not options.dry_run:
+        points = [p for page in unlisted(store, collection, source, planner) for p in asked(source, page, summary)]
+        held = store.count(collection, points_of(source)) if points else 0
+        if len(points) > options.max_delete * held and not options.yes and not options.dry_run:
             raise UsageError(
-                f"{len(ids):,} of the {held:,} images of {source.name} are gone from {source.spec}, more than"
+                f"{len(points):,} of the {held:,} images of {source.name} are gone from {source.spec}, more than"
                 f" --max-delete {options.max_delete:.0%}; nothing was deleted; is the right folder there? If so, --yes"
             )
-        gone += ids
-    summary.deleted += len(gone)
-    for start in range(0, len(gone) if not options.dry_run else 0, DELETE):
-        store.delete(collection, gone[start : start + DELETE])
+        found.append((source, points))
+    return found
 
 
-def missing(
-    store: Store, collection: str, where: Filter, planner: Planner, source: str, summary: Summary
-) -> Iterator[str]:
-    """Ids of the source's points that its listing did not name."""
-    for page in store.scroll(collection, where):
-        keys = {point.id: point.payload["path"] for point in page}
-        for id_ in planner.unseen(source, list(keys)):
-            if len(summary.gone) < NAMED:
-                summary.gone.append(f"{source}/{keys[id_]}")
-            yield id_
+def overlooked(store: Store, like: str, sources: Sequence[Source], planner: Planner) -> list[Entry]:
+    """Images of the collection `like` that no listing named and that are there all the same, to be read by their keys.
+
+    Raises SourceError for images that cannot be asked for: a collection without them must not take its place.
+    """
+    found = []
+    for source in sources:
+        for page in unlisted(store, like, source, planner):
+            answer = ask(source, [point.key for point in page])
+            for key, why in answer.unsure.items():
+                raise SourceError(
+                    f"{len(answer.unsure):,} images of {source.name} in {like}, {key} first, were not listed and"
+                    f" cannot be asked for: {why}; {like} is live as before"
+                )
+            for _, key in (point for point in page if point.key not in answer.gone):
+                label = folder_label(key) if source.labels else None
+                found.append(Entry(source.name, key, 0, 0, label, partial(source.read, key)))
+    return found
+
+
+def unlisted(store: Store, collection: str, source: Source, planner: Planner) -> Iterator[list[Unlisted]]:
+    """The source's points that its listing did not name, some at a time."""
+    for page in store.scroll(collection, points_of(source)):
+        keys = {point.id: str(point.payload["path"]) for point in page}
+        if found := [Unlisted(id_, keys[id_]) for id_ in planner.unseen(source.name, list(keys))]:
+            yield found
+
+
+def asked(source: Source, points: Sequence[Unlisted], summary: Summary) -> list[Unlisted]:
+    """Those that the source says are gone; those that it cannot be asked for are counted."""
+    answer = ask(source, [point.key for point in points])
+    summary.unasked += len(answer.unsure)
+    summary.unasked_why = summary.unasked_why or next(iter(answer.unsure.values()), "")
+    return [point for point in points if point.key in answer.gone]
+
+
+def note(source: Source, points: Sequence[Unlisted], summary: Summary) -> None:
+    """Count what was removed, and keep the first names."""
+    summary.deleted += len(points)
+    summary.gone += [f"{source.name}/{point.key}" for point in points[: NAMED - len(summary.gone)]]
+
+
+def points_of(source: Source) -> Filter:
+    """True for the source's points."""
+    return Filter(must=(Match("source", (source.name,)),))
 
 
 def check_prunable(sources: Sequence[Source]) -> None:

@@ -1,19 +1,19 @@
 """An ingest whose pages are worked through elsewhere: this process holds the lock and keeps the books."""
 
 from array import array
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from retrieval.errors import UsageError
+from retrieval.errors import RetrievalError, UsageError
 from retrieval.ingest.encoder import LateEncoder
 from retrieval.ingest.on_ray import parts
 from retrieval.ingest.options import Ray
 from retrieval.ingest.run import Run
 from retrieval.ingest.summary import WORK
-from retrieval.ingest.worker import Job, Origin, Part
+from retrieval.ingest.worker import Job, Origin, Part, Tally
 from retrieval.reading import Refused
 from retrieval.sources import Entry
 
@@ -24,7 +24,8 @@ KEYS = ("qdrant_api_key", "qdrant_from_api_key", "api_key")
 def spread(run: Run, ray: Ray) -> Generator[None]:
     """Yields after each page that was written, and counted as one process would have counted it.
 
-    Raises UsageError for the embedded engine, which belongs to one process, Locked, and as `on_ray.parts`.
+    Raises UsageError for the embedded engine, which belongs to one process, Locked, as `check_all_done`, and as
+    `on_ray.parts`.
     """
     target, summary = run.target, run.summary
     if target.store.engine == "embedded":
@@ -43,18 +44,35 @@ def spread(run: Run, ray: Ray) -> Generator[None]:
         same_model=run.planner.same_model,
     )
     contents = array("Q")
+    listed, worked = dict[str, Tally](), dict.fromkeys(job.origins, Tally())
     for part in parts(job, ray.address, run.options.workers):
+        if part.listed is not None:
+            listed[part.source] = part.listed
+            continue
         target.held.check()
+        worked[part.source] = worked[part.source].plus(part.tally)
         contents.frombytes(bytes.fromhex(part.contents))
         for name in WORK:
             setattr(summary, name, getattr(summary, name) + part.counts[name])
         run.planner.saw(part.source, part.seen)
         note(part, run)
         yield
+    check_all_done(listed, worked)
     if not run.options.force:  # two workers may have met the same content at the same time
         twice = len(contents) - len(np.unique(contents))
         summary.encoded, summary.copied = summary.encoded - twice, summary.copied + twice
     summary.listed = True
+
+
+def check_all_done(listed: Mapping[str, Tally], worked: Mapping[str, Tally]) -> None:
+    """Raise RetrievalError unless each source's listing came to its end, and just its images were worked through."""
+    for source, done in worked.items():
+        if (named := listed.get(source)) != done:
+            found = "did not come to its end" if named is None else f"named {named.images:,} images"
+            raise RetrievalError(
+                f"{source}: its listing {found}, and {done.images:,} were worked through: a worker died while it"
+                " listed, and the source has changed since; nothing was deleted; run the same command again"
+            )
 
 
 def note(part: Part, run: Run) -> None:

@@ -16,7 +16,8 @@ class Summary:
     """Counts of images, each of which is in exactly one of encoded, unchanged, copied and failed.
 
     found: listed so far, all of them once `listed` · new, changed: those that had to be opened · described: those that
-    the metadata file has a row for · deleted: points removed, or with `dry_run` those that would be · refused: an entry
+    the metadata file has a row for · deleted: points removed, or with `dry_run` those that would be · unasked: points
+    that stay, though no listing named their images, since their source could not be asked, and why · refused: an entry
     and a reason for each image in `failed`; the newly refused, and those that were before and have not changed.
     """
 
@@ -32,6 +33,8 @@ class Summary:
     described: int = 0
     copied: int = 0
     deleted: int = 0
+    unasked: int = 0
+    unasked_why: str = ""
     seconds: float = 0.0
     refused: list[Refused] = field(default_factory=list)
     newly_refused: int = 0
@@ -51,7 +54,8 @@ class Summary:
         """All but the lists."""
         plan = {"dry_run": True, "new": self.new, "changed": self.changed} if self.dry_run else {}
         counts = {name: getattr(self, name) for name in (*COUNTS, "collection", "alias")}
-        return {**plan, **counts, "seconds": round(self.seconds, 2)}
+        unasked = {"unasked": self.unasked, "unasked_why": self.unasked_why} if self.unasked else {}
+        return {**plan, **counts, **unasked, "seconds": round(self.seconds, 2)}
 
     def to_json(self) -> dict[str, Any]:
         return {**self.numbers(), "refused": [refused.to_json() for refused in self.refused]}

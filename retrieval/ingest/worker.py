@@ -1,10 +1,11 @@
 """One of many workers of an ingest: a page of a source's listing in, what became of it out. Nothing here knows Ray."""
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from retrieval.checkpoint import SavedModel
 from retrieval.config import Settings, load_settings
@@ -12,10 +13,11 @@ from retrieval.ingest.encoded import Coder, Item, batch_size, stored
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import Options
-from retrieval.ingest.plan import Planner, cut
+from retrieval.ingest.plan import Planner, cut, mark
 from retrieval.ingest.summary import WORK, Summary
 from retrieval.loading import make_encoder
 from retrieval.reading import Refused, read_here
+from retrieval.records import point_id
 from retrieval.sources import Entry, Source, open_source
 from retrieval.store.server import ServerStore
 
@@ -37,10 +39,30 @@ class Origin:
         """Raises SourceError where it is out of reach."""
         return open_source(self.spec, settings, name=self.name, labels=self.labels)
 
-    def pages(self, settings: Settings) -> Iterator[str]:
-        """Its listing, cut into pages of Rows as JSON. Raises SourceError."""
-        for page in cut(self.open(settings).entries()):
-            yield json.dumps([[entry.key, entry.bytes, entry.mtime_ns, entry.label] for entry in page])
+    def pages(self, settings: Settings) -> Iterator[tuple[Rows, "Tally"]]:
+        """Its listing, cut into pages, and what was listed so far. Raises SourceError.
+
+        Cut by number alone: a listing that is made again, of what has not changed, has the same pages.
+        """
+        tally = Tally()
+        for page in cut(self.open(settings).entries(), math.inf):
+            tally = tally.with_images(self.name, [entry.key for entry in page])
+            yield [[entry.key, entry.bytes, entry.mtime_ns, entry.label] for entry in page], tally
+
+
+class Tally(NamedTuple):
+    """How many images, and which: the sum of the first 8 bytes of their points' ids, modulo 2⁶⁴."""
+
+    images: int = 0
+    marks: int = 0
+
+    def with_images(self, source: str, keys: Sequence[str]) -> "Tally":
+        """With these of a source too."""
+        return self.plus(Tally(len(keys), sum(mark(point_id(source, key)) for key in keys)))
+
+    def plus(self, other: "Tally") -> "Tally":
+        """Of both."""
+        return Tally(self.images + other.images, (self.marks + other.marks) % 2**64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +86,18 @@ class Job:
 
 @dataclass(slots=True)
 class Part:
-    """What became of a page.
+    """What became of a page; or, at the end of a listing, all that it named.
 
-    counts: of Summary, by name · refused: `[key, bytes, mtime_ns, reason, lasting, again]` of each · settled: keys of
-    images that were refused once and are stored now · seen, contents: the first 8 bytes, in hexadecimal, of each
-    point's id (where that is needed to prune) and of each SHA-256 that was encoded.
+    tally: of the page's images · listed: of the listing's, at its end · counts: of Summary, by name · refused: `[key,
+    bytes, mtime_ns, reason, lasting, again]` of each · settled: keys of images that were refused once and are stored
+    now · seen, contents: the first 8 bytes, in hexadecimal, of each point's id (where that is needed to prune) and of
+    each SHA-256 that was encoded.
     """
 
     source: str
-    counts: dict[str, int]
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WORK, 0))
+    tally: Tally = field(default_factory=Tally)
+    listed: Tally | None = None
     refused: list[list[Any]] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
     seen: str = ""
@@ -80,6 +105,14 @@ class Part:
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Part":
+        """The other end of `to_json`."""
+        part = cls(**json.loads(text))
+        part.tally = Tally(*part.tally)
+        part.listed = None if part.listed is None else Tally(*part.listed)
+        return part
 
 
 class Worker:
@@ -107,7 +140,7 @@ class Worker:
         summary = Summary(job.alias, job.collection)
         planner = Planner(store, job.collection, job.options, job.ledger, summary, job.like, job.same_model)
         coder = Coder(store, job.collection, self._encoder, planner, job.options)
-        part = Part(source, {})
+        part = Part(source, tally=Tally().with_images(source, [entry.key for entry in entries]))
         config = self._encoder.config
         items: Iterator[Item] = read_here(planner.page(entries), config.image_size, config.channels)
         contents = []

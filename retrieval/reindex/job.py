@@ -83,7 +83,7 @@ def reindex(
             outcome.state = "recent"
             return outcome
         layout = kept(store, meta.layout, options.layout)
-        sources = recorded_sources(meta, live, settings)
+        sources = recorded_sources(store, meta, live, settings)
         check_room(store, live, (meta.dim, meta.dim))
         same = options.if_changed and layout == meta.layout and not changed(store, alias, live, sources, settings)
         if same and options.fresh:
@@ -119,7 +119,7 @@ def preview(store: Store, alias: str, settings: Settings) -> list[str]:
     live = resolve(store, alias)
     check_engine(store, live)
     meta = store.metadata(live)
-    sources = recorded_sources(meta, live, settings)
+    sources = recorded_sources(store, meta, live, settings)
     check_room(store, live, (meta.dim, meta.dim))
     found = [f"{source.name}: {source.spec}" for source in sources]
     return [f"live: {live}, {store.count(live):,} points, model {meta.model[:8]}", *found]

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 
 from retrieval.config import Settings
 from retrieval.errors import SourceError, StoreError
+from retrieval.ingest.forget import retired
+from retrieval.ingest.roots import check_roots
 from retrieval.records import CollectionMeta
 from retrieval.sources import Source, open_source
 from retrieval.store.base import Store
+from retrieval.store.family import alias_of
 
 
 def check_engine(store: Store, live: str) -> None:
@@ -19,24 +22,27 @@ def check_engine(store: Store, live: str) -> None:
         )
 
 
-def recorded_sources(meta: CollectionMeta, live: str, settings: Settings) -> list[Source]:
+def recorded_sources(store: Store, meta: CollectionMeta, live: str, settings: Settings) -> list[Source]:
     """The sources that the collection was made from, opened again.
 
     Raises SourceError for one that is missing or empty, or that shows only a part of what it once gave: a collection
-    made from it would lose the rest.
+    made from it would lose the rest. Raises UsageError for one in whose place lies another.
     """
     if not meta.sources:
         raise SourceError(f"{live} records no source; fill it with: retrieval ingest SOURCE")
     sources = []
     for name, spec in meta.sources.items():
-        source = open_source(spec, settings, name=name, labels=name in meta.labelled)
+        with retired(name, alias_of(live)):
+            source = open_source(spec, settings, name=name, labels=name in meta.labelled)
         if not source.whole:
             raise SourceError(
                 f"source {name} is {spec}, which shows only a part of what {live} holds; ingest the whole folder first:"
                 f" retrieval ingest FOLDER --name {name}"
             )
-        list(itertools.islice(source.entries(), 1))  # an empty one raises
+        with retired(name, alias_of(live)):
+            list(itertools.islice(source.entries(), 1))  # an empty one raises
         sources.append(source)
+    check_roots(store, live, sources)
     return sources
 
 

@@ -16,6 +16,8 @@ from lzma import LZMAError
 from typing import BinaryIO
 
 from retrieval.errors import BadImage, SourceError
+from retrieval.records import Root
+from retrieval.sources.asking import Unchanged
 from retrieval.sources.base import Entry, folder_label, is_image, key_of, no_images
 from retrieval.sources.members import Contents, Member, Zip
 from retrieval.sources.tar import Tar
@@ -34,16 +36,18 @@ class Archive:
     whole = True
     portable = False
 
-    def __init__(self, name: str, spec: str, file: BinaryIO, *, labels: bool = False) -> None:
+    def __init__(self, name: str, root: Root, file: BinaryIO, unchanged: Unchanged, *, labels: bool = False) -> None:
         """Read the list of members from `file`, and close it when the archive is not used any more.
 
+        unchanged: looked at the file before it was opened.
         Raises SourceError for a broken archive.
         """
         self.name = name
-        self.spec = spec
+        self.spec = spec = root.path
         self.labels = labels
+        self._root, self._unchanged = root, unchanged
         self._lock = threading.Lock()
-        self._files = 0
+        self._others: set[str] = set()
         self._images: dict[str, Member] = {}
         close = weakref.finalize(self, file.close)
         try:
@@ -62,7 +66,7 @@ class Archive:
             label = folder_label(key) if self.labels else None
             yield Entry(self.name, key, member.size, member.mtime_ns, label, partial(self.read, key))
         if not self._images:
-            raise no_images(self.spec, self._files)
+            raise no_images(self.spec, len(self._others))
 
     def read(self, key: str) -> bytes:
         """The image with that key; raises BadImage."""
@@ -78,6 +82,20 @@ class Archive:
         except _DAMAGE as error:
             raise BadImage(where, f"cannot be read from the archive: {_reason(error)}") from error
 
+    def place(self) -> Root:
+        """The file's."""
+        return self._root
+
+    def same(self) -> None:
+        """Raise SourceError for another file, and for one whose own end was not seen: it may be cut short."""
+        self._unchanged.check()
+        if not self._contents.ended:
+            raise SourceError(f"{self.spec} has no end (a tar's is a block of zeros): it may be cut short")
+
+    def has(self, key: str) -> bool:
+        """Whether a member is called so."""
+        return key in self._images or key in self._others
+
     def _add(self, member: Member) -> None:
         parts = [part for part in member.path.split("/") if part not in ("", ".")]
         if member.path.startswith("/") or ".." in parts:
@@ -87,9 +105,10 @@ class Archive:
             key = key_of("/".join(parts))
             if any(part.startswith(".") for part in parts):
                 return
-        self._files += 1
         if is_image(key):
             self._images[key] = member
+        else:
+            self._others.add(key)
 
 
 def _reason(error: Exception) -> str:

@@ -12,6 +12,7 @@ from typing import IO, Protocol
 
 from retrieval.errors import BadImage, SourceError, UsageError
 from retrieval.images.formats import MAX_BYTES, SUFFIXES
+from retrieval.records import Root
 
 _NAME_CHARACTERS = r"\w.:-"
 _NAME = re.compile(rf"[{_NAME_CHARACTERS}]{{1,64}}")
@@ -63,6 +64,18 @@ class Source(Protocol):
     def read(self, key: str) -> bytes:
         """The encoded image with that key, never anything outside the root; raises BadImage."""
 
+    def place(self) -> Root:
+        """Where it lies, and what tells it from another of its name."""
+
+    def same(self) -> None:
+        """Raise SourceError unless it is itself, and whole, as when its last listing began.
+
+        Else what it says of an image means nothing.
+        """
+
+    def has(self, key: str) -> bool:
+        """Whether the image is there, by a look at that very key; raises SourceError when that cannot be said."""
+
 
 def default_name(text: str) -> str:
     """A short name made from a file's or folder's name: what a name may not hold becomes `-`."""
@@ -92,7 +105,12 @@ def is_image(name: str) -> bool:
 
 def is_listable(key: str) -> bool:
     """True for a key that a source could have listed: relative, no `..`, not hidden, an image's suffix."""
-    return is_image(key) and all(part and not part.startswith(".") for part in key.split("/"))
+    return is_image(key) and not is_hidden(key)
+
+
+def is_hidden(key: str) -> bool:
+    """True for a key with a hidden or an empty part, `..` among them: no source has it."""
+    return any(not part or part.startswith(".") for part in key.split("/"))
 
 
 def folder_label(key: str) -> str | None:

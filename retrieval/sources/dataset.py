@@ -15,6 +15,7 @@ from numpy import ndarray
 
 from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
+from retrieval.records import Root
 from retrieval.sources.base import Entry
 from retrieval.sources.catalog import DATASETS, PACKAGED, SPLITS, SYSTEM_DATA, Named
 from retrieval.sources.download import Progress, download
@@ -58,13 +59,30 @@ class DataSet:
 
     def read(self, key: str) -> bytes:
         """The image with that key as a PGM file; raises BadImage."""
+        pixels = self._pixels(key)
+        if pixels is None:
+            raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
+        return _pgm_header(*pixels.shape) + bytes(pixels)
+
+    def place(self) -> Root:
+        """Its name, which means the same everywhere."""
+        return Root(self.spec)
+
+    def same(self) -> None:
+        """It is: all of it was read."""
+
+    def has(self, key: str) -> bool:
+        """Whether an image has that index."""
+        return self._pixels(key) is not None
+
+    def _pixels(self, key: str) -> UInt8[ndarray, "h w"] | None:
         match = re.fullmatch(r"(\w+/)?([0-9]{5,9})", key)
         split = self._splits.get(match[1] or "") if match else None
         index = int(match[2]) if match else 0
         if split is None or index >= len(split.images) or key != f"{split.prefix}{index:05d}":
-            raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
-        pixels = split.images[index]
-        return _pgm_header(*pixels.shape) + bytes(pixels)
+            return None
+        pixels: UInt8[ndarray, "h w"] = split.images[index]
+        return pixels
 
 
 def open_dataset(spec: str, settings: Settings, name: str, progress: Progress | None) -> DataSet:

@@ -5,6 +5,7 @@ leads to a regular file inside the root (git-annex and DVC trees are made so); a
 when read: it then shows up among the refused images instead of being left out in silence.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -12,15 +13,20 @@ from functools import partial
 from pathlib import Path
 
 from retrieval.errors import BadImage, SourceError
+from retrieval.records import Root
+from retrieval.sources.asking import changed, identity, local
 from retrieval.sources.base import (
     Entry,
     folder_label,
+    is_hidden,
     is_image,
     is_listable,
     key_of,
     no_images,
     read_bounded,
 )
+
+NOWHERE = "not there, or a link that leads nowhere"
 
 
 class Folder:
@@ -35,22 +41,28 @@ class Folder:
         self.spec = str(root)
         self.labels = labels
         self._real_root = root.resolve()
+        self._root_was = identity(root)
+        self._folders: dict[int, int] = {}
+        """What each folder was when it was listed: hashes of its key, and of device and inode."""
 
     def entries(self) -> Iterator[Entry]:
-        """Every image; raises SourceError when there is none or a folder cannot be listed."""
+        """Every image; raises SourceError when there is none, a folder cannot be listed, or the root changes places."""
         files = images = 0
-        waiting = [(item, "") for item in self._list(self.root)]
+        self._root_was, self._folders = identity(self.root), {}
+        waiting = [(item, "") for item in self._list(self.root, "")]
         while waiting:
             item, parent = waiting.pop()
             if item.name.startswith("."):
                 continue
             if item.is_dir(follow_symlinks=False):
-                waiting.extend((child, f"{parent}{item.name}/") for child in self._list(item.path))
+                below = f"{parent}{item.name}/"
+                waiting.extend((child, below) for child in self._list(Path(item.path), below))
                 continue
             files += 1
             if is_image(item.name) and (entry := self._entry(item, key_of(parent + item.name))):
                 images += 1
                 yield entry
+        self.same()
         if not images:
             raise no_images(self.spec, files)
 
@@ -58,19 +70,84 @@ class Folder:
         """The image with that key; raises BadImage, also for a key that leads outside the folder."""
         if not is_listable(key):
             raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
-        return self._read_inside(key, None)
-
-    def _list(self, folder: str | Path) -> list["os.DirEntry[str]"]:
-        """What the folder holds, last name first, because the caller pops from the end."""
+        where = f"{self.name}/{key}"
         try:
+            path = self.path_of(key)
+        except (OSError, ValueError) as error:
+            raise BadImage(where, NOWHERE) from error
+        return read_inside(path, self._real_root, where)
+
+    def place(self) -> Root:
+        """By host, device and inode."""
+        return local(self.root)
+
+    def same(self) -> None:
+        """Raise SourceError unless the same folder lies at the root."""
+        if self._root_was is None or identity(self.root) != self._root_was:
+            raise changed(self.spec)
+
+    def has(self, key: str) -> bool:
+        """By a look at each folder that leads there, and at the file; raises SourceError when one is another now."""
+        if is_hidden(key) or "\0" in key:
+            return False
+        parent, _, name = key.rpartition("/")
+        try:
+            folder = self._folder(parent)
+            if folder is None:
+                return False
+            path = below(folder, name)
+            status = path.lstat()
+            if stat.S_ISLNK(status.st_mode):
+                with contextlib.suppress(OSError):  # one that leads nowhere is listed, and refused when read
+                    return stat.S_ISREG(path.stat().st_mode)
+                return True
+            return stat.S_ISREG(status.st_mode)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise SourceError(f"{self.name}/{key} cannot be looked at: {error.strerror}") from error
+
+    def _folder(self, key: str) -> Path | None:
+        """The folder with that key, None when it is none or is gone.
+
+        Raises SourceError where one that leads there is not what was listed (a disk there is away), and OSError.
+        """
+        path, so_far = self.root, ""
+        for part in key.split("/") if key else ():
+            so_far = f"{so_far}{part}/"
+            try:
+                path = below(path, part)
+                status = path.lstat()
+            except FileNotFoundError:
+                return None
+            if not stat.S_ISDIR(status.st_mode):
+                return None
+            was = self._folders.get(hash(so_far))
+            if was is not None and was != hash((status.st_dev, status.st_ino)):
+                raise changed(f"{self.spec}/{so_far}")
+        return path
+
+    def _list(self, folder: Path, key: str) -> list["os.DirEntry[str]"]:
+        """What the folder holds, last name first, because the caller pops from the end. key: `a/b/`, of the root ``."""
+        try:
+            self._folders[hash(key_of(key))] = hash(identity(folder))
             with os.scandir(folder) as items:
                 return sorted(items, key=lambda item: item.name, reverse=True)
         except FileNotFoundError as error:
             if folder is self.root:
                 raise SourceError(f"{self.spec} is not there any more") from error
-            return []  # removed after its parent was listed
+            self._removed(key_of(key))
+            return []
         except OSError as error:
             raise SourceError(f"{key_of(str(folder))} cannot be listed: {error.strerror}") from error
+
+    def _removed(self, key: str) -> None:
+        """Raise SourceError unless what was listed a moment ago can only have been removed: all that led there is."""
+        self.same()
+        try:
+            self._folder(key.rstrip("/").rpartition("/")[0])
+        except OSError as error:
+            raise SourceError(f"{self.spec} cannot be listed: {error.strerror}") from error
 
     def _entry(self, item: "os.DirEntry[str]", key: str) -> Entry | None:
         """None for what is no file (a pipe, a link to a folder) and for one that has just been removed."""
@@ -79,6 +156,7 @@ class Folder:
             status = item.stat()
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not link:
+                self._removed(key)
                 return None
             size = mtime_ns = 0  # reading it will say what is wrong
         else:
@@ -87,30 +165,17 @@ class Folder:
             size, mtime_ns = status.st_size, status.st_mtime_ns
         label = folder_label(key) if self.labels else None
         fetch = (
-            partial(self._read_inside, key, Path(item.path))
+            partial(read_inside, Path(item.path), self._real_root, f"{self.name}/{key}")
             if link
             else partial(read_file, item.path, f"{self.name}/{key}")
         )
         return Entry(self.name, key, size, mtime_ns, label, fetch)
 
-    def _read_inside(self, key: str, path: Path | None) -> bytes:
-        where = f"{self.name}/{key}"
-        try:
-            real = (path or self.path_of(key)).resolve(strict=True)
-        except (OSError, ValueError, RuntimeError) as error:  # missing; NUL in the key; links in a circle
-            raise BadImage(where, "not there, or a link that leads nowhere") from error
-        if not real.is_relative_to(self._real_root):
-            raise BadImage(where, f"a link that leads outside {self.spec}; copy the file there or ingest its folder")
-        return read_file(real, where)
-
     def path_of(self, key: str) -> Path:
         """The path of a listed key; a part of it may stand for a name that is not UTF-8."""
         path = self.root
         for part in key.split("/"):
-            below = path / part
-            if "\\x" in part and not os.path.lexists(below):
-                below = next((child for child in path.iterdir() if key_of(child.name) == part), below)
-            path = below
+            path = below(path, part)
         return path
 
 
@@ -140,6 +205,37 @@ class File:
         if key != self._key:
             raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
         return read_file(self._path, f"{self.name}/{key}")
+
+    def place(self) -> Root:
+        """Its folder's."""
+        return local(self._path.parent)
+
+    def same(self) -> None:
+        """It says nothing of the folder's other images."""
+        raise SourceError(f"{self.spec} is one file of its folder")
+
+    def has(self, key: str) -> bool:
+        """As `same`."""
+        return key == self._key and self._path.is_file()
+
+
+def read_inside(path: Path, root: Path, where: str) -> bytes:
+    """As `read_file`; raises BadImage also for a link that leads out of the root, which is a real path."""
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, ValueError, RuntimeError) as error:  # missing; NUL in the key; links in a circle
+        raise BadImage(where, NOWHERE) from error
+    if not real.is_relative_to(root):
+        raise BadImage(where, f"a link that leads outside {root}; copy the file there or ingest its folder")
+    return read_file(real, where)
+
+
+def below(folder: Path, part: str) -> Path:
+    """What a part of a key stands for in that folder, there or not; raises OSError."""
+    path = folder / part
+    if "\\x" in part and not os.path.lexists(path):
+        path = next((child for child in folder.iterdir() if key_of(child.name) == part), path)
+    return path
 
 
 def read_file(path: str | Path, where: str) -> bytes:

@@ -26,6 +26,9 @@ class Member:
 class Contents(Protocol):
     """An open archive; for one thread at a time."""
 
+    ended: bool
+    """Whether its own end was seen, once `members` is through: else it may go on."""
+
     def members(self) -> Iterator[Member]:
         """Every file, in the archive's order; called once."""
 
@@ -35,6 +38,8 @@ class Contents(Protocol):
 
 class Zip:
     """A zip: its directory is at its end, and is read as a whole."""
+
+    ended = True
 
     def __init__(self, file: BinaryIO) -> None:
         self._archive = zipfile.ZipFile(file)

@@ -5,13 +5,16 @@ import difflib
 import itertools
 import stat
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from retrieval.config import Settings
 from retrieval.errors import RetrievalError, SourceError
+from retrieval.records import Root
 from retrieval.sources.archive import ARCHIVE_SUFFIXES, Archive
+from retrieval.sources.asking import Unchanged, local, state
 from retrieval.sources.base import Source, check_name, default_name, is_image
 from retrieval.sources.catalog import DATASET_NAMES, DATASETS
 from retrieval.sources.dataset import open_dataset
@@ -83,12 +86,14 @@ def _open_path(spec: str, name: str | None, labels: bool) -> Source:
     try:
         if kind == LIST_SUFFIX:
             return PathList(name or default_name(stem), path, labels=labels)
+        root, unchanged = local(path), Unchanged(str(path), partial(state, path))
         if kind == PARQUET_SUFFIX:
             from retrieval.sources.parquet import Parquet
 
-            return Parquet(name or default_name(stem), str(path), str(path), path.stat().st_mtime_ns, labels=labels)
+            mtime_ns = path.stat().st_mtime_ns
+            return Parquet(name or default_name(stem), root, str(path), mtime_ns, unchanged, labels=labels)
         if kind:
-            return Archive(name or default_name(stem), str(path), path.open("rb"), labels=labels)
+            return Archive(name or default_name(stem), root, path.open("rb"), unchanged, labels=labels)
     except OSError as error:
         raise SourceError(f"{spec} cannot be opened: {error.strerror}") from error
     return File(name or default_name(path.parent.name), path)
@@ -100,13 +105,16 @@ def _open_url(url: str, name: str | None, labels: bool) -> Source:
     stem, kind = _stem_and_kind(path.rstrip("/").rpartition("/")[2])
     if kind == LIST_SUFFIX or is_image(stem):
         raise SourceError(f"{url} is not understood; {_UNDERSTOOD}")
+    name = name or default_name(stem)
     if kind == PARQUET_SUFFIX:
         from retrieval.sources.parquet import Parquet
 
-        return Parquet(name or default_name(stem), url, place.open(), place.mtime_ns(), labels=labels)
+        unchanged = Unchanged(url, place.state)
+        return Parquet(name, Root(url), place.open(), place.mtime_ns(), unchanged, labels=labels)
     if kind:
-        return Archive(name or default_name(stem), url, place.open(), labels=labels)
-    return RemoteFolder(name or default_name(stem), place, labels=labels)
+        unchanged = Unchanged(url, place.state)
+        return Archive(name, Root(url), place.open(), unchanged, labels=labels)
+    return RemoteFolder(name, place, labels=labels)
 
 
 def _stem_and_kind(filename: str) -> tuple[str, str]:

@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from retrieval.errors import BadImage, SourceError
+from retrieval.records import Root
+from retrieval.sources.asking import Unchanged
 from retrieval.sources.base import Entry, check_size, folder_label, is_listable
 from retrieval.sources.columns import find_columns
 from retrieval.sources.reach import one_line
@@ -32,10 +34,23 @@ class Parquet:
     whole = True
     portable = False
 
-    def __init__(self, name: str, spec: str, file: str | BinaryIO, mtime_ns: int, *, labels: bool = False) -> None:
-        """Read the file's footer and its images' paths; raises SourceError for a damaged file or one without images."""
+    def __init__(
+        self,
+        name: str,
+        root: Root,
+        file: str | BinaryIO,
+        mtime_ns: int,
+        unchanged: Unchanged,
+        *,
+        labels: bool = False,
+    ) -> None:
+        """Read the file's footer and its images' paths; `unchanged` looked at it before it was opened.
+
+        Raises SourceError for a damaged file or one without images.
+        """
         self.name = name
-        self.spec = spec
+        self.spec = spec = root.path
+        self._root, self._unchanged = root, unchanged
         self._mtime_ns = mtime_ns
         self.labels = labels
         try:
@@ -66,6 +81,18 @@ class Parquet:
         if number is None:
             raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
         return self._read(number, key)
+
+    def place(self) -> Root:
+        """The file's."""
+        return self._root
+
+    def same(self) -> None:
+        """Raise SourceError for another file than the one whose footer was read."""
+        self._unchanged.check()
+
+    def has(self, key: str) -> bool:
+        """Whether a row has that key."""
+        return self._number(key) is not None
 
     def _read(self, number: int, key: str) -> bytes:
         where = f"{self.name}/{key}"

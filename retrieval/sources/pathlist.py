@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from retrieval.errors import BadImage, SourceError
+from retrieval.records import Root
+from retrieval.sources.asking import Unchanged, local, state
 from retrieval.sources.base import Entry, folder_label, key_of
 from retrieval.sources.folder import read_file
 
@@ -36,9 +38,11 @@ class PathList:
         self._base = path.parent.as_posix()
         self.labels = labels
         self._known: dict[str, str] | None = None
+        self._unchanged = self._as_it_is()
 
     def entries(self) -> Iterator[Entry]:
         """Every path; raises SourceError when not one of them leads to anything, as when a disk is not mounted."""
+        self._known, self._unchanged = None, self._as_it_is()
         if not any(os.path.lexists(path) for path in self._paths()):
             first = next(self._paths(), None)
             raise SourceError(
@@ -64,14 +68,33 @@ class PathList:
     def read(self, key: str) -> bytes:
         """The image with that key; raises BadImage, also for a file that the list does not name."""
         where = f"{self.name}/{key}"
-        if self._known is None:
-            try:
-                self._known = {self._key(path): path for path in self._paths()}
-            except SourceError as error:
-                raise BadImage(where, str(error)) from error
-        if key not in self._known:
+        try:
+            known = self._paths_by_key()
+        except SourceError as error:
+            raise BadImage(where, str(error)) from error
+        if key not in known:
             raise BadImage(where, f"no such image in {self.spec}")
-        return read_file(self._known[key], where)
+        return read_file(known[key], where)
+
+    def place(self) -> Root:
+        """The list's."""
+        return local(self._path)
+
+    def same(self) -> None:
+        """Raise SourceError for another list, or another state of it."""
+        self._unchanged.check()
+
+    def has(self, key: str) -> bool:
+        """Whether the list names it: what it names and is not there is refused, not gone."""
+        return key in self._paths_by_key()
+
+    def _as_it_is(self) -> Unchanged:
+        return Unchanged(self.spec, partial(state, self._path))
+
+    def _paths_by_key(self) -> dict[str, str]:
+        if self._known is None:
+            self._known = {self._key(path): path for path in self._paths()}
+        return self._known
 
     def _paths(self) -> Iterator[str]:
         """The paths as the file system takes them: absolute, without `.` and `..`."""

@@ -63,10 +63,19 @@ class Place:
 
     def mtime_ns(self) -> int:
         """When the file was changed, 0 where that is not known; raises SourceError."""
+        return mtime_ns(self._info())
+
+    def state(self) -> tuple[object, ...]:
+        """What tells the file from an earlier or later state of it; raises SourceError."""
+        info = self._info()
+        return info.get("size"), mtime_ns(info), info.get("ETag") or info.get("etag")
+
+    def _info(self) -> Mapping[str, Any]:
         try:
-            return mtime_ns(self.call("info", self.path))
+            found: Mapping[str, Any] = self.call("info", self.path)
         except Exception as error:  # each protocol fails in its own ways
             raise SourceError(f"{self.url} cannot be opened: {one_line(error)}") from error
+        return found
 
 
 def check_no_secret(url: str) -> None:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.formats import MAX_BYTES
-from retrieval.sources.base import Entry, check_size, folder_label, is_image, key_of, no_images
+from retrieval.records import Root
+from retrieval.sources.base import Entry, check_size, folder_label, is_hidden, is_image, key_of, no_images
 from retrieval.sources.reach import Place, mtime_ns, one_line
 
 PAGE = 1000
@@ -39,15 +40,17 @@ class RemoteFolder:
         self._place = place
         self._root = place.path.rstrip("/")
         self.labels = labels
+        self._first: str | None = None
 
     def entries(self) -> Iterator[Entry]:
         """Every image; raises SourceError when there is none or a part cannot be listed."""
         files = images = 0
         for found in self._objects() if hasattr(self._place.fs, "call_s3") else self._files():
-            if _hidden(found.key):
+            if is_hidden(found.key):
                 continue
             files += 1
             if is_image(found.key):
+                self._first = self._first if images else found.path
                 images += 1
                 label = folder_label(found.key) if self.labels else None
                 fetch = partial(self._read, found.key, found.path, found.size)
@@ -57,9 +60,34 @@ class RemoteFolder:
 
     def read(self, key: str) -> bytes:
         """The image with that key; raises BadImage, also for a key that leads outside the folder."""
-        if not is_image(key) or _hidden(key):  # `..` is hidden too
+        if not is_image(key) or is_hidden(key):  # `..` is hidden too
             raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
         return self._read(key, f"{self._root}/{key}", None)
+
+    def place(self) -> Root:
+        """Its URL."""
+        return Root(self.spec)
+
+    def same(self) -> None:
+        """Raise SourceError unless the first image that was listed is still there: else the folder may be away."""
+        if self._first is None or not self._is_file(self._first):
+            raise SourceError(f"{self.spec} is not what it was when its listing began: its first image is away")
+
+    def has(self, key: str) -> bool:
+        """By a look at the key; only the file system's own `not found` means that it is gone."""
+        if is_hidden(key):
+            return False
+        if "\\x" in key:
+            raise SourceError(f"{self.spec}: {key} may stand for a name that is not UTF-8")
+        return self._is_file(f"{self._root}/{key}")
+
+    def _is_file(self, path: str) -> bool:
+        try:
+            return bool(self._place.call("info", path)["type"] != "directory")
+        except FileNotFoundError:
+            return False
+        except Exception as error:  # each protocol fails in its own ways
+            raise SourceError(f"{self.spec}: {key_of(path)} cannot be looked at: {one_line(error)}") from error
 
     def _read(self, key: str, path: str, size: int | None) -> bytes:
         where = f"{self.name}/{key}"
@@ -121,7 +149,3 @@ class RemoteFolder:
         below = len(folder) + 1
         found = [item for item in found if item["name"].startswith(f"{folder}/") and item["name"][below] != "."]
         return sorted(found, key=lambda item: item["name"], reverse=True)
-
-
-def _hidden(key: str) -> bool:
-    return any(part.startswith(".") for part in key.split("/"))

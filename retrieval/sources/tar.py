@@ -31,6 +31,7 @@ class Tar:
         self._archive = unpacked(file)
         self._packed = self._archive.fileobj is not file
         self._cursors: list[Cursor] = []
+        self.ended = False
 
     def members(self) -> Iterator[Member]:
         places: dict[str, Member] = {}
@@ -51,8 +52,10 @@ class Tar:
         # A damaged header ends tarfile's loop just as the proper end does, which is a block of zeros.
         content = cast(IO[bytes], self._archive.fileobj)
         content.seek(self._archive.offset)
-        if any(content.read(tarfile.BLOCKSIZE)):
+        end = content.read(tarfile.BLOCKSIZE)
+        if any(end):
             raise tarfile.ReadError(f"broken header at byte {self._archive.offset:,}")
+        self.ended = len(end) == tarfile.BLOCKSIZE
 
     def read(self, member: Member, where: str) -> bytes:
         check_size(member.size, where)

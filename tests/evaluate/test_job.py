@@ -19,6 +19,7 @@ from retrieval.evaluate.job import evaluate
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import score
 from retrieval.images.decode import decode, encode_png
+from retrieval.records import Root
 from retrieval.sources import Entry, open_source
 from retrieval.train.copies import distorted_copies
 
@@ -49,6 +50,15 @@ class Pictures:
         if data is None:
             raise BadImage(key, "it has vanished")
         return data
+
+    def place(self) -> Root:
+        return Root(self.spec)
+
+    def same(self) -> None:
+        """It is."""
+
+    def has(self, key: str) -> bool:
+        return any(entry.key == key for entry in self.entries())
 
 
 @functools.cache

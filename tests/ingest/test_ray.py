@@ -1,7 +1,11 @@
 """An ingest on a real local Ray of two workers: the same points, ledger and counts, whoever is killed meanwhile."""
 
+import contextlib
+import functools
+import http.server
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -86,6 +90,45 @@ def test_the_command_is_killed(place: Place, digits: Path, uninterrupted: dict[s
     said = call("ingest", digits, "--json", *place.options()).object
     assert said["unchanged"] == stored
     same_points(place.points(), uninterrupted)
+
+
+@pytest.mark.long
+def test_a_listing_is_killed_and_made_again(place: Place, tmp_path: Path) -> None:
+    """Slow at first and quick the second time: Ray passes over what it had before by number, and nothing is missed."""
+    make_digits(tmp_path / "web" / "digits", 1200)
+    killed: list[int] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if not killed and self.path == "/digits/3/":
+                time.sleep(0.6)  # longer than a page waits for images
+            if not killed and self.path == "/digits/9/":
+                end = time.monotonic() + SECONDS
+                while place.stored < 1 and time.monotonic() < end:
+                    time.sleep(0.1)
+                killed.extend(kill_the_lister(place))
+            with contextlib.suppress(ConnectionError):
+                super().do_GET()
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    handler = functools.partial(Handler, directory=tmp_path / "web")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        done = place.ingest(f"http://127.0.0.1:{server.server_port}/digits", "--json", *RAY)
+        server.shutdown()
+    assert killed
+    assert done.code == 0, done.err
+    assert (done.object["found"], place.stored) == (1200, 1200)
+
+
+def kill_the_lister(place: Place) -> list[int]:
+    """Kill the processes of the place's Ray that list."""
+    listing = [number for number, command in processes(place).items() if "Listings" in command]
+    for number in listing:
+        os.kill(number, signal.SIGKILL)
+    return listing
 
 
 def test_what_makes_no_sense(place: Place, digits: Path, call: Call) -> None:

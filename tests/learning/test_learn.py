@@ -18,6 +18,7 @@ from retrieval.learn import pictures
 from retrieval.learn.job import learn
 from retrieval.learn.options import Options
 from retrieval.learn.pictures import choose_size, gather
+from retrieval.records import Root
 from retrieval.sources import Entry
 from retrieval.train.loop import Progress
 from tests.learning.samples import blobs, entry
@@ -39,6 +40,15 @@ class Pictures:
 
     def read(self, key: str) -> bytes:
         return next(e for e in self.listed if e.key == key).read()
+
+    def place(self) -> Root:
+        return Root(self.spec)
+
+    def same(self) -> None:
+        """It is."""
+
+    def has(self, key: str) -> bool:
+        return any(entry.key == key for entry in self.entries())
 
 
 def png(height: int, width: int, channels: int = 1) -> Entry:

@@ -1,0 +1,57 @@
+"""Whether a listing that Ray made again passed over an image: counted, and told apart, by what the parts say."""
+
+from pathlib import Path
+
+import pytest
+
+from retrieval.config import Settings
+from retrieval.errors import RetrievalError
+from retrieval.ingest.spread import check_all_done
+from retrieval.ingest.worker import Origin, Rows, Tally
+from tests.sources.conftest import put
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """1,500 files in three folders."""
+    return put(tmp_path / "trip", *(f"{number % 3}/{number:04d}.png" for number in range(1500)))
+
+
+def pages(root: Path) -> list[tuple[Rows, Tally]]:
+    return list(Origin("trip", str(root), labels=False).pages(Settings(home=root.parent)))
+
+
+def worked(*pages: Rows) -> Tally:
+    """What the workers say of their pages."""
+    total = Tally()
+    for page in pages:
+        total = total.plus(Tally().with_images("trip", [row[0] for row in page]))
+    return total
+
+
+def test_the_same_images_make_the_same_pages(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = pages(root)
+    monkeypatch.setattr("retrieval.ingest.plan.PAGE_SECONDS", 0.0)
+    ticks = iter(range(10**6))
+    monkeypatch.setattr("retrieval.ingest.plan.time.monotonic", lambda: float(next(ticks)))
+    assert pages(root) == first
+    assert [len(page) for page, _ in first] == [1000, 500]
+    check_all_done({"trip": first[-1][1]}, {"trip": worked(*(page for page, _ in first))})
+
+
+def test_an_image_that_was_passed_over(root: Path) -> None:
+    """One is removed and one added: the second listing's second page begins one later, and the numbers are right."""
+    (first, _), _ = pages(root)
+    (root / "0" / "0000.png").unlink()
+    put(root, "2/9999.png")
+    (_, _), (rest, listed) = pages(root)
+    done = worked(first, rest)
+    assert done.images == listed.images == 1500
+    with pytest.raises(RetrievalError, match="named 1,500 images, and 1,500 were worked through"):
+        check_all_done({"trip": listed}, {"trip": done})
+
+
+def test_a_listing_without_its_end(root: Path) -> None:
+    (first, _), _ = pages(root)
+    with pytest.raises(RetrievalError, match="did not come to its end, and 1,000 were worked through"):
+        check_all_done({}, {"trip": worked(first)})
