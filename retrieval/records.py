@@ -120,6 +120,13 @@ class Hit:
         return {"id": self.id, "distance": self.distance, "percentile": self.percentile, **self.payload, **copies}
 
 
+OWN = (
+    *("model", "dim", "image_size", "channels", "created", "evaluation", "neighbours", "neighbours_of"),
+    *("layout", "state", "distance", "format", "left"),
+)
+"""Fields of a collection's metadata that follow from its codes and its making; no other collection's can replace them."""
+
+
 @dataclass(frozen=True, slots=True)
 class CollectionMeta:
     """What a collection says of itself; stored as the collection's metadata.
@@ -130,7 +137,8 @@ class CollectionMeta:
     nearest, quantiles 0 to 100, as measured when it held `neighbours_of` points · public_url: where the service shows
     its pictures, the start of every `image_url` · layout: what was asked of the server about peers and index; a
     re-index asks for the same · state: `ready` once people search it; until then `filling`, or `refused` by the gate of
-    a reindex, or a `trial` that `tune` measures.
+    a reindex, or a `trial` that `tune` measures · left: collections that a rollback went back from to this one, the
+    newest first; what the user said of images that only they hold is found there.
     """
 
     model: str
@@ -148,6 +156,11 @@ class CollectionMeta:
     state: Literal["ready", "filling", "refused", "rolled-back", "trial"] = "ready"
     distance: str = "Euclid"
     format: int = 1
+    left: tuple[str, ...] = ()
+
+    def in_place_of(self, other: "CollectionMeta") -> "CollectionMeta":
+        """What follows from this collection itself (OWN); all else, the user's, as another one has it now."""
+        return dataclasses.replace(other, **{name: getattr(self, name) for name in OWN})
 
     def to_json(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "layout": self.layout.to_json()}

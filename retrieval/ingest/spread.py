@@ -41,6 +41,7 @@ def spread(run: Run, ray: Ray) -> Generator[None]:
         ledger=run.ledger,
         like=run.planner.like,
         same_model=run.planner.same_model,
+        left=run.planner.left,
     )
     contents = array("Q")
     for part in parts(job, ray.address, run.options.workers):

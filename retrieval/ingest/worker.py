@@ -1,7 +1,7 @@
 """One of many workers of an ingest: a page of a source's listing in, what became of it out. Nothing here knows Ray."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -47,7 +47,8 @@ class Origin:
 class Job:
     """What every worker is told.
 
-    holder: of the alias's lock · ledger: the images refused before · like, same_model: as for `Planner`.
+    holder: of the alias's lock · ledger: the images refused before · like, same_model, left: as for
+    `Planner`.
     """
 
     settings: Settings
@@ -60,6 +61,7 @@ class Job:
     ledger: Ledger
     like: str | None
     same_model: bool
+    left: Sequence[str]
 
 
 @dataclass(slots=True)
@@ -105,7 +107,9 @@ class Worker:
         read = self._sources[source].read
         entries = [Entry(source, key, size, time, label, partial(read, key)) for key, size, time, label in rows]
         summary = Summary(job.alias, job.collection)
-        planner = Planner(store, job.collection, job.options, job.ledger, summary, job.like, job.same_model)
+        planner = Planner(
+            store, job.collection, job.options, job.ledger, summary, job.like, job.same_model, job.left
+        )
         coder = Coder(store, job.collection, self._encoder, planner, job.options)
         part = Part(source, {})
         config = self._encoder.config
