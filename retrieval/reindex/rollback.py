@@ -1,11 +1,13 @@
 """Back to the collection before, with its model: one step, for the middle of the night."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import StoreError
+from retrieval.reindex.carry import Carried, carry, commands
 from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back, swap
 from retrieval.reindex.tidy import earlier
 from retrieval.store.base import Store, resolve
@@ -13,7 +15,11 @@ from retrieval.store.base import Store, resolve
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """The alias now names `collection`, of `points` points by `model`; `left` is the one that it named before."""
+    """The alias now names `collection`, of `points` points by `model`; `left` is the one that it named before.
+
+    carried: points that were brought up to date from `left` · missing: source → images that came or changed since and
+    could not be, for their codes are another model's · next: commands that bring those in.
+    """
 
     alias: str
     collection: str
@@ -21,16 +27,19 @@ class Rollback:
     model: str
     points: int
     created: str
+    carried: int = 0
+    missing: Mapping[str, int] = field(default_factory=dict)
+    next: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def rollback(store: Store, alias: str, settings: Settings) -> Rollback:
+def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = False) -> Rollback:
     """Point the alias at the newest collection that was live before the one it names.
 
     Its model becomes the default if the other's was. The one that is left is marked, so that no later rollback leads
-    to it. Raises NoCollection when there is no such alias, StoreError when there is nothing to go back to or it does
+    to it. What was written to that one since is carried over first, unless `as_it_was`. Raises NoCollection when there is no such alias, StoreError when there is nothing to go back to or it does
     not answer, ModelError when its model is not on this machine, Locked.
     """
     with store.lock(alias) as held:
@@ -47,9 +56,20 @@ def rollback(store: Store, alias: str, settings: Settings) -> Rollback:
         before = store.metadata(back)
         if (path := checkpoint.of(settings.models, before.model)) is not None:
             checkpoint.load(path)
+        brought = Carried() if as_it_was else carry(store, held, left, back)
         held.check()
         swap(store, alias, back)
         read_back(store, alias, back, left)
         adopt(settings.models, meta.model, before.model)
         store.set_metadata(left, replace(meta, state="rolled-back"))
-        return Rollback(alias, back, left, before.model, store.count(back), before.created)
+        return Rollback(
+            alias,
+            back,
+            left,
+            before.model,
+            store.count(back),
+            before.created,
+            carried=brought.points,
+            missing=dict(brought.missing),
+            next=commands(meta, alias, sorted(brought.missing)),
+        )

@@ -140,6 +140,9 @@ def test_back_and_forth(store: Store, place: Place, root: Path) -> None:
         "model": NEW.fingerprint,
         "points": PICTURES,
         "created": store.metadata(second).created,
+        "carried": 0,
+        "missing": {},
+        "next": [],
     }
     assert place.answers(store, root, [NEW]).state == "ready"
     assert store.metadata(third).state == "rolled-back"
