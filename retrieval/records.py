@@ -38,6 +38,8 @@ FIELDS = {
 }
 """The fields of every point's payload; others come from the user."""
 
+CLOCKS_DIFFER = 300.0
+"""Seconds, at most, between two machines whose clocks are looked after; Kerberos allows as much."""
 _NAMESPACE = uuid.NAMESPACE_URL.bytes
 _VARIANT = {digit: f"{8 | int(digit, 16) & 3:x}" for digit in "0123456789abcdef"}
 
@@ -67,13 +69,19 @@ def utc_now() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
-def seconds_since(time: str) -> float:
-    """Since an ISO 8601 time with its zone; never less than 0, should the clock have been set back.
+def seconds_since(time: str) -> float | None:
+    """Since an ISO 8601 time with its zone; None where that is not known: the time lies in the future, or is none.
 
-    >>> seconds_since("2000-01-01T00:00:00+00:00") > 8e8, seconds_since("9999-01-01T00:00:00+00:00")
-    (True, 0.0)
+    Clocks of two machines may differ by CLOCKS_DIFFER, so that what is only that far ahead is of this moment.
+
+    >>> (seconds_since("2000-01-01T00:00:00+00:00") or 0) > 8e8, seconds_since("9999-01-01T00:00:00+00:00")
+    (True, None)
     """
-    return max(0.0, (dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(time)).total_seconds())
+    try:
+        seconds = (dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(time)).total_seconds()
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, seconds) if seconds >= -CLOCKS_DIFFER else None
 
 
 @dataclass(frozen=True, slots=True)

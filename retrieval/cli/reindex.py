@@ -22,6 +22,7 @@ from retrieval.cli.common import (
     chosen,
     end_with,
     print_json,
+    print_warnings,
     ray_of,
     stderr,
     stdout,
@@ -161,6 +162,7 @@ def run(
         print_json(outcome.to_json())
     else:
         say(outcome, points, location, page, stdout())
+    print_warnings(outcome.warnings)
     end_with(outcome.counts.refused if outcome.counts else [], silent=json_logs)
 
 

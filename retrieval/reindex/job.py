@@ -19,7 +19,7 @@ from retrieval.ingest.options import Options as FillOptions
 from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
 from retrieval.nearness import learn
-from retrieval.records import seconds_since
+from retrieval.records import CollectionMeta, seconds_since
 from retrieval.reindex.candidate import begin, filled, settle
 from retrieval.reindex.gate import Gate
 from retrieval.reindex.options import Options
@@ -79,7 +79,7 @@ def reindex(
     with store.lock(alias) as held:
         outcome.live = live = resolve(store, alias)
         meta = mark_ready(store, live)
-        if options.older_than is not None and seconds_since(meta.created) < options.older_than:
+        if options.older_than is not None and is_recent(meta, options.older_than, outcome):
             outcome.state = "recent"
             return outcome
         layout = kept(store, meta.layout, options.layout)
@@ -112,6 +112,17 @@ def reindex(
             finish(store, held, outcome, options, settings, tell)
     outcome.seconds = time.monotonic() - started
     return outcome
+
+
+def is_recent(meta: CollectionMeta, seconds: float, outcome: Outcome) -> bool:
+    """Whether the live collection is younger than that; one whose age is not known is not, and that is said."""
+    age = seconds_since(meta.created)
+    if age is None:
+        outcome.warnings.append(
+            f"{outcome.live} was made on {meta.created} by its own account, which lies in the future or is no time; its"
+            " age is not known, so that --if-older-than keeps nothing back; is this machine's clock right?"
+        )
+    return age is not None and age < seconds
 
 
 def preview(store: Store, alias: str, settings: Settings) -> list[str]:
