@@ -132,7 +132,7 @@ OWN = (
     *("model", "dim", "image_size", "channels", "created", "evaluation", "neighbours", "neighbours_of"),
     *("layout", "state", "distance", "format", "left"),
 )
-"""Fields of a collection's metadata that follow from its codes and its making; no other collection's can replace them."""
+"""Fields of a collection's metadata that follow from its codes and its making, and are no other collection's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from retrieval.cli.reindexing import Follow, print_gate, say, say_plan
 from retrieval.cli.values import parse_seconds, parse_share
 from retrieval.cli.watching import Watch, watched
 from retrieval.errors import RetrievalError, UsageError
-from retrieval.ingest.options import MAX_DELETE
+from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES
 from retrieval.reindex.options import KEEP, MAX_DROP, MIN_RECALL, Options
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ def reindex(
     max_delete: Annotated[
         str, typer.Option(help="Share by which the new collection may be smaller than the live one.")
     ] = f"{MAX_DELETE:.0%}",
+    max_failures: Annotated[
+        int, typer.Option(min=0, help="Newly refused images at most; one more stops the run.")
+    ] = MAX_FAILURES,
     if_older_than: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Do nothing while the live collection is younger than this, like 24h."),
@@ -102,6 +105,7 @@ def reindex(
         min_recall=parse_share("--min-recall", min_recall),
         max_drop=parse_share("--max-drop", max_drop),
         max_delete=parse_share("--max-delete", max_delete),
+        max_failures=max_failures,
         dry_run=dry_run,
         older_than=parse_seconds("--if-older-than", if_older_than),
         if_changed=if_changed,

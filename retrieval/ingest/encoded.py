@@ -65,7 +65,7 @@ class Coder:
                 del self._recent[old]
 
     def _batch(self, window: Sequence[Item]) -> Batch:
-        batch = Batch(refused=[item for item in window if isinstance(item, Refused)])
+        batch = Batch(refused=[self._planner.known(item) for item in window if isinstance(item, Refused)])
         for refused in batch.refused:
             id_ = point_id(refused.entry.source, refused.entry.key)
             self._planner.before.pop(id_, None)

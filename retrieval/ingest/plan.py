@@ -4,8 +4,8 @@ import contextlib
 import itertools
 import time
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import numpy as np
@@ -72,13 +72,18 @@ class Planner:
         self._seen: dict[str, array[int]] = {}
         self.before: dict[str, Payload] = {}
 
-    def pages(self, listings: Sequence[Iterable[Entry]]) -> Iterator[Page]:
+    def pages(self, listings: Sequence[Iterable[Entry]]) -> Generator[Page]:
         """What is left to do of each page of the listings: an Entry is to be opened."""
         pages = ahead(cut(itertools.chain.from_iterable(listings)), 2)
         with contextlib.closing(pages), contextlib.closing(ahead(map(self._asked, pages), 1)) as asked:
             for each in asked:
                 yield self._page(*each)
         self._summary.listed = True
+
+    def known(self, refused: Refused) -> Refused:
+        """The same, marked where it is no news: it could not be read before either."""
+        again = not refused.lasting and self._ledger.passing(refused.entry)
+        return replace(refused, again=True) if again else refused
 
     def page(self, entries: Sequence[Entry]) -> Page:
         """What is left to do of a page of a listing, found out in this thread."""

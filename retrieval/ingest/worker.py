@@ -107,9 +107,7 @@ class Worker:
         read = self._sources[source].read
         entries = [Entry(source, key, size, time, label, partial(read, key)) for key, size, time, label in rows]
         summary = Summary(job.alias, job.collection)
-        planner = Planner(
-            store, job.collection, job.options, job.ledger, summary, job.like, job.same_model, job.left
-        )
+        planner = Planner(store, job.collection, job.options, job.ledger, summary, job.like, job.same_model, job.left)
         coder = Coder(store, job.collection, self._encoder, planner, job.options)
         part = Part(source, {})
         config = self._encoder.config

@@ -8,7 +8,7 @@ from retrieval.errors import StoreError
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.fill import fill
 from retrieval.ingest.job import begun, described_collection
-from retrieval.ingest.options import Options, Ray
+from retrieval.ingest.options import MAX_FAILURES, Options, Ray
 from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
 from retrieval.layout import Layout
@@ -55,6 +55,7 @@ def filled(
     live: str,
     report: Callable[[str, Summary | None], None],
     ray: Ray | None = None,
+    max_failures: int = MAX_FAILURES,
 ) -> Summary:
     """Fill the collection, and go over the sources again until nothing has changed; returns the counts of it all.
 
@@ -69,7 +70,7 @@ def filled(
             target,
             sources,
             listings,
-            Options(prune=True, yes=True, ray=None if number else ray),
+            Options(prune=True, yes=True, max_failures=max_failures, ray=None if number else ray),
             like=live,
             report=lambda now, name=name, before=before: report(name, added(before, now)),  # type: ignore[misc]
         )

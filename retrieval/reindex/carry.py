@@ -14,8 +14,10 @@ from retrieval.store.base import Held, Store
 
 @dataclass(slots=True)
 class Carried:
-    """points: brought up to date in the earlier collection · missing: source → images that came or changed since,
-    and whose codes by the earlier collection's model are not known.
+    """What was carried.
+
+    points: brought up to date in the earlier collection · missing: source → images that came or changed since, and
+    whose codes by the earlier collection's model are not known.
     """
 
     points: int = 0

@@ -34,8 +34,8 @@ class Outcome:
     """state: `swapped`, `checked` (a dry run), `unchanged` or `recent` (nothing was due), else `unfinished`.
 
     live: the collection that was searched when the run began · collection: the new one · counts: of filling it ·
-    dropped: collections that were removed · swap_seconds: how long the swap itself took · warnings: what the user should
-    know.
+    dropped: collections that were removed · swap_seconds: how long the swap itself took · warnings: what the user
+    should know.
     """
 
     alias: str

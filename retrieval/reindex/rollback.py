@@ -39,8 +39,10 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
     """Point the alias at the newest collection that was live before the one it names.
 
     Its model becomes the default if the other's was. The one that is left is marked, so that no later rollback leads
-    to it. What was written to that one since is carried over first, unless `as_it_was`. Raises NoCollection when there is no such alias, StoreError when there is nothing to go back to or it does
-    not answer, ModelError when its model is not on this machine, Locked.
+    to it. What was written to that one since is carried over first, unless `as_it_was`.
+
+    Raises NoCollection when there is no such alias, StoreError when there is nothing to go back to or it does
+    not answer, or when the other cannot be read, ModelError when its model is damaged on this machine, Locked.
     """
     with store.lock(alias) as held:
         left = resolve(store, alias)

@@ -61,9 +61,7 @@ def complete(store: Store, place: Place, root: Path) -> None:
 
 
 @pytest.mark.parametrize("left_by", ["a dry run", "a kill"])
-def test_what_was_written_since_the_new_collection_was_begun(
-    left_by: str, place: Place, root: Path
-) -> None:
+def test_what_was_written_since_the_new_collection_was_begun(left_by: str, place: Place, root: Path) -> None:
     if left_by == "a kill":
         place.killed("settle", seed=2)
     else:
