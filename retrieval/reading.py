@@ -70,7 +70,7 @@ class Refused:
     """An entry that cannot be used, and why; the run goes on without it.
 
     lasting: it was read, and what is in it is at fault: it will be refused until it changes · again: an earlier run
-    refused it, and it was not opened now.
+    refused it too, and it was not opened now, or could not be read now either.
     """
 
     entry: Entry

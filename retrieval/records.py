@@ -38,6 +38,8 @@ FIELDS = {
 }
 """The fields of every point's payload; others come from the user."""
 
+CLOCKS_DIFFER = 300.0
+"""Seconds, at most, between two machines whose clocks are looked after; Kerberos allows as much."""
 _NAMESPACE = uuid.NAMESPACE_URL.bytes
 _VARIANT = {digit: f"{8 | int(digit, 16) & 3:x}" for digit in "0123456789abcdef"}
 
@@ -67,13 +69,19 @@ def utc_now() -> str:
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
-def seconds_since(time: str) -> float:
-    """Since an ISO 8601 time with its zone; never less than 0, should the clock have been set back.
+def seconds_since(time: str) -> float | None:
+    """Since an ISO 8601 time with its zone; None where that is not known: the time lies in the future, or is none.
 
-    >>> seconds_since("2000-01-01T00:00:00+00:00") > 8e8, seconds_since("9999-01-01T00:00:00+00:00")
-    (True, 0.0)
+    Clocks of two machines may differ by CLOCKS_DIFFER, so that what is only that far ahead is of this moment.
+
+    >>> (seconds_since("2000-01-01T00:00:00+00:00") or 0) > 8e8, seconds_since("9999-01-01T00:00:00+00:00")
+    (True, None)
     """
-    return max(0.0, (dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(time)).total_seconds())
+    try:
+        seconds = (dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(time)).total_seconds()
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, seconds) if seconds >= -CLOCKS_DIFFER else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +128,13 @@ class Hit:
         return {"id": self.id, "distance": self.distance, "percentile": self.percentile, **self.payload, **copies}
 
 
+OWN = (
+    *("model", "dim", "image_size", "channels", "created", "evaluation", "neighbours", "neighbours_of"),
+    *("layout", "state", "distance", "format", "left"),
+)
+"""Fields of a collection's metadata that follow from its codes and its making, and are no other collection's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Root:
     """What tells a source's root from another of the same name.
@@ -149,7 +164,9 @@ class CollectionMeta:
     nearest, quantiles 0 to 100, as measured when it held `neighbours_of` points · public_url: where the service shows
     its pictures, the start of every `image_url` · layout: what was asked of the server about peers and index; a
     re-index asks for the same · state: `ready` once people search it; until then `filling`, or `refused` by the gate of
-    a reindex, or a `trial` that `tune` measures; `rolling-back` while a rollback leaves it, `rolled-back` after that.
+    a reindex, or a `trial` that `tune` measures; `rolling-back` while a rollback leaves it, `rolled-back` after that ·
+    left: collections that a rollback went back from to this one, the
+    newest first; what the user said of images that only they hold is found there.
     """
 
     model: str
@@ -168,6 +185,11 @@ class CollectionMeta:
     state: Literal["ready", "filling", "refused", "rolling-back", "rolled-back", "trial"] = "ready"
     distance: str = "Euclid"
     format: int = 1
+    left: tuple[str, ...] = ()
+
+    def in_place_of(self, other: "CollectionMeta") -> "CollectionMeta":
+        """What follows from this collection itself (OWN); all else, the user's, as another one has it now."""
+        return dataclasses.replace(other, **{name: getattr(self, name) for name in OWN})
 
     def to_json(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "layout": self.layout.to_json()}

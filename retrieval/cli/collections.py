@@ -74,12 +74,14 @@ def described(store: "Store", collection: str, aliases: Mapping[str, str]) -> di
 def age(created: str) -> str:
     """Time since then, in its largest unit.
 
-    >>> age("2000-01-01T00:00:00+00:00").endswith(" d")
-    True
+    >>> age("2000-01-01T00:00:00+00:00").endswith(" d"), age("9999-01-01T00:00:00+00:00")
+    (True, 'unknown')
     """
     from retrieval.records import seconds_since
 
     seconds = seconds_since(created)
+    if seconds is None:
+        return "unknown"
     for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= length:
             return f"{int(seconds // length)} {unit}"

@@ -22,6 +22,7 @@ from retrieval.cli.common import (
     chosen,
     end_with,
     print_json,
+    print_warnings,
     ray_of,
     stderr,
     stdout,
@@ -32,7 +33,7 @@ from retrieval.cli.reindexing import Follow, print_gate, say, say_plan
 from retrieval.cli.values import parse_seconds, parse_share
 from retrieval.cli.watching import Watch, watched
 from retrieval.errors import RetrievalError, UsageError
-from retrieval.ingest.options import MAX_DELETE
+from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES
 from retrieval.reindex.options import KEEP, MAX_DROP, MIN_RECALL, Options
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ def reindex(
     max_delete: Annotated[
         str, typer.Option(help="Share by which the new collection may be smaller than the live one.")
     ] = f"{MAX_DELETE:.0%}",
+    max_failures: Annotated[
+        int, typer.Option(min=0, help="Newly refused images at most; one more stops the run.")
+    ] = MAX_FAILURES,
     if_older_than: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Do nothing while the live collection is younger than this, like 24h."),
@@ -101,6 +105,7 @@ def reindex(
         min_recall=parse_share("--min-recall", min_recall),
         max_drop=parse_share("--max-drop", max_drop),
         max_delete=parse_share("--max-delete", max_delete),
+        max_failures=max_failures,
         dry_run=dry_run,
         older_than=parse_seconds("--if-older-than", if_older_than),
         if_changed=if_changed,
@@ -161,6 +166,7 @@ def run(
         print_json(outcome.to_json())
     else:
         say(outcome, points, location, page, stdout())
+    print_warnings(outcome.warnings)
     end_with(outcome.counts.refused if outcome.counts else [], silent=json_logs)
 
 

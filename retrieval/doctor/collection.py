@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from retrieval.doctor.reach import reached
 from retrieval.doctor.rows import Check, Live, Row
 from retrieval.loading import collections_model
+from retrieval.records import seconds_since
 from retrieval.sources.dataset import is_elsewhere
 
 SETTLING = {
@@ -19,6 +20,9 @@ def named(case: Live) -> Iterator[Row]:
     meta = case.meta or case.store.metadata(case.collection)
     found = f"{case.alias} → {case.collection}, {meta.dim} numbers a code, {meta.layout}"
     yield Row("alias", "ok", found)
+    if seconds_since(meta.created) is None:
+        found = f"{case.collection} was made on {meta.created} by its own account, which lies in the future"
+        yield Row("alias", "warning", found, f"set the clock right; {case.call('retrieval reindex')} writes a new time")
 
 
 def model(case: Live) -> Iterator[Row]:

@@ -65,16 +65,15 @@ class Coder:
                 del self._recent[old]
 
     def _batch(self, window: Sequence[Item]) -> Batch:
-        batch = Batch(refused=[item for item in window if isinstance(item, Refused)])
+        batch = Batch(refused=[self._planner.known(item) for item in window if isinstance(item, Refused)])
         for refused in batch.refused:
             id_ = point_id(refused.entry.source, refused.entry.key)
             self._planner.before.pop(id_, None)
-            self._planner.inherited.pop(id_, None)
         batch.payloads = {item.id: item.payload for item in window if isinstance(item, Touched)}
         fresh: list[tuple[str, Loaded, Payload]] = []
         for item in (item for item in window if isinstance(item, Loaded)):
             id_ = point_id(item.entry.source, item.entry.key)
-            before = self._planner.before.pop(id_, None) or self._planner.inherited.pop(id_, {})
+            before = self._planner.before.pop(id_, {})
             shown = address(self._options.public_url, id_)
             payload = described(item, before, given(item.entry, self._options.metadata), shown)
             batch.entries.append(item.entry)

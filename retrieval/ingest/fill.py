@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from retrieval.errors import RetrievalError
+from retrieval.errors import NoCollection, RetrievalError, StoreDamaged
 from retrieval.ingest.here import here
 from retrieval.ingest.ledger import Ledger, Row
 from retrieval.ingest.options import Options
@@ -33,7 +33,7 @@ def fill(
 ) -> Summary:
     """Bring the collection in line with the sources' listings.
 
-    like: another collection, whose labels and other fields given by the user the new points inherit, and their codes
+    like: another collection, whose labels and other fields given by the user all points take over, and whose codes
     where they are the same model's · report, refused and what is raised: as for `ingest`.
     """
     store, collection, encoder = target.store, target.collection, target.encoder
@@ -43,8 +43,10 @@ def fill(
     check_roots(store, like or collection, sources)
     meta = remember(store, collection, sources, options.public_url)
     options = replace(options, public_url=meta.public_url)
-    same_model = like is not None and store.metadata(like).model == encoder.fingerprint
-    planner = Planner(store, collection, options, ledger, summary, like, same_model)
+    theirs = store.metadata(like) if like else meta
+    same_model = like is not None and theirs.model == encoder.fingerprint
+    left = readable(store, theirs.left)
+    planner = Planner(store, collection, options, ledger, summary, like, same_model, left)
     run = Run(target, sources, options, planner, ledger, summary, refused)
 
     def tell() -> None:
@@ -90,6 +92,16 @@ def remember(store: Store, collection: str, sources: Sequence[Source], public_ur
     if known != meta:
         store.set_metadata(collection, known)
     return known
+
+
+def readable(store: Store, collections: Sequence[str]) -> list[str]:
+    """Those that are still there; a damaged one, which nobody uses, has nothing to say and stops nobody."""
+    found = []
+    for name in collections:
+        with contextlib.suppress(NoCollection, StoreDamaged):
+            store.count(name)
+            found.append(name)
+    return found
 
 
 def check_failures(summary: Summary, options: Options) -> None:

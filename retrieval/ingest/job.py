@@ -23,7 +23,7 @@ from retrieval.ingest.summary import Summary
 from retrieval.layout import DEFAULT, Layout
 from retrieval.nearness import learn
 from retrieval.reading import Refused
-from retrieval.records import CollectionMeta
+from retrieval.records import CollectionMeta, utc_now
 from retrieval.sources import Entry, Source
 from retrieval.store.base import Store, require_model, resolve
 from retrieval.store.family import next_name
@@ -157,7 +157,7 @@ def described_collection(
 ) -> tuple[str, CollectionMeta]:
     """Name and metadata of a new collection for the encoder's codes."""
     config = encoder.config
-    name, created = next_name(store, alias, encoder.fingerprint)
+    name, _ = next_name(store, alias, encoder.fingerprint)  # its time may lie in the future, so that names are in order
     return name, CollectionMeta(
-        encoder.fingerprint, config.dim, config.image_size, config.channels, created.isoformat(), layout=layout
+        encoder.fingerprint, config.dim, config.image_size, config.channels, utc_now(), layout=layout
     )

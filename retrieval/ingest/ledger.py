@@ -46,13 +46,18 @@ class Ledger:
         same = entry.mtime_ns and (row.get("bytes"), row.get("mtime_ns")) == (entry.bytes, entry.mtime_ns)
         return str(row.get("reason")) if same and row.get("lasting") else None
 
+    def passing(self, entry: Entry) -> bool:
+        """Whether the image was refused before because it could not be read, which may pass."""
+        row = self._rows.get((entry.source, entry.key))
+        return row is not None and not row.get("lasting")
+
     def add(self, refused: list[Refused]) -> list[Row]:
         """Write down images refused in this run, at once; returns their rows."""
         now = utc_now()
         rows = []
         for item in refused:
             key = (item.entry.source, item.entry.key)
-            if not item.again:
+            if not item.again or item.reason != self._rows[key].get("reason"):
                 row = {**item.to_json(), "time": now, "bytes": item.entry.bytes, "mtime_ns": item.entry.mtime_ns}
                 self._rows[key] = {**row, "lasting": item.lasting}
                 self._write(self.path, "a", [self._rows[key]])

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 MAX_DELETE = 0.1
 """Share of a source's points that `--prune` may remove unasked: more is likelier a wrong mount than a clean-up."""
 MAX_FAILURES = 1000
-"""Newly refused images that stop a run: by then it is likelier the disk or the mount than the images."""
+"""Newly refused images that stop a run: by then it is likelier the disk or the mount than the images. One that could
+not be read before, and cannot be read now, is no news."""
 
 
 @dataclass(frozen=True, slots=True)

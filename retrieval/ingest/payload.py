@@ -27,8 +27,18 @@ def described(item: Loaded, before: Payload, given: Payload, shown: Payload) -> 
         "height": picture.height,
         "ingested_at": utc_now(),
     }
-    said = {**said_of(before), **given}
-    label = {"label": said.pop("label")} if "label" in said else {}
+    return arranged(own, {**said_of(before), **given}, shown)
+
+
+def inherited(payload: Payload, said: Payload, shown: Payload) -> Payload:
+    """What was measured of an image, with what the user said of it elsewhere in place of what is said of it here."""
+    own = {key: value for key, value in payload.items() if key in MEASURED and key != "image_url"}
+    return arranged(own, said, shown)
+
+
+def arranged(own: Payload, said: Payload, shown: Payload) -> Payload:
+    """A whole payload, in the order in which the dashboard is to show it."""
+    label = {"label": said["label"]} if "label" in said else {}
     return {**shown, **label, **own, **said}
 
 

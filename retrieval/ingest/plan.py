@@ -4,8 +4,8 @@ import contextlib
 import itertools
 import time
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import numpy as np
@@ -14,7 +14,7 @@ from retrieval.ingest.address import address
 from retrieval.ingest.ahead import ahead
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import Options
-from retrieval.ingest.payload import given, said_of
+from retrieval.ingest.payload import given, inherited, said_of
 from retrieval.ingest.summary import Summary
 from retrieval.reading import Refused
 from retrieval.records import Payload, Point, point_id
@@ -27,6 +27,8 @@ PAGE_SECONDS = 0.5
 """A slow listing is cut sooner, so that the first images are encoded while the others are listed."""
 
 Page = list["Entry | Touched | Moved | Refused"]
+Points = Mapping[str, Point]
+"""By id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,10 @@ class Moved:
 class Planner:
     """Goes over listings once, page by page, and remembers only what is in flight.
 
-    before: payloads of the images on their way that the collection holds in another state, by point id · inherited:
-    of those that are new, what the user said of them in the collection `like`. Codes of the same model are taken from
-    there, where an image is as it was.
+    like: another collection, which has the last word on what the user said of the images that it holds; codes of the
+    same model are taken from there, where an image is as it was · left: collections that are asked, in their order,
+    what the user said of images that no other holds · before: of the images on their way, their payloads, or what the
+    user said of those that are new, by point id.
     """
 
     def __init__(
@@ -61,22 +64,26 @@ class Planner:
         summary: Summary,
         like: str | None = None,
         same_model: bool = False,
+        left: Sequence[str] = (),
     ) -> None:
         self._store, self._collection = store, collection
-        self.like, self.same_model = like, same_model
+        self.like, self.same_model, self.left = like, same_model, left
         self._options, self._ledger, self._summary = options, ledger, summary
         self._seen: dict[str, array[int]] = {}
         self.before: dict[str, Payload] = {}
-        self.inherited: dict[str, Payload] = {}
-        self._there: dict[str, Point] = {}
 
-    def pages(self, listings: Sequence[Iterable[Entry]]) -> Iterator[Page]:
+    def pages(self, listings: Sequence[Iterable[Entry]]) -> Generator[Page]:
         """What is left to do of each page of the listings: an Entry is to be opened."""
         pages = ahead(cut(itertools.chain.from_iterable(listings)), 2)
         with contextlib.closing(pages), contextlib.closing(ahead(map(self._asked, pages), 1)) as asked:
-            for entries, ids, known in asked:
-                yield self._page(entries, ids, known)
+            for each in asked:
+                yield self._page(*each)
         self._summary.listed = True
+
+    def known(self, refused: Refused) -> Refused:
+        """The same, marked where it is no news: it could not be read before either."""
+        again = not refused.lasting and self._ledger.passing(refused.entry)
+        return replace(refused, again=True) if again else refused
 
     def page(self, entries: Sequence[Entry]) -> Page:
         """What is left to do of a page of a listing, found out in this thread."""
@@ -99,36 +106,41 @@ class Planner:
         gone = np.isin(np.array([mark(point) for point in points], np.uint64), seen, invert=True)
         return list(itertools.compress(points, gone))
 
-    def _asked(self, entries: Sequence[Entry]) -> tuple[Sequence[Entry], list[str], dict[str, Point]]:
+    def _asked(self, entries: Sequence[Entry]) -> tuple[Sequence[Entry], list[str], Points, Points]:
+        """A page, its images' ids, and those points of theirs that the collection holds, and that others hold."""
         ids = [point_id(entry.source, entry.key) for entry in entries]
         known = self._store.retrieve(self._collection, ids) if self._collection else {}
-        if self.like and (new := [id_ for id_ in ids if id_ not in known]):
-            there = self._store.retrieve(self.like, new, codes=self.same_model)
-            self._there |= there if self.same_model else {}
-            said = {id_: said_of(point.payload) for id_, point in there.items()}
-            self.inherited |= {id_: fields for id_, fields in said.items() if fields}
-        return entries, ids, known
+        new = [id_ for id_ in ids if id_ not in known]
+        there: dict[str, Point] = {}
+        if self.like:
+            there = self._store.retrieve(self.like, new, codes=self.same_model) if new else {}
+            there |= self._store.retrieve(self.like, list(known)) if known else {}
+        for other in self.left:
+            if missing := [id_ for id_ in (ids if self.like else new) if id_ not in there]:
+                there |= self._store.retrieve(other, missing)
+        return entries, ids, known, there
 
-    def _page(self, entries: Sequence[Entry], ids: Sequence[str], known: Mapping[str, Point]) -> Page:
+    def _page(self, entries: Sequence[Entry], ids: Sequence[str], known: Points, there: Points) -> Page:
         todo: Page = []
         for entry, id_ in zip(entries, ids, strict=True):
             if self._options.prune:
                 self._seen.setdefault(entry.source, array("Q")).append(mark(id_))
-            old = known[id_].payload if id_ in known else None
-            if (item := self._decide(entry, id_, old)) is not None:
+            if (item := self._decide(entry, id_, known.get(id_), there.get(id_))) is not None:
                 todo.append(item)
         self._summary.found += len(entries)
         return todo
 
-    def _decide(self, entry: Entry, id_: str, old: Payload | None) -> Entry | Touched | Moved | Refused | None:
+    def _decide(
+        self, entry: Entry, id_: str, here: Point | None, there: Point | None
+    ) -> Entry | Touched | Moved | Refused | None:
         """None: nothing is left to do."""
         self._summary.described += entry.key in self._options.metadata
-        there = self._there.pop(id_, None)
-        if there and same_file(entry, there.payload):
-            self.inherited.pop(id_, None)
+        old, said = here.payload if here else None, said_of(there.payload) if there else {}
+        if old is None and there and there.code is not None and same_file(entry, there.payload):
             return Moved(Point(id_, there.code, self._said_now(entry, id_, there.payload)))
         if old is not None and same_file(entry, old) and not self._options.force:
-            payload = self._said_now(entry, id_, old)
+            base = inherited(old, said, address(self._options.public_url, id_)) if self.like else old
+            payload = self._said_now(entry, id_, base)
             if payload != old:
                 return Touched(id_, payload)
             self._summary.unchanged += 1
@@ -137,9 +149,11 @@ class Planner:
             return Refused(entry, reason, lasting=True, again=True)
         if old is None:
             self._summary.new += 1
+            if said:
+                self.before[id_] = said
         else:
             self._summary.changed += 1
-            self.before[id_] = old
+            self.before[id_] = inherited(old, said, {}) if self.like else old
         return entry
 
     def _said_now(self, entry: Entry, id_: str, old: Payload) -> Payload:

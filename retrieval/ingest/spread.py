@@ -42,6 +42,7 @@ def spread(run: Run, ray: Ray) -> Generator[None]:
         ledger=run.ledger,
         like=run.planner.like,
         same_model=run.planner.same_model,
+        left=run.planner.left,
     )
     contents = array("Q")
     listed, worked = dict[str, Tally](), dict.fromkeys(job.origins, Tally())

@@ -69,7 +69,8 @@ class Tally(NamedTuple):
 class Job:
     """What every worker is told.
 
-    holder: of the alias's lock · ledger: the images refused before · like, same_model: as for `Planner`.
+    holder: of the alias's lock · ledger: the images refused before · like, same_model, left: as for
+    `Planner`.
     """
 
     settings: Settings
@@ -82,6 +83,7 @@ class Job:
     ledger: Ledger
     like: str | None
     same_model: bool
+    left: Sequence[str]
 
 
 @dataclass(slots=True)
@@ -138,7 +140,7 @@ class Worker:
         read = self._sources[source].read
         entries = [Entry(source, key, size, time, label, partial(read, key)) for key, size, time, label in rows]
         summary = Summary(job.alias, job.collection)
-        planner = Planner(store, job.collection, job.options, job.ledger, summary, job.like, job.same_model)
+        planner = Planner(store, job.collection, job.options, job.ledger, summary, job.like, job.same_model, job.left)
         coder = Coder(store, job.collection, self._encoder, planner, job.options)
         part = Part(source, tally=Tally().with_images(source, [entry.key for entry in entries]))
         config = self._encoder.config

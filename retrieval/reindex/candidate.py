@@ -8,7 +8,7 @@ from retrieval.errors import StoreError
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.fill import fill
 from retrieval.ingest.job import begun, described_collection
-from retrieval.ingest.options import Options, Ray
+from retrieval.ingest.options import MAX_FAILURES, Options, Ray
 from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
 from retrieval.layout import Layout
@@ -27,7 +27,10 @@ CALM = 3
 
 
 def begin(store: Store, alias: str, live: str, encoder: Encoding, layout: Layout, dropped: list[str]) -> str:
-    """The collection to fill: what a killed run with this model left, or a new one; what others left is dropped."""
+    """The collection to fill: what a killed run with this model left, or a new one; what others left is dropped.
+
+    Its metadata says of sources, labels and addresses what the live one's says now.
+    """
     going_on, wanted = None, ("filling", encoder.fingerprint, layout)
     for name, meta in reversed(unused(store, alias).items()):
         ours = (meta.state, meta.model, meta.layout) == wanted and stamp(name) > stamp(live)
@@ -36,10 +39,12 @@ def begin(store: Store, alias: str, live: str, encoder: Encoding, layout: Layout
         elif meta.state in ("filling", "refused", "trial"):
             store.drop_collection(name)
             dropped.append(name)
+    now = store.metadata(live)
     if going_on:
+        store.set_metadata(going_on, store.metadata(going_on).in_place_of(now))
         return going_on
     name, meta = described_collection(store, encoder, alias, layout)
-    store.create_collection(name, replace(meta, state="filling", public_url=store.metadata(live).public_url))
+    store.create_collection(name, replace(meta, state="filling").in_place_of(now))
     store.bulk(name)
     return name
 
@@ -50,6 +55,7 @@ def filled(
     live: str,
     report: Callable[[str, Summary | None], None],
     ray: Ray | None = None,
+    max_failures: int = MAX_FAILURES,
 ) -> Summary:
     """Fill the collection, and go over the sources again until nothing has changed; returns the counts of it all.
 
@@ -64,7 +70,7 @@ def filled(
             target,
             sources,
             listings,
-            Options(prune=True, yes=True, ray=None if number else ray),
+            Options(prune=True, yes=True, max_failures=max_failures, ray=None if number else ray),
             like=live,
             report=lambda now, name=name, before=before: report(name, added(before, now)),  # type: ignore[misc]
         )

@@ -14,13 +14,13 @@ from retrieval.config import Settings
 from retrieval.errors import BadCode, GateRefused, NoCollection
 from retrieval.ingest.encoder import Encoding, LateEncoder
 from retrieval.ingest.interrupt import finishing
-from retrieval.ingest.job import begun, kept, rehearse
-from retrieval.ingest.options import Options as FillOptions
+from retrieval.ingest.job import kept
 from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
 from retrieval.nearness import learn
-from retrieval.records import seconds_since
+from retrieval.records import CollectionMeta, seconds_since
 from retrieval.reindex.candidate import begin, filled, settle
+from retrieval.reindex.changed import changed
 from retrieval.reindex.gate import Gate
 from retrieval.reindex.options import Options
 from retrieval.reindex.outcome import Check, Outcome
@@ -79,7 +79,7 @@ def reindex(
     with store.lock(alias) as held:
         outcome.live = live = resolve(store, alias)
         meta = mark_ready(store, live)
-        if options.older_than is not None and seconds_since(meta.created) < options.older_than:
+        if options.older_than is not None and is_recent(meta, options.older_than, outcome):
             outcome.state = "recent"
             return outcome
         layout = kept(store, meta.layout, options.layout)
@@ -100,7 +100,7 @@ def reindex(
         outcome.collection = begin(store, alias, live, encoder, layout, outcome.dropped)
         target = Target(store, held, alias, outcome.collection, encoder, settings.refused)
         with refusing(store, outcome):
-            outcome.counts = filled(target, sources, live, report, options.ray)
+            outcome.counts = filled(target, sources, live, report, options.ray, options.max_failures)
             tell("settle", outcome)
             settle(store, outcome.collection, live)
             learn(store, outcome.collection)
@@ -114,6 +114,17 @@ def reindex(
     return outcome
 
 
+def is_recent(meta: CollectionMeta, seconds: float, outcome: Outcome) -> bool:
+    """Whether the live collection is younger than that; one whose age is not known is not, and that is said."""
+    age = seconds_since(meta.created)
+    if age is None:
+        outcome.warnings.append(
+            f"{outcome.live} was made on {meta.created} by its own account, which lies in the future or is no time; its"
+            " age is not known, so that --if-older-than keeps nothing back; is this machine's clock right?"
+        )
+    return age is not None and age < seconds
+
+
 def preview(store: Store, alias: str, settings: Settings) -> list[str]:
     """What a re-index would do, after its preflight; nothing is changed. Raises as `reindex` before it begins."""
     live = resolve(store, alias)
@@ -123,14 +134,6 @@ def preview(store: Store, alias: str, settings: Settings) -> list[str]:
     check_room(store, live, (meta.dim, meta.dim))
     found = [f"{source.name}: {source.spec}" for source in sources]
     return [f"live: {live}, {store.count(live):,} points, model {meta.model[:8]}", *found]
-
-
-def changed(store: Store, alias: str, live: str, sources: Sequence[Source], settings: Settings) -> bool:
-    """Whether an ingest into the live collection would find something to do."""
-    listings = [begun(source.entries()) for source in sources]
-    options = FillOptions(dry_run=True, prune=True)
-    found = rehearse(store, live, sources, listings, alias, options, settings.refused, lambda summary: None)
-    return bool(found.new or found.changed or found.deleted)
 
 
 def check(

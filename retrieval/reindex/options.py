@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from retrieval.ingest.options import MAX_DELETE, Ray
+from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES, Ray
 
 KEEP = 2
 """Earlier collections that stay: the one to go back to, and one more should that be bad as well."""
@@ -19,16 +19,18 @@ class Options:
     """What `retrieval reindex` offers.
 
     keep: earlier collections that stay · min_recall, max_drop, max_delete: limits of the gate, shares in [0, 1] ·
-    dry_run: fill and check, but do not swap · older_than: seconds; do nothing while the live collection is younger ·
-    if_changed: do nothing when model and images are those of the live collection · fresh: the model is trained for this
-    run, when one is due, and becomes the default with it · layout: fields of `Layout` that the new collection is to
-    have; in all others it is like the live one · ray: who fills it, None: this process.
+    max_failures: newly refused images that it goes on with · dry_run: fill and check, but do not swap · older_than:
+    seconds; do nothing while the live collection is younger · if_changed: do nothing when model and images are those of
+    the live collection · fresh: the model is trained for this run, when one is due, and becomes the default with it ·
+    layout: fields of `Layout` that the new collection is to have; in all others it is like the live one · ray: who
+    fills it, None: this process.
     """
 
     keep: int = KEEP
     min_recall: float = MIN_RECALL
     max_drop: float = MAX_DROP
     max_delete: float = MAX_DELETE
+    max_failures: int = MAX_FAILURES
     dry_run: bool = False
     older_than: float | None = None
     if_changed: bool = False

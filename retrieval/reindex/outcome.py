@@ -34,7 +34,8 @@ class Outcome:
     """state: `swapped`, `checked` (a dry run), `unchanged` or `recent` (nothing was due), else `unfinished`.
 
     live: the collection that was searched when the run began · collection: the new one · counts: of filling it ·
-    dropped: collections that were removed · swap_seconds: how long the swap itself took.
+    dropped: collections that were removed · swap_seconds: how long the swap itself took · warnings: what the user
+    should know.
     """
 
     alias: str
@@ -47,6 +48,7 @@ class Outcome:
     dropped: list[str] = field(default_factory=list)
     swap_seconds: float | None = None
     seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         counts = self.counts.to_json() if self.counts else {}
@@ -61,5 +63,6 @@ class Outcome:
             "gate": [check.to_json() for check in self.gate],
             "dropped": self.dropped,
             "swap_seconds": self.swap_seconds,
+            "warnings": self.warnings,
             "seconds": round(self.seconds, 2),
         }

@@ -1,13 +1,15 @@
 """Back to the collection before, with its model: one step, for the middle of the night."""
 
 import contextlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import NoCollection, NotOurs, StoreError
 from retrieval.records import CollectionMeta
+from retrieval.reindex.carry import Carried, carry, commands
 from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back, swap
 from retrieval.reindex.tidy import earlier
 from retrieval.store.base import Store, resolve
@@ -16,7 +18,11 @@ from retrieval.store.family import described, family, stamp, unused
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """The alias now names `collection`, of `points` points by `model`; `left` is the one that it named before."""
+    """The alias now names `collection`, of `points` points by `model`; `left` is the one that it named before.
+
+    carried: points that were brought up to date from `left` · missing: source → images that came or changed since and
+    could not be, for their codes are another model's · next: commands that bring those in.
+    """
 
     alias: str
     collection: str
@@ -24,18 +30,23 @@ class Rollback:
     model: str
     points: int
     created: str
+    carried: int = 0
+    missing: Mapping[str, int] = field(default_factory=dict)
+    next: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def rollback(store: Store, alias: str, settings: Settings) -> Rollback:
+def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = False) -> Rollback:
     """Point the alias at the newest collection that was live before the one it names.
 
-    Its model becomes the default if the other's was. The one that is left is marked before the alias moves, so that no
-    later rollback leads to it; the next run of one that was killed does what was left to do, and goes no further back.
+    Its model becomes the default if the other's was. What was written to the one that is left is carried over first,
+    unless `as_it_was`; then it is marked, before the alias moves, so that no later rollback leads to it. The next run of
+    one that was killed does what was left to do, and goes no further back.
+
     Raises NoCollection when there is no such alias, StoreError when there is nothing to go back to or it does not
-    answer, ModelError when its model is not on this machine, Locked.
+    answer, or when the other cannot be read, ModelError when its model is damaged on this machine, Locked.
     """
     with store.lock(alias) as held:
         live = resolve(store, alias)
@@ -44,17 +55,29 @@ def rollback(store: Store, alias: str, settings: Settings) -> Rollback:
         # a killed one has left it: the alias moved, and what comes after that was not done
         begun = next((name for name in reversed(marked) if stamp(name) > stamp(live)), None)
         left, back = (begun, live) if begun else (live, before(store, alias, live))
-        meta, old = mark_ready(store, left), store.metadata(back)
+        meta = store.metadata(left) if begun else mark_ready(store, left)  # killed now, the mark must still be there
+        old = store.metadata(back)
         check_answer(store, back)  # no more than that: a way back must not need every peer of a cluster
         if (path := checkpoint.of(settings.models, old.model)) is not None:
             checkpoint.load(path)
+        brought = Carried() if as_it_was else carry(store, held, left, back)
         held.check()
         if not begun:
             leave(store, alias, back, left, meta)
         adopt(settings.models, meta.model, old.model)
         for name in dict.fromkeys([left, *marked]):
             store.set_metadata(name, replace(store.metadata(name), state="rolled-back"))
-        return Rollback(alias, back, left, old.model, store.count(back), old.created)
+        return Rollback(
+            alias,
+            back,
+            left,
+            old.model,
+            store.count(back),
+            old.created,
+            carried=brought.points,
+            missing=dict(brought.missing),
+            next=commands(meta, alias, sorted(brought.missing)),
+        )
 
 
 def before(store: Store, alias: str, live: str) -> str:

@@ -19,7 +19,7 @@ METRICS = {
     "retrieval_engine_up": "1 when the engine answers a real query.",
     "retrieval_collection_points": "Pictures in the collection.",
     "retrieval_collection_info": "Always 1; collection and model are labels.",
-    "retrieval_reindex_age_seconds": "Since the collection was made.",
+    "retrieval_reindex_age_seconds": "Since the collection was made; missing where that lies in the future.",
 }
 """Name → what it says."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -79,7 +79,8 @@ class Current(Collector):
             yield gauge("retrieval_collection_points", {"alias": alias}, facts["points"])
             names = {"alias": alias, "collection": facts["collection"], "model": facts["model"]}
             yield gauge("retrieval_collection_info", names, 1)
-            yield gauge("retrieval_reindex_age_seconds", {"alias": alias}, facts["age"])
+            if facts["age"] is not None:
+                yield gauge("retrieval_reindex_age_seconds", {"alias": alias}, facts["age"])
 
 
 def gauge(name: str, labels: Mapping[str, str], value: float) -> Metric:

@@ -133,7 +133,7 @@ class Service:
             except StoreUnavailable:  # to ask again would only take as long again
                 return {"alias": self.index.alias, "up": False, "collection": None}
         status = self.status()
-        age = seconds_since(status["created"]) if status["created"] else 0.0
+        age = seconds_since(status["created"]) if status["created"] else None
         return {**status, "up": status["state"] != "engine-down", "age": age}
 
     async def watch(self) -> None:

@@ -47,7 +47,11 @@ def test_an_image_that_could_not_be_read_is_tried_again(run: Run, root: Path, tm
     (root / "a" / "00.png").symlink_to(root / "a" / "nothing.png")
     assert run().newly_refused == 1
     assert rows(tmp_path)[0]["lasting"] is False
-    assert run().newly_refused == 1
+    assert (again := run()).newly_refused == 0, "no news"
+    assert (again.failed, again.refused[0].again) == (1, True)
+    away.rename(root / "a" / "nothing.png")
+    assert run().failed == 0
+    assert rows(tmp_path) == []
 
 
 def test_each_engine_has_rows_of_its_own_and_a_damaged_line_costs_only_itself(tmp_path: Path) -> None:

@@ -121,6 +121,35 @@ def test_what_is_not_due_is_not_done(store: Store, place: Place, root: Path) -> 
     assert run(store, place, NEW, if_changed=True).state == "swapped"
 
 
+@pytest.mark.parametrize("created", ["2999-01-01T00:00:00+00:00", "yesterday"])
+def test_a_collection_whose_age_is_not_known_is_made_again(store: Store, place: Place, created: str) -> None:
+    live = resolve(store, place.alias)
+    store.set_metadata(live, dataclasses.replace(store.metadata(live), created=created))
+    done = run(store, place, NEW, older_than=3600)
+    assert done.state == "swapped"
+    assert done.warnings[0].startswith(f"{live} was made on {created} by its own account")
+    assert run(store, place, NEW, older_than=3600).state == "recent", "its own time is the true one"
+
+
+def test_clocks_of_two_machines_may_differ(store: Store, place: Place) -> None:
+    live = resolve(store, place.alias)
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=120)
+    store.set_metadata(live, dataclasses.replace(store.metadata(live), created=soon.isoformat()))
+    done = run(store, place, NEW, older_than=3600)
+    assert (done.state, done.warnings) == ("recent", [])
+
+
+def test_a_name_in_the_future_is_no_age(store: Store, place: Place) -> None:
+    """Names go on from the newest, which a machine with a wrong clock may have made; the time of making does not."""
+    live = resolve(store, place.alias)
+    late = f"{place.alias}-29990101t000000z-00000000"
+    store.create_collection(late, store.metadata(live))
+    store.move_alias(f"{place.alias}-stable", late)
+    made = run(store, place, NEW, keep=0).collection
+    assert family.stamp(made) > family.stamp(late)
+    assert run(store, place, NEW, older_than=3600).state == "recent"
+
+
 def test_a_plan_says_what_is_there_and_does_nothing(store: Store, place: Place, root: Path) -> None:
     live = resolve(store, place.alias)
     first, *sources = preview(store, place.alias, place.settings)
@@ -140,6 +169,9 @@ def test_back_and_forth(store: Store, place: Place, root: Path) -> None:
         "model": NEW.fingerprint,
         "points": PICTURES,
         "created": store.metadata(second).created,
+        "carried": 0,
+        "missing": {},
+        "next": [],
     }
     assert place.answers(store, root, [NEW]).state == "ready"
     assert store.metadata(third).state == "rolled-back"

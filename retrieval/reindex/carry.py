@@ -1,0 +1,86 @@
+"""What was written to a collection while it was live, carried over to an earlier one that is to be live again."""
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from retrieval.errors import Locked, StoreError
+from retrieval.ingest.address import address
+from retrieval.ingest.payload import said_of
+from retrieval.records import CollectionMeta, Payload, Point
+from retrieval.store.base import Held, Store
+
+
+@dataclass(slots=True)
+class Carried:
+    """What was carried.
+
+    points: brought up to date in the earlier collection · missing: source → images that came or changed since, and
+    whose codes by the earlier collection's model are not known.
+    """
+
+    points: int = 0
+    missing: Counter[str] = field(default_factory=Counter)
+
+
+def carry(store: Store, held: Held, left: str, back: str) -> Carried:
+    """Write into `back` what users have said in `left`, and with the same model the points that `left` alone holds.
+
+    A page at a time; a run that was cut off is simply run again. What only `back` knows stays. Points that cannot be
+    carried are counted, and `back` notes where the user's fields of them are, for the next ingest and re-index.
+    Raises Locked, and StoreError when one of the two cannot be read or written.
+    """
+    try:
+        return carried(store, held, left, back)
+    except Locked:
+        raise
+    except StoreError as error:
+        raise StoreError(
+            f"what was written to {left} since cannot be carried over to {back}: {error}; {left} is live as before;"
+            " mend that and run the same command again, or go back without it: retrieval rollback --as-it-was"
+        ) from error
+
+
+def carried(store: Store, held: Held, left: str, back: str) -> Carried:
+    """As `carry`; raises what the engine raises."""
+    done, own, theirs = Carried(), store.metadata(back), store.metadata(left)
+    meta = replace(own.in_place_of(theirs), left=(left, *theirs.left))
+    held.check()
+    store.set_metadata(back, meta)
+    same_model = own.model == theirs.model
+    for page in store.scroll(left, codes=same_model):
+        there = store.retrieve(back, [point.id for point in page])
+        payloads: dict[str, Payload] = {}
+        points: list[Point] = []
+        for point in page:
+            known = there[point.id].payload if point.id in there else {}
+            newer = known.get("sha256") != point.payload.get("sha256")
+            if newer and same_model:
+                points.append(replace(point, payload={**said_of(known), **point.payload}))
+                continue
+            done.missing[str(point.payload.get("source"))] += newer
+            told = {**known, **said_of(point.payload), **address(meta.public_url, point.id)}
+            if known and told != known:
+                payloads[point.id] = told
+        held.check()
+        store.upsert(back, points)
+        store.set_payload(back, payloads)
+        done.points += len(points) + len(payloads)
+    done.missing = +done.missing
+    return done
+
+
+def commands(meta: CollectionMeta, alias: str, sources: Iterable[str]) -> list[str]:
+    """What brings the sources' missing images in, one command line each."""
+    return [
+        shlex.join(
+            [
+                *("retrieval", "ingest", meta.sources[name], "--name", name),
+                *(("--labels", "folder") if name in meta.labelled else ()),
+                *(("--alias", alias) if alias != "images" else ()),
+            ]
+        )
+        for name in sources
+        if name in meta.sources
+    ]

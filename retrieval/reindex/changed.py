@@ -1,0 +1,42 @@
+"""Is a re-index by the same model due? Only when the images differ from those that the live collection holds."""
+
+import contextlib
+from collections.abc import Generator, Sequence
+
+from retrieval.config import Settings
+from retrieval.ingest.job import begun
+from retrieval.ingest.ledger import Ledger
+from retrieval.ingest.options import Options
+from retrieval.ingest.plan import Planner
+from retrieval.ingest.prune import prune
+from retrieval.ingest.summary import Summary
+from retrieval.reading import Refused, read_pictures
+from retrieval.records import CollectionMeta, point_id
+from retrieval.sources import Entry, Source
+from retrieval.store.base import Store
+
+
+def changed(store: Store, alias: str, live: str, sources: Sequence[Source], settings: Settings) -> bool:
+    """Whether an ingest into the live collection would store or remove an image. Nothing is written.
+
+    What an ingest would open is opened, up to the first difference: an image that cannot be used is none, since the
+    collection would be the same without it, and neither is one that only looks newer.
+    """
+    options, summary = Options(dry_run=True, prune=True), Summary(alias, live, dry_run=True)
+    planner = Planner(store, live, options, Ledger(settings.refused, store.location, alias), summary)
+    with contextlib.closing(differences(planner, store.metadata(live), sources)) as found:
+        if any(found):
+            return True
+    prune(store, live, sources, planner, options, summary)
+    return summary.deleted > 0
+
+
+def differences(planner: Planner, meta: CollectionMeta, sources: Sequence[Source]) -> Generator[bool]:
+    """Of each image that has to be opened to know: whether its content is another than what is stored."""
+    listings = [begun(source.entries()) for source in sources]
+    portable = all(source.portable for source in sources)
+    with contextlib.closing(planner.pages(listings)) as pages:
+        opened = (item for page in pages for item in page if isinstance(item, Entry))
+        for item in read_pictures(opened, meta.image_size, meta.channels, portable=portable):
+            stored = planner.before.pop(point_id(item.entry.source, item.entry.key), {})
+            yield not isinstance(item, Refused) and item.sha256 != stored.get("sha256")

@@ -1,0 +1,64 @@
+"""What a worker of a Ray cluster makes of a page, without Ray: the same as one process makes of it."""
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from retrieval import checkpoint
+from retrieval.config import Settings
+from retrieval.ingest.encoder import LateEncoder
+from retrieval.ingest.fill import fill
+from retrieval.ingest.ledger import Ledger
+from retrieval.ingest.options import Options
+from retrieval.ingest.run import Target
+from retrieval.ingest.worker import Job, Origin, Worker
+from retrieval.layout import DEFAULT
+from retrieval.reindex.candidate import begin
+from retrieval.sources.folder import Folder
+from retrieval.store import open_store
+from retrieval.store.base import resolve
+from tests.cli.conftest import Call
+from tests.ingest.jobs import Place, make_digits
+
+URL = "http://127.0.0.1:8000"
+
+
+@pytest.mark.parametrize("place", ["server"], indirect=True)
+def test_a_worker_takes_over_what_users_wrote_since(place: Place, call: Call, tmp_path: Path) -> None:
+    digits = make_digits(tmp_path / "digits", 12)
+    keys = [file.relative_to(digits).as_posix() for file in sorted(digits.rglob("*.png"))]
+    rows = tmp_path / "captions.csv"
+    rows.write_text("path,caption\n" + "".join(f"{key},of {key}\n" for key in keys))
+    assert call("ingest", digits, *place.options()).code == 0
+    settings = Settings(home=place.home, qdrant_url=place.url)
+    saved = checkpoint.load(checkpoint.find(settings.models, None))
+    with open_store(settings) as store, closing(LateEncoder(saved, settings.xla_cache)) as encoder:
+        live, source = resolve(store, place.alias), Folder("digits", digits)
+        with store.lock(place.alias) as held:
+            left = begin(store, place.alias, live, encoder, DEFAULT, [])
+            target = Target(store, held, place.alias, left, encoder, settings.refused)
+            fill(target, [source], [source.entries()], Options(), like=live)
+        assert call("ingest", digits, "--metadata", rows, "--public-url", URL, *place.options()).code == 0
+        with store.lock(place.alias) as held:
+            assert begin(store, place.alias, live, encoder, DEFAULT, []) == left
+            job = Job(
+                settings=settings,
+                alias=place.alias,
+                collection=left,
+                holder=held.holder,
+                model=saved,
+                origins={"digits": Origin("digits", str(digits), labels=False)},
+                options=Options(public_url=store.metadata(left).public_url),
+                ledger=Ledger(settings.refused, store.location, place.alias),
+                like=live,
+                same_model=True,
+                left=(),
+            )
+            (page,) = job.origins["digits"].pages(settings)
+            part = Worker(job).work("digits", json.loads(page))
+        assert (part.counts["unchanged"], part.counts["encoded"]) == (len(keys), 0)
+        found = {p.payload["path"]: p.payload for page in store.scroll(left) for p in page}
+    assert {key: payload["caption"] for key, payload in found.items()} == {key: f"of {key}" for key in keys}
+    assert all(payload["image_url"].startswith(f"{URL}/images/") for payload in found.values())

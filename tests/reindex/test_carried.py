@@ -1,0 +1,184 @@
+"""What users say of their images outlives a re-index that goes on, and a way back."""
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from retrieval.errors import StoreError, StoreUnavailable
+from retrieval.images.decode import encode_png
+from retrieval.ingest.job import ingest
+from retrieval.ingest.options import Options as FillOptions
+from retrieval.records import Payload, Point
+from retrieval.reindex.job import reindex
+from retrieval.reindex.options import Options
+from retrieval.reindex.rollback import rollback
+from retrieval.sources.folder import Folder
+from retrieval.store.base import Store, resolve
+from tests.reindex.conftest import NEW, OLD, WIDE
+from tests.reindex.encoders import SIDE, Shades
+from tests.reindex.places import PICTURES, Place
+
+URL = "http://127.0.0.1:8000"
+
+
+def captions(root: Path, text: str = "caption of") -> dict[str, Payload]:
+    """A row of a metadata file for each picture."""
+    keys = [file.relative_to(root).as_posix() for file in sorted(root.rglob("*.png"))]
+    return {key: {"caption": f"{text} {key}"} for key in keys}
+
+
+def say(store: Store, place: Place, root: Path, encoder: Shades = OLD, **options: Any) -> None:
+    """Ingest the pictures again, with what the user has to say now."""
+    source = Folder("pictures", root, labels=True)
+    ingest(store, encoder, [source], place.alias, FillOptions(**options), ledgers=place.settings.refused)
+
+
+def payloads(store: Store, place: Place) -> dict[str, Payload]:
+    """Of what is live, by key."""
+    return payloads_of(store, resolve(store, place.alias))
+
+
+def payloads_of(store: Store, collection: str) -> dict[str, Payload]:
+    """By key."""
+    pages = store.scroll(collection)
+    return {point.payload["path"]: point.payload for page in pages for point in page}
+
+
+def complete(store: Store, place: Place, root: Path) -> None:
+    """Every picture has its caption, its label and its address."""
+    found = payloads(store, place)
+    assert len(found) == len(list(root.rglob("*.png")))
+    assert {key: payload.get("caption") for key, payload in found.items()} == {
+        key: row["caption"] for key, row in captions(root).items()
+    }
+    assert all(payload["label"] == key.split("/")[0] for key, payload in found.items())
+    assert all(payload.get("image_url", "").startswith(f"{URL}/images/") for payload in found.values())
+
+
+@pytest.mark.parametrize("left_by", ["a dry run", "a kill"])
+def test_what_was_written_since_the_new_collection_was_begun(left_by: str, place: Place, root: Path) -> None:
+    if left_by == "a kill":
+        place.killed("settle", seed=2)
+    else:
+        with place.opened() as store:
+            reindex(store, place.alias, lambda sources: NEW, place.settings, Options(dry_run=True))
+    with place.opened() as store:
+        begun = place.mine(store)[-1]
+        say(store, place, root, metadata=captions(root), public_url=URL)
+        done = reindex(store, place.alias, lambda sources: NEW, place.settings)
+        assert (done.collection, done.counts and done.counts.encoded) == (begun, 0), "it goes on"
+        assert len(captions(root)) == PICTURES
+        complete(store, place, root)
+        meta = store.metadata(done.collection)
+        assert (meta.public_url, meta.labelled, set(meta.sources)) == (URL, ("pictures",), {"pictures"})
+
+
+def test_what_was_taken_away_or_replaced_since_does_not_come_back(store: Store, place: Place, root: Path) -> None:
+    say(store, place, root, metadata=captions(root))
+    live = resolve(store, place.alias)
+    first, second = list(next(store.scroll(live)))[:2]
+    reindex(store, place.alias, lambda sources: NEW, place.settings, Options(dry_run=True))
+    bare = {name: value for name, value in first.payload.items() if name != "caption"}
+    store.set_payload(live, {first.id: bare, second.id: {**second.payload, "caption": "another"}})
+    done = reindex(store, place.alias, lambda sources: NEW, place.settings)
+    found = store.retrieve(done.collection, [first.id, second.id])
+    assert "caption" not in found[first.id].payload
+    assert found[second.id].payload["caption"] == "another"
+
+
+def grown(store: Store, place: Place, root: Path, encoder: Shades) -> list[str]:
+    """A re-index to the encoder, then two pictures more, and captions, addresses; returns old and new collection."""
+    old = resolve(store, place.alias)
+    reindex(store, place.alias, lambda sources: encoder, place.settings)
+    shutil.copy(root / "dark" / "000.png", root / "dark" / "more.png")
+    (root / "grey" / "more.png").write_bytes(encode_png(np.full((SIDE, SIDE, 1), 7, np.uint8)))
+    say(store, place, root, encoder, metadata=captions(root), public_url=URL)
+    return [old, resolve(store, place.alias)]
+
+
+def test_a_way_back_to_codes_of_the_same_model_loses_nothing(store: Store, place: Place, root: Path) -> None:
+    old, left = grown(store, place, root, OLD)
+    (root / "light" / "002.png").write_bytes(encode_png(np.full((SIDE, SIDE, 1), 9, np.uint8)))
+    say(store, place, root)
+    done = rollback(store, place.alias, place.settings)
+    assert (done.collection, done.left, done.carried, done.missing) == (old, left, PICTURES + 2, {})
+    complete(store, place, root)
+    place.answers(store, root, [OLD])
+    assert (store.metadata(old).public_url, store.count(old)) == (URL, PICTURES + 2)
+
+
+@pytest.mark.parametrize("ingested", [True, False])
+def test_a_way_back_to_another_model_says_what_is_missing_and_loses_nothing(
+    store: Store, place: Place, root: Path, ingested: bool
+) -> None:
+    old, left = grown(store, place, root, NEW)
+    extra = root.with_name("extra")
+    shutil.copytree(root / "dark", extra / "dark")
+    ingest(store, NEW, [Folder("extra", extra)], place.alias, ledgers=place.settings.refused)
+    done = rollback(store, place.alias, place.settings)
+    assert (done.collection, done.carried, dict(done.missing)) == (old, PICTURES, {"pictures": 2, "extra": 21})
+    following = f" --alias {place.alias}" if place.alias != "images" else ""
+    assert list(done.next) == [
+        f"retrieval ingest {extra} --name extra{following}",
+        f"retrieval ingest {root} --name pictures --labels folder{following}",
+    ]
+    meta = store.metadata(old)
+    assert (meta.public_url, set(meta.sources), meta.left) == (URL, {"pictures", "extra"}, (left,))
+    shutil.rmtree(extra)
+    store.set_metadata(old, dataclasses.replace(meta, sources={"pictures": str(root)}))
+    if ingested:  # by a nightly job that knows of no captions
+        say(store, place, root)
+        complete(store, place, root)
+    done_again = reindex(store, place.alias, lambda sources: WIDE, place.settings, Options(keep=0))
+    assert left in done_again.dropped
+    complete(store, place, root)
+    assert store.metadata(done_again.collection).left == ()
+
+
+def test_a_way_back_that_was_cut_off_is_run_again(
+    store: Store, place: Place, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, left = grown(store, place, root, NEW)
+    honest, pages = type(store).scroll, []
+
+    def scroll(self: Store, collection: str, *arguments: Any, **options: Any) -> Iterator[list[Point]]:
+        for page in honest(self, collection, *arguments, **{**options, "page": 20}):
+            if collection == left:
+                pages.append(page)
+                if len(pages) == 3:
+                    raise StoreUnavailable("the server is away")
+            yield page
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(store), "scroll", scroll)
+        with pytest.raises(StoreError, match=r"cannot be carried over .* is away; .* live as before; .* --as-it-was"):
+            rollback(store, place.alias, place.settings)
+    assert resolve(store, place.alias) == left
+    written = store.retrieve(old, [point.id for page in pages[:2] for point in page])
+    assert 0 < len(written) < PICTURES
+    done = rollback(store, place.alias, place.settings)
+    assert (done.collection, done.carried) == (old, PICTURES - len(written))
+    found = payloads(store, place)
+    assert [payload["caption"] for payload in found.values()] == [f"caption of {key}" for key in found]
+
+
+def test_what_only_the_earlier_one_knows_stays_and_all_stays_as_it_was_when_asked(
+    store: Store, place: Place, root: Path
+) -> None:
+    say(store, place, root, metadata=captions(root, "the first"))
+    old, new = resolve(store, place.alias), reindex(store, place.alias, lambda s: NEW, place.settings).collection
+    for page in list(store.scroll(new)):  # as if the re-index had lost them
+        store.set_payload(new, {p.id: {k: v for k, v in p.payload.items() if k != "caption"} for p in page})
+    before = payloads_of(store, old)
+    assert rollback(store, place.alias, place.settings).collection == old
+    assert payloads_of(store, old) == before
+    new = reindex(store, place.alias, lambda s: NEW, place.settings).collection
+    say(store, place, root, NEW, metadata=captions(root, "the second"), public_url=URL)
+    done = rollback(store, place.alias, place.settings, as_it_was=True)
+    assert (done.collection, done.carried, payloads_of(store, old)) == (old, 0, before)
+    assert store.metadata(old).public_url is None
