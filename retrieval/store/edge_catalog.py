@@ -95,6 +95,9 @@ class EdgeCatalog:
         facts: dict[str, Any] = {"edge": importlib.metadata.version("qdrant-edge-py")}
         return facts if collection is None else {**facts, "bytes": self.room(collection)[0]}
 
+    def dashboard(self) -> None:
+        """It has no page."""
+
     def room(self, collection: str) -> tuple[int, int]:
         """Bytes that its folder takes, and bytes free beyond what Edge needs to live."""
         check_exists(self, collection)
