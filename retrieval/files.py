@@ -2,9 +2,10 @@
 
 import contextlib
 import json
+import math
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -38,7 +39,28 @@ def replace_file(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """As `replace_file`."""
-    replace_file(path, json.dumps(content, indent=1).encode())
+    replace_file(path, json_text(content, indent=1).encode())
+
+
+def json_text(content: Any, **layout: Any) -> str:
+    """As `json.dumps`, but a number that is none (NaN, infinite) is null: Python would write what is no JSON."""
+    try:
+        return json.dumps(content, allow_nan=False, **layout)
+    except ValueError:
+        return json.dumps(nulled(content), allow_nan=False, **layout)
+
+
+def nulled(content: Any) -> Any:
+    """The same with None in place of each number that is none.
+
+    >>> nulled({"a": [1.5, float("nan"), float("-inf")]})
+    {'a': [1.5, None, None]}
+    """
+    if isinstance(content, Mapping):
+        return {name: nulled(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [nulled(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def sync_folder(folder: Path) -> None:
@@ -52,6 +74,6 @@ def sync_folder(folder: Path) -> None:
 
 
 def disk_bytes(folder: Path) -> int:
-    """What the files below a folder take on the disk: their blocks, where the system counts them, for holes take none."""
+    """What the files below a folder take on its disk, where the system says: holes in them take nothing."""
     found = (file.stat() for file in folder.rglob("*") if file.is_file())
     return sum(status.st_blocks * BLOCK if hasattr(status, "st_blocks") else status.st_size for status in found)

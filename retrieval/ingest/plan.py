@@ -122,7 +122,7 @@ class Planner:
 
     def _decide(self, entry: Entry, id_: str, old: Payload | None) -> Entry | Touched | Moved | Refused | None:
         """None: nothing is left to do."""
-        self._summary.described += entry.key in self._options.metadata
+        self._summary.described += (entry.source, entry.key) in self._options.metadata
         there = self._there.pop(id_, None)
         if there and same_file(entry, there.payload):
             self.inherited.pop(id_, None)
