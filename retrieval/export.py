@@ -20,7 +20,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from retrieval import __version__
 from retrieval.errors import RetrievalError, StoreError, UsageError
 from retrieval.files import replacing
 from retrieval.filters import Filter
@@ -35,6 +34,8 @@ GROUP_BYTES = 2 * 2**20
 """Of codes and payloads in a row group of the file, about; one is in memory at once, and Arrow's copies of it."""
 EXACT = 2**53
 """Whole numbers up to it are the same as float64."""
+FORMAT = 1
+"""Of the file; another when a program that reads this one would read it wrongly."""
 OWN = ("id", "code", "metadata")
 """What a user's field cannot be called in the file: two columns, and in an `.npz` what the file says of itself."""
 PREFIX = "payload."
@@ -155,7 +156,7 @@ def described(meta: CollectionMeta, alias: str, collection: str, where: str | No
     """What the file says of itself, but for the number of its points."""
     kept = ("model", "dim", "distance", "image_size", "channels", "sources")
     facts = meta.to_json()
-    own = {"retrieval": __version__, "format": 1, "alias": alias, "collection": collection}
+    own = {"format": FORMAT, "alias": alias, "collection": collection}
     return {**own, **{name: facts[name] for name in kept}, "where": where, "exported": utc_now()}
 
 
