@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from retrieval.architecture import ModelConfig
 from retrieval.errors import ModelError
-from retrieval.files import replace_file
+from retrieval.files import json_text, replace_file
 
 T = TypeVar("T")
 
@@ -69,8 +69,8 @@ def save(
             folder.mkdir()
             (folder / "config.json").write_text(json.dumps({"format": FORMAT, **config.to_json()}, indent=2) + "\n")
             (folder / "weights.safetensors").write_bytes(safetensors.numpy.save(weights))
-            (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-            (folder / "training.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in history))
+            (folder / "metrics.json").write_text(json_text(metrics, indent=2) + "\n")
+            (folder / "training.jsonl").write_text("".join(f"{json_text(line)}\n" for line in history))
             (folder / "README.md").write_text(card(config, metrics))
             (folder / "reconstructions.png").write_bytes(picture)
             if target.exists():  # the same weights, trained again

@@ -1,18 +1,28 @@
 """Files replaced whole: nobody ever reads half of one, and after a crash it is the old one or the new one."""
 
+import contextlib
 import json
+import math
 import os
 import secrets
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+BLOCK = 512
+"""Bytes in a block of `st_blocks`, on every system that has it."""
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Write beside it, then rename; when this returns, it survives a power cut. Raises OSError; the old one stays."""
-    draft = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}")
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file beside it to write into, which takes its place when the block ends; then it survives a power cut.
+
+    Raises OSError. When that or anything else is raised, the old file stays, and nothing of the new one.
+    """
+    draft = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}")  # a character may take four bytes of 255
     try:
         with draft.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
@@ -21,9 +31,36 @@ def replace_file(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def replace_file(path: Path, data: bytes) -> None:
+    """Write it whole, as `replacing`."""
+    with replacing(path) as file:
+        file.write(data)
+
+
 def write_json(path: Path, content: Any) -> None:
     """As `replace_file`."""
-    replace_file(path, json.dumps(content, indent=1).encode())
+    replace_file(path, json_text(content, indent=1).encode())
+
+
+def json_text(content: Any, **layout: Any) -> str:
+    """As `json.dumps`, but a number that is none (NaN, infinite) is null: Python would write what is no JSON."""
+    try:
+        return json.dumps(content, allow_nan=False, **layout)
+    except ValueError:
+        return json.dumps(nulled(content), allow_nan=False, **layout)
+
+
+def nulled(content: Any) -> Any:
+    """The same with None in place of each number that is none.
+
+    >>> nulled({"a": [1.5, float("nan"), float("-inf")]})
+    {'a': [1.5, None, None]}
+    """
+    if isinstance(content, Mapping):
+        return {name: nulled(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [nulled(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def sync_folder(folder: Path) -> None:
@@ -34,3 +71,9 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def disk_bytes(folder: Path) -> int:
+    """What the files below a folder take on its disk, where the system says: holes in them take nothing."""
+    found = (file.stat() for file in folder.rglob("*") if file.is_file())
+    return sum(status.st_blocks * BLOCK if hasattr(status, "st_blocks") else status.st_size for status in found)

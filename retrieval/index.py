@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from retrieval.duplicates.job import Step, Summary
     from retrieval.encode import Encoder
     from retrieval.explain import Explanation
+    from retrieval.export import Summary as Exported
     from retrieval.gallery import Row
     from retrieval.outliers import Outlier, Report
 
@@ -147,6 +149,13 @@ class Index:
         from retrieval.outliers import find
 
         return find(self.store, self.live(), self.sources(), limit, report)
+
+    def export(self, file: "str | os.PathLike[str]", *, where: "str | Filter | None" = None) -> "Exported":
+        """Write ids, codes and payloads to a `.parquet` or `.npz` file; see `retrieval.export.export`."""
+        from retrieval.export import export
+
+        self.live()  # raises when the index is closed
+        return export(self.store, self.alias, Path(file), where)
 
     def options(self, *, where: "str | Filter | None" = None, **options: Any) -> Options:
         """Checked; `where` may be text. Raises UsageError for a field that no picture has."""

@@ -21,7 +21,8 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "__main__",
         "cli web",  # talk to people
         "index found",  # talk to programs
-        "reindex tune jobs evaluate duplicates outliers explain migrate demo preview gallery doctor",  # whole jobs
+        # whole jobs
+        "reindex tune jobs evaluate duplicates outliers explain export migrate demo preview gallery doctor",
         "ingest live learn loading",  # one pass over the pictures
         "search",
         "encode train stack reading nearness where",  # pictures to codes

@@ -15,6 +15,7 @@ from retrieval.cli.doctor import doctor
 from retrieval.cli.duplicates import duplicates
 from retrieval.cli.evaluate import evaluate
 from retrieval.cli.explain import explain
+from retrieval.cli.export import export
 from retrieval.cli.forget import forget
 from retrieval.cli.ingest import ingest
 from retrieval.cli.jobs import jobs
@@ -43,7 +44,7 @@ app = typer.Typer(
 )
 COMMANDS = (
     *(demo, train, ingest, search, duplicates, outliers, explain, evaluate),
-    *(reindex, rollback, tune, forget, collections, jobs, status, doctor, migrate),
+    *(reindex, rollback, tune, forget, collections, jobs, status, doctor, migrate, export),
     *(serve, set_public_url),
 )
 for command in COMMANDS:

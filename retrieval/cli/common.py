@@ -1,13 +1,13 @@
 """Options that several commands share, and the few ways in which they all print."""
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from retrieval.errors import REFUSED
+from retrieval.files import json_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,7 +90,7 @@ def stdout() -> "Console":
 
 def print_json(data: dict[str, Any]) -> None:
     """One object a line, so that it pipes."""
-    typer.echo(json.dumps(data, ensure_ascii=False))
+    typer.echo(json_text(data, ensure_ascii=False))
 
 
 @contextlib.contextmanager

@@ -42,7 +42,11 @@ def ingest(
     name: Name = None,
     labels: Labels = None,
     metadata: Annotated[
-        Path | None, typer.Option(help="A CSV or Parquet file whose columns become fields of the images' payload.")
+        Path | None,
+        typer.Option(
+            help="A CSV or Parquet file whose columns become fields of the images' payload; with several sources, its"
+            " column source says whose image a row is."
+        ),
     ] = None,
     key_column: Annotated[str, typer.Option(help="The column of --metadata that holds an image's key.")] = "path",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
@@ -95,8 +99,11 @@ def ingest(
     if json_logs:
         log_json()
     settings = load_settings(qdrant_url=qdrant_url, public_url=public_url)
+    with retired(name or "NAME", alias) if prune else contextlib.nullcontext():
+        sources = open_sources(source, settings, name, labels)
+    names = [each.name for each in sources]
     options = Options(
-        metadata=load_metadata(metadata, key_column) if metadata else {},
+        metadata=load_metadata(metadata, key_column, names) if metadata else {},
         dry_run=dry_run,
         force=force,
         prune=prune,
@@ -110,8 +117,6 @@ def ingest(
         layout=chosen(shards=shards, replicas=replicas, write_consistency=write_consistency),
         ray=ray_of(runner, address, settings),
     )
-    with retired(name or "NAME", alias) if prune else contextlib.nullcontext():
-        sources = open_sources(source, settings, name, labels)
     log("ingest started", alias=alias, sources=[s.spec for s in sources])
     with contextlib.ExitStack() as stack:
         watch = stack.enter_context(watched("ingest", alias, settings.jobs, metrics_file))
@@ -132,6 +137,7 @@ def ingest(
     else:
         print_summary(summary, points, store.location, dashboard(store, alias), stdout())
     if metadata and not summary.described:
-        found = f"{metadata}: no {key_column!r} in it is an image's key, its path below the source's root"
-        print_warnings([f"{found}; name another --key-column"])
+        key = f"{key_column!r} must hold its path below the root of its source (or name another --key-column)"
+        named = f"'source', if there is such a column, the source's name, here {', '.join(names)}"
+        print_warnings([f"{metadata}: none of its rows is an image's; {key}, and {named}"])
     end_with(summary.refused, silent=json_logs)

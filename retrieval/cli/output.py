@@ -2,13 +2,13 @@
 
 import contextlib
 import csv
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from retrieval.errors import UsageError
+from retrieval.files import json_text
 
 if TYPE_CHECKING:
     from retrieval.duplicates.groups import Group, Member
@@ -57,7 +57,7 @@ def objects(*, array: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
     def write(content: dict[str, Any]) -> None:
         nonlocal count
         before = ("[" if count == 0 else ",\n") if array else ""
-        sys.stdout.write(f"{before}{json.dumps(content, ensure_ascii=False)}{'' if array else chr(10)}")
+        sys.stdout.write(f"{before}{json_text(content, ensure_ascii=False)}{'' if array else chr(10)}")
         count += 1
 
     yield write

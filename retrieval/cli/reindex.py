@@ -161,7 +161,7 @@ def run(
         finally:
             follow.note()
         points = store.count(outcome.collection or outcome.live)
-        location, page = store.location, dashboard(store, alias)
+        location, page = store.location, None if as_json else dashboard(store, alias)
     if as_json:
         print_json(outcome.to_json())
     else:

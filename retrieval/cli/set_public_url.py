@@ -26,7 +26,7 @@ def set_public_url(
         collection, changed = address.set_public_url(
             store, alias, settings.public_url, lambda done, total: bar.update(task, completed=done, total=total)
         )
-        page = dashboard(store, alias)
+        page = None if as_json else dashboard(store, alias)
     if as_json:
         print_json({"alias": alias, "collection": collection, "public_url": settings.public_url, "changed": changed})
         return

@@ -1,7 +1,8 @@
 """What the user knows of the images, from a CSV or Parquet file: columns that become payload fields."""
 
 import csv
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,41 +12,66 @@ from retrieval.records import Payload
 
 RESERVED = MEASURED | {"id", "distance"}
 """Fields with a meaning of their own; `label` may be given."""
+SOURCE = "source"
+"""The column that says whose image a row speaks of, where a file has it."""
 MAX_TEXT = 2000
 """Characters in a field: more belongs into a database of its own, and the dashboard shows 50."""
 
+Said = dict[tuple[str, str], Payload]
+"""An image's source and key → fields for its payload."""
 
-def load_metadata(file: Path, key_column: str) -> dict[str, Payload]:
-    """Key of an image → its fields, from a CSV file with a heading (all text) or a Parquet file (its own types).
 
-    Empty fields are left out. Raises UsageError for a file that cannot be read, a missing key column, a column named
-    as one of RESERVED, a key that comes twice, a field longer than MAX_TEXT.
+def load_metadata(file: Path, key_column: str, sources: Sequence[str]) -> Said:
+    """What a CSV file with a heading (all text) or a Parquet file (its own types) says of the sources' images.
+
+    sources: names of all that are ingested. Rows with a column SOURCE are for the source of that name, and others are
+    passed over; without it, all rows are for the only source. Empty fields are left out, and numbers that are none
+    (NaN, infinite): JSON has no word for them, and the engines each had an answer of their own.
+
+    Raises UsageError for a file that cannot be read, a missing key column, a column named as one of RESERVED, several
+    sources and no SOURCE, a key that comes twice, a field longer than MAX_TEXT.
     """
     rows = parquet_rows(file) if file.suffix.lower() == ".parquet" else csv_rows(file)
-    found: dict[str, Payload] = {}
+    found: Said = {}
+    number = 0
     for number, row in enumerate(rows, start=1):
         if number == 1:
-            check_columns(file, list(row), key_column)
+            check_columns(file, row, key_column, sources)
         key = str(row.pop(key_column))
-        if key in found:
+        name = row.pop(SOURCE, sources[0])
+        if missing(name):
+            raise UsageError(f"{file}: row {number}: {SOURCE} is empty; each row is for one source")
+        if name not in sources:
+            continue
+        if (name, key) in found:
             raise UsageError(f"{file}: row {number}: {key} came before; each image has one row")
-        found[key] = {name: value for name, value in row.items() if value not in (None, "")}
-        if "label" in found[key]:
-            found[key]["label"] = str(found[key]["label"])
-        for name, value in found[key].items():
+        found[name, key] = fields = {column: value for column, value in row.items() if not missing(value)}
+        if "label" in fields:
+            fields["label"] = str(fields["label"])
+        for column, value in fields.items():
             if isinstance(value, str) and len(value) > MAX_TEXT:
-                raise UsageError(f"{file}: row {number}: {name} has {len(value):,} characters; at most {MAX_TEXT:,}")
-    if not found:
+                raise UsageError(f"{file}: row {number}: {column} has {len(value):,} characters; at most {MAX_TEXT:,}")
+    if not number:
         raise UsageError(f"{file} holds no rows")
     return found
 
 
-def check_columns(file: Path, columns: list[str], key_column: str) -> None:
-    """Raise UsageError for columns that cannot be used."""
-    if key_column not in columns:
-        raise UsageError(f"{file}: no column {key_column!r}; there are {', '.join(columns)}; name it by --key-column")
-    if clash := sorted(RESERVED.intersection(columns) - {key_column}):
+def missing(value: object) -> bool:
+    """Whether a cell says nothing."""
+    return value in (None, "") or (isinstance(value, float) and not math.isfinite(value))
+
+
+def check_columns(file: Path, row: Payload, key_column: str, sources: Sequence[str]) -> None:
+    """Raise UsageError for columns that cannot be used; `row` is the first."""
+    if key_column not in row:
+        raise UsageError(f"{file}: no column {key_column!r}; there are {', '.join(row)}; name it by --key-column")
+    if clash := sorted(RESERVED.intersection(row) - {key_column, SOURCE}):
         raise UsageError(f"{file}: column {clash[0]!r} is a field that retrieval fills itself; rename it")
+    if len(sources) > 1 and (SOURCE not in row or key_column == SOURCE):
+        raise UsageError(
+            f"{file} has no column {SOURCE!r}, and {row[key_column]} may be an image of each of {', '.join(sources)};"
+            " add that column, or ingest them one by one"
+        )
 
 
 def csv_rows(file: Path) -> Iterator[dict[str, Any]]:

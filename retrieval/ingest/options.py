@@ -26,9 +26,9 @@ class Ray:
 class Options:
     """What `retrieval ingest` offers.
 
-    metadata: key of an image → fields for its payload · batch: images encoded and written together, None: by their
-    size · workers: how many read and decode at once, None: as it pays · public_url: where the service shows pictures,
-    None: where the collection says · layout: fields of `Layout` that a new collection is to have ·
+    metadata: source and key of an image → fields for its payload · batch: images encoded and written together, None: by
+    their size · workers: how many read and decode at once, None: as it pays · public_url: where the service shows
+    pictures, None: where the collection says · layout: fields of `Layout` that a new collection is to have ·
     ray: who does the work, None: this process.
     """
 
@@ -39,7 +39,7 @@ class Options:
     yes: bool = False
     retry_failed: bool = False
     max_failures: int = MAX_FAILURES
-    metadata: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    metadata: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     batch: int | None = None
     workers: int | None = None
     public_url: str | None = None

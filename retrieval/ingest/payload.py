@@ -47,7 +47,7 @@ def said_of(payload: Payload) -> Payload:
     return {key: value for key, value in payload.items() if key not in MEASURED}
 
 
-def given(entry: Entry, metadata: Mapping[str, Mapping[str, Any]]) -> Payload:
+def given(entry: Entry, metadata: Mapping[tuple[str, str], Mapping[str, Any]]) -> Payload:
     """What the user says of an image. A run without labels takes none away that an earlier one gave."""
     label = {} if entry.label is None else {"label": entry.label}
-    return {**label, **metadata.get(entry.key, {})}
+    return {**label, **metadata.get((entry.source, entry.key), {})}

@@ -134,7 +134,7 @@ class Planner:
         self, entry: Entry, id_: str, here: Point | None, there: Point | None
     ) -> Entry | Touched | Moved | Refused | None:
         """None: nothing is left to do."""
-        self._summary.described += entry.key in self._options.metadata
+        self._summary.described += (entry.source, entry.key) in self._options.metadata
         old, said = here.payload if here else None, said_of(there.payload) if there else {}
         if old is None and there and there.code is not None and same_file(entry, there.payload):
             return Moved(Point(id_, there.code, self._said_now(entry, id_, there.payload)))

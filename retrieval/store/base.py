@@ -105,6 +105,9 @@ class Store(Protocol):
         each question bounded as a search is. Raises StoreUnavailable when nothing answers, NoCollection.
         """
 
+    def dashboard(self) -> str | None:
+        """Address of the engine's own page; None where it has none, or does not show it in time."""
+
     def room(self, collection: str) -> tuple[int, int] | None:
         """Bytes that it takes on disk, and bytes that are free there; None where the engine does not say."""
 
@@ -182,7 +185,8 @@ class Store(Protocol):
 
 def dashboard(store: Store, alias: str) -> str | None:
     """Address of Qdrant's own page on what the alias names, whatever that is at the time; None where there is none."""
-    return f"{store.location}/dashboard#/collections/{alias}" if store.engine == "server" else None
+    page = store.dashboard()
+    return page and f"{page}#/collections/{alias}"
 
 
 def resolve(store: Store, alias: str) -> str:

@@ -14,7 +14,7 @@ from retrieval.store.checks import check_alias, check_name, check_new, check_sam
 from retrieval.store.connection import Connection, Patience
 from retrieval.store.health import condition
 from retrieval.store.lock import LOCKS, LockElsewhere, locked
-from retrieval.store.server_facts import describe
+from retrieval.store.server_facts import describe, has_dashboard
 from retrieval.store.server_layout import field_index, graph, indexing, peers, quantization, spread, vectors_on_disk
 
 
@@ -33,7 +33,7 @@ class Catalog:
         self._connection = Connection(url, api_key, patience or Patience(), key_name)
         self._client, self._job = self._connection.client, self._connection.job
         self._known: dict[str, CollectionMeta] = {}
-        self._under_way = False
+        self._under_way = self._dashboard = False
         self.location = self._connection.location
 
     def create_collection(self, collection: str, meta: CollectionMeta) -> None:
@@ -121,6 +121,11 @@ class Catalog:
     def describe(self, collection: str | None = None) -> dict[str, Any]:
         """Version, nodes and peers, replicas and index, locks: see `server_facts`."""
         return describe(self._connection, collection)
+
+    def dashboard(self) -> str | None:
+        """`/dashboard` of the first node, where that shows it; one that does is not asked again."""
+        self._dashboard = self._dashboard or has_dashboard(self.location)
+        return f"{self.location}/dashboard" if self._dashboard else None
 
     def room(self, collection: str) -> None:
         """A server does not tell how large its disk is."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.errors import UsageError
-from retrieval.files import sync_folder, write_json
+from retrieval.files import disk_bytes, sync_folder, write_json
 from retrieval.layout import Layout
 from retrieval.records import CollectionMeta
 from retrieval.store.base import Held
@@ -95,12 +95,14 @@ class EdgeCatalog:
         facts: dict[str, Any] = {"edge": importlib.metadata.version("qdrant-edge-py")}
         return facts if collection is None else {**facts, "bytes": self.room(collection)[0]}
 
+    def dashboard(self) -> None:
+        """It has no page."""
+
     def room(self, collection: str) -> tuple[int, int]:
-        """Bytes of its folder, and bytes free beyond what Edge needs to live."""
+        """Bytes that its folder takes, and bytes free beyond what Edge needs to live."""
         check_exists(self, collection)
         folder = self._collections / collection
-        taken = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        return taken, max(0, shutil.disk_usage(folder).free - RESERVE_BYTES)
+        return disk_bytes(folder), max(0, shutil.disk_usage(folder).free - RESERVE_BYTES)
 
     def metadata(self, collection: str) -> CollectionMeta:
         """What the collection says of itself."""

@@ -1,8 +1,10 @@
 """What a server says of itself and of one collection, for people who look: nodes, peers, replicas, index, locks."""
 
 import contextlib
+import threading
 from typing import Any
 
+import httpx
 from qdrant_client import models
 
 from retrieval.errors import NoCollection, StoreError
@@ -12,6 +14,8 @@ from retrieval.store.health import away, states
 from retrieval.store.lock import LOCKS, has, silent
 
 MOST_LOCKS = 100
+LOOK_SECONDS = 2.0
+"""How long a server may take to show that it has a dashboard: nobody waits longer for a line that is nice to have."""
 
 
 def describe(connection: Connection, collection: str | None) -> dict[str, Any]:
@@ -88,3 +92,25 @@ def index(connection: Connection, collection: str) -> dict[str, Any]:
         "status": found.status.value,
         "indexed": found.indexed_vectors_count or 0,
     }
+
+
+def has_dashboard(url: str, seconds: float = LOOK_SECONDS) -> bool:
+    """Whether the server at the URL shows Qdrant's own page: `/dashboard`, asked once, is a page of HTML.
+
+    Builds without the pages answer 404. False, too, for a server that does not answer within `seconds` in all.
+    """
+    found = threading.Event()
+
+    def look() -> None:
+        with (
+            contextlib.suppress(httpx.HTTPError),
+            httpx.Client(follow_redirects=True, timeout=seconds, trust_env=url.startswith("https:")) as client,
+            client.stream("GET", f"{url}/dashboard") as answer,
+        ):
+            if answer.status_code == httpx.codes.OK and "text/html" in answer.headers.get("content-type", ""):
+                found.set()
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found.is_set()

@@ -107,7 +107,7 @@ class Service:
             "channels": None,
             "created": None,
             "sources": [],
-            "dashboard": dashboard(store, alias),
+            "dashboard": None,
             "upload_bytes": self.limits.upload,
         }
         try:
@@ -117,6 +117,7 @@ class Service:
             state = "no-collection" if isinstance(error, NoCollection) else "engine-down"
             return {**facts, "state": state, "message": sentence(error)}
         meta = live.meta
+        facts |= {"dashboard": dashboard(store, alias)}
         facts |= {"collection": live.collection, "points": points, "model": meta.model, "channels": meta.channels}
         facts |= {"image_size": list(meta.image_size), "created": meta.created, "sources": sorted(meta.sources)}
         if not points:

@@ -107,7 +107,7 @@ def test_a_label_or_a_field_changes_the_payload_and_opens_nothing(
 ) -> None:
     run()
     opened.clear()
-    summary = run(labels=True, metadata={"a/00.png": {"weight": 2.5}, "nowhere.png": {"weight": 1}})
+    summary = run(labels=True, metadata={("root", "a/00.png"): {"weight": 2.5}, ("root", "nowhere.png"): {"weight": 1}})
     assert (summary.unchanged, summary.described, opened, encoder.encoded) == (30, 1, [], 30)
     points = by_path(store)
     assert {point.payload["label"] for point in points.values()} == {"a", "b", "c"}
@@ -117,7 +117,7 @@ def test_a_label_or_a_field_changes_the_payload_and_opens_nothing(
 
 
 def test_a_changed_file_keeps_what_the_user_said(run: Run, store: Store, root: Path) -> None:
-    run(labels=True, metadata={"a/00.png": {"weight": 2.5}})
+    run(labels=True, metadata={("root", "a/00.png"): {"weight": 2.5}})
     (root / "a" / "00.png").write_bytes((root / "b" / "01.png").read_bytes())
     os.utime(root / "a" / "00.png", ns=(1, 1))
     summary = run()

@@ -1,6 +1,7 @@
 """Fields from a CSV or Parquet file, and what is refused."""
 
 import datetime as dt
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,19 +10,26 @@ from pyarrow import parquet
 
 from retrieval.errors import UsageError
 from retrieval.ingest.metadata import load_metadata
+from retrieval.records import Payload
+
+
+def loaded(file: Path, key_column: str = "path", sources: Sequence[str] = ("cats",)) -> dict[str, Payload]:
+    """What it says of the first source's images, by key."""
+    said = load_metadata(file, key_column, sources)
+    return {key: fields for (source, key), fields in said.items() if source == sources[0]}
 
 
 def test_csv(tmp_path: Path) -> None:
     file = tmp_path / "about.csv"
     file.write_text('\ufeffpath,label,note\na/0.png,7,"two, words"\nb/1.png,,\n', "utf-8")
-    assert load_metadata(file, "path") == {"a/0.png": {"label": "7", "note": "two, words"}, "b/1.png": {}}
+    assert loaded(file) == {"a/0.png": {"label": "7", "note": "two, words"}, "b/1.png": {}}
 
 
 def test_a_field_of_several_lines_and_one_as_long_as_may_be(tmp_path: Path) -> None:
     file = tmp_path / "about.csv"
     longest = "x" * 2000
     file.write_bytes(f'path,note,more\r\na.png,"one\r\ntwo",{longest}\r\n'.encode())
-    assert load_metadata(file, "path") == {"a.png": {"note": "one\r\ntwo", "more": longest}}
+    assert loaded(file) == {"a.png": {"note": "one\r\ntwo", "more": longest}}
 
 
 def test_parquet_keeps_its_types(tmp_path: Path) -> None:
@@ -33,7 +41,7 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
         "when": [dt.date(1970, 1, 1), None],
     }
     parquet.write_table(pa.table(columns), file)
-    assert load_metadata(file, "file") == {"a.png": {"label": "3", "weight": 2.5, "when": "1970-01-01"}, "b.png": {}}
+    assert loaded(file, "file") == {"a.png": {"label": "3", "weight": 2.5, "when": "1970-01-01"}, "b.png": {}}
 
 
 @pytest.mark.parametrize(
@@ -45,6 +53,7 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
         ("path,label\na.png,7,8\n", "row 1: more fields than the heading"),
         ("path,label\na.png\n", "row 1: fewer fields than the heading"),
         ("path,label\n", "holds no rows"),
+        ("path,source,label\na.png,cats,7\na.png,,8\n", "row 2: source is empty; each row is for one source"),
         ("path,note\na.png," + "x" * 2001 + "\n", "note has 2,001 characters; at most 2,000"),
         ('path,note\na.png,"x', "cannot be read as CSV"),
     ],
@@ -53,12 +62,34 @@ def test_bad_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "about.csv"
     file.write_text(text)
     with pytest.raises(UsageError, match=message):
-        load_metadata(file, "path")
+        loaded(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "key_column"),
+    [("path,note\na.png,7\n", "path"), ("source,note\na.png,7\n", "source")],
+    ids=["no such column", "it is the key"],
+)
+def test_several_sources_need_a_column_that_tells_them_apart(tmp_path: Path, text: str, key_column: str) -> None:
+    file = tmp_path / "about.csv"
+    file.write_text(text)
+    assert loaded(file, key_column) == {"a.png": {"note": "7"}}
+    with pytest.raises(UsageError, match=r"no column 'source', and a\.png may be an image of each of cats, dogs; add"):
+        loaded(file, key_column, ["cats", "dogs"])
+
+
+def test_rows_are_for_the_source_that_they_name(tmp_path: Path) -> None:
+    file = tmp_path / "about.csv"
+    file.write_text("path,source,note\na.png,cats,1\na.png,dogs,2\na.png,birds,3\na.png,birds,4\n")
+    both = load_metadata(file, "path", ["cats", "dogs"])
+    assert both == {("cats", "a.png"): {"note": "1"}, ("dogs", "a.png"): {"note": "2"}}
+    assert load_metadata(file, "path", ["dogs"]) == {("dogs", "a.png"): {"note": "2"}}
+    assert load_metadata(file, "path", ["fish"]) == {}
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read as CSV"):
-        load_metadata(tmp_path / "none.csv", "path")
+        loaded(tmp_path / "none.csv")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(UsageError, match="cannot be read as Parquet"):
-        load_metadata(tmp_path / "bad.parquet", "path")
+        loaded(tmp_path / "bad.parquet")

@@ -1,0 +1,315 @@
+"""A collection as one file, Parquet or `.npz`, for all the tools that read these: ids, codes and payloads.
+
+The collection is read twice, a page at a time: first to see which fields there are and of what kind, then to write.
+An `.npz` is made from the Parquet file, column by column, so that the two never differ.
+"""
+
+import itertools
+import json
+import os
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NamedTuple, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from retrieval.errors import RetrievalError, StoreError, UsageError
+from retrieval.files import replacing
+from retrieval.filters import Filter
+from retrieval.records import FIELDS, CollectionMeta, Point, utc_now
+from retrieval.search.fields import check_fields
+from retrieval.store.base import Store, resolve
+from retrieval.where import parse
+
+PAGE = 1000
+"""Points asked for at once, and rows that are converted at once."""
+GROUP_BYTES = 2 * 2**20
+"""Of codes and payloads in a row group of the file, about; one is in memory at once, and Arrow's copies of it."""
+EXACT = 2**53
+"""Whole numbers up to it are the same as float64."""
+FORMAT = 1
+"""Of the file; another when a program that reads this one would read it wrongly."""
+OWN = ("id", "code", "metadata")
+"""What a user's field cannot be called in the file: two columns, and in an `.npz` what the file says of itself."""
+PREFIX = "payload."
+"""Before the name of a user's field that is called so."""
+
+Kind = Literal["text", "whole", "number", "truth"]
+TYPES = {"text": pa.string(), "whole": pa.int64(), "number": pa.float64(), "truth": pa.bool_()}
+DTYPES = {"whole": "<i8", "number": "<f8", "truth": "|b1"}
+FILLERS: dict[Kind, Any] = {"text": "", "whole": 0, "number": np.nan, "truth": False}
+"""What stands in an `.npz` where a field is missing."""
+Report = Callable[[int, int], None]
+T = TypeVar("T")
+
+
+class Column(NamedTuple):
+    """A field of the payloads, under its name in the file."""
+
+    field: str
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What was written: `points` of them; `found` are in the collection afterwards, others where a job wrote meanwhile.
+
+    columns: their names · bytes: of the file · where: the filter, in words.
+    """
+
+    file: Path
+    alias: str
+    collection: str
+    model: str
+    points: int
+    found: int
+    columns: tuple[str, ...]
+    where: str | None
+    bytes: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        names = ("alias", "collection", "model", "points", "found", "where", "bytes")
+        facts = {name: getattr(self, name) for name in names}
+        return {"file": str(self.file), **facts, "columns": list(self.columns), "seconds": round(self.seconds, 2)}
+
+
+def export(
+    store: Store,
+    alias: str,
+    file: Path,
+    where: str | Filter | None = None,
+    report: Report = lambda done, total: None,
+) -> Summary:
+    """Write the alias's collection, or what of it meets the filter, to the file, in the order of the ids.
+
+    Columns: `id`, text · `code`, float32[dim], to the bit what the engine holds · the fields of `FIELDS`, whether or
+    not a point has them · the user's own fields, by name. Each column is of one type: text, int64, float64 or bool;
+    int64 and float64 together are float64 while that is exact, and any other mixture is text, as are lists and objects:
+    what is not text itself is then written as JSON. A missing field is null; in an `.npz`, which has none, it is "", 0,
+    NaN or False, and `NAME.missing` (bool) says where.
+
+    The file's metadata says what it is: one JSON object, under the key `retrieval` of a Parquet file, as the array
+    `metadata` of an `.npz`. The file replaces an older one when it is whole. The engine keeps no snapshot: each point
+    is as it was when it was read, and what a job writes meanwhile may be in the file or not.
+
+    Raises UsageError for a file that cannot be written or a filter that cannot be meant, NoCollection, StoreError when
+    a job changed the kind of a field meanwhile, RetrievalError when the disk refuses; the old file is then still there.
+    """
+    started = time.monotonic()
+    check_file(file)
+    collection = resolve(store, alias)
+    meta = store.metadata(collection)
+    chosen = parse(where) if isinstance(where, str) else where
+    if chosen is not None:
+        check_fields(store, collection, chosen)
+    said = where if where is None or isinstance(where, str) else repr(where)
+    columns, total, size = survey(store, collection, chosen)
+    rows = max(1, GROUP_BYTES // (4 * meta.dim + size))
+    page = min(PAGE, rows)
+    points = itertools.chain.from_iterable(store.scroll(collection, chosen, codes=True, page=page))
+    pages = (table(collection, group, columns, meta.dim) for group in groups(points, page))
+    tables = map(pa.concat_tables, groups(pages, rows // page))
+    facts = described(meta, alias, collection, said)
+    try:
+        with replacing(file) as draft:
+            if file.suffix.lower() == ".npz":
+                with tempfile.TemporaryFile(dir=file.parent) as whole:
+                    written = to_parquet(whole, tables, columns, facts, lambda done: report(done, total))
+                    to_npz(draft, whole, columns, meta.dim)
+            else:
+                written = to_parquet(draft, tables, columns, facts, lambda done: report(done, total))
+            draft.flush()
+            taken = os.fstat(draft.fileno()).st_size
+    except OSError as error:
+        raise RetrievalError(
+            f"{file} cannot be written: {error.strerror or error}; what was there before is still there; make room or"
+            " choose another place, and run the same command again"
+        ) from error
+    names = ("id", "code", *(column.name for column in columns))
+    found, seconds = store.count(collection, chosen), time.monotonic() - started
+    return Summary(file, alias, collection, meta.model, written, found, names, said, taken, seconds)
+
+
+def check_file(file: Path) -> None:
+    """Raise UsageError for a name that does not say what is to be written, or a place where nothing can be."""
+    if file.suffix.lower() not in (".parquet", ".npz"):
+        raise UsageError(f"{file}: its name must end in .parquet or .npz, which says what is written")
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder; name a file")
+    try:
+        with tempfile.TemporaryFile(dir=file.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}: {file.parent}; choose another place") from error
+
+
+def described(meta: CollectionMeta, alias: str, collection: str, where: str | None) -> dict[str, Any]:
+    """What the file says of itself, but for the number of its points."""
+    kept = ("model", "dim", "distance", "image_size", "channels", "sources")
+    facts = meta.to_json()
+    own = {"format": FORMAT, "alias": alias, "collection": collection}
+    return {**own, **{name: facts[name] for name in kept}, "where": where, "exported": utc_now()}
+
+
+def survey(store: Store, collection: str, where: Filter | None) -> tuple[list[Column], int, int]:
+    """The columns, the number of points, and the bytes of a payload, on average."""
+    kinds: dict[str, set[str]] = {}
+    points = size = 0
+    for page in store.scroll(collection, where, page=PAGE):
+        points += len(page)
+        for name, value in itertools.chain.from_iterable(point.payload.items() for point in page):
+            if value is not None:
+                kinds.setdefault(name, set()).add(kind_of(value))
+                size += len(value) if isinstance(value, str) else 8
+    return columns_of(kinds), points, size // max(1, points)
+
+
+def kind_of(value: object) -> str:
+    """Of one value: a Kind, `long` for a whole number that float64 does not hold, `other` for what JSON has besides."""
+    if isinstance(value, bool):
+        return "truth"
+    if isinstance(value, int):
+        return "whole" if abs(value) <= EXACT else "long" if -(2**63) <= value < 2**63 else "other"
+    return "number" if isinstance(value, float) else "text" if isinstance(value, str) else "other"
+
+
+def common(kinds: set[str]) -> Kind:
+    """The kind of a column whose values are of those.
+
+    >>> common({"whole", "number"}), common({"long", "number"}), common({"truth", "whole"})
+    ('number', 'text', 'text')
+    """
+    if kinds <= {"whole", "long"}:
+        return "whole"
+    if kinds <= {"whole", "number"}:
+        return "number"
+    return "truth" if kinds == {"truth"} else "text"
+
+
+def columns_of(kinds: dict[str, set[str]]) -> list[Column]:
+    """Our own fields in their order, then the user's by name; each has a name of its own in the file."""
+    columns = []
+    for name, field in FIELDS.items():
+        usual = {"whole" if field.kind == "number" else "text"}
+        columns.append(Column(name, name, common(kinds.get(name, usual))))
+    taken = {*OWN, *FIELDS, *(f"{name}.missing" for name in FIELDS)}
+    for field_name in sorted(kinds.keys() - FIELDS.keys()):
+        name = field_name
+        while name in taken:
+            name = PREFIX + name
+        taken |= {name, f"{name}.missing"}
+        columns.append(Column(field_name, name, common(kinds[field_name])))
+    return columns
+
+
+def groups(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    """So many at a time, however the engine has cut its pages: both then write the same row groups."""
+    while group := list(itertools.islice(items, size)):
+        yield group
+
+
+def table(collection: str, points: Sequence[Point], columns: Sequence[Column], dim: int) -> pa.Table:
+    """The points as rows; raises StoreError for a field that is not of its column's kind, or has none."""
+    known = {column.field for column in columns}
+    new = {name for point in points for name in point.payload.keys() - known if point.payload[name] is not None}
+    codes = np.array([point.code for point in points], np.float32)
+    starts = pa.array(np.arange(0, codes.size + 1, dim, dtype=np.int32))
+    try:
+        if new:
+            raise pa.ArrowInvalid(f"a field {min(new)!r} came")
+        fields = [
+            pa.array([cell(point.payload.get(column.field), column.kind) for point in points], TYPES[column.kind])
+            for column in columns
+        ]
+    except pa.ArrowException as error:
+        raise StoreError(
+            f"{collection} was changed while it was read ({' '.join(str(error).split())}); run the same command again"
+        ) from error
+    ids = pa.array([point.id for point in points], pa.string())
+    return pa.table([ids, pa.ListArray.from_arrays(starts, pa.array(codes.reshape(-1))), *fields], schema_of(columns))
+
+
+def schema_of(columns: Sequence[Column]) -> pa.Schema:
+    """Of the Parquet file."""
+    own = [pa.field("id", pa.string(), nullable=False), pa.field("code", pa.list_(pa.float32()))]
+    return pa.schema([*own, *(pa.field(column.name, TYPES[column.kind]) for column in columns)])
+
+
+def cell(value: Any, kind: Kind) -> Any:
+    """A value as its column has it."""
+    if kind == "text" and value is not None and not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return float(value) if kind == "number" and type(value) is int else value
+
+
+def to_parquet(
+    file: BinaryIO,
+    tables: Iterable[pa.Table],
+    columns: Sequence[Column],
+    facts: dict[str, Any],
+    report: Callable[[int], None],
+) -> int:
+    """Write the tables, a row group each, and then what the file says of itself; returns the number of points."""
+    written = 0
+    with pq.ParquetWriter(file, schema_of(columns), compression="zstd", store_schema=False) as writer:
+        for part in tables:
+            writer.write_table(part, row_group_size=len(part))
+            written += len(part)
+            report(written)
+        writer.add_key_value_metadata({"retrieval": json.dumps({**facts, "points": written}, ensure_ascii=False)})
+    return written
+
+
+def to_npz(file: BinaryIO, whole: BinaryIO, columns: Sequence[Column], dim: int) -> None:
+    """Write the Parquet file's columns as arrays that numpy loads without pickle, a few rows at a time."""
+    parquet = pq.ParquetFile(whole)
+    rows = parquet.metadata.num_rows
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        codes = (pc.list_flatten(part).to_numpy() for part in parts(parquet, "code"))
+        add(archive, "code", "<f4", (rows, dim), codes)
+        for _, name, kind in (Column("id", "id", "text"), *columns):
+            seen = [(part.null_count, widest(part)) for part in parts(parquet, name)]
+            dtype = f"<U{max((width for _, width in seen), default=1)}" if kind == "text" else DTYPES[kind]
+            add(archive, name, dtype, (rows,), (filled(part, kind) for part in parts(parquet, name)))
+            if any(missing for missing, _ in seen):
+                gaps = (part.is_null().to_numpy() for part in parts(parquet, name))
+                add(archive, f"{name}.missing", "|b1", (rows,), gaps)
+        with archive.open("metadata.npy", "w") as member:
+            said = np.array(parquet.metadata.metadata[b"retrieval"].decode())
+            np.lib.format.write_array(member, said, allow_pickle=False)
+
+
+def parts(parquet: pq.ParquetFile, name: str) -> Iterator[pa.ChunkedArray]:
+    """A column, piece by piece."""
+    for group in range(parquet.metadata.num_row_groups):
+        column = parquet.read_row_group(group, columns=[name]).column(name)
+        yield from (column.slice(start, PAGE) for start in range(0, len(column), PAGE))
+
+
+def widest(part: pa.ChunkedArray) -> int:
+    """Characters of the longest text, at least 1, for which numpy has a type."""
+    return max(1, pc.max(pc.utf8_length(part)).as_py() or 0) if pa.types.is_string(part.type) else 1
+
+
+def filled(part: pa.ChunkedArray, kind: Kind) -> np.ndarray:
+    """With the kind's filler where a value is missing."""
+    whole = part.fill_null(FILLERS[kind])
+    return np.array(whole.to_pylist()) if kind == "text" else whole.to_numpy()
+
+
+def add(archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...], arrays: Iterable[np.ndarray]) -> None:
+    """An array of that shape, written piece by piece."""
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+        header = {"descr": dtype, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(member, header)
+        for array in arrays:
+            member.write(np.ascontiguousarray(array, dtype).tobytes())
