@@ -39,7 +39,11 @@ def spoil(folder: Path, words: dict[str, str]) -> None:
 
 
 @pytest.mark.usefixtures("deadly")
-@pytest.mark.parametrize(("kind", "count"), [("folder", 12), ("folder", 300), ("archive", 300)])
+@pytest.mark.parametrize(
+    ("place", "kind", "count"),
+    [("embedded", "folder", 12), ("embedded", "archive", 300), ("server", "folder", 300)],
+    indirect=["place"],
+)
 def test_a_crash_costs_its_image_and_nothing_else(place: Place, tmp_path: Path, kind: str, count: int) -> None:
     folder = make_digits(tmp_path / "digits", count)
     words = {"deadly-1.png": "deadly", "deadly-2.png": "deadly"} | ({"endless.png": "endless"} if count < 100 else {})
@@ -58,3 +62,17 @@ def test_a_crash_costs_its_image_and_nothing_else(place: Place, tmp_path: Path, 
     if count < 100:
         (folder / "endless.png").unlink()
         assert place.ingest(source, "--json").object["encoded"] == 0, "nothing deadly is opened again"
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("deadly")
+@pytest.mark.parametrize("place", ["server"], indirect=True)
+def test_a_worker_of_ray_dies_of_an_image_once(place: Place, tmp_path: Path) -> None:
+    """Ray starts it again and gives it the same page, for ever: the second time it decodes in a process apart."""
+    folder = make_digits(tmp_path / "digits", 40)
+    spoil(folder, {"deadly.png": "deadly"})
+    done = place.ingest(folder, "--json", "--runner", "ray", "--workers", 1)
+    assert done.code == 3, done.err
+    assert [item["path"] for item in done.object["refused"]] == ["deadly.png"]
+    assert done.object["refused"][0]["reason"].startswith("the reader process died")
+    assert place.stored == 40
