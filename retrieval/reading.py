@@ -1,20 +1,23 @@
 """Entries of a source to pictures of a model's size: read, hashed and decoded by several at once, in order, bounded."""
 
 import contextlib
+import faulthandler
 import hashlib
 import itertools
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypeVar
+from pathlib import Path
+from typing import NamedTuple, TypeGuard, TypeVar
 
-from retrieval.errors import BadImage
+from retrieval.errors import BadImage, RetrievalError
 from retrieval.images.decode import Picture, decode
 from retrieval.images.quiet import quiet
 from retrieval.sources import Entry
@@ -33,8 +36,12 @@ PROCESSES = 8
 """More would wait for the encoder."""
 LAST_WORDS = 3
 """Seconds that a worker has after SIGTERM."""
-FEW = 256
-"""Images for which no processes are started: that takes as long as decoding some thousand small ones."""
+FETCHED_BYTES = 64 * 2**20
+"""Of image files fetched here and not decoded yet, there or in a thread; one of them may be larger."""
+PART_BYTES = 4 * 2**20
+"""Fetched images are handed on together up to this size."""
+PATIENCE = 300.0
+"""Seconds after which a process that reads CHUNK images, or one by itself, is given up."""
 
 
 class Good(NamedTuple):
@@ -53,7 +60,9 @@ class Bad(NamedTuple):
 
 Read = Good | Bad
 Task = tuple[Callable[[], bytes], str]
-"""Of an entry, what a worker needs: little, for it may travel to another process."""
+"""Of an entry, what a worker needs, its `fetch` and its name: little, for it may travel to another process."""
+Waiting = Callable[[], list[Read]]
+"""Waits for what was begun, and gives what was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,34 +97,24 @@ def read_pictures(
     channels: int,
     *,
     workers: int | None = None,
-    portable: bool = False,
+    portable: bool | None = None,
 ) -> Iterator[Loaded | Refused | T]:
     """Each entry, in order, as pixels u8[height, width, channels] or as refused; what is no entry stays as it is.
 
-    workers: how many read at once, None: as it pays · portable: they may be processes, once there are more than FEW
-    entries; small images keep Python itself busy, so that threads get in each other's way.
+    workers: how many read at once, None: as it pays · portable: decode in processes of their own, so that an image at
+    which the decoder crashes is refused and the others are read, and so that small images do not keep this Python
+    busy; True lets them fetch the images too, False has them fetched here. None: decode in threads, where a crash is
+    this process's own.
     """
-    load = partial(load_chunk, size=size, channels=channels)
-    if isinstance(items, list) and len(items) == 1:
+    if isinstance(items, list) and len(items) == 1 and portable is None:
         yield from read_here(items, size, channels)  # for one, a thread would take longer to start than to read
         return
     window = max(2 * CHUNK, min(WINDOW, WINDOW_BYTES // (size[0] * size[1] * channels)))
-    ahead: deque[tuple[list[Entry | T], Future[list[Read]] | None]] = deque()
-    waiting = started = 0
-    with contextlib.ExitStack() as stack:
-        readers: Executor = stack.enter_context(ThreadPoolExecutor(workers or THREADS, "read"))
-        stack.callback(lambda: [future.cancel() for _, future in ahead if future])
+    ahead: deque[tuple[list[Entry | T], Waiting | None]] = deque()
+    waiting = 0
+    with contextlib.closing(Reader(size, channels, workers, portable)) as reader:
         for chunk in chunks(items):
-            if isinstance(chunk[0], Entry):
-                if portable and started <= FEW < started + len(chunk):
-                    readers = stack.enter_context(processes(workers or min(PROCESSES, os.cpu_count() or 1)))
-                    stack.callback(lambda: [future.cancel() for _, future in ahead if future])
-                started += len(chunk)
-                tasks = [(e.fetch, f"{e.source}/{e.key}") for e in chunk if isinstance(e, Entry)]
-                with ctrl_c_held_back():  # it may start a process, which would die of it before `start_worker`
-                    ahead.append((chunk, readers.submit(load, tasks)))
-            else:
-                ahead.append((chunk, None))
+            ahead.append((chunk, reader.begin(chunk) if is_entries(chunk) else None))
             waiting += len(chunk)
             while waiting > window - CHUNK:
                 waiting -= len(ahead[0][0])
@@ -134,21 +133,207 @@ def read_here(items: Iterable[Entry | T], size: tuple[int, int], channels: int) 
             yield item
 
 
-def finished(chunk: list[Entry | T], read: Future[list[Read]] | None) -> Iterator[Loaded | Refused | T]:
+def is_entries(chunk: list[Entry | T]) -> TypeGuard[list[Entry]]:
+    """By the first: a chunk is all of one kind."""
+    return isinstance(chunk[0], Entry)
+
+
+def finished(chunk: list[Entry | T], read: Waiting | None) -> Iterator[Loaded | Refused | T]:
     """A chunk once it is read; one without entries as it is."""
     if read is None:
         yield from chunk  # type: ignore[misc]
         return
-    for entry, result in zip(chunk, read.result(), strict=True):
+    for entry, result in zip(chunk, read(), strict=True):
         assert isinstance(entry, Entry)
         yield Loaded(entry, *result) if isinstance(result, Good) else Refused(entry, *result)
 
 
 def chunks(items: Iterable[T]) -> Iterator[list[T]]:
-    """Runs of at most CHUNK entries, or of what is no entry."""
-    for _, run in itertools.groupby(items, lambda item: isinstance(item, Entry)):
+    """Runs of at most CHUNK entries, of which all or none are to be read in turn, or of what is no entry."""
+    for _, run in itertools.groupby(items, lambda item: isinstance(item, Entry) and (True, item.in_turn)):
         while chunk := list(itertools.islice(run, CHUNK)):
             yield chunk
+
+
+class Reader:
+    """Reads chunks of entries, several at once; what is to be read in turn is fetched by one thread."""
+
+    def __init__(self, size: tuple[int, int], channels: int, workers: int | None, portable: bool | None) -> None:
+        """As for `read_pictures`."""
+        load = partial(load_chunk, size=size, channels=channels)
+        self._there = portable is True
+        self._decoders: Threads | Processes
+        if portable is None:
+            self._decoders = Threads(workers or THREADS, load)
+        else:
+            most = min(PROCESSES, os.cpu_count() or 1)
+            self._decoders = Processes((workers or most) if portable else min(workers or most, most), load, portable)
+        self._fetchers = ThreadPoolExecutor(workers or THREADS, "fetch")
+        self._in_turn = ThreadPoolExecutor(1, "fetch")
+        self._room = Room(FETCHED_BYTES)
+
+    def begin(self, entries: Sequence[Entry]) -> Waiting:
+        """Entries that are all, or none, to be read in turn."""
+        tasks: list[Task] = [(entry.fetch, f"{entry.source}/{entry.key}") for entry in entries]
+        in_turn = entries[0].in_turn
+        if not in_turn and (self._there or isinstance(self._decoders, Threads)):
+            return partial(self._decoders.finish, self._decoders.begin(tasks), tasks)
+        fetching = (self._in_turn if in_turn else self._fetchers).submit(self._fetched, tasks)
+        return lambda: [read for begun, part in fetching.result() for read in self._decoders.finish(begun, part)]
+
+    def close(self) -> None:
+        """What was not begun is dropped."""
+        self._in_turn.shutdown(cancel_futures=True)
+        self._fetchers.shutdown(cancel_futures=True)
+        self._decoders.close()
+
+    def _fetched(self, tasks: Sequence[Task]) -> list[tuple[Future[list[Read]], list[Task]]]:
+        """Fetch here and hand on a part at a time, no more than there is room for: what was begun, with its tasks."""
+        begun, part, of, size = [], list[Task](), list[Task](), 0
+        for task in tasks:
+            held, fetched = fetch_here(task)
+            part.append(fetched)
+            of.append(task)
+            size += held
+            if size >= PART_BYTES or task is tasks[-1]:
+                self._room.take(size)
+                future = self._decoders.begin(part)
+                future.add_done_callback(partial(self._room.give, size))
+                begun.append((future, of))
+                part, of, size = [], [], 0
+        return begun
+
+
+class Room:
+    """A number of bytes that several threads share."""
+
+    def __init__(self, size: int) -> None:
+        self._free, self._size = size, size
+        self._changed = threading.Condition()
+
+    def take(self, size: int) -> None:
+        """Wait until so many are free, or all are."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= min(size, self._size))
+            self._free -= size
+
+    def give(self, size: int, _done: object = None) -> None:
+        """Give them back."""
+        with self._changed:
+            self._free += size
+            self._changed.notify_all()
+
+
+class Threads:
+    """Threads that read."""
+
+    def __init__(self, number: int, load: Callable[[Sequence[Task]], list[Read]]) -> None:
+        self._pool, self._load = ThreadPoolExecutor(number, "read"), load
+
+    def begin(self, tasks: Sequence[Task]) -> Future[list[Read]]:
+        return self._pool.submit(self._load, tasks)
+
+    def finish(self, begun: Future[list[Read]], _tasks: Sequence[Task]) -> list[Read]:
+        return begun.result()
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+class Processes:
+    """Processes that read. One that dies costs the image at which it died, and no other.
+
+    A decoder's defect, or the system short of memory, ends a process and breaks its pool, whoever is at fault. The
+    chunks that were on their way are then read once more, image by image, in a process that does nothing else, while
+    others go on in a new pool.
+    """
+
+    def __init__(self, number: int, load: Callable[[Sequence[Task]], list[Read]], portable: bool) -> None:
+        """portable: they can fetch what they are told to; else it is fetched here."""
+        self._number, self._portable = number, portable
+        self._load = partial(load_apart, load, PATIENCE)
+        self._turn = threading.Lock()
+        self._pool = processes(number)
+        self._careful: Executor | None = None
+
+    def begin(self, tasks: Sequence[Task]) -> Future[list[Read]]:
+        with self._turn, ctrl_c_held_back():  # it may start a process, which would die of it before `start_worker`
+            try:
+                return self._pool.submit(self._load, tasks)
+            except BrokenExecutor:
+                self._pool.shutdown(wait=False)
+                self._pool = processes(self._number)
+                return self._pool.submit(self._load, tasks)
+
+    def finish(self, begun: Future[list[Read]], tasks: Sequence[Task]) -> list[Read]:
+        try:
+            return begun.result()
+        except BrokenExecutor:
+            return [self._alone(task) for task in tasks]
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        if self._careful:
+            self._careful.shutdown()
+
+    def _alone(self, task: Task) -> Read:
+        """Read one image by itself; it is refused when a process dies of it that has read nothing else."""
+        if not self._portable:
+            _, task = fetch_here(task)
+        while True:
+            fresh = self._careful is None
+            with ctrl_c_held_back():
+                self._careful = self._careful or started()
+            began = time.monotonic()
+            try:
+                with ctrl_c_held_back():
+                    reading = self._careful.submit(self._load, [task])
+                return reading.result()[0]
+            except BrokenExecutor:
+                self._careful.shutdown(wait=False)
+                self._careful = None
+                if fresh and time.monotonic() - began >= PATIENCE:
+                    return Bad(f"opening it took longer than {PATIENCE:.0f} s, and was given up", lasting=False)
+                if fresh:
+                    return Bad(DIED, lasting=True)
+
+
+DIED = "the reader process died while decoding it; save it anew with another program, or try again with --retry-failed"
+
+
+def started() -> Executor:
+    """A process that works; raises RetrievalError when it dies of nothing."""
+    pool = processes(1)
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenExecutor as error:
+        raise RetrievalError("processes that read images die as they start; is there memory left?") from error
+    return pool
+
+
+def fetch_here(task: Task) -> tuple[int, Task]:
+    """The same task without its way: its bytes, or why there are none, are here already. And how many they are."""
+    fetch, where = task
+    try:
+        data = fetch()
+    except BadImage as error:
+        return 0, (partial(raise_bad, error.where, error.reason), where)
+    return len(data), (partial(bytes, data), where)
+
+
+def raise_bad(where: str, reason: str) -> bytes:
+    """What fetching an image came to."""
+    raise BadImage(where, reason)
+
+
+def load_apart(load: Callable[[Sequence[Task]], list[Read]], seconds: float, tasks: Sequence[Task]) -> list[Read]:
+    """What a process does, which ends itself when that takes longer: no Python could end a decoder that hangs."""
+    with Path(os.devnull).open("w") as nowhere:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
+        try:
+            return load(tasks)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
 
 def load_chunk(tasks: Sequence[Task], size: tuple[int, int], channels: int) -> list[Read]:

@@ -69,6 +69,17 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
+@pytest.fixture(autouse=True)
+def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs that run in this process decode in threads: most read a handful of images, and a process takes longer.
+
+    Jobs in processes of their own are as users run them.
+    """
+    from retrieval import reading
+
+    monkeypatch.setattr(reading, "Processes", lambda number, load, portable: reading.Threads(number, load))
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path | None:
     """$RETRIEVAL_DATA as it was given to the test run; `own_home` hides it from the tests themselves."""

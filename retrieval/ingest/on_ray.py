@@ -165,7 +165,7 @@ def reading(origin: Origin, job: Job) -> Callable[[], "Iterator[pa.Table]"]:
 
 
 class Actor:
-    """A worker, as Ray Data calls it."""
+    """A worker, as Ray Data calls it; Ray starts it again when it dies, and gives it the same pages."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -178,10 +178,17 @@ class Actor:
             return row(**{name: given[name] for name in ("error", "message", "part")})
         try:
             with self._starting:
-                self._worker = self._worker or Worker(self._job)
+                self._worker = self._worker or Worker(self._job, careful=was_started_again())
             return row(part=self._worker.work(given["source"], json.loads(given["page"])).to_json())
         except RetrievalError as error:
             return row(**as_error(error))
+
+
+def was_started_again() -> bool:
+    """Whether the actor that asks has died once."""
+    import ray
+
+    return bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
 
 def row(**fields: str) -> "pa.Table":

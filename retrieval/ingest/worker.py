@@ -16,7 +16,7 @@ from retrieval.ingest.options import Options
 from retrieval.ingest.plan import Planner, cut, mark
 from retrieval.ingest.summary import WORK, Summary
 from retrieval.loading import make_encoder
-from retrieval.reading import Refused, read_here
+from retrieval.reading import Refused, read_here, read_pictures
 from retrieval.records import point_id
 from retrieval.sources import Entry, Source, open_source
 from retrieval.store.server import ServerStore
@@ -118,10 +118,14 @@ class Part:
 
 
 class Worker:
-    """Opens the store, the sources and the model once, and then works through pages; for a server only."""
+    """Opens the store, the sources and the model once, and then works through pages; for a server only.
 
-    def __init__(self, job: Job) -> None:
+    careful: decode in a process apart, for this worker is one that died: an image may have been at fault.
+    """
+
+    def __init__(self, job: Job, *, careful: bool = False) -> None:
         """The server's key is this machine's own $QDRANT_API_KEY. Raises UsageError, ModelError."""
+        self._careful = careful
         settings, key = job.settings, load_settings().qdrant_api_key
         self._settings = settings
         self._job, self._store = job, ServerStore(settings.qdrant_url or "", key.get_secret_value() if key else None)
@@ -144,7 +148,12 @@ class Worker:
         coder = Coder(store, job.collection, self._encoder, planner, job.options)
         part = Part(source, tally=Tally().with_images(source, [entry.key for entry in entries]))
         config = self._encoder.config
-        items: Iterator[Item] = read_here(planner.page(entries), config.image_size, config.channels)
+        page, size, channels = planner.page(entries), config.image_size, config.channels
+        items: Iterator[Item] = (
+            read_pictures(page, size, channels, workers=1, portable=False)
+            if self._careful
+            else read_here(page, size, channels)
+        )
         contents = []
         for batch in coder.batches(items, BATCHES * batch_size(config, job.options)):
             self._lock.check()

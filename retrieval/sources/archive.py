@@ -64,7 +64,7 @@ class Archive:
         """Every image, in the archive's order; raises SourceError when there is none."""
         for key, member in self._images.items():
             label = folder_label(key) if self.labels else None
-            yield Entry(self.name, key, member.size, member.mtime_ns, label, partial(self.read, key))
+            yield Entry(self.name, key, member.size, member.mtime_ns, label, partial(self.read, key), in_turn=True)
         if not self._images:
             raise no_images(self.spec, len(self._others))
 

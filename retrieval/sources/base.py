@@ -24,7 +24,8 @@ class Entry:
 
     key: path relative to the source's root, POSIX style, always valid UTF-8 · bytes: size as listed, 0 where the
     source does not know before reading · mtime_ns: 0 where the source does not know, so that only the bytes
-    themselves can tell a change.
+    themselves can tell a change · in_turn: it lies in one file with the others, which is read from front to back:
+    several readers at once would make each other begin again.
     """
 
     source: str
@@ -33,6 +34,7 @@ class Entry:
     mtime_ns: int
     label: str | None
     fetch: Callable[[], builtins.bytes] = field(repr=False, compare=False)
+    in_turn: bool = False
 
     def read(self) -> builtins.bytes:
         """The encoded image; raises BadImage when it has vanished, cannot be read or is over MAX_BYTES."""

@@ -55,7 +55,7 @@ class DataSet:
             for index in range(count):
                 key = f"{split.prefix}{index:05d}"
                 label = str(split.labels[index])
-                yield Entry(self.name, key, size, split.mtime_ns, label, partial(self.read, key))
+                yield Entry(self.name, key, size, split.mtime_ns, label, partial(self.read, key), in_turn=True)
 
     def read(self, key: str) -> bytes:
         """The image with that key as a PGM file; raises BadImage."""

@@ -73,7 +73,7 @@ class Parquet:
             for number in range(start, starts[group + 1]):
                 key = self._key(number)
                 label = (labels[number - start] if labels else folder_label(key)) if self.labels else None
-                yield Entry(self.name, key, 0, self._mtime_ns, label, partial(self._read, number, key))
+                yield Entry(self.name, key, 0, self._mtime_ns, label, partial(self._read, number, key), in_turn=True)
 
     def read(self, key: str) -> bytes:
         """The image with that key; raises BadImage."""

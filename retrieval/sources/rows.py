@@ -3,22 +3,37 @@
 import bisect
 import itertools
 import threading
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-BATCH_BYTES = 8 * 2**20
+BATCH_BYTES = 2 * 2**20
 """Values read at once, about, by their mean size in the row group; a value is never split."""
 MOST_ROWS = 256
-KEPT_BATCHES = 4
+KEPT_BYTES = 32 * 2**20
+"""Batches that are kept, those used last: two for each of eight readers at least, and all that eight readers ask for
+who are 32 rows apart and whose values are smaller than 128 kB."""
+MOST_CURSORS = 8
+"""Places from which reading goes on: of larger values every reader has one, and skips the rows of the others."""
+
+
+@dataclass(slots=True)
+class Cursor:
+    """Batches of a row group that are still to be read, from row `next` on; `end` is the first row behind the group."""
+
+    ahead: Iterator[pa.RecordBatch]
+    next: int
+    end: int
 
 
 class Rows:
-    """Values of one column, quick when they are asked for nearly in order.
+    """Values of one column, quick when they are asked for nearly in order, by several threads at once.
 
-    The last batches are kept for threads that overtake each other; going back further starts the row group again.
+    A batch is decoded once while the threads are no more than KEPT_BYTES apart. Farther apart, each goes on from the
+    nearest cursor behind it; only a row with no cursor behind it starts its row group again.
     """
 
     def __init__(self, file: pq.ParquetFile, column: str) -> None:
@@ -29,48 +44,66 @@ class Rows:
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         self.starts = list(itertools.accumulate((group.num_rows for group in groups), initial=0))
         """The first row of each row group, and at the end the number of rows."""
-        self._kept: deque[tuple[int, pa.Array]] = deque(maxlen=KEPT_BATCHES)
-        self._ahead: Iterator[pa.RecordBatch] = iter(())
-        self._next = self._end = 0
+        self._kept: OrderedDict[int, pa.Array] = OrderedDict()
+        self._kept_starts: list[int] = []
+        self._kept_bytes = 0
+        self._cursors: list[Cursor] = []
         self._damage: dict[int, tuple[int, Exception]] = {}
 
     def value(self, number: int) -> bytes | None:
         """The value in that row, None for null; raises what pyarrow and the file raise for a damaged one."""
         with self.turn:
-            for start, values in self._kept:
-                if start <= number < start + len(values):
-                    return _bytes(values[number - start].as_py())
-            group = bisect.bisect_right(self.starts, number) - 1
-            first, error = self._damage.get(group, (self.starts[-1], None))
-            if error and number >= first:
-                raise error
-            if not self._next <= number < self._end:
-                self._start(group)
-            try:
-                while self._next <= number:
-                    self._advance()
-            except Exception as error:
-                self._damage[group] = (self._next, error)
-                self._end = 0
-                raise
-            start, values = self._kept[-1]
-            return _bytes(values[number - start].as_py())
+            place = bisect.bisect_right(self._kept_starts, number) - 1
+            start = self._kept_starts[place] if place >= 0 else number
+            if start not in self._kept or number >= start + len(self._kept[start]):
+                start = self._read(number)
+            self._kept.move_to_end(start)
+            return _bytes(self._kept[start][number - start].as_py())
 
-    def _start(self, group: int) -> None:
+    def _read(self, number: int) -> int:
+        """The first row of the batch with that row, which is kept now."""
+        group = bisect.bisect_right(self.starts, number) - 1
+        first, error = self._damage.get(group, (self.starts[-1], None))
+        if error and number >= first:
+            raise error
+        behind = [cursor for cursor in self._cursors if cursor.next <= number < cursor.end]
+        cursor = max(behind, key=lambda each: each.next) if behind else self._begin(group)
+        self._cursors = [each for each in self._cursors if each is not cursor][-MOST_CURSORS + 1 :]
+        try:
+            while cursor.next <= number:
+                start = self._advance(cursor)
+        except Exception as error:
+            self._damage[group] = (cursor.next, error)
+            raise
+        self._cursors.append(cursor)
+        return start
+
+    def _begin(self, group: int) -> Cursor:
         of_group = self._file.metadata.row_group(group)
         columns = (of_group.column(index) for index in range(of_group.num_columns))
         size = sum(c.total_uncompressed_size for c in columns if c.path_in_schema == self._column)
         mean = max(1, size // of_group.num_rows)
         rows = min(MOST_ROWS, max(1, BATCH_BYTES // mean))
-        self._ahead = self._file.iter_batches(rows, row_groups=[group], columns=[self._column])
-        self._next, self._end = self.starts[group], self.starts[group + 1]
+        batches = self._file.iter_batches(rows, row_groups=[group], columns=[self._column])
+        return Cursor(batches, self.starts[group], self.starts[group + 1])
 
-    def _advance(self) -> None:
-        batch = next(self._ahead, None)
+    def _advance(self, cursor: Cursor) -> int:
+        """Keep the next batch, in place of those that were not used for longest; returns its first row."""
+        batch = next(cursor.ahead, None)
         if batch is None:
-            raise pa.ArrowInvalid(f"row {self._next:,} is missing")
-        self._kept.append((self._next, batch.column(0)))
-        self._next += len(batch)
+            raise pa.ArrowInvalid(f"row {cursor.next:,} is missing")
+        start, values = cursor.next, batch.column(0)
+        cursor.next += len(batch)
+        if start not in self._kept:
+            bisect.insort(self._kept_starts, start)
+            self._kept[start] = values
+            self._kept_bytes += values.nbytes
+        self._kept.move_to_end(start)
+        while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
+            gone, old = self._kept.popitem(last=False)
+            self._kept_starts.remove(gone)
+            self._kept_bytes -= old.nbytes
+        return start
 
 
 def _bytes(value: dict[str, bytes | None] | bytes | None) -> bytes | None:

@@ -1,9 +1,10 @@
 """Parquet files with a column of images: which column, which keys and labels, little memory, and damage."""
 
 import io
+import itertools
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,7 @@ def test_one_huge_row_group_takes_little_memory(tmp_path: Path, opened: Open) ->
     for number, entry in enumerate(source.entries()):
         assert entry.read() == data[number]
         # The batches that are kept, one ahead and the buffers; the row group has 64 MiB.
-        assert pa.total_allocated_bytes() - before < (rows.KEPT_BATCHES + 2) * rows.BATCH_BYTES
+        assert pa.total_allocated_bytes() - before < rows.KEPT_BYTES + 2 * rows.BATCH_BYTES
     assert source.read("00000005.png") == data[5]
 
 
@@ -188,6 +189,33 @@ def test_threads_that_overtake_each_other(tmp_path: Path, opened: Open) -> None:
     source = opened(put(tmp_path / "x.parquet", {"image": pa.array(data)}, row_group_size=100))
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(lambda entry: entry.read(), source.entries())) == data
+
+
+@pytest.mark.parametrize(("size", "times"), [(5_000, 1), (200_000, 8)], ids=["small", "large"])
+def test_eight_readers_decode_little_twice(
+    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch, size: int, times: int
+) -> None:
+    """Each reads 32 rows that follow each other, as `reading` hands them out, all of them at one speed.
+
+    Values that are kept until the last reader has gone by are decoded once; larger ones once by each reader.
+    """
+    groups, readers, run = (20 if times == 1 else 1000, 8, 32)
+    data = [number.to_bytes(4, "big") * (size // 4) for number in range(4 * readers * run)]
+    source = opened(put(tmp_path / "x.parquet", {"image": pa.array(data)}, row_group_size=groups, use_dictionary=False))
+    entries, decoded, read = list(source.entries()), 0, pq.ParquetFile.iter_batches
+
+    def counted(*arguments: Any, **options: Any) -> Iterator[pa.RecordBatch]:
+        nonlocal decoded
+        for batch in read(*arguments, **options):
+            decoded += len(batch)
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counted)
+    for first in range(0, len(data), readers * run):
+        for step, reader in itertools.product(range(run), range(readers)):
+            number = first + reader * run + step
+            assert entries[number].read() == data[number]
+    assert len(data) <= decoded <= times * len(data)
 
 
 @pytest.mark.parametrize("keep", [0, 3, 100, -10])

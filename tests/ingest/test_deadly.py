@@ -1,0 +1,78 @@
+"""Images at which a decoder crashes or hangs: they are refused by name, and the others are stored."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.ingest.jobs import Place, make_digits
+
+DEADLY = """
+import os, signal, time
+from retrieval import reading
+reading.PATIENCE = 4.0
+whole = reading.decode
+def decode(data, where, *rest):
+    if b"deadly" in data:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if b"endless" in data:
+        time.sleep(3600)
+    return whole(data, where, *rest)
+reading.decode = decode
+"""
+"""What every Python process runs as it starts: a decoder with two defects, which end or hold its own process."""
+
+
+@pytest.fixture
+def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes that this test starts, and those that they start, have the two defects."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(DEADLY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+
+
+def spoil(folder: Path, words: dict[str, str]) -> None:
+    """Pictures that any other decoder takes: behind the end of each stands a word."""
+    some = next(folder.glob("*/*.png")).read_bytes()
+    for number, (name, word) in enumerate(words.items()):
+        (folder / name).write_bytes(some + word.encode() + bytes([number]))
+
+
+@pytest.mark.usefixtures("deadly")
+@pytest.mark.parametrize(
+    ("place", "kind", "count"),
+    [("embedded", "folder", 12), ("embedded", "archive", 300), ("server", "folder", 300)],
+    indirect=["place"],
+)
+def test_a_crash_costs_its_image_and_nothing_else(place: Place, tmp_path: Path, kind: str, count: int) -> None:
+    folder = make_digits(tmp_path / "digits", count)
+    words = {"deadly-1.png": "deadly", "deadly-2.png": "deadly"} | ({"endless.png": "endless"} if count < 100 else {})
+    spoil(folder, words)
+    source = folder if kind == "folder" else Path(shutil.make_archive(str(tmp_path / "digits"), "zip", folder))
+    first = place.ingest(source, "--json")
+    assert first.code == 3, first.err
+    reasons = {item["path"]: item["reason"] for item in first.object["refused"]}
+    assert reasons.keys() == words.keys()
+    for name, word in words.items():
+        said = "the reader process died" if word == "deadly" else "opening it took longer than 4 s"
+        assert reasons[name].startswith(said)
+    assert (first.object["encoded"], place.stored) == (count, count)
+    (ledger,) = (place.home / "refused").glob("*.jsonl")
+    assert ledger.read_text().count('"lasting": true') == 2
+    if count < 100:
+        (folder / "endless.png").unlink()
+        assert place.ingest(source, "--json").object["encoded"] == 0, "nothing deadly is opened again"
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("deadly")
+@pytest.mark.parametrize("place", ["server"], indirect=True)
+def test_a_worker_of_ray_dies_of_an_image_once(place: Place, tmp_path: Path) -> None:
+    """Ray starts it again and gives it the same page, for ever: the second time it decodes in a process apart."""
+    folder = make_digits(tmp_path / "digits", 40)
+    spoil(folder, {"deadly.png": "deadly"})
+    done = place.ingest(folder, "--json", "--runner", "ray", "--workers", 1)
+    assert done.code == 3, done.err
+    assert [item["path"] for item in done.object["refused"]] == ["deadly.png"]
+    assert done.object["refused"][0]["reason"].startswith("the reader process died")
+    assert place.stored == 40
