@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from retrieval.outside import visible
 from retrieval.records import Hit
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import Result
@@ -45,7 +46,9 @@ class Found(Sequence[Hit]):
 
     def __repr__(self) -> str:
         lines = [f"{hit.distance:.4f}  {hit.name}" for hit in self]
-        return "\n".join([f"{self.result.query.name}: {len(self)} hits", *([self.note] if self.note else []), *lines])
+        note = [self.note] if self.note else []
+        said = [f"{self.result.query.name}: {len(self)} hits", *note, *lines]
+        return "\n".join(map(visible, said))
 
     def _repr_html_(self) -> str:
         """For Jupyter."""

@@ -10,17 +10,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from retrieval.outside import redacted_arguments
 from retrieval.records import utc_now
 
 BOOT, PROCESSES = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 
 
 def this_process() -> dict[str, Any]:
-    """A record of this process, for others to read."""
+    """A record of this process, for others to read: it holds no secret of the command line."""
     return {
         "pid": os.getpid(),
         "started": started(os.getpid()),
-        "command": shlex.join(sys.argv),
+        "command": shlex.join(redacted_arguments(sys.argv)),
         "host": socket.gethostname(),
         "place": place(),
         "since": utc_now(),

@@ -1,11 +1,16 @@
 """The history of runs: what each left behind, however it ended."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from retrieval.jobs import MOST, Run, history
+from retrieval.outside import redacted, redacted_arguments
+from retrieval.process import in_words, this_process
 from tests.cli.conftest import Call, call  # noqa: F401 - a fixture
 
 
@@ -54,3 +59,55 @@ def test_jobs_lists_them(own_home: Path, call: Call) -> None:  # noqa: F811
     assert (record["job"], record["outcome"], record["exit_code"]) == ("reindex", "refused", 5)
     assert json.loads((next((own_home / "jobs").glob("*.json"))).read_text())
     assert "refused" in call("jobs").out
+
+
+SECRET = "hush"
+ADDRESSES = (
+    f"http://me:{SECRET}@127.0.0.1:6333",
+    f"https://{SECRET}@host",
+    f"http://me:x/{SECRET}@127.0.0.1",
+    f"http://127.0.0.1:6333,http://me:{SECRET}@127.0.0.1",
+    f"http://127.0.0.1:6333?api-key={SECRET}",
+    f"ftp://me:{SECRET}@127.0.0.1",
+    f"http://me:{SECRET}@[127.0.0.1",
+)
+
+
+@pytest.mark.parametrize("url", ADDRESSES)
+@pytest.mark.parametrize("command", [("ingest", "{here}"), ("reindex",), ("rollback",), ("status",), ("doctor",)])
+def test_a_secret_in_an_address_is_refused_and_never_written_down(
+    own_home: Path,
+    tmp_path: Path,
+    call: Call,  # noqa: F811
+    command: tuple[str, ...],
+    url: str,
+) -> None:
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "a.png").touch()
+    arguments = [part.format(here=tmp_path / "some") for part in command]
+    done = call(*arguments, "--qdrant-url", url, *(["--log-json"] if command[0] == "ingest" else []))
+    assert done.code
+    written = [file.read_text() for file in own_home.rglob("*") if file.is_file()]
+    assert SECRET not in "".join([done.out, done.err, *written])
+    if command[0] == "rollback":
+        assert any("***" in text for text in written), "or else nothing was recorded"
+
+
+def test_what_a_process_says_of_itself_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ["--token", SECRET, f"--api-key={SECRET}", f"QDRANT_API_KEY={SECRET}", "--key-column", "path"]
+    monkeypatch.setattr(sys, "argv", ["job.py", *options, *ADDRESSES, f"s3://k:{SECRET}@b", f"s3://b?sig={SECRET}&x=1"])
+    record = this_process()
+    assert record["pid"] == os.getpid()
+    assert SECRET not in json.dumps(record)
+    assert SECRET not in in_words(record)
+    assert "--key-column path" in record["command"]
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    ["http://127.0.0.1:6333", "s3://bucket/me@home", "http://host:80/a@b", "https://h?page=2", "a b", "x=1", "--yes"],
+)
+def test_what_is_no_secret_stays_as_it_is(harmless: str) -> None:
+    assert redacted(harmless) == harmless
+    assert redacted_arguments(["x", harmless, "y"]) == ["x", harmless, "y"]
+    assert redacted(f"{harmless}: refused (1 of 2)") == f"{harmless}: refused (1 of 2)"

@@ -9,7 +9,7 @@ import typer
 from retrieval import __version__
 from retrieval.cli import logs
 from retrieval.cli.collections import collections
-from retrieval.cli.common import one_line
+from retrieval.cli.common import echo
 from retrieval.cli.demo import demo
 from retrieval.cli.doctor import doctor
 from retrieval.cli.duplicates import duplicates
@@ -30,6 +30,7 @@ from retrieval.cli.status import status
 from retrieval.cli.train import train
 from retrieval.cli.tune import tune
 from retrieval.errors import INTERRUPTED, RetrievalError
+from retrieval.outside import redacted
 
 DEBUG = "--debug"
 
@@ -54,7 +55,7 @@ for command in COMMANDS:
 def print_version(value: bool) -> None:
     """`--version`."""
     if value:
-        typer.echo(f"retrieval {__version__}")
+        echo(f"retrieval {__version__}")
         raise typer.Exit
 
 
@@ -78,7 +79,7 @@ def main() -> None:
         app()
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            typer.echo("interrupted: run the same command again to go on", err=True)
+            echo("interrupted: run the same command again to go on", err=True)
         raise
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -86,11 +87,12 @@ def main() -> None:
         if debug:
             raise
         if isinstance(error, RetrievalError):
+            said = redacted(str(error))
             if logs.is_json():
-                logs.log("error", logging.ERROR, reason=str(error), exit_code=error.exit_code)
+                logs.log("error", logging.ERROR, reason=said, exit_code=error.exit_code)
             else:
-                for line in (f"error: {error}", *getattr(error, "context", ())):
-                    typer.echo(one_line(line), err=True)
+                for line in (f"error: {said}", *getattr(error, "context", ())):
+                    echo(line, err=True)
             sys.exit(error.exit_code)
-        typer.echo(one_line(f"error: {type(error).__name__}: {error} (a defect; {DEBUG} shows where)"), err=True)
+        echo(redacted(f"error: {type(error).__name__}: {error} (a defect; {DEBUG} shows where)"), err=True)
         sys.exit(1)

@@ -8,6 +8,7 @@ import typer
 
 from retrieval.errors import REFUSED
 from retrieval.files import json_text
+from retrieval.outside import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,16 +77,32 @@ SHOWN_REFUSALS = 10
 
 def stderr() -> "Console":
     """For progress and notes."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
+    return console(stderr=True)
 
 
 def stdout() -> "Console":
     """For data."""
-    from rich.console import Console
+    return console(stderr=False)
 
-    return Console(highlight=False)
+
+def console(*, stderr: bool) -> "Console":
+    """What prints more than a line to people; whoever wrote a text, nothing in it steers the terminal or is markup."""
+    from rich.console import Console
+    from rich.text import Text
+
+    class Plain(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(visible(text, keep="\n"), **options)
+
+    return Plain(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def echo(*fields: str, err: bool = False) -> None:
+    """A line for people, on stderr if `err`: fields with tabs between. Nothing in them steers the terminal.
+
+    With `console`, the one way to a terminal; what programs read (JSON, CSV, `paths0`) is written as it is.
+    """
+    typer.echo("\t".join(map(visible, fields)), err=err)
 
 
 def print_json(data: dict[str, Any]) -> None:
@@ -99,9 +116,9 @@ def progress_bar(*columns: str) -> Iterator["Progress"]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = stderr()
-    fields = [TextColumn("{task.fields[" + name + "]}") for name in columns]
+    fields = [TextColumn("{task.fields[" + name + "]}", markup=False) for name in columns]
     layout = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         *fields,
@@ -150,11 +167,6 @@ def open_sources(
         return [open_source(spec, settings, name=name, labels=labels is not None, progress=report) for spec in specs]
 
 
-def one_line(text: str, keep: str = "") -> str:
-    r"""The text without what would break the line or move the cursor: a file's name may hold `\n` and ESC."""
-    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
-
-
 def chosen(**options: int | None) -> dict[str, int]:
     """The options that were given, by name."""
     return {name: value for name, value in options.items() if value is not None}
@@ -173,7 +185,7 @@ def ray_of(runner: str, address: str | None, settings: "Settings") -> "Ray | Non
 def print_warnings(warnings: Sequence[str]) -> None:
     """What the user should know, though the command has done its work."""
     for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
 
 
 def end_with(refused: Sequence["Refused"], *, silent: bool = False) -> None:
@@ -187,6 +199,6 @@ def end_with(refused: Sequence["Refused"], *, silent: bool = False) -> None:
 def print_refused(refused: Sequence["Refused"]) -> None:
     """The first few by name."""
     for item in refused[:SHOWN_REFUSALS]:
-        typer.echo(one_line(f"refused: {item.entry.source}/{item.entry.key}: {item.reason}"), err=True)
+        echo(f"refused: {item.entry.source}/{item.entry.key}: {item.reason}", err=True)
     if len(refused) > SHOWN_REFUSALS:
-        typer.echo(f"refused: {len(refused) - SHOWN_REFUSALS} more (--json lists them all)", err=True)
+        echo(f"refused: {len(refused) - SHOWN_REFUSALS} more (--json lists them all)", err=True)

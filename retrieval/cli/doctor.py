@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, one_line, print_json
+from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json
 
 if TYPE_CHECKING:
     from retrieval.doctor.rows import Row
@@ -26,13 +26,13 @@ def doctor(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
     if as_json:
         print_json({"ok": not number["error"], "checks": [row.to_json() for row in found]})
     else:
-        typer.echo(", ".join(f"{number[state]} {state}" for state in SHOWN))
+        echo(", ".join(f"{number[state]} {state}" for state in SHOWN))
     if number["error"]:
         raise typer.Exit(1)
 
 
 def print_row(row: "Row") -> None:
     """A line, and what to do below it."""
-    typer.echo(one_line(f"{SHOWN[row.state]:<8} {row.check:<12} {row.found}"))
+    echo(f"{SHOWN[row.state]:<8} {row.check:<12} {row.found}")
     if row.mend:
-        typer.echo(one_line(f"{'':<22}→ {row.mend}"))
+        echo(f"{'':<22}→ {row.mend}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, one_line, progress_bar, stdout
+from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, progress_bar
 from retrieval.cli.output import Output, chosen_output, groups_printer
 from retrieval.errors import REFUSED, UsageError
 
@@ -75,7 +75,7 @@ def duplicates(
         from retrieval.duplicates.quarantine import set_aside
 
         moved = [say_moved(each) for each in set_aside(found, sources, apply)]
-        typer.echo(f"{sum(moved):,} files moved to {apply}; way back: retrieval duplicates --undo {apply}/undo.jsonl")
+        echo(f"{sum(moved):,} files moved to {apply}; way back: retrieval duplicates --undo {apply}/undo.jsonl")
         if not all(moved):
             raise typer.Exit(REFUSED)
 
@@ -83,7 +83,7 @@ def duplicates(
 def say(summary: Any) -> None:
     """How much was found, and of what."""
     unread = f"; {summary.unread:,} pictures are out of reach, only their exact copies are found" * bool(summary.unread)
-    typer.echo(
+    echo(
         f"{summary.points:,} pictures: {summary.groups:,} groups, {summary.duplicates:,} pictures could go{unread}",
         err=True,
     )
@@ -92,7 +92,7 @@ def say(summary: Any) -> None:
 def say_moved(moved: "Moved") -> bool:
     """Name a file that was left where it is; returns whether it was moved."""
     if moved.problem:
-        typer.echo(one_line(f"refused: {moved.origin}: {moved.problem}"), err=True)
+        echo(f"refused: {moved.origin}: {moved.problem}", err=True)
     return moved.problem is None
 
 
@@ -101,6 +101,6 @@ def put_back(undo: Path) -> None:
     from retrieval.duplicates.quarantine import put_back as put
 
     moved = [say_moved(each) for each in put(undo)]
-    stdout().print(f"{sum(moved):,} files put back", soft_wrap=True)
+    echo(f"{sum(moved):,} files put back")
     if not all(moved):
         raise typer.Exit(REFUSED)

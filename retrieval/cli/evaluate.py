@@ -12,6 +12,7 @@ from retrieval.cli.common import (
     Json,
     Labels,
     QdrantUrl,
+    echo,
     end_with,
     open_sources,
     print_json,
@@ -76,9 +77,9 @@ def evaluate(
             print_table(table.columns, table.rows, numbers=table.columns[1:], title=table.caption)
         stdout().print("\n".join(lines(report)), soft_wrap=True)
     for note in report.notes:
-        typer.echo(f"note: {note}", err=True)
+        echo(f"note: {note}", err=True)
     if report.helped is False:
-        typer.echo(f"warning: {report.verdict}; try more --epochs or more pictures", err=True)
+        echo(f"warning: {report.verdict}; try more --epochs or more pictures", err=True)
     if html:
         write_report(html, report)
     end_with(report.refused)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, Model, QdrantUrl, one_line, print_json, stdout
+from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, Model, QdrantUrl, echo, print_json, stdout
 from retrieval.cli.queries import example
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ def explain(
     if as_json:
         print_json(found.to_json())
         return
-    console = stdout()
     for line in lines(found):
-        console.print(one_line(line), soft_wrap=True, markup=False)
+        echo(line)
+    console = stdout()
     if console.is_terminal:
         from retrieval.cli.pictures import strip
         from retrieval.images.decode import encode_png

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval.cli.common import DEFAULT_ALIAS, one_line
+from retrieval.cli.common import DEFAULT_ALIAS, echo
 from retrieval.cli.logs import log
 from retrieval.errors import UsageError
 
@@ -47,7 +47,7 @@ def print_plan(summary: "Summary", console: "Console") -> None:
         f" deleted; nothing was done ({summary.seconds:.1f} s)",
         soft_wrap=True,
     )
-    print_gone(summary, console)
+    print_gone(summary)
 
 
 def print_summary(summary: "Summary", points: int, location: str, dashboard: str | None, console: "Console") -> None:
@@ -71,7 +71,7 @@ def print_summary(summary: "Summary", points: int, location: str, dashboard: str
     else:
         said = ", ".join(f"{number:,} {name}" for name, number in numbers.items())
         console.print(f"{summary.found:,} images: {said} in {summary.seconds:.1f} s", soft_wrap=True)
-    print_gone(summary, console)
+    print_gone(summary)
     following = "" if summary.alias == DEFAULT_ALIAS else f" --alias {summary.alias}"
     console.print(
         f"{summary.alias} → {summary.collection}: {points:,} points at {location}\n"
@@ -82,12 +82,12 @@ def print_summary(summary: "Summary", points: int, location: str, dashboard: str
         console.print(f"Dashboard: {dashboard}", soft_wrap=True)
 
 
-def print_gone(summary: "Summary", console: "Console") -> None:
+def print_gone(summary: "Summary") -> None:
     """The first of the deleted points by name, and how many stay that could not be asked for."""
     for name in summary.gone:
-        console.print(one_line(f"gone: {name}"), soft_wrap=True, markup=False)
+        echo(f"gone: {name}")
     if (more := summary.deleted - len(summary.gone)) > 0 and summary.gone:
-        console.print(f"gone: {more:,} more")
+        echo(f"gone: {more:,} more")
     if summary.unasked:
         kept = f"kept: {summary.unasked:,} points that no listing named, for their source could not be asked"
-        console.print(one_line(f"{kept}: {summary.unasked_why}"), soft_wrap=True, markup=False)
+        echo(f"{kept}: {summary.unasked_why}")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from retrieval.cli.common import Json, one_line, print_json, stdout
+from retrieval.cli.common import Json, print_json, stdout
 from retrieval.cli.tables import print_table
 
 
@@ -42,5 +42,5 @@ def cells(record: Mapping[str, Any]) -> list[str]:
         record.get("result", "done") if record["outcome"] == "done" else record["outcome"],
         f"{record['seconds']:,.1f}" if "seconds" in record else "",
         record.get("collection") or record.get("previous") or "",
-        one_line(in_words(record)),
+        in_words(record),
     ]

@@ -1,7 +1,9 @@
-"""Structured logs: one JSON object a line on stderr, for machines that read what jobs say."""
+"""Logs on stderr: one JSON object a line for machines that read what jobs say; of the service, lines for people."""
 
 import logging
 from typing import Any
+
+from retrieval.outside import visible
 
 LOGGER = logging.getLogger("retrieval")
 
@@ -19,6 +21,18 @@ def log_json() -> None:
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         logger.propagate = False
+
+
+def log_lines() -> None:
+    """From now on, log errors to stderr as lines for people, in which nothing steers the terminal."""
+
+    class Lines(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return visible(super().format(record), keep="\n")  # tracebacks of defects have several
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Lines())
+    logging.getLogger().addHandler(handler)
 
 
 def is_json() -> bool:

@@ -10,7 +10,6 @@ from retrieval.cli.common import (
     Alias,
     Json,
     QdrantUrl,
-    one_line,
     print_json,
     progress_bar,
 )
@@ -50,7 +49,7 @@ def outliers(
             each.why,
             f"{each.distance:.4f}",
             "" if each.error is None else f"{each.error:.4f}",
-            one_line(each.name),
+            each.name,
             each.payload.get("label") or "",
         ]
         for each in found

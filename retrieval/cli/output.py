@@ -86,12 +86,12 @@ def groups_printer(output: Output, index: "Index") -> "Iterator[Callable[[Group]
 
 def print_group(group: "Group") -> None:
     """The one to keep and why, and the others below it."""
-    from retrieval.cli.common import one_line
+    from retrieval.cli.common import echo
 
-    print(one_line(f"keep  {group.keep.name}  ({group.reason})"))
+    echo(f"keep  {group.keep.name}  ({group.reason})")
     for other in group.others:
         exact = "  exact copy" if other.exact else ""
-        print(one_line(f"      {other.name}  {other.distance:.4f}{exact}"))
+        echo(f"      {other.name}  {other.distance:.4f}{exact}")
 
 
 def as_rows(result: "Result") -> Iterator[tuple[Any, ...]]:

@@ -38,9 +38,9 @@ def show(rows: "Sequence[Measured]", least: float, chosen: "Measured | None", co
     """Both plots beside each other, recall upwards; a row of dots at the least that was asked for."""
     left, right = (grid(rows, least, chosen, name, value) for name, value in axes())
     for one, other in zip(left, right, strict=True):
-        console.print(f"{one}   {other}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"{one}   {other}", soft_wrap=True)
     marks = ", ".join(f"{mark} {name}" for name, mark in MARKS.items())
-    console.print(f"{marks}, {CHOSEN} cheapest, ··· what was asked for", soft_wrap=True, markup=False)
+    console.print(f"{marks}, {CHOSEN} cheapest, ··· what was asked for", soft_wrap=True)
 
 
 def grid(

@@ -46,9 +46,9 @@ def say_plan(found: Sequence[str], model: str, *, as_json: bool) -> None:
         return
     console = stdout()
     for line in (*found, f"new model: {model}"):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     for number, (name, text) in enumerate(STEPS.items(), start=1):
-        console.print(f"{number:>2}. {name:<10} {text}", soft_wrap=True, markup=False)
+        console.print(f"{number:>2}. {name:<10} {text}", soft_wrap=True)
 
 
 def print_gate(outcome: "Outcome", console: "Console") -> None:

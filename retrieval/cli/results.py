@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from retrieval.cli.common import one_line
+from retrieval.cli.common import echo
 from retrieval.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -25,20 +23,20 @@ def print_results(results: Sequence["Result"], console: "Console") -> None:
         rows = [row(rank, hit) for rank, hit in enumerate(result.hits, start=1)]
         if console.is_terminal:
             columns = ("rank", "distance", "", "path", "label")
-            print_table(columns, rows, numbers=columns[:3], title=one_line(result.query.name), console=console)
-            console.print(result.note or "", markup=False)
+            print_table(columns, rows, numbers=columns[:3], title=result.query.name, console=console)
+            console.print(result.note or "")
         else:
             for cells in rows:
-                typer.echo(one_line("\t".join([result.query.name, *cells]), keep="\t"))
+                echo(result.query.name, *cells)
             if result.note:
-                typer.echo(one_line(f"note: {result.query.name}: {result.note}"), err=True)
+                echo(f"note: {result.query.name}: {result.note}", err=True)
 
 
 def row(rank: int, hit: "Hit") -> list[str]:
     """A hit as it is printed."""
     share = "" if hit.percentile is None else f"p{hit.percentile:.0f}"
     copies = f" (+{len(hit.copies)} {'copy' if len(hit.copies) == 1 else 'copies'})" if hit.copies else ""
-    return [str(rank), f"{hit.distance:.4f}", share, one_line(hit.name) + copies, hit.label or ""]
+    return [str(rank), f"{hit.distance:.4f}", share, hit.name + copies, hit.label or ""]
 
 
 def write_galleries(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, SOURCES, Alias, Json, Model, QdrantUrl, one_line
+from retrieval.cli.common import DEFAULT_ALIAS, SOURCES, Alias, Json, Model, QdrantUrl, echo
 from retrieval.cli.output import Output, chosen_output, printer
 from retrieval.cli.queries import STDIN, all_queries, example
 from retrieval.errors import REFUSED, SourceError, UsageError
@@ -125,8 +125,8 @@ def end(refused: "list[Result]", asked: int, seconds: float) -> None:
         none = "" if asked == 1 else f"none of {asked:,} queries can be used; the first: "
         raise SourceError(f"{none}{refused[0].query.name}: {refused[0].refused}")
     if asked > 1:
-        typer.echo(f"{asked:,} queries in {seconds:.1f} s, {asked / seconds:,.0f} a second", err=True)
+        echo(f"{asked:,} queries in {seconds:.1f} s, {asked / seconds:,.0f} a second", err=True)
     for result in refused:
-        typer.echo(one_line(f"refused: {result.query.name}: {result.refused}"), err=True)
+        echo(f"refused: {result.query.name}: {result.refused}", err=True)
     if refused:
         raise typer.Exit(REFUSED)

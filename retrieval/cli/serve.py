@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, QdrantUrl
+from retrieval.cli.common import DEFAULT_ALIAS, Alias, QdrantUrl, echo
+from retrieval.cli.logs import log_lines
 from retrieval.errors import UsageError
 from retrieval.web.limits import RATE
 
@@ -39,11 +40,12 @@ def serve(
     from retrieval.web.limits import Limits
     from retrieval.web.server import listen, run
 
+    log_lines()
     limits = Limits(rate=rate)
     listening = listen(host, port)
     with listening, open_store(settings, hurry=True) as store:
         app = create_app(Index(store, settings, alias), limits, key=key, any_host=insecure)
         port = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
-        typer.echo(f"Serving {alias} at http://{shown}:{port} (Ctrl-C ends)", err=True)
+        echo(f"Serving {alias} at http://{shown}:{port} (Ctrl-C ends)", err=True)
         run(app, listening, limits)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, print_json, progress_bar
+from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json, progress_bar
 
 
 def set_public_url(
@@ -30,6 +30,6 @@ def set_public_url(
     if as_json:
         print_json({"alias": alias, "collection": collection, "public_url": settings.public_url, "changed": changed})
         return
-    typer.echo(f"{alias} → {collection}: {changed:,} points now say {settings.public_url}/images/…")
+    echo(f"{alias} → {collection}: {changed:,} points now say {settings.public_url}/images/…")
     if page:
-        typer.echo(f"Dashboard: {page}")
+        echo(f"Dashboard: {page}")

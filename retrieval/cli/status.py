@@ -2,10 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from retrieval import __version__
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, one_line, print_json
+from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json
 
 if TYPE_CHECKING:
     from retrieval.store.base import Store
@@ -33,7 +31,7 @@ def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
     for name, value in facts.items():
         lines = [f"{k} → {plain(v)}" for k, v in value.items()] if isinstance(value, dict) else [in_words(name, facts)]
         for line in lines or ["none"]:
-            typer.echo(one_line(f"{name:<17} {line}"))
+            echo(f"{name:<17} {line}")
 
 
 def engine(store: "Store", alias: str) -> dict[str, Any]:

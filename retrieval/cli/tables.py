@@ -4,6 +4,7 @@ from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from retrieval.cli.common import stdout
+from retrieval.outside import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,14 +21,14 @@ def print_table(
     console: "Console | None" = None,
 ) -> None:
     """As wide as the terminal; in a pipe as wide as it needs to be. numbers: the columns that go to the right."""
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title and escape(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    title = title and visible(title)
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(visible, row))  # a cell is one line
     console = console or stdout()
     if not console.is_terminal:
         console.width = PIPE_WIDTH

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from retrieval.cli.common import progress_bar
+from retrieval.cli.common import echo, progress_bar
 from retrieval.cli.logs import is_json, log
 from retrieval.errors import INTERRUPTED, REFUSED, TERMINATED, RetrievalError
+from retrieval.outside import redacted
 
 if TYPE_CHECKING:
     from retrieval.ingest.summary import Summary
@@ -62,7 +61,7 @@ def recorded(job: str, alias: str, folder: Path) -> Iterator["Run"]:
         yield run
         code = REFUSED if run.facts.get("failed") else 0
     except RetrievalError as error:
-        code, run.facts["error"] = error.exit_code, str(error)
+        code, run.facts["error"] = error.exit_code, redacted(str(error))
         raise
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -71,7 +70,7 @@ def recorded(job: str, alias: str, folder: Path) -> Iterator["Run"]:
         code = TERMINATED
         raise
     except Exception as error:
-        run.facts["error"] = f"{type(error).__name__}: {error}"
+        run.facts["error"] = redacted(f"{type(error).__name__}: {error}")
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -93,7 +92,7 @@ def after(job: str, summary: "Summary", run: "Run", metrics_file: Path | None) -
     """What is said and written once a run is over."""
     code = run.exit_code
     if code not in (0, REFUSED) and summary.done and not is_json():
-        typer.echo(f"stored so far: {summary.done:,} of {summary.found:,} images listed", err=True)
+        echo(f"stored so far: {summary.done:,} of {summary.found:,} images listed", err=True)
     if metrics_file:
         from retrieval.ingest.metrics import write_metrics
 

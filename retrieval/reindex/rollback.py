@@ -42,8 +42,8 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
     """Point the alias at the newest collection that was live before the one it names.
 
     Its model becomes the default if the other's was. What was written to the one that is left is carried over first,
-    unless `as_it_was`; then it is marked, before the alias moves, so that no later rollback leads to it. The next run of
-    one that was killed does what was left to do, and goes no further back.
+    unless `as_it_was`; then it is marked, before the alias moves, so that no later rollback leads to it. The next run
+    of one that was killed does what was left to do, and goes no further back.
 
     Raises NoCollection when there is no such alias, StoreError when there is nothing to go back to or it does not
     answer, or when the other cannot be read, ModelError when its model is damaged on this machine, Locked.

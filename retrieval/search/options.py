@@ -34,11 +34,6 @@ class Options:
         if self.max_percentile is not None and not 0 <= self.max_percentile <= 100:
             raise UsageError(f"--max-percentile {self.max_percentile:g}: use a number between 0 and 100")
 
-    @property
-    def cut(self) -> bool:
-        """Whether hits that are too far are left out."""
-        return self.max_distance is not None or self.max_percentile is not None
-
 
 def check_k(k: int) -> None:
     """Raise UsageError for a number of hits that cannot be asked for."""

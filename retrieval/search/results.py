@@ -11,6 +11,7 @@ from retrieval.search.query import Query, Stored
 
 NOTHING_ALIKE = "nothing here looks like this"
 NOTHING_ELSE = "nothing else in the collection"
+NONE_THAT_MEETS_ALIKE = "nothing that meets the filter looks like this"
 NOTHING_MEETS = "nothing else in the collection meets the filter"
 
 
@@ -18,8 +19,8 @@ NOTHING_MEETS = "nothing else in the collection meets the filter"
 class Result:
     """A query's hits, nearest first; `refused` says why there are none when the query could not be used.
 
-    unlike: the nearest there is, or was before hits that are too far were left out, is farther than chance brings ·
-    filtered: hits had to meet a filter.
+    nearest: of all hits, those that a limit left out too · unlike: it was measured to be farther than chance brings ·
+    filtered: hits had to meet a filter · limited: in words, the limits that left out every hit.
     """
 
     query: Query | Stored
@@ -27,14 +28,17 @@ class Result:
     refused: str | None = None
     unlike: bool = False
     filtered: bool = False
+    nearest: Hit | None = None
+    limited: str | None = None
 
     @property
     def note(self) -> str | None:
         """What there is to say of the hits, or of there being none."""
         if self.refused is not None:
             return self.refused
-        if self.unlike:
-            return NOTHING_ALIKE
+        alike = NONE_THAT_MEETS_ALIKE if self.filtered else NOTHING_ALIKE
+        if self.unlike or self.limited:
+            return "; ".join(filter(None, (alike if self.unlike else None, self.limited)))
         if self.hits:
             return None
         return NOTHING_MEETS if self.filtered else NOTHING_ELSE
@@ -50,14 +54,26 @@ def clean(query: Query | Stored, found: Sequence[Hit], meta: CollectionMeta, opt
     """Hits from the engine as a result: copies collapsed, percentiles beside distances, what is too far left out."""
     hits = list(found) if options.keep_copies else collapsed(found)
     hits = [replace(hit, percentile=rounded(percentile(meta, hit.distance))) for hit in hits[: options.k]]
-    near = [hit for hit in hits if near_enough(hit, options)]
-    unlike = bool(hits) and (min((hit.percentile or 0.0) for hit in hits) >= UNLIKE or (options.cut and not near))
-    return Result(query, near, unlike=unlike, filtered=options.where is not None)
+    near = [hit for hit in hits if not passed(hit, options)]
+    nearest = min(hits, key=lambda hit: hit.distance, default=None)
+    return Result(
+        query,
+        near,
+        unlike=beyond(nearest, UNLIKE),
+        filtered=options.where is not None,
+        nearest=nearest,
+        limited=none_within(nearest, options) if nearest and not near else None,
+    )
 
 
 def is_far(result: Result) -> bool:
-    """Whether its nearest hit is farther than most neighbours are."""
-    return bool(result.hits) and min(hit.percentile or 0.0 for hit in result.hits) >= FAR
+    """Whether the nearest there is, is farther than most neighbours are."""
+    return beyond(result.nearest, FAR)
+
+
+def beyond(nearest: Hit | None, share: float) -> bool:
+    """Whether it is known to be beyond that percentile of the distances between neighbours."""
+    return nearest is not None and (nearest.percentile or 0.0) >= share
 
 
 def collapsed(hits: Sequence[Hit]) -> list[Hit]:
@@ -73,11 +89,21 @@ def collapsed(hits: Sequence[Hit]) -> list[Hit]:
     return [replace(hit, copies=tuple(copies.get(content, ()))) for content, hit in first.items()]
 
 
-def near_enough(hit: Hit, options: Options) -> bool:
-    """Whether a hit is within the limits asked for."""
-    if options.max_distance is not None and hit.distance > options.max_distance:
-        return False
-    return options.max_percentile is None or hit.percentile is None or hit.percentile <= options.max_percentile
+def passed(hit: Hit, options: Options) -> list[tuple[str, str]]:
+    """The limits that leave a hit out, each with where the hit is."""
+    distance, share = options.max_distance, options.max_percentile
+    found = []
+    if distance is not None and hit.distance > distance:
+        found.append((f"--max-distance {distance:g}", f"{hit.distance:.4f}"))
+    if share is not None and hit.percentile is not None and hit.percentile > share:
+        found.append((f"--max-percentile {share:g}", f"percentile {hit.percentile:g}"))
+    return found
+
+
+def none_within(nearest: Hit, options: Options) -> str:
+    """In words, that the limits leave out all hits."""
+    asked, places = zip(*passed(nearest, options), strict=True)
+    return f"no picture within {' and '.join(asked)}; the nearest is at {', '.join(places)}"
 
 
 def rounded(share: float | None) -> float | None:

@@ -20,6 +20,7 @@ import stamina
 from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import UnexpectedResponse
 
+from retrieval.deadline import bounded, within
 from retrieval.errors import StoreError, StoreUnavailable, UsageError
 from retrieval.store.nodes import Nodes
 from retrieval.store.translate import QDRANT_ERRORS, reason, retry_after, translated
@@ -40,7 +41,7 @@ AT_ONCE = 0.01
 
 @dataclasses.dataclass(frozen=True)
 class Patience:
-    """Seconds: how long one request may take, and how long a call is tried again before giving up."""
+    """Seconds: how long one request may take, to the last byte of its answer, and how long a call is tried again."""
 
     query: float = 5
     query_deadline: float = 15
@@ -99,6 +100,7 @@ class Connection:
             check_compatibility=False,  # warns; `_meet` asks instead
             trust_env=self._nodes.secure,  # no proxy ever sees plain http
         )
+        bounded(self.client.http.client._client)
         self.client.http.client.add_middleware(self._send)
         self._patience, self._met = patience, False
         self.guard: Guard | None = None
@@ -185,4 +187,5 @@ class Connection:
             request.extensions["timeout"] = httpx.Timeout(seconds).as_dict()
             if node != self.location:
                 self._nodes.address(request, node)
-            return send(request)
+            with within(seconds):
+                return send(request)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from retrieval.errors import UsageError
+from retrieval.outside import redacted
 
 
 class Nodes:
@@ -51,17 +52,18 @@ class Nodes:
 
 
 def parsed(url: str) -> tuple[str, bool]:
-    """The URL with its port, and whether it is this machine; raises UsageError."""
+    """The URL with its port, and whether it is this machine; raises UsageError, which repeats no secret."""
+    shown = redacted(url)
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or 6333
-    except ValueError as error:
-        raise UsageError(f"QDRANT_URL is not like http://host:6333: {error}") from error
+    except ValueError:
+        raise UsageError(f"QDRANT_URL {shown!r} is not like http://host:6333") from None  # its words hold a password
     if parts.username or parts.password:
         raise UsageError("QDRANT_URL must not hold a user or a password; put the key into QDRANT_API_KEY")
     named = re.fullmatch(r"[\w.:%-]+", host or "")  # `a;http`, of http://a;http://b, is no name
     if parts.scheme not in ("http", "https") or not host or not named or parts.query or parts.fragment:
-        raise UsageError(f"QDRANT_URL {url!r} is not like http://host:6333")
+        raise UsageError(f"QDRANT_URL {shown!r} is not like http://host:6333")
     try:
         loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -9,6 +9,7 @@ import pytest
 
 from retrieval.errors import UsageError
 from retrieval.filters import Filter, Match
+from retrieval.gallery.results import result_rows
 from retrieval.images.decode import decode, encode_png
 from retrieval.ingest.job import ingest
 from retrieval.nearness import distance_at, learn, percentile
@@ -16,7 +17,14 @@ from retrieval.records import Hit, point_id
 from retrieval.search.job import Live, more_like, search
 from retrieval.search.options import Options
 from retrieval.search.query import Query, Stored
-from retrieval.search.results import NOTHING_ALIKE, NOTHING_ELSE, NOTHING_MEETS, Result, clean
+from retrieval.search.results import (
+    NONE_THAT_MEETS_ALIKE,
+    NOTHING_ALIKE,
+    NOTHING_ELSE,
+    NOTHING_MEETS,
+    Result,
+    clean,
+)
 from retrieval.sources.folder import Folder
 from tests.reindex.encoders import SIDE
 from tests.search.conftest import SHADES, Shelf
@@ -111,7 +119,10 @@ def test_what_is_not_alike_is_told(shelf: Shelf) -> None:
     assert (found.note, len(found.hits)) == (NOTHING_ALIKE, 3)
     assert found.to_json()["note"] == NOTHING_ALIKE
     cut = one(shelf, odd, k=3, max_percentile=99)
-    assert (cut.note, cut.hits) == (NOTHING_ALIKE, [])
+    nearest = f"no picture within --max-percentile 99; the nearest is at percentile {found.hits[0].percentile:g}"
+    assert (cut.note, cut.hits) == (f"{NOTHING_ALIKE}; {nearest}", [])
+    light = Filter(must=(Match("label", ("light",)),))
+    assert one(shelf, odd, k=3, where=light).note == NONE_THAT_MEETS_ALIKE
     known = one(shelf, shelf.query("dark/000.png"), k=3)
     assert known.note is None
     assert "note" not in known.to_json()
@@ -124,7 +135,24 @@ def test_hits_that_are_too_far_are_left_out(shelf: Shelf) -> None:
     assert near.hits == [hit for hit in everything if hit.distance <= limit]
     share = one(shelf, shelf.query("dark/000.png"), k=59, max_percentile=50.0)
     assert share.hits == [hit for hit in everything if (hit.percentile or 0) <= 50]
-    assert one(shelf, shelf.query("dark/000.png"), max_distance=0.0).note == NOTHING_ALIKE
+
+
+def test_a_limit_that_leaves_out_every_hit_says_nothing_of_likeness(shelf: Shelf) -> None:
+    query = shelf.query("dark/000.png")
+    nearest = one(shelf, query).hits[0]
+    assert (nearest.percentile or 0) < 90, "a picture like others"
+    limit = nearest.distance / 2
+    cut = one(shelf, query, max_distance=limit)
+    assert (cut.hits, cut.unlike) == ([], False)
+    words = f"no picture within --max-distance {limit:g}; the nearest is at {nearest.distance:.4f}"
+    assert cut.to_json() == {"query": query.name, "hits": [], "note": words}
+    (row,) = result_rows([cut], {})
+    assert row.refused == words
+    both = one(shelf, query, max_distance=limit, max_percentile=0.0).note or ""
+    assert "--max-distance" in both
+    assert "--max-percentile 0;" in both
+    liked = more_like(shelf.store, shelf.live, [query], [], Options(max_distance=limit))
+    assert (liked.hits, liked.unlike, liked.note) == ([], False, words)
 
 
 def test_filters_hold_and_say_when_nothing_meets_them(shelf: Shelf) -> None:

@@ -1,0 +1,95 @@
+"""HTTP requests that end in time, whatever a server drips.
+
+httpx bounds each read, and not their sum: a byte now and then, of head or body, would be listened to for ever.
+"""
+
+import contextlib
+import contextvars
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpcore
+    import httpx
+
+PIECE = 2**16
+"""Bytes written in one go: the deadline is looked at between two of them."""
+_END: contextvars.ContextVar[float] = contextvars.ContextVar("end")
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Requests of a `bounded` client that this thread makes in the block end within so many seconds, all together.
+
+    After that they raise httpx.TimeoutException, whatever the server sends. Outside of such a block nothing is bounded.
+    """
+    mark = _END.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _END.reset(mark)
+
+
+def bounded(client: "httpx.Client") -> "httpx.Client":
+    """The same client, whose connections, those through proxies too, keep to `within`."""
+    for transport in (client._transport, *client._mounts.values()):  # httpx itself offers no way in
+        pool = getattr(transport, "_pool", None)
+        if pool is not None:
+            pool._network_backend = _backend(pool._network_backend)
+    return client
+
+
+def _left(timeout: float | None, error: type[Exception]) -> float | None:
+    """Seconds for what is done next; raises `error` when there are none."""
+    end = _END.get(None)
+    if end is None:
+        return timeout
+    left = end - time.monotonic()
+    if left <= 0:
+        raise error("the deadline of the whole request has passed")
+    return left if timeout is None else min(timeout, left)
+
+
+def _backend(inner: "httpcore.NetworkBackend") -> "httpcore.NetworkBackend":
+    """The network as httpcore sees it, with the deadline in each of its waits."""
+    import httpcore
+
+    class Stream(httpcore.NetworkStream):
+        def __init__(self, stream: httpcore.NetworkStream) -> None:
+            self._stream = stream
+
+        def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+            return self._stream.read(max_bytes, _left(timeout, httpcore.ReadTimeout))
+
+        def write(self, buffer: bytes, timeout: float | None = None) -> None:
+            for start in range(0, len(buffer), PIECE):
+                self._stream.write(buffer[start : start + PIECE], _left(timeout, httpcore.WriteTimeout))
+
+        def close(self) -> None:
+            self._stream.close()
+
+        def start_tls(
+            self, ssl_context: "ssl.SSLContext", server_hostname: str | None = None, timeout: float | None = None
+        ) -> httpcore.NetworkStream:
+            left = _left(timeout, httpcore.ConnectTimeout)
+            return Stream(self._stream.start_tls(ssl_context, server_hostname, left))
+
+        def get_extra_info(self, info: str) -> Any:
+            return self._stream.get_extra_info(info)
+
+    class Backend(httpcore.NetworkBackend):
+        def connect_tcp(
+            self,
+            host: str,
+            port: int,
+            timeout: float | None = None,
+            local_address: str | None = None,
+            socket_options: Iterable[Any] | None = None,
+        ) -> httpcore.NetworkStream:
+            left = _left(timeout, httpcore.ConnectTimeout)
+            return Stream(inner.connect_tcp(host, port, left, local_address, socket_options))
+
+    return Backend()
