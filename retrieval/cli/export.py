@@ -10,7 +10,7 @@ from retrieval.cli.common import (
     Alias,
     Json,
     QdrantUrl,
-    one_line,
+    echo,
     print_json,
     print_warnings,
     progress_bar,
@@ -39,11 +39,9 @@ def export(
     if as_json:
         print_json(summary.to_json())
     else:
-        typer.echo(
-            one_line(
-                f"{alias} → {summary.collection}: {summary.points:,} points, {len(summary.columns)} columns in {file}"
-                f" ({summary.bytes / 1e6:,.1f} MB, {summary.seconds:.1f} s)"
-            )
+        echo(
+            f"{alias} → {summary.collection}: {summary.points:,} points, {len(summary.columns)} columns in {file}"
+            f" ({summary.bytes / 1e6:,.1f} MB, {summary.seconds:.1f} s)"
         )
     if summary.found != summary.points:
         said = f"{summary.points:,} points were written and {summary.found:,} are there now: a job wrote meanwhile"

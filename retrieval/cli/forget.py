@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, one_line, print_json, progress_bar, stdout
+from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json, progress_bar
 from retrieval.cli.watching import recorded
 from retrieval.errors import UsageError
+from retrieval.outside import visible
 
 if TYPE_CHECKING:
     from retrieval.ingest.forget import Forgotten
@@ -34,7 +35,7 @@ def forget(
     if not as_json:
         say(found)
     if not dry_run:
-        if not yes and not typer.confirm(f"Forget {one_line(name)}, {found.points:,} points?", err=True):
+        if not yes and not typer.confirm(f"Forget {visible(name)}, {found.points:,} points?", err=True):
             raise typer.Exit(1)
         with recorded("forget", alias, settings.jobs) as run, open_store(settings) as store, progress_bar() as bar:
             task = bar.add_task("Removing", total=found.points)
@@ -46,16 +47,15 @@ def forget(
         print_json(found.to_json())
     else:
         done = f"{found.points:,} points removed, {name} is forgotten" if found.done else "nothing was changed"
-        stdout().print(one_line(done), soft_wrap=True, markup=False)
+        echo(done)
 
 
 def say(found: "Forgotten") -> None:
     """What would go."""
-    console = stdout()
     where = f", last seen at {found.root}" if found.root else ""
     lines = [f"{found.alias} → {found.collection}: {found.points:,} points of {found.name}{where}"]
     lines += [f"goes: {found.name}/{path}" for path in found.examples]
     if (more := found.points - len(found.examples)) > 0 and found.examples:
         lines.append(f"goes: {more:,} more")
     for line in lines:
-        console.print(one_line(line), soft_wrap=True, markup=False)
+        echo(line)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, one_line, print_json, print_warnings, stdout
+from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json, print_warnings
 from retrieval.cli.watching import recorded
 
 
@@ -30,16 +30,14 @@ def rollback(
     if as_json:
         print_json(done.to_json())
     else:
-        console = stdout()
-        console.print(
+        echo(
             f"{alias} → {done.collection}: {done.points:,} points by model {done.model[:8]}, made {done.created};"
-            f" {done.carried:,} brought up to date\n"
-            f"{done.left} is left and stays until the next reindex; see: retrieval collections",
-            soft_wrap=True,
+            f" {done.carried:,} brought up to date"
         )
+        echo(f"{done.left} is left and stays until the next reindex; see: retrieval collections")
         if done.missing:
-            console.print(f"{sum(done.missing.values()):,} images came or changed since; run:", soft_wrap=True)
+            echo(f"{sum(done.missing.values()):,} images came or changed since; run:")
             for line in done.next:
-                console.print(one_line(line), soft_wrap=True, markup=False)
+                echo(line)
     if checkpoint.of(settings.models, done.model) is None:
         print_warnings([f"model {done.model[:8]} is not in {settings.models}; whoever searches needs its folder there"])

@@ -1,6 +1,5 @@
 """What a worker of a Ray cluster makes of a page, without Ray: the same as one process makes of it."""
 
-import json
 from contextlib import closing
 from pathlib import Path
 
@@ -56,8 +55,8 @@ def test_a_worker_takes_over_what_users_wrote_since(place: Place, call: Call, tm
                 same_model=True,
                 left=(),
             )
-            (page,) = job.origins["digits"].pages(settings)
-            part = Worker(job).work("digits", json.loads(page))
+            ((rows, _),) = job.origins["digits"].pages(settings)
+            part = Worker(job).work("digits", rows)
         assert (part.counts["unchanged"], part.counts["encoded"]) == (len(keys), 0)
         found = {p.payload["path"]: p.payload for page in store.scroll(left) for p in page}
     assert {key: payload["caption"] for key, payload in found.items()} == {key: f"of {key}" for key in keys}
