@@ -41,7 +41,8 @@ def look(store: Store, alias: str, name: str) -> Forgotten:
     meta, where = store.metadata(collection), of(name)
     points = store.count(collection, where)
     if name not in meta.sources and not points:
-        names = ", ".join(sorted({*meta.sources, *store.facet(collection, "source", 100)})) or "none"
+        others = (each for each, count in store.facet(collection, "source", 100).items() if count)
+        names = ", ".join(sorted({*meta.sources, *others})) or "none"
         raise UsageError(f"{name}: no source of {alias} ({collection}) is called so; its sources: {names}")
     page = next(store.scroll(collection, where, page=NAMED), [])
     return Forgotten(

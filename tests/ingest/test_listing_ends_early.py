@@ -1,5 +1,7 @@
 """A listing that ends early looks like deletions: no point goes unless its source says that the image is gone."""
 
+# ruff: noqa: F811 - fixtures are asked for by the names under which they were imported
+
 import contextlib
 import gzip
 import os
@@ -44,7 +46,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def go(store: Store, name: str, encoder: Quadrants, tmp_path: Path) -> Go:  # noqa: F811
+def go(store: Store, name: str, encoder: Quadrants, tmp_path: Path) -> Go:
     """Ingest a source, with options."""
 
     def run(source: Source | Path, **options: Any) -> Summary:
@@ -55,7 +57,7 @@ def go(store: Store, name: str, encoder: Quadrants, tmp_path: Path) -> Go:  # no
 
 
 @pytest.fixture
-def stored(store: Store, name: str) -> Callable[[], set[str]]:  # noqa: F811
+def stored(store: Store, name: str) -> Callable[[], set[str]]:
     """Keys of the images that the alias's collection holds."""
     return lambda: {p.payload["path"] for page in store.scroll(resolve(store, name)) for p in page}
 
@@ -126,7 +128,7 @@ def test_a_tar_that_was_cut_where_a_member_begins(
 
 
 def test_what_is_asked_for_right_before_it_is_deleted(
-    store: Store,  # noqa: F811
+    store: Store,
     go: Go,
     stored: Callable[[], set[str]],
     pictures: Path,
@@ -151,7 +153,7 @@ def test_what_is_asked_for_right_before_it_is_deleted(
 
 
 def test_the_lock_is_looked_at_before_each_request(
-    store: Store,  # noqa: F811
+    store: Store,
     go: Go,
     stored: Callable[[], set[str]],
     pictures: Path,
