@@ -11,14 +11,19 @@ def replace_file(path: Path, data: bytes) -> None:
     """Write beside it, then rename; when this returns, it survives a power cut. Raises OSError; the old one stays."""
     draft = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}")
     try:
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        write_synced(draft, data)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a new file; when this returns, its content survives a power cut. Raises OSError."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_json(path: Path, content: Any) -> None:

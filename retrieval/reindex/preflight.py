@@ -2,9 +2,12 @@
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
+from retrieval import checkpoint
 from retrieval.config import Settings
-from retrieval.errors import SourceError, StoreError
+from retrieval.errors import ModelError, SourceError, StoreError
+from retrieval.ingest.encoder import Encoding, LateEncoder
 from retrieval.records import CollectionMeta
 from retrieval.sources import Source, open_source
 from retrieval.store.base import Store
@@ -38,6 +41,15 @@ def recorded_sources(meta: CollectionMeta, live: str, settings: Settings) -> lis
         list(itertools.islice(source.entries(), 1))  # an empty one raises
         sources.append(source)
     return sources
+
+
+def check_model(models: Path, encoder: Encoding) -> None:
+    """Raise ModelError unless those who search with this home's models can load the one that made the codes."""
+    if isinstance(encoder, LateEncoder) and checkpoint.load_of(models, encoder.fingerprint) is None:
+        raise ModelError(
+            f"model {encoder.fingerprint[:8]} is not in {models}, so that nobody could search a collection of its"
+            f" codes; copy its folder there as {encoder.fingerprint[:16]}, and run the same command again"
+        )
 
 
 def check_room(store: Store, live: str, dims: Sequence[int]) -> None:

@@ -56,8 +56,7 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
         back = found[0]
         check_answer(store, back)  # no more than that: a way back must not need every peer of a cluster
         before = store.metadata(back)
-        if (path := checkpoint.of(settings.models, before.model)) is not None:
-            checkpoint.load(path)
+        checkpoint.load_of(settings.models, before.model)
         brought = Carried() if as_it_was else carry(store, held, left, back)
         held.check()
         swap(store, alias, back)
