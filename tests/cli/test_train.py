@@ -1,6 +1,7 @@
 """The options of `train`: what they change, what they say, and what they refuse."""
 
 import contextlib
+import functools
 import json
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from retrieval.images.decode import decode, encode_png
 from retrieval.records import CollectionMeta, utc_now
 from retrieval.store import open_store
 from retrieval.store.base import resolve
-from retrieval.store.edge_catalog import EdgeCatalog
+from retrieval.store.edge import EdgeStore
 from retrieval.store.folder import FolderLock
 from tests.cli.conftest import Call
 from tests.ingest.jobs import make_model
@@ -140,7 +141,7 @@ def test_what_comes_next(home: Path, pictures: Path, monkeypatch: pytest.MonkeyP
     assert following(own, source, settings) == ingest
     said = following(other, source, settings)
     assert said == f"retrieval reindex   (images holds codes of model {own.fingerprint[:8]}, which ingest goes on with)"
-    monkeypatch.setitem(EdgeCatalog.__init__.__kwdefaults__, "lock_seconds", 0.1)
+    monkeypatch.setattr("retrieval.store.edge.EdgeStore", functools.partial(EdgeStore, lock_seconds=0.1))
     with contextlib.ExitStack() as held:
         held.callback(FolderLock(settings.embedded).release)
         assert (
