@@ -1,5 +1,6 @@
 """A trained model on disk: a folder of config, weights, numbers, a card and a picture. No pickle anywhere."""
 
+import contextlib
 import hashlib
 import json
 import tempfile
@@ -14,13 +15,15 @@ from safetensors import SafetensorError
 
 from retrieval.architecture import ModelConfig
 from retrieval.errors import ModelError
-from retrieval.files import json_text, replace_file
+from retrieval.files import json_text, replace_file, sync_folder, write_synced
 
 T = TypeVar("T")
 
 FORMAT = 1
 DEFAULT = "default"
 """File in the models' folder that names the default model's folder."""
+FOR_PEOPLE = ("training.jsonl", "README.md", "reconstructions.png")
+"""Files beside a model that it can be loaded without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +63,65 @@ def save(
         if not np.isfinite(array).all():
             raise ModelError(f"{name} is not finite: such a model is not saved; train again")
     mark = fingerprint(config, weights)
-    target = models / mark[:16]
     metrics = {"fingerprint": mark, **metrics}
+    for_people = {
+        "training.jsonl": "".join(f"{json_text(line)}\n" for line in history).encode(),
+        "README.md": card(config, metrics).encode(),
+        "reconstructions.png": picture,
+    }
+    target = put(models, mark, for_people | needed(config, weights, metrics))
+    return SavedModel(config, weights, mark, metrics, target)
+
+
+def put(models: Path, mark: str, files: Mapping[str, bytes]) -> Path:
+    """A model's files in the folder of its fingerprint, synced; returns the folder. Raises ModelError.
+
+    A new folder comes whole or not at all. In one that is there each file is replaced by itself: its config and weights
+    are the same, for the fingerprint says so, so that the model can be loaded at every moment, whatever fails.
+    """
+    target = models / mark[:16]
     try:
         models.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            for name, data in files.items():
+                replace_file(target / name, data)
+            return target
         with tempfile.TemporaryDirectory(dir=models, prefix=".saving-") as temporary:
             folder = Path(temporary) / target.name
             folder.mkdir()
-            (folder / "config.json").write_text(json.dumps({"format": FORMAT, **config.to_json()}, indent=2) + "\n")
-            (folder / "weights.safetensors").write_bytes(safetensors.numpy.save(weights))
-            (folder / "metrics.json").write_text(json_text(metrics, indent=2) + "\n")
-            (folder / "training.jsonl").write_text("".join(f"{json_text(line)}\n" for line in history))
-            (folder / "README.md").write_text(card(config, metrics))
-            (folder / "reconstructions.png").write_bytes(picture)
-            if target.exists():  # the same weights, trained again
-                target.rename(Path(temporary) / "before")
+            for name, data in files.items():
+                write_synced(folder / name, data)
+            sync_folder(folder)
             folder.rename(target)
+            sync_folder(models)
     except OSError as error:
         raise ModelError(
             f"{target} cannot be written: {error.strerror}; mend that and run the same command again"
         ) from error
-    return SavedModel(config, weights, mark, metrics, target)
+    return target
+
+
+def bring(models: Path, model: SavedModel) -> SavedModel:
+    """The model as it lies in the models' folder, where those who search look for it; a copy of it unless it is there.
+
+    The copy is whole, synced and loaded again before it is returned. Raises ModelError when that cannot be.
+    """
+    with contextlib.suppress(ModelError):  # damaged: the copy takes its place
+        if (there := load_of(models, model.fingerprint)) is not None:
+            return there
+    beside = {name: (model.path / name).read_bytes() for name in FOR_PEOPLE if (model.path / name).is_file()}
+    put(models, model.fingerprint, beside | needed(model.config, model.weights, model.metrics))
+    brought = load_of(models, model.fingerprint)
+    if brought is None:
+        raise ModelError(f"{models}: model {model.fingerprint[:8]} is gone again; run the same command again")
+    return brought
+
+
+def needed(config: ModelConfig, weights: dict[str, np.ndarray], metrics: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files without which a model cannot be loaded, by name; the one that says what they have to be comes last."""
+    described = {"config.json": {"format": FORMAT, **config.to_json()}, "metrics.json": metrics}
+    texts = {name: f"{json_text(content, indent=2)}\n".encode() for name, content in described.items()}
+    return {"weights.safetensors": safetensors.numpy.save(weights), **texts}
 
 
 def load(path: Path) -> SavedModel:
@@ -123,6 +164,19 @@ def of(models: Path, fingerprint: str) -> Path | None:
     """The folder of the model with that fingerprint; None when it is not there."""
     folder = models / fingerprint[:16]
     return folder if (folder / "config.json").is_file() else None
+
+
+def load_of(models: Path, fingerprint: str) -> SavedModel | None:
+    """The model of that fingerprint; None when it is not there. Raises ModelError when it is damaged, or another."""
+    if (path := of(models, fingerprint)) is None:
+        return None
+    model = load(path)
+    if model.fingerprint != fingerprint:
+        raise ModelError(
+            f"{path} holds model {model.fingerprint[:8]}, not {fingerprint[:8]}; copy the folder of {fingerprint[:8]}"
+            " there again"
+        )
+    return model
 
 
 def default(models: Path) -> Path | None:

@@ -37,6 +37,14 @@ def replace_file(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a new file; when this returns, its content survives a power cut. Raises OSError."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write_json(path: Path, content: Any) -> None:
     """As `replace_file`."""
     replace_file(path, json_text(content, indent=1).encode())

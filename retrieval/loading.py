@@ -32,14 +32,20 @@ def model_of(store: Store, collection: str | None, settings: Settings, model: st
 
 
 def collections_model(settings: Settings, collection: str, fingerprint: str) -> SavedModel:
-    """The model of that fingerprint; raises ModelError when it is not on this machine."""
-    path = checkpoint.of(settings.models, fingerprint)
-    if path is None:
+    """The model of that fingerprint; raises ModelError when it is not on this machine, damaged, or another."""
+    model = checkpoint.load_of(settings.models, fingerprint)
+    if model is None:
         raise ModelError(
             f"collection {collection} holds codes of model {fingerprint[:8]}, which is not in {settings.models}; copy"
-            " its folder there, or make a new collection with another model: retrieval reindex --model MODEL"
+            f" the folder {fingerprint[:16]} there from the machine that made the collection, or make a new one with"
+            " another model: retrieval reindex --model MODEL"
         )
-    return checkpoint.load(path)
+    return model
+
+
+def to_write(store: Store, collection: str | None, settings: Settings, model: str | None) -> SavedModel:
+    """As `model_of`, for one who writes: the model is brought to where those who search will look for it."""
+    return checkpoint.bring(settings.models, model_of(store, collection, settings, model))
 
 
 def make_encoder(settings: Settings, model: SavedModel) -> "Encoder":

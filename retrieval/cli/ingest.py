@@ -92,7 +92,7 @@ def ingest(
     from retrieval.ingest.encoder import LateEncoder
     from retrieval.ingest.forget import retired
     from retrieval.ingest.metadata import load_metadata
-    from retrieval.loading import model_of
+    from retrieval.loading import model_of, to_write
     from retrieval.store import open_store
     from retrieval.store.base import dashboard
 
@@ -123,7 +123,7 @@ def ingest(
         note_refused = stack.enter_context(errors_to(errors))
         store = stack.enter_context(open_store(settings))
         store.check()
-        saved = model_of(store, store.aliases().get(alias), settings, model)
+        saved = (model_of if dry_run else to_write)(store, store.aliases().get(alias), settings, model)
         encoder = stack.enter_context(contextlib.closing(LateEncoder(saved, settings.xla_cache)))
         watch.facts["model"] = encoder.fingerprint
         summary = job.ingest(

@@ -32,7 +32,7 @@ from retrieval.cli.logs import log, log_json
 from retrieval.cli.reindexing import Follow, print_gate, say, say_plan
 from retrieval.cli.values import parse_seconds, parse_share
 from retrieval.cli.watching import Watch, watched
-from retrieval.errors import RetrievalError, UsageError
+from retrieval.errors import ModelError, RetrievalError, UsageError
 from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES
 from retrieval.reindex.options import KEEP, MAX_DROP, MIN_RECALL, Options
 
@@ -133,6 +133,7 @@ def run(
     as_json: bool = False,
 ) -> None:
     """The re-index itself, behind a bar; `given` is the model, None: one is trained on the sources."""
+    from retrieval import checkpoint
     from retrieval.reindex import job
     from retrieval.store import open_store
     from retrieval.store.base import dashboard
@@ -148,7 +149,11 @@ def run(
         def choose(sources: Sequence["Source"]) -> "LateEncoder":
             from retrieval.ingest.encoder import LateEncoder
 
-            chosen = given or trained(sources, store.metadata(store.aliases()[alias]).model, settings, watch)
+            chosen = (
+                checkpoint.bring(settings.models, given)
+                if given
+                else trained(sources, store.metadata(store.aliases()[alias]).model, settings, watch)
+            )
             return stack.enter_context(contextlib.closing(LateEncoder(chosen, settings.xla_cache)))
 
         follow = Follow(watch)
@@ -165,7 +170,9 @@ def run(
     if as_json:
         print_json(outcome.to_json())
     else:
-        say(outcome, points, location, page, stdout())
+        new = store.engine == "server" and outcome.model != outcome.previous_model
+        model = checkpoint.of(settings.models, outcome.model) if new else None
+        say(outcome, points, location, page, stdout(), model)
     print_warnings(outcome.warnings)
     end_with(outcome.counts.refused if outcome.counts else [], silent=json_logs)
 
@@ -176,10 +183,10 @@ def trained(sources: Sequence["Source"], before: str, settings: "Settings", watc
     from retrieval.learn.job import learn
     from retrieval.learn.options import Options as LearnOptions
 
-    path = checkpoint.of(settings.models, before)
-    options = LearnOptions()
-    if path is not None:
-        old = checkpoint.load(path)
+    options, old = LearnOptions(), None
+    with contextlib.suppress(ModelError):  # damaged: to train another is the way out
+        old = checkpoint.load_of(settings.models, before)
+    if old is not None:
         options = LearnOptions(
             objective=old.metrics.get("objective", options.objective),
             preset=old.metrics.get("preset"),

@@ -8,6 +8,8 @@ from retrieval.cli.tables import print_table
 from retrieval.cli.watching import Watch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from retrieval.reindex.outcome import Outcome
@@ -62,25 +64,35 @@ def print_gate(outcome: "Outcome", console: "Console") -> None:
     print_table(["check", "new", "live", "asked for", ""], rows, numbers=("new", "live"), console=console)
 
 
-def say(outcome: "Outcome", points: int, location: str, dashboard: str | None, console: "Console") -> None:
-    """What was done, and the way back."""
+def say(
+    outcome: "Outcome",
+    points: int,
+    location: str,
+    dashboard: str | None,
+    console: "Console",
+    model: "Path | None" = None,
+) -> None:
+    """What was done, and the way back; model: the folder of a new one, which other machines need too."""
     following = "" if outcome.alias == DEFAULT_ALIAS else f" --alias {outcome.alias}"
     if outcome.state in ("recent", "unchanged"):
         why = "it is younger than --if-older-than" if outcome.state == "recent" else "model and images are the same"
         console.print(f"{outcome.alias} → {outcome.live}: {points:,} points, nothing was due: {why}", soft_wrap=True)
         return
     print_gate(outcome, console)
+    others = (
+        f"Other machines that search need this folder in their own $RETRIEVAL_HOME/models: {model}\n" if model else ""
+    )
     if outcome.state == "checked":
         console.print(
             f"{outcome.collection}: {points:,} points at {location}, good enough; {outcome.live} is live as before\n"
-            f"Next: retrieval reindex{following}   (goes on with it)",
+            f"{others}Next: retrieval reindex{following}   (goes on with it)",
             soft_wrap=True,
         )
         return
     dropped = f"dropped: {', '.join(outcome.dropped)}\n" if outcome.dropped else ""
     console.print(
         f"{outcome.alias} → {outcome.collection}: {points:,} points at {location}, in {outcome.seconds:.1f} s, the swap"
-        f" in {1000 * (outcome.swap_seconds or 0):.0f} ms\n{dropped}Way back: retrieval rollback{following}"
+        f" in {1000 * (outcome.swap_seconds or 0):.0f} ms\n{dropped}{others}Way back: retrieval rollback{following}"
         + (f"\nDashboard: {dashboard}" if dashboard else ""),
         soft_wrap=True,
     )

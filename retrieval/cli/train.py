@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.common import (
+    DEFAULT_ALIAS,
     SOURCES,
     Json,
     end_with,
@@ -119,7 +120,7 @@ def train(
         refused = draw(preview, sources, options, as_json=as_json)
     else:
         model, refused = learn(sources, settings, options, tensorboard)
-        say(model, source[0], hosts, as_json=as_json)
+        say(model, source[0], hosts, settings, as_json=as_json)
     end_with(refused)
 
 
@@ -162,7 +163,7 @@ def learn(
         )
 
 
-def say(model: "SavedModel", source: str, hosts: "Hosts | None", *, as_json: bool) -> None:
+def say(model: "SavedModel", source: str, hosts: "Hosts | None", settings: "Settings", *, as_json: bool) -> None:
     """What has been made, and what to beware of; of several processes only number 0 has saved it."""
     m = model.metrics
     saved = not hosts or hosts.process == 0
@@ -174,7 +175,27 @@ def say(model: "SavedModel", source: str, hosts: "Hosts | None", *, as_json: boo
             f"{f'Model {model.fingerprint[:8]}' if saved else f'Trained as {hosts}'}:"
             f" {m['images']:,} images read in {m['reading_seconds']} s,"
             f" {m['epochs']:g} epochs in {m['seconds']:.1f} s{early}, loss {m['loss']:.4f}\n"
-            + (f"{model.path}\nNext: retrieval ingest {source}" if saved else "Process 0 saves the model."),
+            + (f"{model.path}\nNext: {following(model, source, settings)}" if saved else "Process 0 saves the model."),
             soft_wrap=True,
         )
     print_warnings(m["warnings"])
+
+
+def following(model: "SavedModel", source: str, settings: "Settings") -> str:
+    """The command that makes use of the model: an ingest goes on with the model of a collection that is there."""
+    from retrieval.errors import RetrievalError
+    from retrieval.store import open_store
+
+    ingest, reindex = f"retrieval ingest {source}", "retrieval reindex"
+    if settings.qdrant_url is None and not settings.embedded.exists():
+        return ingest
+    try:
+        with open_store(settings, hurry=True) as store:
+            aliases = store.aliases()
+            made_by = store.metadata(aliases[DEFAULT_ALIAS]).model if DEFAULT_ALIAS in aliases else model.fingerprint
+    except RetrievalError:  # in use, or away: the training was a success all the same
+        return f"{ingest}, or where there is a collection already: {reindex}"
+    if made_by != model.fingerprint:
+        return f"{reindex}   ({DEFAULT_ALIAS} holds codes of model {made_by[:8]}, which ingest goes on with)"
+    others = sorted(aliases.keys() - {DEFAULT_ALIAS})
+    return f"{ingest}, or for {', '.join(others)}: {reindex} --alias ALIAS" if others else ingest

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from retrieval import checkpoint
 from retrieval.config import Settings
-from retrieval.errors import BadCode, GateRefused, NoCollection
+from retrieval.errors import BadCode, GateRefused, ModelError, NoCollection
 from retrieval.ingest.encoder import Encoding, LateEncoder
 from retrieval.ingest.interrupt import finishing
 from retrieval.ingest.job import kept
@@ -24,7 +24,7 @@ from retrieval.reindex.changed import changed
 from retrieval.reindex.gate import Gate
 from retrieval.reindex.options import Options
 from retrieval.reindex.outcome import Check, Outcome
-from retrieval.reindex.preflight import check_engine, check_room, recorded_sources
+from retrieval.reindex.preflight import check_engine, check_model, check_room, recorded_sources
 from retrieval.reindex.swap import adopt, mark_ready, read_back, swap
 from retrieval.reindex.tidy import tidy
 from retrieval.sources import Source
@@ -79,6 +79,7 @@ def reindex(
     with store.lock(alias) as held:
         outcome.live = live = resolve(store, alias)
         meta = mark_ready(store, live)
+        outcome.previous_model = meta.model
         if options.older_than is not None and is_recent(meta, options.older_than, outcome):
             outcome.state = "recent"
             return outcome
@@ -92,6 +93,7 @@ def reindex(
         tell("model", outcome)
         encoder = choose(sources)
         outcome.model = encoder.fingerprint
+        check_model(settings.models, encoder)
         check_room(store, live, (meta.dim, encoder.config.dim))
         if same and encoder.fingerprint == meta.model:
             outcome.state = "unchanged"
@@ -109,6 +111,7 @@ def reindex(
         if options.dry_run:
             outcome.state = "checked"
         else:
+            check_model(settings.models, encoder)  # it took a while
             finish(store, held, outcome, options, settings, tell)
     outcome.seconds = time.monotonic() - started
     return outcome
@@ -147,12 +150,12 @@ def check(
 ) -> None:
     """Measure, write the numbers down, and raise GateRefused naming the rows that failed."""
     with contextlib.ExitStack() as stack:
-        path = checkpoint.of(settings.models, store.metadata(outcome.live).model)
-        before = (
-            stack.enter_context(contextlib.closing(LateEncoder(checkpoint.load(path), settings.xla_cache)))
-            if path
-            else None
-        )
+        saved = None
+        try:
+            saved = checkpoint.load_of(settings.models, store.metadata(outcome.live).model)
+        except ModelError as error:  # a new model is the way out of that
+            outcome.warnings.append(f"the live collection's model cannot be compared with: {error}")
+        before = stack.enter_context(contextlib.closing(LateEncoder(saved, settings.xla_cache))) if saved else None
         gate = Gate(store, outcome.collection, outcome.live, encoder, before, sources, settings.xla_cache)
         outcome.gate = gate.checks(counts, options)
     numbers = {row.name.replace(" ", "_"): round(row.value, 5) for row in outcome.gate if row.value is not None}

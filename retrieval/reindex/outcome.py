@@ -33,9 +33,9 @@ class Check:
 class Outcome:
     """state: `swapped`, `checked` (a dry run), `unchanged` or `recent` (nothing was due), else `unfinished`.
 
-    live: the collection that was searched when the run began · collection: the new one · counts: of filling it ·
-    dropped: collections that were removed · swap_seconds: how long the swap itself took · warnings: what the user
-    should know.
+    live: the collection that was searched when the run began · collection: the new one · model, previous_model: the
+    fingerprints of the new one's and the other's · counts: of filling it · dropped: collections that were removed ·
+    swap_seconds: how long the swap itself took · warnings: what the user should know.
     """
 
     alias: str
@@ -49,6 +49,7 @@ class Outcome:
     swap_seconds: float | None = None
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    previous_model: str = ""
 
     def to_json(self) -> dict[str, Any]:
         counts = self.counts.to_json() if self.counts else {}
@@ -59,6 +60,7 @@ class Outcome:
             "collection": self.collection or None,
             "previous": self.live or None,
             "model": self.model or None,
+            "previous_model": self.previous_model or None,
             **counts,
             "gate": [check.to_json() for check in self.gate],
             "dropped": self.dropped,

@@ -2,9 +2,12 @@
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
+from retrieval import checkpoint
 from retrieval.config import Settings
-from retrieval.errors import SourceError, StoreError
+from retrieval.errors import ModelError, SourceError, StoreError
+from retrieval.ingest.encoder import Encoding, LateEncoder
 from retrieval.ingest.forget import retired
 from retrieval.ingest.roots import check_roots
 from retrieval.records import CollectionMeta
@@ -44,6 +47,15 @@ def recorded_sources(store: Store, meta: CollectionMeta, live: str, settings: Se
         sources.append(source)
     check_roots(store, live, sources)
     return sources
+
+
+def check_model(models: Path, encoder: Encoding) -> None:
+    """Raise ModelError unless those who search with this home's models can load the one that made the codes."""
+    if isinstance(encoder, LateEncoder) and checkpoint.load_of(models, encoder.fingerprint) is None:
+        raise ModelError(
+            f"model {encoder.fingerprint[:8]} is not in {models}, so that nobody could search a collection of its"
+            f" codes; copy its folder there as {encoder.fingerprint[:16]}, and run the same command again"
+        )
 
 
 def check_room(store: Store, live: str, dims: Sequence[int]) -> None:

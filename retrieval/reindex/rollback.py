@@ -58,8 +58,7 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
         meta = store.metadata(left) if begun else mark_ready(store, left)  # killed now, the mark must still be there
         old = store.metadata(back)
         check_answer(store, back)  # no more than that: a way back must not need every peer of a cluster
-        if (path := checkpoint.of(settings.models, old.model)) is not None:
-            checkpoint.load(path)
+        checkpoint.load_of(settings.models, old.model)
         brought = Carried() if as_it_was else carry(store, held, left, back)
         held.check()
         if not begun:

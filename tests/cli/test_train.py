@@ -1,5 +1,7 @@
 """The options of `train`: what they change, what they say, and what they refuse."""
 
+import contextlib
+import functools
 import json
 from pathlib import Path
 
@@ -7,10 +9,18 @@ import numpy as np
 import pytest
 
 from retrieval import checkpoint
+from retrieval.cli.train import following
 from retrieval.cli.values import parse_seconds, parse_size
+from retrieval.config import Settings
 from retrieval.errors import UsageError
 from retrieval.images.decode import decode, encode_png
+from retrieval.records import CollectionMeta, utc_now
+from retrieval.store import open_store
+from retrieval.store.base import resolve
+from retrieval.store.edge import EdgeStore
+from retrieval.store.folder import FolderLock
 from tests.cli.conftest import Call
+from tests.ingest.jobs import make_model
 
 
 @pytest.fixture
@@ -118,3 +128,29 @@ def test_few_images_for_a_long_code_are_told_of(tmp_path: Path, call: Call) -> N
     done = call("train", folder, "--epochs", 1, "--preset", "tiny")
     assert done.code == 0, done.err
     assert "warning: batches of 32 images are too small for codes of 64 numbers" in done.err
+
+
+def test_what_comes_next(home: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collection that is there goes on with its own model until it is re-indexed."""
+    settings, source = Settings(home=home), str(pictures)
+    with open_store(settings) as store:
+        live = resolve(store, "images")
+        own = checkpoint.load_of(settings.models, store.metadata(live).model)
+    other, ingest = make_model(home, seed=8), f"retrieval ingest {source}"
+    assert own is not None
+    assert following(own, source, settings) == ingest
+    said = following(other, source, settings)
+    assert said == f"retrieval reindex   (images holds codes of model {own.fingerprint[:8]}, which ingest goes on with)"
+    monkeypatch.setattr("retrieval.store.edge.EdgeStore", functools.partial(EdgeStore, lock_seconds=0.1))
+    with contextlib.ExitStack() as held:
+        held.callback(FolderLock(settings.embedded).release)
+        assert (
+            following(other, source, settings) == f"{ingest}, or where there is a collection already: retrieval reindex"
+        )
+    fresh = Settings(home=home.with_name("fresh"))
+    assert following(other, source, fresh) == ingest
+    assert not fresh.embedded.exists()
+    with open_store(fresh) as store:
+        store.create_collection("digits-1", CollectionMeta(own.fingerprint, 4, (8, 8), 1, utc_now()))
+        store.move_alias("digits", "digits-1")
+    assert following(other, source, fresh) == f"{ingest}, or for digits: retrieval reindex --alias ALIAS"

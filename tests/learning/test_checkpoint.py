@@ -1,6 +1,10 @@
 """Models on disk: what is saved comes back, what is damaged is named, what was there stays until the new is whole."""
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -134,6 +138,95 @@ def test_saving_again_replaces(saved: SavedModel) -> None:
     assert [file.name for file in saved.path.parent.iterdir()] == [saved.path.name]
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from retrieval import checkpoint
+folder, left = Path(sys.argv[1]), [int(sys.argv[2])]
+
+def hook(event, arguments):
+    if event == "os.rename":
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+saved = checkpoint.load(folder)
+sys.addaudithook(hook)
+checkpoint.save(folder.parent, saved.config, saved.weights, {"seconds": 2.0}, b"")
+"""
+"""Saves a model again, and is killed where it would rename a file for the second argument's time."""
+
+
+@pytest.mark.parametrize("number", [1, 2, 6])
+def test_killed_while_it_replaces(saved: SavedModel, number: int) -> None:
+    arguments = [sys.executable, "-c", KILLED, str(saved.path), str(number)]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == -9, done.stderr
+    assert checkpoint.load(checkpoint.find(saved.path.parent, saved.fingerprint)).fingerprint == saved.fingerprint
+    checkpoint.save(saved.path.parent, saved.config, saved.weights, {"seconds": 3.0}, PNG)
+    assert checkpoint.load(saved.path).metrics["seconds"] == 3
+
+
+def test_at_every_moment_there_is_a_model_to_load(saved: SavedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked at after each rename; and when each of them fails, one after the other, until none does."""
+    moved, fails = 0, 0
+
+    def watched(honest: Callable[..., None]) -> Callable[..., None]:
+        def move(*arguments: object, **options: object) -> None:
+            nonlocal moved
+            moved += 1
+            if moved == fails:
+                raise OSError(5, "Input/output error")
+            honest(*arguments, **options)
+            assert checkpoint.load(saved.path).fingerprint == saved.fingerprint
+
+        return move
+
+    with monkeypatch.context() as patch:
+        for name in ("rename", "replace"):
+            patch.setattr(os, name, watched(getattr(os, name)))
+        while True:
+            moved, fails, failure = 0, fails + 1, ""
+            try:
+                checkpoint.save(saved.path.parent, saved.config, saved.weights, {"seconds": float(fails)}, PNG)
+            except ModelError as error:
+                failure = str(error)
+            assert checkpoint.load(saved.path).fingerprint == saved.fingerprint
+            if not failure:
+                break
+            assert "cannot be written: Input/output error; mend that" in failure
+    assert moved == fails - 1 > 0
+    assert checkpoint.load(saved.path).metrics["seconds"] == fails
+    assert [file.name for file in saved.path.parent.iterdir()] == [saved.path.name]
+
+
+def test_all_is_synced_before_it_bears_its_name(
+    tmp_path: Path, weights: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a marker that survives a power cut could name a model of empty files."""
+    synced: set[tuple[int, int]] = set()
+    unsynced: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def sync(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.add(inode(os.fstat(descriptor)))
+
+    def move(source: Path, target: Path) -> None:
+        unsynced.extend(str(p) for p in (source, *Path(source).rglob("*")) if inode(p.stat()) not in synced)
+        synced.discard(inode(Path(target).parent.stat()))
+        rename(source, target)
+
+    def inode(stat: os.stat_result) -> tuple[int, int]:
+        return stat.st_dev, stat.st_ino
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "rename", move)
+    saved = checkpoint.save(tmp_path / "models", CONFIG, weights, {}, PNG)
+    assert unsynced == []
+    assert inode(saved.path.parent.stat()) in synced, "and the name itself"
+
+
 def test_a_full_disk_leaves_the_old_model(saved: SavedModel) -> None:
     models = saved.path.parent
     checkpoint.set_default(saved)
@@ -193,3 +286,42 @@ def test_the_default_moves_in_one_step(saved: SavedModel, monkeypatch: pytest.Mo
     assert checkpoint.default(models) == saved.path  # all but the last step changes nothing
     checkpoint.set_default(other)
     assert checkpoint.default(models) == other.path
+
+
+def test_a_model_is_brought_whole(saved: SavedModel, tmp_path: Path) -> None:
+    models = tmp_path / "elsewhere" / "models"
+    brought = checkpoint.bring(models, saved)
+    assert (brought.path, brought.fingerprint) == (models / saved.fingerprint[:16], saved.fingerprint)
+    assert sorted(file.name for file in brought.path.iterdir()) == FILES
+    assert all((brought.path / name).read_bytes() == (saved.path / name).read_bytes() for name in FILES)
+    times = [(brought.path / name).stat().st_mtime_ns for name in FILES]
+    assert checkpoint.bring(models, saved).path == checkpoint.bring(models, brought).path == brought.path
+    assert [(brought.path / name).stat().st_mtime_ns for name in FILES] == times, "it was there"
+    assert checkpoint.default(models) is None
+
+
+def test_a_damaged_one_is_replaced_by_the_one_that_is_brought(saved: SavedModel, tmp_path: Path) -> None:
+    models = tmp_path / "elsewhere" / "models"
+    path = checkpoint.bring(models, saved).path
+    for name in ("weights.safetensors", "config.json", "metrics.json"):
+        (path / name).write_bytes(b"{}")
+        with pytest.raises(ModelError):
+            checkpoint.load_of(models, saved.fingerprint)
+        assert checkpoint.bring(models, saved).fingerprint == saved.fingerprint
+    (path / "config.json").unlink()
+    assert checkpoint.bring(models, saved).path == path
+
+
+def test_a_model_that_does_not_fit_the_disk_is_not_brought_in_part(saved: SavedModel, tmp_path: Path) -> None:
+    models = tmp_path / "elsewhere" / "models"
+    with file_size_limit(1000), pytest.raises(ModelError, match="cannot be written: File too large; mend that"):
+        checkpoint.bring(models, saved)
+    assert list(models.iterdir()) == []
+    assert checkpoint.load_of(models, saved.fingerprint) is None
+
+
+def test_a_folder_of_another_models_name(saved: SavedModel) -> None:
+    mark = "aaaa1111" * 8
+    save_as(saved.path.parent, mark[:16], saved)
+    with pytest.raises(ModelError, match=f"{mark[:16]} holds model {saved.fingerprint[:8]}, not aaaa1111; copy"):
+        checkpoint.load_of(saved.path.parent, mark)

@@ -19,6 +19,7 @@ from retrieval.reindex.options import Options
 from retrieval.reindex.rollback import rollback
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
+from tests.cli.conftest import Call
 from tests.reindex.conftest import NEW, OLD, WIDE
 from tests.reindex.encoders import SIDE, Shades
 from tests.reindex.places import PICTURES, Place
@@ -182,3 +183,36 @@ def test_what_only_the_earlier_one_knows_stays_and_all_stays_as_it_was_when_aske
     done = rollback(store, place.alias, place.settings, as_it_was=True)
     assert (done.collection, done.carried, payloads_of(store, old)) == (old, 0, before)
     assert store.metadata(old).public_url is None
+
+
+def test_what_a_rollback_says(place: Place, root: Path, call: Call) -> None:
+    with place.opened() as store:
+        old, left = grown(store, place, root, NEW)
+    server = ["--qdrant-url", place.url] if place.url else []
+    done = call("rollback", "--alias", place.alias, *server)
+    assert done.code == 0, done.err
+    assert f"{PICTURES:,} brought up to date\n{left} is left" in done.out
+    following = f" --alias {place.alias}" if place.alias != "images" else ""
+    assert done.out.endswith(
+        f"2 images came or changed since; run:\nretrieval ingest {root} --name pictures --labels folder{following}\n"
+    )
+    assert f"warning: model {OLD.fingerprint[:8]} is not in {place.settings.models}" in done.err
+    assert call("rollback", "--as-it-was", "--alias", place.alias, *server).error(1).count("nothing before it was kept")
+    with place.opened() as store:
+        assert resolve(store, place.alias) == old
+
+
+@pytest.mark.parametrize("trouble", ["dropped", "damaged"])
+def test_a_collection_that_was_left_and_is_gone_stops_nobody(
+    place: Place, root: Path, own_home: Path, trouble: str
+) -> None:
+    with place.opened() as store:
+        _, left = grown(store, place, root, NEW)
+        rollback(store, place.alias, place.settings)
+        if trouble == "dropped" or place.url:
+            store.drop_collection(left)
+    if trouble == "damaged" and not place.url:
+        (own_home / "embedded" / "collections" / left / "manifest.json").write_text("{}")
+    with place.opened() as store:
+        say(store, place, root)
+        assert store.count(resolve(store, place.alias)) == PICTURES + 2

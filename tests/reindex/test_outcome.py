@@ -28,7 +28,8 @@ def test_a_whole_run() -> None:
     outcome = Outcome(
         "images", "swapped", "images-1", "images-2", "4f1c2a9b", counts, [MEASURED, ALONE, UNKNOWN], ["images-0"]
     )
-    outcome.swap_seconds, outcome.seconds = 0.012345, 1.23456
+    outcome.swap_seconds, outcome.seconds, outcome.previous_model = 0.012345, 1.23456, "0d5e"
+    outcome.warnings.append("the clock is wrong")
     said = outcome.to_json()
     of_the_run = {
         "outcome": "swapped",
@@ -36,6 +37,7 @@ def test_a_whole_run() -> None:
         "collection": "images-2",
         "previous": "images-1",
         "model": "4f1c2a9b",
+        "previous_model": "0d5e",
         "gate": [
             {
                 "check": "P@5",
@@ -49,6 +51,7 @@ def test_a_whole_run() -> None:
         ],
         "dropped": ["images-0"],
         "swap_seconds": 0.012345,
+        "warnings": ["the clock is wrong"],
         "seconds": 1.23,
     }
     of_the_filling = {name: value for name, value in counts.to_json().items() if name not in of_the_run}
@@ -63,8 +66,10 @@ def test_a_run_that_has_just_begun() -> None:
         "collection": None,
         "previous": None,
         "model": None,
+        "previous_model": None,
         "gate": [],
         "dropped": [],
         "swap_seconds": None,
+        "warnings": [],
         "seconds": 0.0,
     }
