@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from retrieval.store.base import Held, Store
-from retrieval.store.family import alias_of, stamp, unused
+from retrieval.store.family import alias_of, damaged, stamp, unused
 
 
 def earlier(store: Store, alias: str, live: str) -> list[str]:
@@ -21,16 +21,20 @@ def tidy(store: Store, held: Held, alias: str, live: str, keep: int) -> list[str
 
 
 def drop_unused(store: Store) -> list[str]:
-    """Drop every collection of this program's making that no alias points at; returns their names.
+    """Drop every collection of this program's making that no alias points at, damaged ones too; returns their names.
 
     Under each alias's lock, so that the one which a re-index fills just now is safe. Raises Locked for such an alias,
     StoreError when the engine refuses.
     """
     dropped = []
     for alias in sorted({alias for name in store.collections() if (alias := alias_of(name))}):
-        if unused(store, alias):
+        if unused(store, alias) or damaged(store, alias):
             with store.lock(alias) as held:
                 dropped += drop(store, held, alias)
+                for name in damaged(store, alias):
+                    held.check()
+                    store.drop_collection(name)
+                    dropped.append(name)
     return dropped
 
 

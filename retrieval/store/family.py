@@ -4,7 +4,7 @@ import contextlib
 import datetime as dt
 import re
 
-from retrieval.errors import StoreError
+from retrieval.errors import StoreDamaged, StoreError
 from retrieval.records import CollectionMeta
 from retrieval.store.base import Store
 
@@ -24,6 +24,20 @@ def unused(store: Store, alias: str) -> dict[str, CollectionMeta]:
         with contextlib.suppress(StoreError):  # something else's, though it is called so; or damaged
             if name not in used:
                 found[name] = store.metadata(name)
+    return found
+
+
+def damaged(store: Store, alias: str) -> dict[str, str]:
+    """Those that no alias points at and that cannot be opened, by name, and why; only the embedded engine has such."""
+    used, found = set(store.aliases().values()), {}
+    for name in family(store, alias):
+        try:
+            if name not in used:
+                store.metadata(name)
+        except StoreDamaged as error:
+            found[name] = str(error)
+        except StoreError:  # it does not answer, or is something else's: no word of damage
+            continue
     return found
 
 
