@@ -1,5 +1,7 @@
 """A damaged embedded collection that nothing uses: it stops no job, and is named, listed and dropped."""
 
+import datetime as dt
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -35,10 +37,8 @@ def no_object(folder: Path) -> None:
 
 
 def no_number(folder: Path) -> None:
-    text = (folder / "manifest.json").read_text()
-    (folder / "manifest.json").write_text(
-        text.replace('"count": ', '"count": "many", "was": ').replace('"was"', '"dim"')
-    )
+    manifest = folder / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "count": "many"}))
 
 
 def empty_folder(folder: Path) -> None:
@@ -85,9 +85,8 @@ def test_it_stops_nothing(home: Path, pictures: Path, call: Call) -> None:
     folder = broken(home, empty_a_file)
     query = min(pictures.rglob("*.png"))
     commands: list[tuple[object, ...]] = [
-        *(("status",), ("search", query), ("duplicates",), ("outliers", "--limit", 2), ("collections",), ("doctor",)),
-        *(("ingest", pictures), ("ingest", pictures, "--alias", "other"), ("reindex", "--max-drop", "100%")),
-        *(("rollback",), ("reindex", "--dry-run", "--max-drop", "100%")),
+        *(("status",), ("search", query), ("collections",), ("doctor",), ("ingest", pictures)),
+        *(("reindex", "--max-drop", "100%"), ("rollback",)),
     ]
     for command in commands:
         done = call(*command)
@@ -113,7 +112,5 @@ def test_one_in_use_is_told_and_never_dropped(home: Path, call: Call) -> None:
 
 
 def test_names_sort_before(home: Path) -> None:
-    import datetime as dt
-
     then = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
     assert collection_name("images", "4f1c2a9b", then) == OLD, "or else the other tests see no name of ours"

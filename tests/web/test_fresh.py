@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_metadata_written_beside_it_are_seen_and_the_encoder_stays(
         assert [hit["percentile"] for hit in searched(service, digit)] == expected
 
 
-def searched(service: Served, digit: bytes) -> list[dict[str, str]]:
+def searched(service: Served, digit: bytes) -> list[dict[str, Any]]:
     answer = service.client.post("/api/search", files={"image": digit})
     assert answer.status_code == 200, answer.text
     return list(answer.json()["hits"])
