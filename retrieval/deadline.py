@@ -26,7 +26,7 @@ def within(seconds: float) -> Iterator[None]:
 
     After that they raise httpx.TimeoutException, whatever the server sends. Outside of such a block nothing is bounded.
     """
-    mark = _END.set(time.monotonic() + seconds)
+    mark = _END.set(min(time.monotonic() + seconds, _END.get(float("inf"))))
     try:
         yield
     finally:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.cli.common import Json, QdrantUrl, print_json, stdout
+from retrieval.cli.common import Json, QdrantUrl, echo, print_json, stdout
 from retrieval.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -13,12 +13,18 @@ if TYPE_CHECKING:
 
 MEASURED = ("recall_at_5", "copies_found", "P@5")
 """Of what the gate wrote down, what tells one collection from another."""
+KEPT = ("model", "dim", "created", "state", "sources", "evaluation")
+"""Of the metadata, what is printed as JSON."""
+DAMAGED = "damaged"
 
 
 def collections(
     prune: Annotated[
         bool,
-        typer.Option("--prune", help="Drop the collections that no alias points at; there is no way back to them."),
+        typer.Option(
+            "--prune",
+            help="Drop the collections that no alias points at, damaged ones too; there is no way back to them.",
+        ),
     ] = False,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
@@ -45,10 +51,15 @@ def collections(
         return
     columns = ["points", "age", *(name.replace("_", " ") for name in MEASURED)]
     print_table(["alias", "collection", "state", *columns], map(cells, rows), numbers=columns)
+    for row in rows:
+        if row["state"] == DAMAGED:
+            echo(f"damaged: {row['reason']}", err=True)
 
 
 def cells(row: Mapping[str, Any]) -> list[str]:
     """A collection as a row of the table."""
+    if row["state"] == DAMAGED:
+        return [", ".join(row["aliases"]) or "–", row["collection"], DAMAGED, *[""] * (2 + len(MEASURED))]
     measured = [f"{row['evaluation'][name]:.4f}" if name in row["evaluation"] else "" for name in MEASURED]
     state = "live" if row["aliases"] else row["state"]
     return [
@@ -58,17 +69,22 @@ def cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def described(store: "Store", collection: str, aliases: Mapping[str, str]) -> dict[str, Any] | None:
-    """What there is to say of a collection; None for one that this program did not make."""
-    from retrieval.errors import StoreError
+    """What there is to say of a collection; None for one that this program did not make.
+
+    Of a damaged one that is its name, the aliases that point at it, and the `reason`.
+    """
+    from retrieval.errors import StoreDamaged, StoreError
 
     own = sorted(alias for alias, target in aliases.items() if target == collection)
     try:
         meta, points = store.metadata(collection), store.count(collection)
+    except StoreDamaged as error:
+        unknown = dict.fromkeys(("points", *KEPT))
+        return {"collection": collection, "aliases": own, **unknown, "state": DAMAGED, "reason": str(error)}
     except StoreError:
         return None
-    kept = ("model", "dim", "created", "state", "sources", "evaluation")
     facts = meta.to_json()
-    return {"collection": collection, "aliases": own, "points": points, **{name: facts[name] for name in kept}}
+    return {"collection": collection, "aliases": own, "points": points, **{name: facts[name] for name in KEPT}}
 
 
 def age(created: str) -> str:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from retrieval.doctor.rows import Check, Engine, Row
-from retrieval.errors import StoreError, StoreUnavailable
+from retrieval.doctor.rows import Check, Engine, Row, parted
+from retrieval.errors import StoreDamaged, StoreError, StoreUnavailable
 from retrieval.store.family import alias_of, stamp
 
 CLUSTER = "see 'A cluster' in docs/operations.md"
@@ -54,25 +54,29 @@ def locks(case: Engine) -> Iterator[Row]:
 
 def leftovers(case: Engine) -> Iterator[Row]:
     """Collections that no alias points at: those behind the live one lead back, others are in nobody's use."""
-    kept, left, silent = sorted_out(case)
+    kept, left, silent, broken = sorted_out(case)
     if kept:
         yield Row("leftovers", "ok", f"{len(kept)} behind the live ones, for `retrieval rollback`")
     if left:
         mend = "retrieval collections --prune drops them, and those that a rollback leads to"
         yield Row("leftovers", "warning", f"no alias points at {', '.join(left)}", mend)
+    for reason in broken:
+        yield Row("leftovers", "warning", reason, "retrieval collections --prune drops it; no alias points at it")
     if silent:
         yield Row("leftovers", "warning", f"{', '.join(silent)} does not answer", "look again when all nodes answer")
-    if not kept and not left and not silent:
+    if not (kept or left or silent or broken):
         yield Row("leftovers", "ok", "none")
 
 
-def sorted_out(case: Engine) -> tuple[list[str], list[str], list[str]]:
-    """Unused collections: a rollback leads to them · it does not · it is not known; one that is being filled is none.
+def sorted_out(case: Engine) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Unused collections: a rollback leads to them · it does not · it is not known · why they cannot be opened.
 
+    One that is being filled is none of these.
     The first that does not answer is the last that is asked.
     """
     kept: list[str] = []
     left: list[str] = []
+    broken: list[str] = []
     store, aliases = case.store, case.store.aliases()
     for name in store.collections():
         alias = alias_of(name)
@@ -81,14 +85,17 @@ def sorted_out(case: Engine) -> tuple[list[str], list[str], list[str]]:
         try:
             state = store.metadata(name).state
         except StoreUnavailable:
-            return kept, left, [name]
+            return kept, left, [name], broken
+        except StoreDamaged as error:
+            broken.append(parted(str(error))[0])
+            continue
         except StoreError:  # something else's, though it is called so
             continue
         if state == "ready" and stamp(name) < stamp(aliases.get(alias, "")):
             kept.append(name)
         elif state != "filling" or alias not in case.facts.get("locks", {}):
             left.append(f"{name} ({state})")
-    return kept, left, []
+    return kept, left, [], broken
 
 
 CHECKS: tuple[Check[Engine], ...] = (

@@ -2,7 +2,7 @@
 
 from retrieval.records import CollectionMeta
 from retrieval.store.base import Held, Store
-from retrieval.store.family import alias_of, stamp, unused
+from retrieval.store.family import alias_of, damaged, stamp, unused
 
 
 def earlier(store: Store, live: str, found: dict[str, CollectionMeta]) -> list[str]:
@@ -25,16 +25,16 @@ def tidy(store: Store, held: Held, alias: str, live: str, keep: int) -> list[str
 
 
 def drop_unused(store: Store) -> list[str]:
-    """Drop every collection of this program's making that no alias points at; returns their names.
+    """Drop every collection of this program's making that no alias points at, damaged ones too; returns their names.
 
     Under each alias's lock and each collection's, so that what a job fills just now is safe. Raises Locked when there
     is such a job, StoreError when the engine refuses.
     """
     dropped = []
     for alias in sorted({alias for name in store.collections() if (alias := alias_of(name))}):
-        if unused(store, alias):
+        if unused(store, alias) or damaged(store, alias):
             with store.lock(alias) as held:
-                dropped += drop(store, held, [*unused(store, alias)])
+                dropped += drop(store, held, [*unused(store, alias), *damaged(store, alias)])
     return dropped
 
 

@@ -32,7 +32,7 @@ class Catalog:
         """Does not connect yet; raises UsageError for a bad URL or a key over plain http to another host."""
         self._connection = Connection(url, api_key, patience or Patience(), key_name)
         self._client, self._job = self._connection.client, self._connection.job
-        self._known: dict[str, CollectionMeta] = {}
+        self._spaces: dict[str, tuple[int, Layout]] = {}
         self._under_way = self._dashboard = False
         self.location = self._connection.location
 
@@ -72,7 +72,7 @@ class Catalog:
             quantization_config=quantization(layout) or models.Disabled.DISABLED,
             metadata=meta.to_json(),
         )
-        self._known[collection] = meta
+        self._spaces[collection] = (meta.dim, layout)
 
     def bulk(self, collection: str, like: str | None = None) -> bool:
         """A million codes are in place, graph and all, in 0.88 of the time, for two thirds of the CPU time."""
@@ -158,7 +158,7 @@ class Catalog:
         """Replace the metadata."""
         check_same_space(collection, self.metadata(collection), meta)
         self._job(self._client.update_collection, collection, metadata=meta.to_json())
-        self._known[collection] = meta
+        self._spaces.pop(collection, None)
 
     def close(self) -> None:
         """Let the connections go."""
@@ -168,11 +168,15 @@ class Catalog:
         if self._connection.guard:
             self._connection.guard.take(collection)
 
-    def _meta(self, collection: str) -> CollectionMeta:
-        """Its metadata, asked for once: dimension and layout never change under somebody who searches."""
-        if collection not in self._known:
-            self._known[collection] = self.metadata(collection)
-        return self._known[collection]
+    def _space(self, collection: str) -> tuple[int, Layout]:
+        """Dimension and layout, asked for once: they alone never change under somebody who searches."""
+        if collection not in self._spaces:
+            meta = self.metadata(collection)
+            self._spaces[collection] = (meta.dim, meta.layout)
+        return self._spaces[collection]
 
     def _dim(self, collection: str) -> int:
-        return self._meta(collection).dim
+        return self._space(collection)[0]
+
+    def _layout(self, collection: str) -> Layout:
+        return self._space(collection)[1]

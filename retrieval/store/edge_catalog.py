@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from retrieval.errors import UsageError
+from retrieval.errors import StoreError, UsageError
 from retrieval.files import disk_bytes, sync_folder, write_json
 from retrieval.layout import Layout
 from retrieval.records import CollectionMeta
@@ -39,9 +39,8 @@ class EdgeCatalog:
             raise
 
     def check(self) -> None:
-        """Open and verify every collection; raises StoreDamaged."""
-        self.aliases()
-        for collection in self.collections():
+        """Open and verify every collection in use; raises StoreDamaged. One that nothing uses stops nobody."""
+        for collection in sorted({*self.aliases().values()}):
             self._shard(collection).count()
 
     def create_collection(self, collection: str, meta: CollectionMeta) -> None:
@@ -65,7 +64,8 @@ class EdgeCatalog:
         folder = self._collections / collection
         with self._opening:
             if shard := self._open.pop(collection, None):
-                shard.close()
+                with contextlib.suppress(StoreError):  # damaged since it was opened: all the more it goes
+                    shard.close()
             doomed = folder.rename(folder.with_name(f".drop-{collection}"))
         sync_folder(self._collections)
         shutil.rmtree(doomed)

@@ -39,6 +39,20 @@ def described(store: Store, names: Iterable[str]) -> dict[str, CollectionMeta]:
     return found
 
 
+def damaged(store: Store, alias: str) -> dict[str, str]:
+    """Those that no alias points at and that cannot be opened, by name, and why; only the embedded engine has such."""
+    used, found = set(store.aliases().values()), {}
+    for name in family(store, alias):
+        try:
+            if name not in used:
+                store.metadata(name)
+        except StoreDamaged as error:
+            found[name] = str(error)
+        except (NotOurs, NoCollection):
+            continue
+    return found
+
+
 def alias_of(collection: str) -> str | None:
     """The alias for which a collection was made; None for a name that is not of our making.
 

@@ -103,7 +103,7 @@ class ServerStore(Catalog):
         check_queries(collection, codes, self._dim(collection), k, len(filters))
         chosen = [server_filter(each) for each in filters]
         meets = None if all(each.exact for each in chosen) else checker(filters)
-        send, params = wanted(filters, distinct, meets, payload=payload), searching(self._meta(collection).layout)
+        send, params = wanted(filters, distinct, meets, payload=payload), searching(self._layout(collection))
 
         def ask(queries: Sequence[int], limit: int) -> list[list[Hit]]:
             requests = [
@@ -161,7 +161,7 @@ class ServerStore(Catalog):
                 query_filter=chosen.condition,
                 with_payload=True,
                 with_vectors=True,
-                search_params=searching(self._meta(collection).layout),
+                search_params=searching(self._layout(collection)),
             )
             return [_point({"id": p.id, "vector": p.vector, "payload": p.payload}) for p in answer.points]
 

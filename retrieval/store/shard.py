@@ -56,9 +56,14 @@ class Shard:
     def __init__(self, folder: Path) -> None:
         """Open and check; raises StoreDamaged."""
         self.folder = folder
-        self.meta = CollectionMeta.from_json(folder.name, read_json(folder / "meta.json"))
+        meta, manifest = read_json(folder / "meta.json"), read_json(folder / "manifest.json")
+        try:  # all that lies here was made by this program
+            self.meta = CollectionMeta.from_json(folder.name, meta)
+        except (StoreError, AttributeError, TypeError, ValueError) as error:
+            raise self._damaged("its meta.json cannot be understood") from error
         try:
-            self._manifest = Manifest(**read_json(folder / "manifest.json"))
+            self._manifest = Manifest(**manifest)
+            self._manifest.count + 0  # a number
         except TypeError as error:
             raise self._damaged(f"its manifest cannot be understood: {error}") from error
         with self.reading():

@@ -6,7 +6,6 @@ An attacker who can put a file into a folder chooses its name, and with `--label
 import ast
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,28 +49,30 @@ def steers(written: str) -> list[str]:
     return [c for c in written if not c.isprintable() and c not in "\n\t"]
 
 
-def commands(hostile: Path) -> Iterator[tuple[object, ...]]:
-    """Each command that prints names or labels."""
+def commands(hostile: Path, bad: Path) -> list[tuple[object, ...]]:
+    """Each command that prints names or labels; `bad` is not there."""
     files = sorted(hostile.rglob("*.png"))
-    bad = hostile.parent.parent / f"bad{ESCAPES}.png"
-    yield "search", files[0], "-k", 9, "--keep-copies"
-    yield "search", files[0], bad, "--max-distance", 0
-    yield "duplicates"
-    yield "outliers"
-    yield "explain", files[0], files[1]
-    yield "status"
-    yield "collections"
-    yield "jobs"
-    yield "doctor"
-    yield "ingest", hostile.parent / LABEL
-    yield "search", bad
+    return [
+        ("search", files[0], "-k", 9, "--keep-copies"),
+        ("search", files[0], bad, "--max-distance", 0),
+        ("search", "--list", bad),
+        ("duplicates",),
+        ("outliers",),
+        ("explain", files[0], files[1]),
+        ("status",),
+        ("collections",),
+        ("jobs",),
+        ("ingest", bad),
+        ("doctor",),
+    ]
 
 
-def test_nothing_from_outside_steers_the_terminal(hostile: Path, call: Call) -> None:
+def test_nothing_from_outside_steers_the_terminal(hostile: Path, call: Call, tmp_path: Path) -> None:
     shown = 0
-    for arguments in commands(hostile):
+    for arguments in commands(hostile, tmp_path / f"bad{ESCAPES}.png"):
         done = call(*arguments)
         assert steers(done.out + done.err) == [], arguments
+        assert "a defect" not in done.err
         shown += (done.out + done.err).count(r"\x1b]0;owned\x07")
     assert shown > 30, "or else nothing was shown that could steer"
 
