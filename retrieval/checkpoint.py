@@ -245,4 +245,7 @@ def _json_object(data: bytes) -> dict[str, Any]:
 
 
 def _none_yet(models: Path) -> Path:
-    raise ModelError(f"no model in {models} yet; make one with: retrieval train SOURCE")
+    raise ModelError(
+        f"no model in {models} yet; make one with: retrieval train SOURCE, or with the first"
+        " ingest: retrieval ingest SOURCE --train"
+    )

@@ -29,10 +29,11 @@ from retrieval.cli.common import (
     ray_of,
     stdout,
 )
-from retrieval.cli.ingesting import errors_to, print_plan, print_summary
+from retrieval.cli.ingesting import errors_to, first_model, print_plan, print_summary
 from retrieval.cli.logs import log, log_json
 from retrieval.cli.values import parse_share
 from retrieval.cli.watching import watched
+from retrieval.errors import UsageError
 from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES, Options
 
 
@@ -50,6 +51,12 @@ def ingest(
     ] = None,
     key_column: Annotated[str, typer.Option(help="The column of --metadata that holds an image's key.")] = "path",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    train: Annotated[
+        bool,
+        typer.Option(
+            "--train", help="Train a model on the sources first, where there is neither one nor a collection yet."
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Encode every image again.")] = False,
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove the points of images that are gone from their source.")
@@ -87,6 +94,10 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Bring the collection in line with the sources, encoding only new and changed images."""
+    if train and model:
+        raise UsageError(f"--train with --model {model}: the model is either trained now or there already; give one")
+
+    from retrieval import checkpoint
     from retrieval.config import load_settings
     from retrieval.ingest import job
     from retrieval.ingest.encoder import LateEncoder
@@ -123,7 +134,11 @@ def ingest(
         note_refused = stack.enter_context(errors_to(errors))
         store = stack.enter_context(open_store(settings))
         store.check()
-        saved = (model_of if dry_run else to_write)(store, store.aliases().get(alias), settings, model)
+        collection = store.aliases().get(alias)
+        if train and not dry_run and collection is None and checkpoint.default(settings.models) is None:
+            saved = first_model(store, alias, sources, settings, watch)
+        else:
+            saved = (model_of if dry_run else to_write)(store, collection, settings, model)
         encoder = stack.enter_context(contextlib.closing(LateEncoder(saved, settings.xla_cache)))
         watch.facts["model"] = encoder.fingerprint
         summary = job.ingest(

@@ -3,18 +3,23 @@
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval.cli.common import DEFAULT_ALIAS, echo
-from retrieval.cli.logs import log
+from retrieval.cli.common import DEFAULT_ALIAS, echo, print_warnings, training_task
+from retrieval.cli.logs import is_json, log
+from retrieval.cli.watching import Watch
 from retrieval.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from retrieval.checkpoint import SavedModel
+    from retrieval.config import Settings
     from retrieval.ingest.summary import Summary
+    from retrieval.sources import Source
+    from retrieval.store.base import Store
 
 
 @contextlib.contextmanager
@@ -37,6 +42,29 @@ def errors_to(file: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], No
         if file and error.filename == str(file):
             raise UsageError(f"--errors {file} cannot be written: {error.strerror}; choose another place") from error
         raise
+
+
+def first_model(
+    store: "Store", alias: str, sources: Sequence["Source"], settings: "Settings", watch: Watch
+) -> "SavedModel":
+    """A model learned from the sources, the default from now on; says so before and after.
+
+    The alias's lock is held meanwhile, so that of two first ingests only one trains. Raises as `learn`, Locked.
+    """
+    from retrieval.learn.job import learn
+
+    reason = f"no model in {settings.models} yet"
+    with store.lock(alias):
+        log("training", reason=reason)
+        if not is_json():
+            echo(f"{reason}: training one on the sources first", err=True)
+        model, _ = learn(sources, settings, training=training_task(watch.bar))  # the ingest names those that it refuses
+    m = model.metrics
+    log("trained", model=model.fingerprint, images=m["images"], seconds=m["seconds"], warnings=m["warnings"])
+    if not is_json():
+        echo(f"model {model.fingerprint[:8]} trained on {m['images']:,} images in {m['seconds']:.1f} s", err=True)
+        print_warnings(m["warnings"])
+    return model
 
 
 def print_plan(summary: "Summary", console: "Console") -> None:

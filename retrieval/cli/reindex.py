@@ -69,10 +69,16 @@ def reindex(
     ] = MAX_FAILURES,
     if_older_than: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Do nothing while the live collection is younger than this, like 24h."),
+        typer.Option(
+            metavar="TIME",
+            help="Do nothing while the live collection is younger than this, like 24h, or not there yet.",
+        ),
     ] = None,
     if_changed: Annotated[
-        bool, typer.Option("--if-changed", help="Do nothing while the model and the images are the same.")
+        bool,
+        typer.Option(
+            "--if-changed", help="Do nothing while the model and the images are the same, or before the first ingest."
+        ),
     ] = False,
     shards: Shards = None,
     replicas: Replicas = None,
@@ -165,7 +171,8 @@ def run(
             raise
         finally:
             follow.note()
-        points = store.count(outcome.collection or outcome.live)
+        found = outcome.collection or outcome.live
+        points = store.count(found) if found else 0
         location, page = store.location, None if as_json else dashboard(store, alias)
     if as_json:
         print_json(outcome.to_json())

@@ -74,6 +74,10 @@ def say(
 ) -> None:
     """What was done, and the way back; model: the folder of a new one, which other machines need too."""
     following = "" if outcome.alias == DEFAULT_ALIAS else f" --alias {outcome.alias}"
+    if outcome.state == "absent":
+        made = f"there is no collection yet; make it with: retrieval ingest SOURCE{following}"
+        console.print(f"{outcome.alias}: nothing was due: {made}", soft_wrap=True)
+        return
     if outcome.state in ("recent", "unchanged"):
         why = "it is younger than --if-older-than" if outcome.state == "recent" else "model and images are the same"
         console.print(f"{outcome.alias} → {outcome.live}: {points:,} points, nothing was due: {why}", soft_wrap=True)

@@ -29,6 +29,7 @@ from retrieval.reindex.swap import adopt, mark_ready, read_back, swap
 from retrieval.reindex.tidy import tidy
 from retrieval.sources import Source
 from retrieval.store.base import Held, Store, resolve
+from retrieval.store.family import family
 
 STEPS = {
     "preflight": "every peer and replica answers a query, each recorded source is there, the disk has room",
@@ -75,6 +76,9 @@ def reindex(
         tell(name, outcome)
 
     tell("preflight", outcome)
+    if (options.if_changed or options.older_than is not None) and nothing_yet(store, alias):
+        outcome.state = "absent"
+        return outcome
     check_engine(store, resolve(store, alias))  # before the lock, which a broken cluster could not give
     with store.lock(alias) as held:
         outcome.live = live = resolve(store, alias)
@@ -126,6 +130,11 @@ def is_recent(meta: CollectionMeta, seconds: float, outcome: Outcome) -> bool:
             " age is not known, so that --if-older-than keeps nothing back; is this machine's clock right?"
         )
     return age is not None and age < seconds
+
+
+def nothing_yet(store: Store, alias: str) -> bool:
+    """Whether the alias has never named anything: nothing can be due before the first ingest."""
+    return alias not in (*store.aliases(), *store.collections()) and not family(store, alias)
 
 
 def preview(store: Store, alias: str, settings: Settings) -> list[str]:
