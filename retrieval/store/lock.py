@@ -175,8 +175,8 @@ class Lock:
             return ""
         since = "" if held(record) else ", which has ended since"
         return (
-            f"{self._where(name)} was taken over by {in_words(record)}{since}, while this job was stopped or cut off; try"
-            " again when that is done"
+            f"{self._where(name)} was taken over by {in_words(record)}{since}, while this job was stopped or cut off;"
+            " try again when that is done"
         )
 
     def _left(self) -> float:
