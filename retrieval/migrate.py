@@ -60,7 +60,7 @@ def migrate(
     started = time.monotonic()
     collection = resolve(source, alias)
     summary = Summary(alias, collection, source.location, target.location)
-    with target.lock(alias) as held:
+    with target.lock(alias) as held, target.lock(collection):
         check_alias(target, alias, collection, yes=yes)
         in_use = collection in target.aliases().values()
 

@@ -34,9 +34,8 @@ class Outcome:
     """state: `swapped`, `checked` (a dry run), `unchanged`, `recent`, `absent` (nothing was due), else `unfinished`.
 
     live: the collection that was searched when the run began, none when it is `absent` · collection: the new one ·
-    model, previous_model: the
-    fingerprints of the new one's and the other's · counts: of filling it · dropped: collections that were removed ·
-    swap_seconds: how long the swap itself took · warnings: what the user should know.
+    model, previous_model: the fingerprints of the new one's and the other's · counts: of filling it · dropped:
+    collections that were removed · swap_seconds: how long the swap itself took · warnings: what the user should know.
     """
 
     alias: str

@@ -56,6 +56,8 @@ class Lock:
         self._names: dict[str, int] = {}
         """Name → generation, of what is held."""
         self._tried: set[str] = set()
+        self._over: set[str] = set()
+        """Holders that were watched for a lease: whatever else they hold, they renewed it no later."""
         self._renewed, self._lost = -math.inf, ""
         self._taking, self._renewing = threading.Lock(), threading.Lock()
 
@@ -73,7 +75,7 @@ class Lock:
         self._still_ours()
         self._prepare()
         found = self._read([name]).get(name)
-        if held(found) and found["holder"] != self.holder and not is_dead(found):
+        if held(found) and found["holder"] not in (self.holder, *self._over) and not is_dead(found):
             found = self._watched(name, found)
         begun = now()
         record = {
@@ -133,16 +135,8 @@ class Lock:
         self._still_ours()
         names = dict(self._names)
         found = self._read(names)
-        for name, generation in names.items():
-            record = found.get(name)
-            if record is None:
-                self._lost = f"the lock of {self._where(name)} is not there any more: who deletes records in {LOCKS}?"
-            elif record["holder"] != self.holder or generation not in (0, record["generation"]):
-                since = "" if held(record) else ", which has ended since"
-                self._lost = (
-                    f"{self._where(name)} was taken over by {in_words(record)}{since}, while this job was stopped or"
-                    " cut off; try again when that is done"
-                )
+        reasons = (self._why_lost(name, generation, found.get(name)) for name, generation in names.items())
+        self._lost = next(filter(None, reasons), "")
         self._still_ours()
 
     @contextlib.contextmanager
@@ -173,6 +167,18 @@ class Lock:
             with contextlib.suppress(StoreError):
                 self._write({"holder": "", "token": uuid.uuid4().hex, "expires": 0.0}, self._tried)
 
+    def _why_lost(self, name: str, generation: int, record: Mapping[str, Any] | None) -> str:
+        """Empty for a record that is ours; generation: 0 where another process took it."""
+        if record is None:
+            return f"the lock of {self._where(name)} is not there any more: who deletes records in {LOCKS}?"
+        if record["holder"] == self.holder and generation in (0, record["generation"]):
+            return ""
+        since = "" if held(record) else ", which has ended since"
+        return (
+            f"{self._where(name)} was taken over by {in_words(record)}{since}, while this job was stopped or cut off;"
+            " try again when that is done"
+        )
+
     def _left(self) -> float:
         """Seconds for which it is sure that nobody takes over, less what AFTER_SECONDS falls short of the lease."""
         return self._renewed + AFTER_SECONDS - now()
@@ -201,6 +207,7 @@ class Lock:
             if seen["token"] != found["token"]:
                 raise self._busy(name, seen)
             if asked >= end:
+                self._over.add(seen["holder"])
                 return seen
 
     def _busy(self, name: str, record: Mapping[str, Any]) -> Locked:

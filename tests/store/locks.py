@@ -4,7 +4,7 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval.store import lock as lock_module
+from retrieval.process import now
 from retrieval.store.connection import Connection
 from retrieval.store.lock import LOCKS, Lock
 
@@ -40,7 +40,7 @@ class Clock:
     """The clock by which a lock is judged, set forward at will."""
 
     def __init__(self) -> None:
-        self.passed, self._honest = 0.0, lock_module.now
+        self.passed = 0.0
 
     def __call__(self) -> float:
-        return self._honest() + self.passed
+        return now() + self.passed

@@ -15,6 +15,7 @@ from retrieval.store import lock as lock_module
 from retrieval.store import server as server_module
 from retrieval.store.base import Store
 from retrieval.store.connection import Connection, Patience
+from retrieval.store.fence import change
 from retrieval.store.lock import AFTER_SECONDS, LEASE_SECONDS, LOCKS, Lock
 from retrieval.store.server import ServerStore
 from tests.store.conftest import clean, codes, connected, meta, points
@@ -86,7 +87,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def changes_seen(between: Proxy) -> list[str]:
     """Requests that arrived and would have changed something but locks."""
     found = [httpx.Request(*request.split(" ", 1)) for request in between.seen if LOCKS not in request]
-    return [f"{r.method} {r.url.path}" for r in found if lock_module.change(r)]
+    return [f"{r.method} {r.url.path}" for r in found if change(r)]
 
 
 def test_nothing_is_changed_once_the_lock_is_lost(
@@ -97,17 +98,17 @@ def test_nothing_is_changed_once_the_lock_is_lost(
         other = taken_over(connection, f"{name}-alias")
         clock.passed = LEASE_SECONDS
         between.fail("")
-        for change in CHANGES.values():
+        for step in CHANGES.values():
             with pytest.raises(Locked, match=f"alias '{name}-alias' at .* was taken over by"):
-                change(served, name)
+                step(served, name)
         assert changes_seen(between) == []
         for read in READS.values():
             read(served, name)
     other.renew()
     other.release()
-    for change in CHANGES.values():  # the block is over, and each would have worked
+    for step in CHANGES.values():  # the block is over, and each would have worked
         between.fail("")
-        change(served, name)
+        step(served, name)
         assert changes_seen(between)
 
 
