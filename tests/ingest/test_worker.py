@@ -55,8 +55,8 @@ def test_a_worker_takes_over_what_users_wrote_since(place: Place, call: Call, tm
                 same_model=True,
                 left=(),
             )
-            ((rows, _),) = job.origins["digits"].pages(settings)
-            part = Worker(job).work("digits", rows)
+            ((listed, _),) = job.origins["digits"].pages(settings)
+            part = Worker(job).work("digits", listed)
         assert (part.counts["unchanged"], part.counts["encoded"]) == (len(keys), 0)
         found = {p.payload["path"]: p.payload for page in store.scroll(left) for p in page}
     assert {key: payload["caption"] for key, payload in found.items()} == {key: f"of {key}" for key in keys}
