@@ -1,6 +1,8 @@
 """A server that drips is given up: the time for a call is for the whole of it, not for each read."""
 
 import json
+import os
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from retrieval.sources.remote import RemoteFolder
 from tests.drip import BYTES, EVERY, WAYS, Answer, Drip, dripping
 from tests.store.conftest import SHORT, codes, connected, points
 
+HEALTHCHECK = Path(__file__).parents[1] / "infra" / "healthcheck"
 HELLO = json.dumps({"title": "qdrant", "version": "1.16.3"}).encode()
 SPACE = {
     "result": {
@@ -102,6 +105,20 @@ def test_an_image_by_url_that_drips(way: Answer, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(BadImage, match="no answer within 1 s"):
             folder.read("a.png")
         assert not server.heard
+
+
+@ways
+def test_a_health_check_ends_by_itself(way: Answer) -> None:
+    with dripping(way) as server:
+        done = subprocess.run(
+            ["bash", str(HEALTHCHECK), "1"],
+            env={**os.environ, "QDRANT__SERVICE__HTTP_PORT": server.url.rpartition(":")[2]},
+            capture_output=True,
+            timeout=BYTES * EVERY / 2,
+            check=False,
+        )
+        assert done.returncode == 124, done.stderr
+        assert given_up(server)
 
 
 def test_what_is_quick_enough_is_heard_to_its_end() -> None:
