@@ -72,6 +72,8 @@ def print_summary(summary: "Summary", points: int, location: str, dashboard: str
         said = ", ".join(f"{number:,} {name}" for name, number in numbers.items())
         console.print(f"{summary.found:,} images: {said} in {summary.seconds:.1f} s", soft_wrap=True)
     print_gone(summary, console)
+    if summary.stale:
+        console.print(f"{summary.stale:,} refused ones are stored as they were, marked stale; --prune removes them")
     following = "" if summary.alias == DEFAULT_ALIAS else f" --alias {summary.alias}"
     console.print(
         f"{summary.alias} → {summary.collection}: {points:,} points at {location}\n"

@@ -13,6 +13,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from retrieval.errors import BadImage
 from retrieval.images.formats import FORMATS, HAS_HEIF, HEIF_BRANDS, MAX_BYTES
+from retrieval.images.memory import memory_for
 from retrieval.images.quiet import quiet
 
 for _format in FORMATS:  # to import one registers it; Pillow would otherwise import all of its forty at the first WebP
@@ -21,7 +22,7 @@ _NAMES = tuple(each.name for each in FORMATS)
 _MAGIC = tuple(magic for each in FORMATS for magic in each.magic)
 
 MAX_PIXELS = 100_000_000
-"""Width times height of the largest picture that is decoded: about 300 MB in memory as colour."""
+"""Width times height of the largest picture that is decoded: 400 MB in memory as colour."""
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -49,6 +50,23 @@ def reading(where: str) -> Iterator[None]:
         raise BadImage(where, f"truncated or damaged ({detail})") from error
 
 
+@contextlib.contextmanager
+def opened(data: bytes, where: str, wanted: int) -> Iterator[Image.Image]:
+    """An image to be looked at, or decoded to about `wanted` pixels a side, inside the block, once there is memory.
+
+    Raises BadImage for one that must not be decoded, and for whatever goes wrong in the block.
+    """
+    with reading(where):
+        image = open_checked(data, where)
+        with memory_for(image, wanted, where):
+            try:
+                if image.format == "PNG" and b"eXIf" in data:
+                    image.load()  # a PNG may carry its EXIF behind the pixels
+                yield image
+            finally:
+                image.close()  # which frees its pixels, whoever still holds the image
+
+
 def open_checked(data: bytes, where: str) -> Image.Image:
     """Read the header only; raises BadImage for what must not be decoded. Call inside `reading`."""
     if not data:
@@ -70,17 +88,27 @@ def open_checked(data: bytes, where: str) -> Image.Image:
         raise BadImage(where, f"{image.width}x{image.height} pixels; at most {MAX_PIXELS:,}; scale it down")
     if image.mode == "F":
         raise BadImage(where, "floating-point pixels have no fixed black and white; save it with 8 or 16 bits")
-    if image.format == "PNG" and b"eXIf" in data:
-        image.load()  # a PNG may carry its EXIF behind the pixels
     return image
 
 
-def load_upright(image: Image.Image, wanted: int, turned: int) -> Image.Image:
-    """Decode and turn by the orientation; a JPEG at 1/2, 1/4 or 1/8 while both sides keep `2 * wanted` pixels."""
+def load(image: Image.Image, wanted: int) -> None:
+    """Decode it; a JPEG at 1/2, 1/4 or 1/8 while both sides keep `2 * wanted` pixels."""
     image.draft("RGB", (2 * wanted, 2 * wanted))
     image.load()  # unlike verify(), this notices a truncated file
-    turn = _TRANSPOSE.get(turned)
-    return image.transpose(turn) if turn is not None else image
+
+
+def upright_part(image: Image.Image, turned: int, box: tuple[int, int, int, int]) -> Image.Image:
+    """The part of a loaded image that is in the box (left, top, right, bottom) once it is turned by its orientation."""
+    left, top, right, bottom = box
+    if turned >= 5:
+        left, top, right, bottom = top, left, bottom, right
+    if turned in (2, 3, 7, 8):
+        left, right = image.width - right, image.width - left
+    if turned in (3, 4, 6, 7):
+        top, bottom = image.height - bottom, image.height - top
+    whole = (left, top, right, bottom) == (0, 0, *image.size)
+    part = image if whole else image.crop((left, top, right, bottom))
+    return part.transpose(_TRANSPOSE[turned]) if turned in _TRANSPOSE else part
 
 
 def upright_size(image: Image.Image, turned: int) -> tuple[int, int]:

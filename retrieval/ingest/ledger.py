@@ -7,14 +7,17 @@ from typing import Any
 
 from retrieval.errors import StoreError
 from retrieval.reading import Refused
-from retrieval.records import utc_now
+from retrieval.records import STALE, utc_now
 from retrieval.sources import Entry
 
 Row = dict[str, Any]
 
 
 class Ledger:
-    """JSON lines `{source, path, reason, time, bytes, mtime_ns, lasting}` of one alias at one engine."""
+    """JSON lines `{source, path, reason, time, bytes, mtime_ns, lasting}` of one alias at one engine.
+
+    And `stale` where the collection still holds the image as it was before.
+    """
 
     def __init__(self, folder: Path, location: str, alias: str) -> None:
         """Reads what is there; a line that a killed run left unfinished is passed over. Raises StoreError."""
@@ -37,12 +40,16 @@ class Ledger:
         """Whether the image was refused once."""
         return (entry.source, entry.key) in self._rows
 
-    def still(self, entry: Entry) -> str | None:
+    def lists(self, entry: Entry) -> None:
+        """The image is still there, and not well: its row stays, where it has one."""
+        if self.knows(entry):
+            self._listed.add((entry.source, entry.key))
+
+    def reason(self, entry: Entry) -> str | None:
         """Why the image was refused for what is in it, when it is as it was then."""
         row = self._rows.get((entry.source, entry.key))
         if row is None:
             return None
-        self._listed.add((entry.source, entry.key))
         same = entry.mtime_ns and (row.get("bytes"), row.get("mtime_ns")) == (entry.bytes, entry.mtime_ns)
         return str(row.get("reason")) if same and row.get("lasting") else None
 
@@ -56,6 +63,9 @@ class Ledger:
                 row = {**item.to_json(), "time": now, "bytes": item.entry.bytes, "mtime_ns": item.entry.mtime_ns}
                 self._rows[key] = {**row, "lasting": item.lasting}
                 self._write(self.path, "a", [self._rows[key]])
+            elif item.stale != (STALE in self._rows[key]):
+                row = {name: value for name, value in self._rows[key].items() if name != STALE}
+                self._rows[key] = {**row, STALE: True} if item.stale else row
             row = self._rows[key]
             self._listed.add(key)
             rows.append(row)

@@ -15,6 +15,7 @@ from retrieval.ingest.ahead import ahead
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import Options
 from retrieval.ingest.payload import given, said_of
+from retrieval.ingest.stale import is_stale, unmarked
 from retrieval.ingest.summary import Summary
 from retrieval.reading import Refused
 from retrieval.records import Payload, Point, point_id
@@ -127,23 +128,26 @@ class Planner:
         if there and same_file(entry, there.payload):
             self.inherited.pop(id_, None)
             return Moved(Point(id_, there.code, self._said_now(entry, id_, there.payload)))
-        if old is not None and same_file(entry, old) and not self._options.force:
+        refused = self._ledger.reason(entry)
+        if old is not None and same_file(entry, old) and not self._options.force and not (refused and is_stale(old)):
             payload = self._said_now(entry, id_, old)
             if payload != old:
                 return Touched(id_, payload)
             self._summary.unchanged += 1
             return None
-        if (reason := self._ledger.still(entry)) and not self._options.retry_failed:
-            return Refused(entry, reason, lasting=True, again=True)
+        if old is not None:
+            self.before[id_] = old
+        self._ledger.lists(entry)
+        if refused and not self._options.retry_failed:
+            return Refused(entry, refused, lasting=True, again=True, held=old is not None)
         if old is None:
             self._summary.new += 1
         else:
             self._summary.changed += 1
-            self.before[id_] = old
         return entry
 
     def _said_now(self, entry: Entry, id_: str, old: Payload) -> Payload:
-        return {**old, **given(entry, self._options.metadata), **address(self._options.public_url, id_)}
+        return {**unmarked(old), **given(entry, self._options.metadata), **address(self._options.public_url, id_)}
 
 
 def cut(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

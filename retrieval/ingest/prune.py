@@ -6,6 +6,7 @@ from retrieval.errors import UsageError
 from retrieval.filters import Filter, Match
 from retrieval.ingest.options import Options
 from retrieval.ingest.plan import Planner
+from retrieval.ingest.stale import removed, stale
 from retrieval.ingest.summary import Summary
 from retrieval.sources import Source
 from retrieval.store.base import Store
@@ -26,7 +27,7 @@ def prune(
     gone: list[str] = []
     for source in sources:
         where = Filter(must=(Match("source", (source.name,)),))
-        ids = list(missing(store, collection, where, planner, source.name, summary))
+        ids = [*missing(store, collection, where, planner, source.name, summary), *stale(source.name, summary)]
         held = store.count(collection, where) if ids else 0
         if len(ids) > options.max_delete * held and not options.yes and not options.dry_run:
             raise UsageError(
@@ -35,6 +36,7 @@ def prune(
             )
         gone += ids
     summary.deleted += len(gone)
+    removed(gone, summary)
     for start in range(0, len(gone) if not options.dry_run else 0, DELETE):
         store.delete(collection, gone[start : start + DELETE])
 

@@ -43,6 +43,16 @@ class Summary:
         return len(self.refused)
 
     @property
+    def kept(self) -> int:
+        """Of the failed, those that the collection holds as they were."""
+        return sum(item.held for item in self.refused)
+
+    @property
+    def stale(self) -> int:
+        """Of the kept, those that were read and are no images any more."""
+        return sum(item.stale for item in self.refused)
+
+    @property
     def done(self) -> int:
         """Images that are settled, one way or another."""
         return self.encoded + self.unchanged + self.copied + self.failed
@@ -50,7 +60,7 @@ class Summary:
     def numbers(self) -> dict[str, Any]:
         """All but the lists."""
         plan = {"dry_run": True, "new": self.new, "changed": self.changed} if self.dry_run else {}
-        counts = {name: getattr(self, name) for name in (*COUNTS, "collection", "alias")}
+        counts = {name: getattr(self, name) for name in (*COUNTS, "stale", "collection", "alias")}
         return {**plan, **counts, "seconds": round(self.seconds, 2)}
 
     def to_json(self) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from retrieval.errors import BadImage, SourceError, UsageError
 from retrieval.images.formats import MAX_BYTES, SUFFIXES
 
 _NAME_CHARACTERS = r"\w.:-"
+_LIKE_A_BYTE = re.compile(r"\\(?=x(?:5c|[89a-f][0-9a-f]))")
+_ESCAPED = re.compile(rb"\\x(5c|[89a-f][0-9a-f])")
 _NAME = re.compile(rf"[{_NAME_CHARACTERS}]{{1,64}}")
 
 
@@ -79,12 +81,24 @@ def check_name(name: str) -> str:
 
 
 def key_of(path: str) -> str:
-    r"""A relative path as a key: bytes that are not UTF-8 are written `\xff`."""
+    r"""A relative path as a key, another one for each path: bytes that are not UTF-8 are written `\xff`.
+
+    In a path that holds such text itself, the backslash of it is written `\x5c`, or two files would have one key.
+    """
+    if "\\x" in path:
+        path = _LIKE_A_BYTE.sub(r"\\x5c", path)
     try:
         path.encode()
     except UnicodeEncodeError:
         return os.fsencode(path).decode("utf-8", "backslashreplace")
     return path
+
+
+def path_of(key: str) -> str:
+    """The path that `key_of` made the key of."""
+    if "\\x" not in key:
+        return key
+    return os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), key.encode()))
 
 
 def is_image(name: str) -> bool:

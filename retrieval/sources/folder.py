@@ -19,6 +19,7 @@ from retrieval.sources.base import (
     is_listable,
     key_of,
     no_images,
+    path_of,
     read_bounded,
 )
 
@@ -105,13 +106,9 @@ class Folder:
 
     def path_of(self, key: str) -> Path:
         """The path of a listed key; a part of it may stand for a name that is not UTF-8."""
-        path = self.root
-        for part in key.split("/"):
-            below = path / part
-            if "\\x" in part and not os.path.lexists(below):
-                below = next((child for child in path.iterdir() if key_of(child.name) == part), below)
-            path = below
-        return path
+        path = self.root / path_of(key)
+        # keys of older collections are the path itself also where that reads like bytes
+        return path if path_of(key) == key or os.path.lexists(path) else self.root / key
 
 
 class File:

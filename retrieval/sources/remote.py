@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.formats import MAX_BYTES
-from retrieval.sources.base import Entry, check_size, folder_label, is_image, key_of, no_images
+from retrieval.sources.base import Entry, check_size, folder_label, is_image, key_of, no_images, path_of
 from retrieval.sources.reach import Place, mtime_ns, one_line
 
 PAGE = 1000
@@ -59,7 +59,8 @@ class RemoteFolder:
         """The image with that key; raises BadImage, also for a key that leads outside the folder."""
         if not is_image(key) or _hidden(key):  # `..` is hidden too
             raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
-        return self._read(key, f"{self._root}/{key}", None)
+        path = key if hasattr(self._place.fs, "call_s3") else path_of(key)
+        return self._read(key, f"{self._root}/{path}", None)
 
     def _read(self, key: str, path: str, size: int | None) -> bytes:
         where = f"{self.name}/{key}"
