@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from retrieval.ingest.summary import Summary
 
+SHOWN = 5
+"""Files passed over that are shown by name."""
+
 
 @contextlib.contextmanager
 def errors_to(file: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
@@ -48,6 +51,7 @@ def print_plan(summary: "Summary", console: "Console") -> None:
         soft_wrap=True,
     )
     print_gone(summary, console)
+    print_passed_over(summary, console)
 
 
 def print_summary(summary: "Summary", points: int, location: str, dashboard: str | None, console: "Console") -> None:
@@ -72,6 +76,7 @@ def print_summary(summary: "Summary", points: int, location: str, dashboard: str
         said = ", ".join(f"{number:,} {name}" for name, number in numbers.items())
         console.print(f"{summary.found:,} images: {said} in {summary.seconds:.1f} s", soft_wrap=True)
     print_gone(summary, console)
+    print_passed_over(summary, console)
     if summary.stale:
         console.print(f"{summary.stale:,} refused ones are stored as they were, marked stale; --prune removes them")
     following = "" if summary.alias == DEFAULT_ALIAS else f" --alias {summary.alias}"
@@ -82,6 +87,16 @@ def print_summary(summary: "Summary", points: int, location: str, dashboard: str
     )
     if dashboard:
         console.print(f"Dashboard: {dashboard}", soft_wrap=True)
+
+
+def print_passed_over(summary: "Summary", console: "Console") -> None:
+    """How many images were passed over, and the first of them by name."""
+    passed = summary.to_json()["passed_over"]
+    if passed["count"]:
+        names = ", ".join(one_line(name) for name in passed["first"][:SHOWN])
+        more = ", …" if passed["count"] > SHOWN else ""
+        said = f"{passed['count']:,} passed over, of formats that are not taken: {names}{more}"
+        console.print(said, soft_wrap=True, markup=False)
 
 
 def print_gone(summary: "Summary", console: "Console") -> None:

@@ -40,7 +40,7 @@ def decode(data: bytes, where: str, size: tuple[int, int], channels: int) -> Pic
     with opened(data, where, max(size)) as image:
         turn = orientation(image)
         width, height = upright_size(image, turn)
-        load(image, max(size))
+        load(image, max(size), where)
         return Picture(_pixels(_scaled(image, turn, (size[1], size[0]), where, channels), channels), width, height)
 
 
@@ -58,7 +58,7 @@ def thumbnail(data: bytes, where: str, side: int) -> UInt8[ndarray, "h w 3"]:
     """
     with opened(data, where, side) as image:
         turn = orientation(image)
-        load(image, side)
+        load(image, side, where)
         width, height = upright_size(image, turn)
         longest = max(width, height)
         if longest <= side:

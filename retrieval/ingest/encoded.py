@@ -13,7 +13,7 @@ from retrieval.ingest.address import address
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.options import Options
 from retrieval.ingest.payload import described, given
-from retrieval.ingest.plan import Moved, Planner, Touched
+from retrieval.ingest.plan import Moved, Planner, Touched, refused_for
 from retrieval.ingest.stale import is_stale, marked
 from retrieval.ingest.summary import Summary
 from retrieval.reading import Loaded, Refused
@@ -83,9 +83,13 @@ class Coder:
         fresh: list[tuple[str, Loaded, Payload]] = []
         for item in (item for item in window if isinstance(item, Loaded)):
             id_ = point_id(item.entry.source, item.entry.key)
-            old = self._planner.before.pop(id_, None) or self._planner.inherited.pop(id_, {})
+            before = self._planner.before.pop(id_, None)
+            old = before or self._planner.inherited.pop(id_, {})
             shown = address(self._options.public_url, id_)
             payload = described(item, old, given(item.entry, self._options.metadata), shown)
+            if refused_now := refused_for(item.entry, payload, held=before is not None):
+                batch.refused.append(refused_now)
+                continue
             batch.entries.append(item.entry)
             if old.get("sha256") == item.sha256 and not self._options.force:
                 batch.payloads[id_] = payload

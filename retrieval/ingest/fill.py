@@ -15,6 +15,7 @@ from retrieval.ingest.run import Run, Target
 from retrieval.ingest.summary import Summary
 from retrieval.records import CollectionMeta
 from retrieval.sources import Entry, Source
+from retrieval.sources.base import passed_over
 from retrieval.store.base import Store
 
 Report = Callable[[Summary], None]
@@ -60,6 +61,8 @@ def fill(
         for _ in stack.enter_context(contextlib.closing(done)):
             check_failures(summary, options)
             tell()
+        summary.passed_over = {} if options.ray else {source.name: passed_over(source) for source in sources}
+        ledger.note(summary.passed_over)
         if options.prune:
             target.held.check()
             prune(store, collection, sources, planner, options, summary)

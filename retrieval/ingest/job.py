@@ -22,6 +22,7 @@ from retrieval.nearness import learn
 from retrieval.reading import Refused
 from retrieval.records import CollectionMeta
 from retrieval.sources import Entry, Source
+from retrieval.sources.base import passed_over
 from retrieval.store.base import Store, require_model, resolve
 from retrieval.store.family import next_name
 
@@ -77,6 +78,7 @@ def rehearse(
         summary.unchanged += sum(isinstance(item, Touched) for item in page)
         summary.seconds = time.monotonic() - started
         report(summary)
+    summary.passed_over = {source.name: passed_over(source) for source in sources}
     if options.prune and collection is not None:
         prune(store, collection, sources, planner, options, summary)
     summary.seconds = time.monotonic() - started

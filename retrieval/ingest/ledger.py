@@ -1,14 +1,18 @@
 """The images that were refused: kept between runs, so that they are not opened again until they change."""
 
+import contextlib
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from retrieval.errors import StoreError
+from retrieval.files import write_json
 from retrieval.reading import Refused
 from retrieval.records import STALE, utc_now
 from retrieval.sources import Entry
+from retrieval.sources.base import PassedOver
 
 Row = dict[str, Any]
 
@@ -85,6 +89,24 @@ class Ledger:
         draft = self.path.with_suffix(".new")
         self._write(draft, "w", rows)
         draft.replace(self.path)
+
+    def note(self, passed: dict[str, PassedOver]) -> None:
+        """Write down beside the ledger which images of these sources were passed over, in place of what stood there."""
+        path = self.path.with_suffix(".passed-over.json")
+        with contextlib.suppress(OSError, ValueError):
+            before = json.loads(path.read_text("utf-8"))
+            passed = {**{name: PassedOver(**row) for name, row in before.items()}, **passed}
+        rows = {name: asdict(each) for name, each in passed.items() if each.count}
+        try:
+            if rows:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_json(path, rows)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"{path} cannot be written: {error.strerror}; fix that and run the same command"
+            ) from error
 
     def _write(self, path: Path, mode: str, rows: list[Row]) -> None:
         try:

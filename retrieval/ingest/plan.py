@@ -21,6 +21,7 @@ from retrieval.reading import Refused
 from retrieval.records import Payload, Point, point_id
 from retrieval.sources import Entry
 from retrieval.store.base import Store
+from retrieval.store.writes import too_large
 
 PAGE = 1000
 """Images compared at once: one request to the engine."""
@@ -127,12 +128,13 @@ class Planner:
         there = self._there.pop(id_, None)
         if there and same_file(entry, there.payload):
             self.inherited.pop(id_, None)
-            return Moved(Point(id_, there.code, self._said_now(entry, id_, there.payload)))
+            payload = self._said_now(entry, id_, there.payload)
+            return refused_for(entry, payload) or Moved(Point(id_, there.code, payload))
         refused = self._ledger.reason(entry)
         if old is not None and same_file(entry, old) and not self._options.force and not (refused and is_stale(old)):
             payload = self._said_now(entry, id_, old)
             if payload != old:
-                return Touched(id_, payload)
+                return refused_for(entry, payload, held=True) or Touched(id_, payload)
             self._summary.unchanged += 1
             return None
         if old is not None:
@@ -161,6 +163,11 @@ def cut(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
             page, end = [], time.monotonic() + PAGE_SECONDS
     if page:
         yield page
+
+
+def refused_for(entry: Entry, payload: Payload, *, held: bool = False) -> Refused | None:
+    """The image refused, when its payload is too large; what is stored of it stays."""
+    return Refused(entry, why, held=held) if (why := too_large(payload)) else None
 
 
 def same_file(entry: Entry, old: Payload) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retrieval.reading import Refused
+from retrieval.sources.base import NAMED, PassedOver
 
 COUNTS = ("found", "encoded", "unchanged", "copied", "deleted", "failed")
 
@@ -35,6 +36,8 @@ class Summary:
     seconds: float = 0.0
     refused: list[Refused] = field(default_factory=list)
     newly_refused: int = 0
+    passed_over: dict[str, PassedOver] = field(default_factory=dict)
+    """Images of formats that are not taken, by source; none where Ray lists."""
     gone: list[str] = field(default_factory=list)
     """The first few of the deleted, `source/key`."""
 
@@ -64,4 +67,6 @@ class Summary:
         return {**plan, **counts, "seconds": round(self.seconds, 2)}
 
     def to_json(self) -> dict[str, Any]:
-        return {**self.numbers(), "refused": [refused.to_json() for refused in self.refused]}
+        first = [f"{source}/{key}" for source, passed in self.passed_over.items() for key in passed.first]
+        passed = {"count": sum(each.count for each in self.passed_over.values()), "first": first[:NAMED]}
+        return {**self.numbers(), "passed_over": passed, "refused": [refused.to_json() for refused in self.refused]}

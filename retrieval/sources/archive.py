@@ -16,7 +16,7 @@ from lzma import LZMAError
 from typing import BinaryIO
 
 from retrieval.errors import BadImage, SourceError
-from retrieval.sources.base import Entry, folder_label, is_image, key_of, no_images
+from retrieval.sources.base import Entry, PassedOver, folder_label, is_image, is_passed_over, key_of, no_images
 from retrieval.sources.members import Contents, Member, Zip
 from retrieval.sources.tar import Tar
 
@@ -45,6 +45,7 @@ class Archive:
         self._lock = threading.Lock()
         self._files = 0
         self._images: dict[str, Member] = {}
+        self.passed_over = PassedOver()
         close = weakref.finalize(self, file.close)
         try:
             is_zip = file.read(2) == b"PK"
@@ -90,6 +91,8 @@ class Archive:
         self._files += 1
         if is_image(key):
             self._images[key] = member
+        elif is_passed_over(key):
+            self.passed_over.add(key)
 
 
 def _reason(error: Exception) -> str:

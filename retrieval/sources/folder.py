@@ -3,6 +3,9 @@
 Symbolic links to folders are not followed, so there are no loops. A link to a file counts as an image when it
 leads to a regular file inside the root (git-annex and DVC trees are made so); any other is listed and refused
 when read: it then shows up among the refused images instead of being left out in silence.
+
+What is an image is told by the suffix; of files without one the first bytes are looked at. Images of other formats
+are counted and named.
 """
 
 import os
@@ -10,13 +13,18 @@ import stat
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from retrieval.errors import BadImage, SourceError
+from retrieval.images.formats import HEAD_BYTES, begins_as
 from retrieval.sources.base import (
     Entry,
+    PassedOver,
     folder_label,
+    has_no_suffix,
     is_image,
     is_listable,
+    is_passed_over,
     key_of,
     no_images,
     path_of,
@@ -36,10 +44,12 @@ class Folder:
         self.spec = str(root)
         self.labels = labels
         self._real_root = root.resolve()
+        self.passed_over = PassedOver()
 
     def entries(self) -> Iterator[Entry]:
         """Every image; raises SourceError when there is none or a folder cannot be listed."""
         files = images = 0
+        self.passed_over = PassedOver()
         waiting = [(item, "") for item in self._list(self.root)]
         while waiting:
             item, parent = waiting.pop()
@@ -49,17 +59,23 @@ class Folder:
                 waiting.extend((child, f"{parent}{item.name}/") for child in self._list(item.path))
                 continue
             files += 1
-            if is_image(item.name) and (entry := self._entry(item, key_of(parent + item.name))):
+            key, kind = key_of(parent + item.name), kind_of(item)
+            if kind == "taken" and (entry := self._entry(item, key)):
                 images += 1
                 yield entry
+            elif kind == "passed over":
+                self.passed_over.add(key)
         if not images:
             raise no_images(self.spec, files)
 
     def read(self, key: str) -> bytes:
         """The image with that key; raises BadImage, also for a key that leads outside the folder."""
-        if not is_listable(key):
-            raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
-        return self._read_inside(key, None)
+        bare = has_no_suffix(key)
+        if is_listable(f"{key}.png" if bare else key):
+            data = self._read_inside(key, None)
+            if not bare or begins_as(data[:HEAD_BYTES]) == "taken":
+                return data
+        raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
 
     def _list(self, folder: str | Path) -> list["os.DirEntry[str]"]:
         """What the folder holds, last name first, because the caller pops from the end."""
@@ -109,6 +125,21 @@ class Folder:
         path = self.root / path_of(key)
         # keys of older collections are the path itself also where that reads like bytes
         return path if path_of(key) == key or os.path.lexists(path) else self.root / key
+
+
+def kind_of(item: "os.DirEntry[str]") -> Literal["taken", "passed over"] | None:
+    """What becomes of a file by its name, or by how it begins where its name has no suffix; None for other files."""
+    if is_image(item.name):
+        return "taken"
+    if is_passed_over(item.name):
+        return "passed over"
+    if not has_no_suffix(item.name) or not item.is_file(follow_symlinks=False):
+        return None
+    try:
+        with open(item.path, "rb", buffering=0, opener=_open_regular) as file:
+            return begins_as(file.read(HEAD_BYTES))
+    except OSError:
+        return None
 
 
 class File:

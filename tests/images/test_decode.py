@@ -156,7 +156,7 @@ def test_whole_numbers_are_taken_as_16_bits_or_refused(value: int) -> None:
 def test_a_jpeg_is_decoded_at_no_less_than_twice_what_is_wanted(wanted: int, size: tuple[int, int]) -> None:
     wide, tall = (open_checked(file(photo(*sides), "JPEG"), "a") for sides in ((600, 800), (800, 600)))
     for image in (wide, tall):
-        load(image, wanted)
+        load(image, wanted, "a")
     assert wide.size == tall.size[::-1] == size
 
 
