@@ -15,11 +15,13 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeGuard, TypeVar
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 from retrieval.errors import BadImage, RetrievalError
 from retrieval.images.decode import Picture, decode
+from retrieval.images.memory import MAX_DECODED, Room, share
 from retrieval.images.quiet import quiet
+from retrieval.records import STALE
 from retrieval.sources import Entry
 
 T = TypeVar("T")
@@ -79,16 +81,24 @@ class Refused:
     """An entry that cannot be used, and why; the run goes on without it.
 
     lasting: it was read, and what is in it is at fault: it will be refused until it changes · again: an earlier run
-    refused it too, and it was not opened now, or could not be read now either.
+    refused it too, and it was not opened now, or could not be read now either · held: the collection holds it as it was
+    when it was good.
     """
 
     entry: Entry
     reason: str
     lasting: bool = False
     again: bool = False
+    held: bool = False
 
-    def to_json(self) -> dict[str, str]:
-        return {"source": self.entry.source, "path": self.entry.key, "reason": self.reason}
+    @property
+    def stale(self) -> bool:
+        """Whether what the collection holds of it is no image's any more."""
+        return self.held and self.lasting
+
+    def to_json(self) -> dict[str, Any]:
+        stale = {STALE: True} if self.stale else {}
+        return {"source": self.entry.source, "path": self.entry.key, "reason": self.reason, **stale}
 
 
 def read_pictures(
@@ -202,26 +212,6 @@ class Reader:
                 begun.append((future, of))
                 part, of, size = [], [], 0
         return begun
-
-
-class Room:
-    """A number of bytes that several threads share."""
-
-    def __init__(self, size: int) -> None:
-        self._free, self._size = size, size
-        self._changed = threading.Condition()
-
-    def take(self, size: int) -> None:
-        """Wait until so many are free, or all are."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._free >= min(size, self._size))
-            self._free -= size
-
-    def give(self, size: int, _done: object = None) -> None:
-        """Give them back."""
-        with self._changed:
-            self._free += size
-            self._changed.notify_all()
 
 
 class Threads:
@@ -357,7 +347,8 @@ def load_one(fetch: Callable[[], bytes], where: str, size: tuple[int, int], chan
 
 def processes(number: int) -> Executor:
     """Not forked, since JAX has threads; not of a fork server, which a kill -9 would leave behind."""
-    return ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), initializer=start_worker)
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(number, spawn, initializer=start_worker, initargs=(Room(MAX_DECODED, spawn),))
 
 
 @contextlib.contextmanager
@@ -373,11 +364,13 @@ def ctrl_c_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def start_worker() -> None:
+def start_worker(room: Room) -> None:
     """Ctrl-C and SIGTERM are the parent's to handle; a worker whose parent is gone ends.
 
     One that died while it hands over a result would leave its parent waiting for the rest of that for ever.
+    room: the memory that the pool's processes may take for decoding, all together.
     """
+    share(room)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_WORDS))
     parent = multiprocessing.parent_process()

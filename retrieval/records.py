@@ -20,9 +20,12 @@ Payload = dict[str, Any]
 class Field(NamedTuple):
     """What a field of the payload holds, whole numbers among `number`, and whether the engines keep an index of it."""
 
-    kind: Literal["text", "number", "time"]
+    kind: Literal["text", "number", "time", "truth"]
     indexed: bool
 
+
+STALE = "stale"
+"""Field that is true for a point whose image has changed since and cannot be read any more; others do not have it."""
 
 FIELDS = {
     "label": Field("text", indexed=True),
@@ -35,8 +38,9 @@ FIELDS = {
     "height": Field("number", indexed=True),
     "ingested_at": Field("time", indexed=True),
     "image_url": Field("text", indexed=False),
+    STALE: Field("truth", indexed=True),
 }
-"""The fields of every point's payload; others come from the user."""
+"""The fields of a point's payload; others come from the user."""
 
 CLOCKS_DIFFER = 300.0
 """Seconds, at most, between two machines whose clocks are looked after; Kerberos allows as much."""
@@ -122,6 +126,10 @@ class Hit:
     @property
     def label(self) -> str | None:
         return self.payload.get("label")
+
+    @property
+    def stale(self) -> bool:
+        return self.payload.get(STALE) is True
 
     def to_json(self) -> dict[str, Any]:
         copies = {"copies": list(self.copies)} if self.copies else {}

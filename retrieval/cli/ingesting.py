@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from retrieval.sources import Source
     from retrieval.store.base import Store
 
+SHOWN = 5
+"""Files passed over that are shown by name."""
+
 
 @contextlib.contextmanager
 def errors_to(file: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
@@ -76,6 +79,7 @@ def print_plan(summary: "Summary", console: "Console") -> None:
         soft_wrap=True,
     )
     print_gone(summary)
+    print_passed_over(summary)
 
 
 def print_summary(summary: "Summary", points: int, location: str, dashboard: str | None, console: "Console") -> None:
@@ -100,6 +104,9 @@ def print_summary(summary: "Summary", points: int, location: str, dashboard: str
         said = ", ".join(f"{number:,} {name}" for name, number in numbers.items())
         console.print(f"{summary.found:,} images: {said} in {summary.seconds:.1f} s", soft_wrap=True)
     print_gone(summary)
+    print_passed_over(summary)
+    if summary.stale:
+        echo(f"{summary.stale:,} refused ones are stored as they were, marked stale; --prune removes them")
     following = "" if summary.alias == DEFAULT_ALIAS else f" --alias {summary.alias}"
     console.print(
         f"{summary.alias} → {summary.collection}: {points:,} points at {location}\n"
@@ -108,6 +115,15 @@ def print_summary(summary: "Summary", points: int, location: str, dashboard: str
     )
     if dashboard:
         console.print(f"Dashboard: {dashboard}", soft_wrap=True)
+
+
+def print_passed_over(summary: "Summary") -> None:
+    """How many images were passed over, and the first of them by name."""
+    passed = summary.to_json()["passed_over"]
+    if passed["count"]:
+        more = ", …" if passed["count"] > SHOWN else ""
+        names = ", ".join(passed["first"][:SHOWN])
+        echo(f"{passed['count']:,} passed over, of formats that are not taken: {names}{more}")
 
 
 def print_gone(summary: "Summary") -> None:

@@ -36,7 +36,8 @@ def row(rank: int, hit: "Hit") -> list[str]:
     """A hit as it is printed."""
     share = "" if hit.percentile is None else f"p{hit.percentile:.0f}"
     copies = f" (+{len(hit.copies)} {'copy' if len(hit.copies) == 1 else 'copies'})" if hit.copies else ""
-    return [str(rank), f"{hit.distance:.4f}", share, hit.name + copies, hit.label or ""]
+    stale = " (stale)" if hit.stale else ""
+    return [str(rank), f"{hit.distance:.4f}", share, hit.name + copies + stale, hit.label or ""]
 
 
 def write_galleries(

@@ -37,6 +37,8 @@ def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
 def engine(store: "Store", alias: str) -> dict[str, Any]:
     """What could be found out; `unknown` says why not all. Raises StoreUnavailable when nothing answers."""
     from retrieval.errors import NoCollection, StoreUnavailable
+    from retrieval.filters import Filter, Match
+    from retrieval.records import STALE
     from retrieval.store.base import resolve
 
     facts: dict[str, Any] = {"engine": store.engine, "location": store.location, "aliases": store.aliases()}
@@ -49,6 +51,7 @@ def engine(store: "Store", alias: str) -> dict[str, Any]:
         store.check()
         meta = store.metadata(collection)
         facts |= {**meta.to_json(), "layout": str(meta.layout), "points": store.count(collection)}
+        facts["stale"] = store.count(collection, Filter(must=(Match(STALE, (True,)),)))
     except StoreUnavailable as error:
         facts["unknown"] = f"the rest: {error}"
     return facts

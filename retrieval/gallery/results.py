@@ -21,7 +21,7 @@ def result_rows(
     def tile(hit: Hit) -> Tile:
         source = sources.get(hit.source)
         read = partial(source.read, hit.path) if source else None
-        return Tile(read, hit.distance, hit.source, hit.path, hit.label, hit.percentile, len(hit.copies))
+        return Tile(read, hit.distance, hit.source, hit.path, hit.label, hit.percentile, len(hit.copies), hit.stale)
 
     def row(result: Result) -> Row:
         query = result.query

@@ -22,7 +22,10 @@ Read = Callable[[], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One hit; `read` is None where the picture is out of reach; `copies` more pictures have its very content."""
+    """One hit; `read` is None where the picture is out of reach; `copies` more pictures have its very content.
+
+    stale: its file is no image any more.
+    """
 
     read: Read | None
     distance: float
@@ -31,6 +34,7 @@ class Tile:
     label: str | None = None
     percentile: float | None = None
     copies: int = 0
+    stale: bool = False
 
     @property
     def nearness(self) -> str:
@@ -39,8 +43,9 @@ class Tile:
 
     @property
     def name(self) -> str:
-        """Its path, and how many more there are of it."""
-        return self.path + (f"  (+{self.copies} {'copy' if self.copies == 1 else 'copies'})" if self.copies else "")
+        """Its path, how many more there are of it, and whether its file is no image any more."""
+        copies = f"  (+{self.copies} {'copy' if self.copies == 1 else 'copies'})" if self.copies else ""
+        return self.path + copies + ("  (stale)" if self.stale else "")
 
 
 @dataclass(frozen=True, slots=True)

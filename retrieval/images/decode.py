@@ -13,8 +13,12 @@ from numpy import ndarray
 from PIL import Image
 
 from retrieval.errors import BadImage
-from retrieval.images.opening import load_upright, open_checked, orientation, reading, upright_size
+from retrieval.images.opening import load, opened, orientation, upright_part, upright_size
 
+_LARGE = 2**23
+"""Pixels from which an image is flattened in strips: of a smaller one the copies take less than 100 MB."""
+_STRIP = 2**20
+"""Pixels of a strip."""
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -33,18 +37,16 @@ def decode(data: bytes, where: str, size: tuple[int, int], channels: int) -> Pic
     parts become white; of an animation the first frame is taken. The same bytes always give the same pixels.
     Raises BadImage, and nothing else, for bytes that are no usable image; `where` names them in its message.
     """
-    with reading(where):
-        image = open_checked(data, where)
+    with opened(data, where, max(size)) as image:
         turn = orientation(image)
         width, height = upright_size(image, turn)
-        flat = _flatten(load_upright(image, max(size), turn), where, channels)
-        return Picture(_pixels(_resize(flat, (size[1], size[0])), channels), width, height)
+        load(image, max(size), where)
+        return Picture(_pixels(_scaled(image, turn, (size[1], size[0]), where, channels), channels), width, height)
 
 
 def probe(data: bytes, where: str) -> tuple[int, int, int]:
     """(height, width, channels) from the header: upright; 1 channel if grey, else 3. Raises BadImage."""
-    with reading(where):
-        image = open_checked(data, where)
+    with opened(data, where, 1) as image:
         width, height = upright_size(image, orientation(image))
         return height, width, 1 if image.mode in _GREY else 3
 
@@ -54,16 +56,17 @@ def thumbnail(data: bytes, where: str, side: int) -> UInt8[ndarray, "h w 3"]:
 
     A smaller picture is enlarged by the largest whole factor that fits, each pixel a crisp square.
     """
-    with reading(where):
-        image = open_checked(data, where)
-        image = _flatten(load_upright(image, side, orientation(image)), where, 3)
-        width, height = image.size
+    with opened(data, where, side) as image:
+        turn = orientation(image)
+        load(image, side, where)
+        width, height = upright_size(image, turn)
         longest = max(width, height)
         if longest <= side:
             factor = side // longest
-            return _pixels(image, 3).repeat(factor, axis=0).repeat(factor, axis=1)
+            whole = _flatten(upright_part(image, turn, (0, 0, width, height)), where, 3)
+            return _pixels(whole, 3).repeat(factor, axis=0).repeat(factor, axis=1)
         scaled = (max(1, round(width * side / longest)), max(1, round(height * side / longest)))
-        return _pixels(_resize(image, scaled), 3)
+        return _pixels(_scaled(image, turn, scaled, where, 3), 3)
 
 
 def encode_png(pixels: UInt8[ndarray, "h w c"]) -> bytes:
@@ -78,6 +81,30 @@ def encode_jpeg(pixels: UInt8[ndarray, "h w 3"]) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "JPEG", quality=85)
     return out.getvalue()
+
+
+def _scaled(image: Image.Image, turn: int, size: tuple[int, int], where: str, channels: int) -> Image.Image:
+    """A loaded image upright, flattened and resized to (width, height).
+
+    Turning and flattening take up to four times the image; of a large one they are done strip by strip, a channel at
+    a time, which takes a quarter of the image and gives the same pixels.
+    """
+    width, height = upright_size(image, turn)
+    whole = (0, 0, width, height)
+    if width * height <= _LARGE or (turn == 1 and image.mode == ("L", "RGB")[channels == 3]):
+        return _resize(_flatten(upright_part(image, turn, whole), where, channels), size)
+    bands = [_resize(_band(image, turn, where, channels, number), size) for number in range(channels)]
+    return bands[0] if channels == 1 else Image.merge("RGB", bands)
+
+
+def _band(image: Image.Image, turn: int, where: str, channels: int, number: int) -> Image.Image:
+    """One channel of a loaded image, upright and flattened."""
+    width, height = upright_size(image, turn)
+    band, step = Image.new("L", (width, height)), max(1, _STRIP // width)
+    for top in range(0, height, step):
+        strip = _flatten(upright_part(image, turn, (0, top, width, min(top + step, height))), where, channels)
+        band.paste(strip.getchannel(number), (0, top))
+    return band
 
 
 def _flatten(image: Image.Image, where: str, channels: int) -> Image.Image:

@@ -1,7 +1,8 @@
 """The image formats that are promised: by what they are known, and which part of Pillow reads them. Imports nothing."""
 
 import importlib.util
-from typing import NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 MAX_BYTES = 256 * 2**20
 """Size of the largest file that is looked at."""
@@ -16,6 +17,10 @@ class Format(NamedTuple):
     magic: tuple[bytes, ...]
 
 
+_PILLOW = importlib.util.find_spec("PIL")
+HAS_AVIF = any(any(Path(folder).glob("_avif.*")) for folder in (_PILLOW and _PILLOW.submodule_search_locations) or ())
+"""Whether Pillow was built with it; its own wheels are, since 11.3."""
+
 FORMATS = (
     Format("PNG", "PngImagePlugin", (".png",), (b"\x89PNG",)),
     Format("JPEG", "JpegImagePlugin", (".jpg", ".jpeg", ".jpe", ".jfif"), (b"\xff\xd8\xff",)),
@@ -24,6 +29,7 @@ FORMATS = (
     Format("BMP", "BmpImagePlugin", (".bmp",), ()),
     Format("TIFF", "TiffImagePlugin", (".tif", ".tiff"), (b"II*\0", b"MM\0*")),
     Format("PPM", "PpmImagePlugin", (".ppm", ".pgm", ".pbm", ".pnm"), ()),
+    *((Format("AVIF", "AvifImagePlugin", (".avif",), ()),) if HAS_AVIF else ()),
 )
 
 HAS_HEIF = importlib.util.find_spec("pillow_heif") is not None
@@ -34,3 +40,45 @@ SUFFIXES = frozenset(suffix for each in FORMATS for suffix in each.suffixes) | (
     {".heic", ".heif", ".hif"} if HAS_HEIF else frozenset()
 )
 """Lower-case file suffixes taken for images."""
+
+_OTHER_SUFFIXES = """
+    .apng .arw .avif .avifs .cr2 .cr3 .dcm .dds .dib .dng .emf .eps .exr .fits .hdr .heic .heif .hif .icns .ico .j2c
+    .j2k .jp2 .jpc .jpf .jpx .jxl .jxr .nef .orf .pcx .psb .psd .qoi .raf .raw .rw2 .sgi .svg .svgz .tga .wmf .xbm
+    .xcf .xpm
+"""
+NOT_TAKEN = frozenset(_OTHER_SUFFIXES.split()) - SUFFIXES
+"""Lower-case suffixes of other image formats: such files are passed over, and named."""
+
+HEAD_BYTES = 64
+_OTHERS = (
+    b"\0\0\1\0",
+    b"\0\0\0\x0cjP  ",
+    b"\xff\x4f\xff\x51",
+    b"\xff\x0a",
+    b"\0\0\0\x0cJXL ",
+    b"8BPS",
+    b"DDS ",
+    b"icns",
+)
+
+
+def begins_as(head: bytes) -> Literal["taken", "passed over"] | None:
+    """Of a file that begins so, what becomes of it; None where that is no image's beginning, or could be any file's."""
+    if head[:4] == b"RIFF":
+        return "taken" if head[8:12] == b"WEBP" else None
+    if brand := brand_of(head):
+        return "taken" if (HAS_AVIF if brand == "AVIF" else HAS_HEIF) else "passed over"
+    if head.startswith(tuple(magic for each in FORMATS for magic in each.magic)):
+        return "taken"
+    return "passed over" if head.startswith(_OTHERS) else None
+
+
+def brand_of(head: bytes) -> Literal["AVIF", "HEIF"] | None:
+    """The format of a file made of ISO boxes, by the first of these; None for all other files."""
+    if head[4:8] != b"ftyp":
+        return None
+    end = min(int.from_bytes(head[:4], "big"), HEAD_BYTES)
+    brands = [head[8:12], *(head[at : at + 4] for at in range(16, end, 4))]
+    if b"avif" in brands or b"avis" in brands:
+        return "AVIF"
+    return "HEIF" if brands[0] in HEIF_BRANDS else None

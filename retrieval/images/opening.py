@@ -7,12 +7,15 @@ import contextlib
 import functools
 import importlib
 import io
+import re
 from collections.abc import Iterator
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from retrieval.errors import BadImage
-from retrieval.images.formats import FORMATS, HAS_HEIF, HEIF_BRANDS, MAX_BYTES
+from retrieval.images import libtiff
+from retrieval.images.formats import FORMATS, HAS_AVIF, HAS_HEIF, HEAD_BYTES, MAX_BYTES, brand_of
+from retrieval.images.memory import memory_for
 from retrieval.images.quiet import quiet
 
 for _format in FORMATS:  # to import one registers it; Pillow would otherwise import all of its forty at the first WebP
@@ -20,8 +23,12 @@ for _format in FORMATS:  # to import one registers it; Pillow would otherwise im
 _NAMES = tuple(each.name for each in FORMATS)
 _MAGIC = tuple(magic for each in FORMATS for magic in each.magic)
 
+UNSUPPORTED = "a kind of image that is not supported ({}); save it as PNG or JPEG"
+_NOT_KNOWN = re.compile("unsupported|not supported|unknown (?!file)", re.IGNORECASE)
+"""As Pillow says it of files that are whole."""
+_COMPRESSION = 259
 MAX_PIXELS = 100_000_000
-"""Width times height of the largest picture that is decoded: about 300 MB in memory as colour."""
+"""Width times height of the largest picture that is decoded: 400 MB in memory as colour."""
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -46,7 +53,25 @@ def reading(where: str) -> Iterator[None]:
     except Exception as error:
         # Plugins leak struct.error, SyntaxError, IndexError, MemoryError and more for damaged files.
         detail = " ".join(str(error).split())[:120] or type(error).__name__
-        raise BadImage(where, f"truncated or damaged ({detail})") from error
+        reason = UNSUPPORTED.format(detail) if _NOT_KNOWN.search(detail) else f"truncated or damaged ({detail})"
+        raise BadImage(where, reason) from error
+
+
+@contextlib.contextmanager
+def opened(data: bytes, where: str, wanted: int) -> Iterator[Image.Image]:
+    """An image to be looked at, or decoded to about `wanted` pixels a side, inside the block, once there is memory.
+
+    Raises BadImage for one that must not be decoded, and for whatever goes wrong in the block.
+    """
+    with reading(where):
+        image = open_checked(data, where)
+        with memory_for(image, wanted, where):
+            try:
+                if image.format == "PNG" and b"eXIf" in data:
+                    image.load()  # a PNG may carry its EXIF behind the pixels
+                yield image
+            finally:
+                image.close()  # which frees its pixels, whoever still holds the image
 
 
 def open_checked(data: bytes, where: str) -> Image.Image:
@@ -56,36 +81,75 @@ def open_checked(data: bytes, where: str) -> Image.Image:
     if len(data) > MAX_BYTES:
         raise BadImage(where, f"larger than {MAX_BYTES:,} bytes; scale it down")
     formats = _NAMES
-    if data[4:8] == b"ftyp" and data[8:12] in HEIF_BRANDS:
-        if not _register_heif():
-            raise BadImage(where, "a HEIF image needs a package that is not installed: pip install 'retrieval[heif]'")
-        formats = ("HEIF",)
+    brand = brand_of(data[:HEAD_BYTES])
+    if brand == "HEIF" and not _register_heif():
+        raise BadImage(where, "a HEIF image needs a package that is not installed: pip install 'retrieval[heif]'")
+    if brand == "AVIF" and not HAS_AVIF:
+        raise BadImage(where, "an AVIF image needs a Pillow that reads it: pip install --upgrade pillow")
+    if brand:
+        formats = (brand,)
     try:
         image = Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError as error:
-        if data.startswith(_MAGIC):
-            raise BadImage(where, "truncated or damaged (its header cannot be read)") from error
+        if brand or data.startswith(_MAGIC):
+            raise BadImage(where, _trouble(data) or "truncated or damaged (its header cannot be read)") from error
         raise BadImage(where, f"not an image in a known format ({', '.join(_NAMES)}, HEIF)") from error
     if image.width * image.height > MAX_PIXELS:
         raise BadImage(where, f"{image.width}x{image.height} pixels; at most {MAX_PIXELS:,}; scale it down")
     if image.mode == "F":
         raise BadImage(where, "floating-point pixels have no fixed black and white; save it with 8 or 16 bits")
-    if image.format == "PNG" and b"eXIf" in data:
-        image.load()  # a PNG may carry its EXIF behind the pixels
     return image
 
 
-def load_upright(image: Image.Image, wanted: int, turned: int) -> Image.Image:
-    """Decode and turn by the orientation; a JPEG at 1/2, 1/4 or 1/8 while both sides keep `2 * wanted` pixels."""
+def load(image: Image.Image, wanted: int, where: str) -> None:
+    """Decode it; a JPEG at 1/2, 1/4 or 1/8 while both sides keep `2 * wanted` pixels.
+
+    Raises BadImage for a compression that libtiff has not.
+    """
     image.draft("RGB", (2 * wanted, 2 * wanted))
+    if image.format == "TIFF" and not libtiff.reads(code := compression(image)):
+        raise BadImage(where, UNSUPPORTED.format(f"TIFF compression {code}"))
     image.load()  # unlike verify(), this notices a truncated file
-    turn = _TRANSPOSE.get(turned)
-    return image.transpose(turn) if turn is not None else image
+
+
+def compression(image: Image.Image) -> int:
+    """A TIFF's, by its number."""
+    found = getattr(image, "tag_v2", {}).get(_COMPRESSION, 1)
+    return found if isinstance(found, int) else 1
+
+
+def upright_part(image: Image.Image, turned: int, box: tuple[int, int, int, int]) -> Image.Image:
+    """The part of a loaded image that is in the box (left, top, right, bottom) once it is turned by its orientation."""
+    left, top, right, bottom = box
+    if turned >= 5:
+        left, top, right, bottom = top, left, bottom, right
+    if turned in (2, 3, 7, 8):
+        left, right = image.width - right, image.width - left
+    if turned in (3, 4, 6, 7):
+        top, bottom = image.height - bottom, image.height - top
+    whole = (left, top, right, bottom) == (0, 0, *image.size)
+    part = image if whole else image.crop((left, top, right, bottom))
+    return part.transpose(_TRANSPOSE[turned]) if turned in _TRANSPOSE else part
 
 
 def upright_size(image: Image.Image, turned: int) -> tuple[int, int]:
     """(width, height) of an image just opened, as it will be once turned by its orientation."""
     return (image.height, image.width) if turned >= 5 else image.size
+
+
+def _trouble(data: bytes) -> str | None:
+    """Why a file that begins as an image does cannot be opened, where it is not the file's fault.
+
+    Pillow keeps that to itself unless its part for that format is asked.
+    """
+    for each in FORMATS:
+        if data.startswith(each.magic):
+            try:
+                Image.OPEN[each.name][0](io.BytesIO(data), "")
+            except Exception as error:  # noqa: BLE001 - any, as in `reading`
+                if isinstance(error.__cause__, KeyError) or _NOT_KNOWN.search(str(error)):
+                    return UNSUPPORTED.format(f"{each.name}: {error}")
+    return None
 
 
 def orientation(image: Image.Image) -> int:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float32
@@ -13,7 +13,8 @@ from retrieval.ingest.address import address
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.options import Options
 from retrieval.ingest.payload import described, given
-from retrieval.ingest.plan import Moved, Planner, Touched
+from retrieval.ingest.plan import Moved, Planner, Touched, refused_for
+from retrieval.ingest.stale import is_stale, is_stored, marked
 from retrieval.ingest.summary import Summary
 from retrieval.reading import Loaded, Refused
 from retrieval.records import Payload, Point, point_id
@@ -32,10 +33,15 @@ Item = Loaded | Refused | Touched | Moved
 
 @dataclass(slots=True)
 class Batch:
-    """What is written together. encoded: SHA-256 of each content that was encoded for it."""
+    """What is written together.
+
+    stale: payloads of points whose images were refused, with the mark · encoded: SHA-256 of each content that was
+    encoded for it.
+    """
 
     points: list[Point] = field(default_factory=list)
     payloads: dict[str, Payload] = field(default_factory=dict)
+    stale: dict[str, Payload] = field(default_factory=dict)
     refused: list[Refused] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     encoded: list[str] = field(default_factory=list)
@@ -65,19 +71,26 @@ class Coder:
                 del self._recent[old]
 
     def _batch(self, window: Sequence[Item]) -> Batch:
-        batch = Batch(refused=[self._planner.known(item) for item in window if isinstance(item, Refused)])
-        for refused in batch.refused:
+        batch = Batch()
+        for refused in (item for item in window if isinstance(item, Refused)):
             id_ = point_id(refused.entry.source, refused.entry.key)
-            self._planner.before.pop(id_, None)
+            before = self._planner.before.pop(id_, {})
+            held = is_stored(before)
+            batch.refused.append(replace(self._planner.known(refused), held=refused.held or held))
+            if held and refused.lasting and not is_stale(before):
+                batch.stale[id_] = marked(before)
         batch.payloads = {item.id: item.payload for item in window if isinstance(item, Touched)}
         fresh: list[tuple[str, Loaded, Payload]] = []
         for item in (item for item in window if isinstance(item, Loaded)):
             id_ = point_id(item.entry.source, item.entry.key)
-            before = self._planner.before.pop(id_, {})
+            old = self._planner.before.pop(id_, {})
             shown = address(self._options.public_url, id_)
-            payload = described(item, before, given(item.entry, self._options.metadata), shown)
+            payload = described(item, old, given(item.entry, self._options.metadata), shown)
+            if refused_now := refused_for(item.entry, payload, held=is_stored(old)):
+                batch.refused.append(refused_now)
+                continue
             batch.entries.append(item.entry)
-            if before.get("sha256") == item.sha256 and not self._options.force:
+            if old.get("sha256") == item.sha256 and not self._options.force:
                 batch.payloads[id_] = payload
             else:
                 fresh.append((id_, item, payload))
@@ -122,7 +135,7 @@ def batch_size(config: ModelConfig, options: Options) -> int:
 def stored(store: Store, collection: str, batch: Batch, summary: Summary) -> None:
     """Write one batch, then count it: what the summary says is done is done."""
     store.upsert(collection, batch.points)
-    store.set_payload(collection, batch.payloads)
+    store.set_payload(collection, {**batch.payloads, **batch.stale})
     summary.refused += batch.refused
     summary.newly_refused += sum(not item.again for item in batch.refused)
     summary.encoded += len(batch.encoded)

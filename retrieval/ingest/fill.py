@@ -16,6 +16,7 @@ from retrieval.ingest.run import Run, Target
 from retrieval.ingest.summary import Summary
 from retrieval.records import CollectionMeta
 from retrieval.sources import Entry, Source
+from retrieval.sources.base import passed_over
 from retrieval.store.base import Store
 
 Report = Callable[[Summary], None]
@@ -67,6 +68,8 @@ def fill(
         if options.prune and like and (missed := overlooked(store, like, sources, planner)):
             for _ in stack.enter_context(contextlib.closing(here(run, [iter(missed)]))):
                 tell()
+        summary.passed_over = {} if options.ray else {source.name: passed_over(source) for source in sources}
+        ledger.note(summary.passed_over)
         if options.prune:
             prune(store, target.held, collection, sources, planner, options, summary)
         tell()

@@ -16,7 +16,7 @@ from retrieval.ingest.interrupt import finishing
 from retrieval.ingest.ledger import Ledger, Row
 from retrieval.ingest.options import Options
 from retrieval.ingest.plan import Planner, Touched
-from retrieval.ingest.prune import check_prunable, gone, note
+from retrieval.ingest.prune import check_prunable, note, removals
 from retrieval.ingest.roots import check_roots
 from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
@@ -25,6 +25,7 @@ from retrieval.nearness import learn
 from retrieval.reading import Refused
 from retrieval.records import CollectionMeta, utc_now
 from retrieval.sources import Entry, Source
+from retrieval.sources.base import passed_over
 from retrieval.store.base import Store, require_model, resolve
 from retrieval.store.family import next_name
 
@@ -85,9 +86,10 @@ def rehearse(
         summary.unchanged += sum(isinstance(item, Touched) for item in page)
         summary.seconds = time.monotonic() - started
         report(summary)
+    summary.passed_over = {source.name: passed_over(source) for source in sources}
     if options.prune and collection is not None:
-        for source, points in gone(store, collection, sources, planner, options, summary):
-            note(source, points, summary)
+        for removal in removals(store, collection, sources, planner, options, summary):
+            note(removal.source, removal.points, summary)
     summary.seconds = time.monotonic() - started
     report(summary)
     return summary

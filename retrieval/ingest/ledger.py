@@ -1,20 +1,27 @@
 """The images that were refused: kept between runs, so that they are not opened again until they change."""
 
+import contextlib
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from retrieval.errors import StoreError
+from retrieval.files import write_json
 from retrieval.reading import Refused
-from retrieval.records import utc_now
+from retrieval.records import STALE, utc_now
 from retrieval.sources import Entry
+from retrieval.sources.base import PassedOver
 
 Row = dict[str, Any]
 
 
 class Ledger:
-    """JSON lines `{source, path, reason, time, bytes, mtime_ns, lasting}` of one alias at one engine."""
+    """JSON lines `{source, path, reason, time, bytes, mtime_ns, lasting}` of one alias at one engine.
+
+    And `stale` where the collection still holds the image as it was before.
+    """
 
     def __init__(self, folder: Path, location: str, alias: str) -> None:
         """Reads what is there; a line that a killed run left unfinished is passed over. Raises StoreError."""
@@ -37,12 +44,16 @@ class Ledger:
         """Whether the image was refused once."""
         return (entry.source, entry.key) in self._rows
 
-    def still(self, entry: Entry) -> str | None:
+    def lists(self, entry: Entry) -> None:
+        """The image is still there, and not well: its row stays, where it has one."""
+        if self.knows(entry):
+            self._listed.add((entry.source, entry.key))
+
+    def reason(self, entry: Entry) -> str | None:
         """Why the image was refused for what is in it, when it is as it was then."""
         row = self._rows.get((entry.source, entry.key))
         if row is None:
             return None
-        self._listed.add((entry.source, entry.key))
         same = entry.mtime_ns and (row.get("bytes"), row.get("mtime_ns")) == (entry.bytes, entry.mtime_ns)
         return str(row.get("reason")) if same and row.get("lasting") else None
 
@@ -61,6 +72,9 @@ class Ledger:
                 row = {**item.to_json(), "time": now, "bytes": item.entry.bytes, "mtime_ns": item.entry.mtime_ns}
                 self._rows[key] = {**row, "lasting": item.lasting}
                 self._write(self.path, "a", [self._rows[key]])
+            elif item.stale != (STALE in self._rows[key]):
+                row = {name: value for name, value in self._rows[key].items() if name != STALE}
+                self._rows[key] = {**row, STALE: True} if item.stale else row
             row = self._rows[key]
             self._listed.add(key)
             rows.append(row)
@@ -86,6 +100,24 @@ class Ledger:
         draft = self.path.with_suffix(".new")
         self._write(draft, "w", rows)
         draft.replace(self.path)
+
+    def note(self, passed: dict[str, PassedOver]) -> None:
+        """Write down beside the ledger which images of these sources were passed over, in place of what stood there."""
+        path = self.path.with_suffix(".passed-over.json")
+        with contextlib.suppress(OSError, ValueError):
+            before = json.loads(path.read_text("utf-8"))
+            passed = {**{name: PassedOver(**row) for name, row in before.items()}, **passed}
+        rows = {name: asdict(each) for name, each in passed.items() if each.count}
+        try:
+            if rows:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_json(path, rows)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"{path} cannot be written: {error.strerror}; fix that and run the same command"
+            ) from error
 
     def _write(self, path: Path, mode: str, rows: list[Row]) -> None:
         try:

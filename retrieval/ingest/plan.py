@@ -15,11 +15,13 @@ from retrieval.ingest.ahead import ahead
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import Options
 from retrieval.ingest.payload import given, inherited, said_of
+from retrieval.ingest.stale import is_stale, unmarked
 from retrieval.ingest.summary import Summary
 from retrieval.reading import Refused
 from retrieval.records import Payload, Point, point_id
 from retrieval.sources import Entry
 from retrieval.store.base import Store
+from retrieval.store.writes import too_large
 
 PAGE = 1000
 """Images compared at once: one request to the engine."""
@@ -136,28 +138,36 @@ class Planner:
         """None: nothing is left to do."""
         self._summary.described += (entry.source, entry.key) in self._options.metadata
         old, said = here.payload if here else None, said_of(there.payload) if there else {}
-        if old is None and there and there.code is not None and same_file(entry, there.payload):
-            return Moved(Point(id_, there.code, self._said_now(entry, id_, there.payload)))
-        if old is not None and same_file(entry, old) and not self._options.force:
+        refused = self._ledger.reason(entry)
+
+        def is_good(stored: Payload) -> bool:
+            return same_file(entry, stored) and not (refused and is_stale(stored))
+
+        if old is None and there and there.code is not None and is_good(there.payload):
+            payload = self._said_now(entry, id_, there.payload)
+            return refused_for(entry, payload) or Moved(Point(id_, there.code, payload))
+        if old is not None and is_good(old) and not self._options.force:
             base = inherited(old, said, address(self._options.public_url, id_)) if self.like else old
             payload = self._said_now(entry, id_, base)
             if payload != old:
-                return Touched(id_, payload)
+                return refused_for(entry, payload, held=True) or Touched(id_, payload)
             self._summary.unchanged += 1
             return None
-        if (reason := self._ledger.still(entry)) and not self._options.retry_failed:
-            return Refused(entry, reason, lasting=True, again=True)
+        if old is not None:
+            self.before[id_] = inherited(old, said, {}) if self.like else old
+        elif said:
+            self.before[id_] = said
+        self._ledger.lists(entry)
+        if refused and not self._options.retry_failed:
+            return Refused(entry, refused, lasting=True, again=True, held=old is not None)
         if old is None:
             self._summary.new += 1
-            if said:
-                self.before[id_] = said
         else:
             self._summary.changed += 1
-            self.before[id_] = inherited(old, said, {}) if self.like else old
         return entry
 
     def _said_now(self, entry: Entry, id_: str, old: Payload) -> Payload:
-        return {**old, **given(entry, self._options.metadata), **address(self._options.public_url, id_)}
+        return {**unmarked(old), **given(entry, self._options.metadata), **address(self._options.public_url, id_)}
 
 
 def cut(entries: Iterable[Entry], seconds: float = PAGE_SECONDS) -> Iterator[list[Entry]]:
@@ -171,6 +181,11 @@ def cut(entries: Iterable[Entry], seconds: float = PAGE_SECONDS) -> Iterator[lis
             page, end = [], time.monotonic() + seconds
     if page:
         yield page
+
+
+def refused_for(entry: Entry, payload: Payload, *, held: bool = False) -> Refused | None:
+    """The image refused, when its payload is too large; what is stored of it stays."""
+    return Refused(entry, why, held=held) if (why := too_large(payload)) else None
 
 
 def same_file(entry: Entry, old: Payload) -> bool:

@@ -1,6 +1,7 @@
-"""Points whose images are gone: their source says so when it is asked for each of them, and they are few.
+"""Points whose images are gone, as their source says when it is asked for each of them, or are images no more.
 
-That a listing did not name an image is a reason to ask, no more (docs/decisions/0019).
+They are removed only when they are few. That a listing did not name an image is a reason to ask, no more
+(docs/decisions/0019).
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from retrieval.errors import SourceError, UsageError
 from retrieval.filters import Filter, Match
 from retrieval.ingest.options import Options
 from retrieval.ingest.plan import Planner
+from retrieval.ingest.stale import removed, stale
 from retrieval.ingest.summary import Summary
 from retrieval.sources import Entry, Source
 from retrieval.sources.asking import ask
@@ -30,6 +32,18 @@ class Unlisted(NamedTuple):
     key: str
 
 
+class Removal(NamedTuple):
+    """What goes of a source: points whose images are not there, and those whose images this run could not decode."""
+
+    source: Source
+    gone: list[Unlisted]
+    stale: list[Unlisted]
+
+    @property
+    def points(self) -> list[Unlisted]:
+        return self.gone + self.stale
+
+
 def prune(
     store: Store,
     held: Held,
@@ -39,35 +53,41 @@ def prune(
     options: Options,
     summary: Summary,
 ) -> None:
-    """Remove the points of the sources' images that are gone; those that cannot be asked for stay, and are counted.
+    """Remove the points of the sources' images that are gone or stale.
 
-    Raises UsageError as `gone`, Locked with the rest undone.
+    Those that cannot be asked for stay, and are counted. Raises UsageError as `removals`, Locked with the rest undone.
     """
-    for source, points in gone(store, collection, sources, planner, options, summary):
-        for start in range(0, len(points), DELETE):
-            still = asked(source, points[start : start + DELETE], summary)  # minutes may have passed since
-            held.check()
-            store.delete(collection, [point.id for point in still])
-            note(source, still, summary)
+    for removal in removals(store, collection, sources, planner, options, summary):
+        source = removal.source
+        for points, asks in ((removal.gone, True), (removal.stale, False)):
+            for start in range(0, len(points), DELETE):
+                some = points[start : start + DELETE]
+                if asks:
+                    some = asked(source, some, summary)  # minutes may have passed since
+                held.check()
+                store.delete(collection, [point.id for point in some])
+                note(source, some, summary)
 
 
-def gone(
+def removals(
     store: Store, collection: str, sources: Sequence[Source], planner: Planner, options: Options, summary: Summary
-) -> list[tuple[Source, list[Unlisted]]]:
-    """Of each source the points whose images it says are not there.
+) -> list[Removal]:
+    """Of each source the points whose images it says are not there, and the stale ones.
 
     Raises UsageError when that is more than `max_delete` of any source's points, and neither `yes` nor `dry_run`.
     """
     found = []
     for source in sources:
-        points = [p for page in unlisted(store, collection, source, planner) for p in asked(source, page, summary)]
-        held = store.count(collection, points_of(source)) if points else 0
-        if len(points) > options.max_delete * held and not options.yes and not options.dry_run:
+        gone = [p for page in unlisted(store, collection, source, planner) for p in asked(source, page, summary)]
+        one = Removal(source, gone, [Unlisted(*point) for point in stale(source.name, summary)])
+        number, held = len(one.points), store.count(collection, points_of(source)) if one.points else 0
+        if number > options.max_delete * held and not options.yes and not options.dry_run:
+            how = "gone from" if not one.stale else f"gone ({len(gone):,}) or no images any more in"
             raise UsageError(
-                f"{len(points):,} of the {held:,} images of {source.name} are gone from {source.spec}, more than"
+                f"{number:,} of the {held:,} images of {source.name} are {how} {source.spec}, more than"
                 f" --max-delete {options.max_delete:.0%}; nothing was deleted; is the right folder there? If so, --yes"
             )
-        found.append((source, points))
+        found.append(one)
     return found
 
 
@@ -110,6 +130,7 @@ def asked(source: Source, points: Sequence[Unlisted], summary: Summary) -> list[
 def note(source: Source, points: Sequence[Unlisted], summary: Summary) -> None:
     """Count what was removed, and keep the first names."""
     summary.deleted += len(points)
+    removed([point.id for point in points], summary)
     summary.gone += [f"{source.name}/{point.key}" for point in points[: NAMED - len(summary.gone)]]
 
 

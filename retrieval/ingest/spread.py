@@ -85,7 +85,7 @@ def note(part: Part, run: Run) -> None:
 
     run.ledger.settle([entry(key) for key in part.settled])
     if part.refused:
-        items = [Refused(entry(*row), reason, lasting, again) for *row, reason, lasting, again in part.refused]
+        items = [Refused(entry(*row), *why) for *row, why in ((*one[:3], one[3:]) for one in part.refused)]
         run.note_refused(run.ledger.add(items))
         run.summary.refused += items
         run.summary.newly_refused += sum(not item.again for item in items)

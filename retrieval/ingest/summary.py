@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retrieval.reading import Refused
+from retrieval.sources.base import NAMED, PassedOver
 
 COUNTS = ("found", "encoded", "unchanged", "copied", "deleted", "failed")
 
@@ -38,12 +39,24 @@ class Summary:
     seconds: float = 0.0
     refused: list[Refused] = field(default_factory=list)
     newly_refused: int = 0
+    passed_over: dict[str, PassedOver] = field(default_factory=dict)
+    """Images of formats that are not taken, by source; none where Ray lists."""
     gone: list[str] = field(default_factory=list)
     """The first few of the deleted, `source/key`."""
 
     @property
     def failed(self) -> int:
         return len(self.refused)
+
+    @property
+    def kept(self) -> int:
+        """Of the failed, those that the collection holds as they were."""
+        return sum(item.held for item in self.refused)
+
+    @property
+    def stale(self) -> int:
+        """Of the kept, those that were read and are no images any more."""
+        return sum(item.stale for item in self.refused)
 
     @property
     def done(self) -> int:
@@ -53,9 +66,11 @@ class Summary:
     def numbers(self) -> dict[str, Any]:
         """All but the lists."""
         plan = {"dry_run": True, "new": self.new, "changed": self.changed} if self.dry_run else {}
-        counts = {name: getattr(self, name) for name in (*COUNTS, "collection", "alias")}
+        counts = {name: getattr(self, name) for name in (*COUNTS, "stale", "collection", "alias")}
         unasked = {"unasked": self.unasked, "unasked_why": self.unasked_why} if self.unasked else {}
         return {**plan, **counts, **unasked, "seconds": round(self.seconds, 2)}
 
     def to_json(self) -> dict[str, Any]:
-        return {**self.numbers(), "refused": [refused.to_json() for refused in self.refused]}
+        first = [f"{source}/{key}" for source, passed in self.passed_over.items() for key in passed.first]
+        passed = {"count": sum(each.count for each in self.passed_over.values()), "first": first[:NAMED]}
+        return {**self.numbers(), "passed_over": passed, "refused": [refused.to_json() for refused in self.refused]}

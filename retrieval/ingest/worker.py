@@ -91,9 +91,9 @@ class Part:
     """What became of a page; or, at the end of a listing, all that it named.
 
     tally: of the page's images · listed: of the listing's, at its end · counts: of Summary, by name · refused: `[key,
-    bytes, mtime_ns, reason, lasting, again]` of each · settled: keys of images that were refused once and are stored
-    now · seen, contents: the first 8 bytes, in hexadecimal, of each point's id (where that is needed to prune) and of
-    each SHA-256 that was encoded.
+    bytes, mtime_ns, reason, lasting, again, held]` of each · settled: keys of images that were refused once and are
+    stored now · seen, contents: the first 8 bytes, in hexadecimal, of each point's id (where that is needed to prune)
+    and of each SHA-256 that was encoded.
     """
 
     source: str
@@ -158,7 +158,7 @@ class Worker:
         for batch in coder.batches(items, BATCHES * batch_size(config, job.options)):
             self._lock.check()
             stored(store, job.collection, batch, summary)
-            part.refused += [[*as_row(r), r.reason, r.lasting, r.again] for r in batch.refused]
+            part.refused += [[*as_row(r), r.reason, r.lasting, r.again, r.held] for r in batch.refused]
             part.settled += [entry.key for entry in batch.entries if job.ledger.knows(entry)]
             contents += [sha[:16] for sha in batch.encoded]
         part.counts = {name: getattr(summary, name) for name in WORK}

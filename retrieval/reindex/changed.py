@@ -8,7 +8,7 @@ from retrieval.ingest.job import begun
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import Options
 from retrieval.ingest.plan import Planner
-from retrieval.ingest.prune import gone
+from retrieval.ingest.prune import removals
 from retrieval.ingest.summary import Summary
 from retrieval.reading import Refused, read_pictures
 from retrieval.records import CollectionMeta, point_id
@@ -27,7 +27,7 @@ def changed(store: Store, alias: str, live: str, sources: Sequence[Source], sett
     with contextlib.closing(differences(planner, store.metadata(live), sources)) as found:
         if any(found):
             return True
-    return any(points for _, points in gone(store, live, sources, planner, options, summary))
+    return any(removal.points for removal in removals(store, live, sources, planner, options, summary))
 
 
 def differences(planner: Planner, meta: CollectionMeta, sources: Sequence[Source]) -> Generator[bool]:

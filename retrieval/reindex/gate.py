@@ -59,11 +59,12 @@ class Gate:
 
     def counted(self, counts: Summary, options: Options) -> list[Check]:
         """As many as were listed, and not many fewer than before."""
-        count, due = self.store.count(self.candidate), counts.found - counts.failed
+        count, due = self.store.count(self.candidate), counts.found - counts.failed + counts.kept
+        kept = f", {counts.kept:,} refused ones among them that were there before" if counts.kept else ""
         before = self.store.count(self.live)
         least = (1 - options.max_delete) * before
         return [
-            Check("images", count, f"{due:,} listed and not refused", count == due > 0),
+            Check("images", count, f"{due:,} listed and not refused{kept}", count == due > 0),
             Check("images kept", count, f"at most {options.max_delete:.0%} fewer", count >= least, before),
         ]
 

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from retrieval.errors import BadImage, SourceError
 from retrieval.records import Root
 from retrieval.sources.asking import Unchanged
-from retrieval.sources.base import Entry, folder_label, is_image, key_of, no_images
+from retrieval.sources.base import Entry, PassedOver, folder_label, is_image, is_passed_over, key_of, no_images
 from retrieval.sources.members import Contents, Member, Zip
 from retrieval.sources.tar import Tar
 
@@ -49,6 +49,7 @@ class Archive:
         self._lock = threading.Lock()
         self._others: set[str] = set()
         self._images: dict[str, Member] = {}
+        self.passed_over = PassedOver()
         close = weakref.finalize(self, file.close)
         try:
             is_zip = file.read(2) == b"PK"
@@ -109,6 +110,8 @@ class Archive:
             self._images[key] = member
         else:
             self._others.add(key)
+            if is_passed_over(key):
+                self.passed_over.add(key)
 
 
 def _reason(error: Exception) -> str:

@@ -11,10 +11,14 @@ from dataclasses import dataclass, field
 from typing import IO, Protocol
 
 from retrieval.errors import BadImage, SourceError, UsageError
-from retrieval.images.formats import MAX_BYTES, SUFFIXES
+from retrieval.images.formats import MAX_BYTES, NOT_TAKEN, SUFFIXES
 from retrieval.records import Root
 
 _NAME_CHARACTERS = r"\w.:-"
+_LIKE_A_BYTE = re.compile(r"\\(?=x(?:5c|[89a-f][0-9a-f]))")
+_ESCAPED = re.compile(rb"\\x(5c|[89a-f][0-9a-f])")
+NAMED = 100
+"""Files passed over that are kept by name."""
 _NAME = re.compile(rf"[{_NAME_CHARACTERS}]{{1,64}}")
 
 
@@ -39,6 +43,25 @@ class Entry:
     def read(self) -> builtins.bytes:
         """The encoded image; raises BadImage when it has vanished, cannot be read or is over MAX_BYTES."""
         return self.fetch()
+
+
+@dataclass(slots=True)
+class PassedOver:
+    """Images of formats that are not taken, as far as a source has listed: how many, and the keys of the first."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, key: str) -> None:
+        self.count += 1
+        if self.count <= NAMED:
+            self.first.append(key)
+
+
+def passed_over(source: "Source") -> PassedOver:
+    """Of the source's last listing; sources with nothing but images pass over none."""
+    found = getattr(source, "passed_over", None)
+    return found if isinstance(found, PassedOver) else PassedOver()
 
 
 class Source(Protocol):
@@ -92,7 +115,12 @@ def check_name(name: str) -> str:
 
 
 def key_of(path: str) -> str:
-    r"""A relative path as a key: bytes that are not UTF-8 are written `\xff`."""
+    r"""A relative path as a key, another one for each path: bytes that are not UTF-8 are written `\xff`.
+
+    In a path that holds such text itself, the backslash of it is written `\x5c`, or two files would have one key.
+    """
+    if "\\x" in path:
+        path = _LIKE_A_BYTE.sub(r"\\x5c", path)
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -100,9 +128,26 @@ def key_of(path: str) -> str:
     return path
 
 
+def path_of(key: str) -> str:
+    """The path that `key_of` made the key of."""
+    if "\\x" not in key:
+        return key
+    return os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), key.encode()))
+
+
 def is_image(name: str) -> bool:
     """By its suffix; whether it really is one, decoding will tell."""
     return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - Path is ten times slower here
+
+
+def is_passed_over(name: str) -> bool:
+    """By its suffix: an image of a format that is not taken."""
+    return os.path.splitext(name)[1].lower() in NOT_TAKEN  # noqa: PTH122 - as above
+
+
+def has_no_suffix(name: str) -> bool:
+    """True for a name that says nothing of what is in the file."""
+    return not os.path.splitext(name)[1]  # noqa: PTH122 - as above
 
 
 def is_listable(key: str) -> bool:

@@ -3,6 +3,9 @@
 Symbolic links to folders are not followed, so there are no loops. A link to a file counts as an image when it
 leads to a regular file inside the root (git-annex and DVC trees are made so); any other is listed and refused
 when read: it then shows up among the refused images instead of being left out in silence.
+
+What is an image is told by the suffix; of files without one the first bytes are looked at. Images of other formats
+are counted and named.
 """
 
 import contextlib
@@ -11,18 +14,24 @@ import stat
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from retrieval.errors import BadImage, SourceError
+from retrieval.images.formats import HEAD_BYTES, begins_as
 from retrieval.records import Root
 from retrieval.sources.asking import changed, identity, local
 from retrieval.sources.base import (
     Entry,
+    PassedOver,
     folder_label,
+    has_no_suffix,
     is_hidden,
     is_image,
     is_listable,
+    is_passed_over,
     key_of,
     no_images,
+    path_of,
     read_bounded,
 )
 
@@ -44,11 +53,13 @@ class Folder:
         self._root_was = identity(root)
         self._folders: dict[int, int] = {}
         """What each folder was when it was listed: hashes of its key, and of device and inode."""
+        self.passed_over = PassedOver()
 
     def entries(self) -> Iterator[Entry]:
         """Every image; raises SourceError when there is none, a folder cannot be listed, or the root changes places."""
         files = images = 0
         self._root_was, self._folders = identity(self.root), {}
+        self.passed_over = PassedOver()
         waiting = [(item, "") for item in self._list(self.root, "")]
         while waiting:
             item, parent = waiting.pop()
@@ -59,23 +70,24 @@ class Folder:
                 waiting.extend((child, below) for child in self._list(Path(item.path), below))
                 continue
             files += 1
-            if is_image(item.name) and (entry := self._entry(item, key_of(parent + item.name))):
+            key, kind = key_of(parent + item.name), kind_of(item)
+            if kind == "taken" and (entry := self._entry(item, key)):
                 images += 1
                 yield entry
+            elif kind == "passed over":
+                self.passed_over.add(key)
         self.same()
         if not images:
             raise no_images(self.spec, files)
 
     def read(self, key: str) -> bytes:
         """The image with that key; raises BadImage, also for a key that leads outside the folder."""
-        if not is_listable(key):
-            raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
-        where = f"{self.name}/{key}"
-        try:
-            path = self.path_of(key)
-        except (OSError, ValueError) as error:
-            raise BadImage(where, NOWHERE) from error
-        return read_inside(path, self._real_root, where)
+        where, bare = f"{self.name}/{key}", has_no_suffix(key)
+        if is_listable(f"{key}.png" if bare else key):
+            data = read_inside(self.path_of(key), self._real_root, where)
+            if not bare or begins_as(data[:HEAD_BYTES]) == "taken":
+                return data
+        raise BadImage(where, f"no such image in {self.spec}")
 
     def place(self) -> Root:
         """By host, device and inode."""
@@ -231,11 +243,25 @@ def read_inside(path: Path, root: Path, where: str) -> bytes:
 
 
 def below(folder: Path, part: str) -> Path:
-    """What a part of a key stands for in that folder, there or not; raises OSError."""
-    path = folder / part
-    if "\\x" in part and not os.path.lexists(path):
-        path = next((child for child in folder.iterdir() if key_of(child.name) == part), path)
-    return path
+    """What a part of a key stands for in that folder, there or not."""
+    path = folder / path_of(part)
+    # keys of older collections are the name itself also where that reads like bytes
+    return path if path_of(part) == part or os.path.lexists(path) else folder / part
+
+
+def kind_of(item: "os.DirEntry[str]") -> Literal["taken", "passed over"] | None:
+    """What becomes of a file by its name, or by how it begins where its name has no suffix; None for other files."""
+    if is_image(item.name):
+        return "taken"
+    if is_passed_over(item.name):
+        return "passed over"
+    if not has_no_suffix(item.name) or not item.is_file(follow_symlinks=False):
+        return None
+    try:
+        with open(item.path, "rb", buffering=0, opener=_open_regular) as file:
+            return begins_as(file.read(HEAD_BYTES))
+    except OSError:
+        return None
 
 
 def read_file(path: str | Path, where: str) -> bytes:

@@ -7,7 +7,18 @@ from typing import Any, NamedTuple
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.formats import MAX_BYTES
 from retrieval.records import Root
-from retrieval.sources.base import Entry, check_size, folder_label, is_hidden, is_image, key_of, no_images
+from retrieval.sources.base import (
+    Entry,
+    PassedOver,
+    check_size,
+    folder_label,
+    is_hidden,
+    is_image,
+    is_passed_over,
+    key_of,
+    no_images,
+    path_of,
+)
 from retrieval.sources.reach import Place, mtime_ns, one_line
 
 PAGE = 1000
@@ -41,10 +52,12 @@ class RemoteFolder:
         self._root = place.path.rstrip("/")
         self.labels = labels
         self._first: str | None = None
+        self.passed_over = PassedOver()
 
     def entries(self) -> Iterator[Entry]:
         """Every image; raises SourceError when there is none or a part cannot be listed."""
         files = images = 0
+        self.passed_over = PassedOver()
         for found in self._objects() if hasattr(self._place.fs, "call_s3") else self._files():
             if is_hidden(found.key):
                 continue
@@ -55,6 +68,8 @@ class RemoteFolder:
                 label = folder_label(found.key) if self.labels else None
                 fetch = partial(self._read, found.key, found.path, found.size)
                 yield Entry(self.name, found.key, found.size or 0, found.mtime_ns, label, fetch)
+            elif is_passed_over(found.key):
+                self.passed_over.add(found.key)
         if not images:
             raise no_images(self.spec, files)
 
@@ -62,7 +77,8 @@ class RemoteFolder:
         """The image with that key; raises BadImage, also for a key that leads outside the folder."""
         if not is_image(key) or is_hidden(key):  # `..` is hidden too
             raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
-        return self._read(key, f"{self._root}/{key}", None)
+        path = key if hasattr(self._place.fs, "call_s3") else path_of(key)
+        return self._read(key, f"{self._root}/{path}", None)
 
     def place(self) -> Root:
         """Its URL."""

@@ -17,7 +17,7 @@ from retrieval.filters import Filter
 from retrieval.layout import Layout
 from retrieval.records import FIELDS, CollectionMeta, Hit, Payload, Point
 
-_TYPES = {"text": "keyword", "number": "integer", "time": "datetime"}
+_TYPES = {"text": "keyword", "number": "integer", "time": "datetime", "truth": "bool"}
 INDEXES = {name: _TYPES[field.kind] for name, field in FIELDS.items() if field.indexed}
 """Fields of the payload that an engine keeps an index of, and its type in Qdrant."""
 

@@ -14,7 +14,7 @@ from retrieval.store.checks import check_queries
 from retrieval.store.edge_catalog import EdgeCatalog
 from retrieval.store.edge_filters import edge_filter
 from retrieval.store.nearest import checker, meeting, most_like, nearest, one_of, ranked, wanted
-from retrieval.store.writes import checked
+from retrieval.store.writes import check_payloads, checked
 
 
 class EdgeStore(EdgeCatalog):
@@ -34,6 +34,7 @@ class EdgeStore(EdgeCatalog):
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
         """Replace whole payloads by point id; raises StoreError for an id that is not there."""
+        check_payloads(payloads)
         self._shard(collection).set_payloads(dict(payloads))
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from retrieval.store.checks import check_queries
 from retrieval.store.nearest import checker, chunks, meeting, most_like, nearest, one_of, ranked, wanted
 from retrieval.store.server_filters import server_filter
 from retrieval.store.server_layout import searching
-from retrieval.store.writes import BATCH_POINTS, batches, checked
+from retrieval.store.writes import batches, check_payloads, checked, payload_batches
 
 IDS = 1000
 """Ids in one request."""
@@ -44,7 +44,8 @@ class ServerStore(Catalog):
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
         """Replace whole payloads by point id; raises StoreError for an id that is not there."""
-        for chunk in chunks(list(payloads.items()), BATCH_POINTS):
+        check_payloads(payloads)
+        for chunk in payload_batches(payloads):
             writes = [
                 models.OverwritePayloadOperation(overwrite_payload=models.SetPayload(payload=payload, points=[id_]))
                 for id_, payload in chunk

@@ -42,6 +42,7 @@ def field_index(kind: str) -> Any:
         "keyword": models.KeywordIndexParams,
         "integer": models.IntegerIndexParams,
         "datetime": models.DatetimeIndexParams,
+        "bool": models.BoolIndexParams,
     }
     return params[kind](type=kind, on_disk=True)
 

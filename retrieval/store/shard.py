@@ -18,7 +18,7 @@ from retrieval.records import CollectionMeta, Payload, Point
 from retrieval.store import base
 from retrieval.store.checks import check_same_space
 from retrieval.store.folder import read_json
-from retrieval.store.writes import batches
+from retrieval.store.writes import batches, payload_batches, size_of
 
 RESERVE_BYTES = 256 * 2**20
 """Left free on the disk: Edge grows files by 32 MB, and a full disk kills the process (SIGBUS)."""
@@ -114,7 +114,8 @@ class Shard:
         """Write checked points; synced to disk when it returns."""
         with self._writing(at_least=self._manifest.count):
             for batch in batches(points, self.meta.dim):
-                ensure_space(self.folder, len(batch) * (self.meta.dim * 4 + 4096))
+                payloads = sum(size_of(point.payload) for point in batch)
+                ensure_space(self.folder, len(batch) * (self.meta.dim * 4 + 4096) + payloads)
                 self.edge.update(
                     edge.UpdateOperation.upsert_points(
                         [edge.Point(p.id, [] if p.code is None else p.code.tolist(), p.payload) for p in batch]
@@ -124,9 +125,10 @@ class Shard:
     def set_payloads(self, payloads: dict[str, Payload]) -> None:
         """Replace whole payloads; synced to disk when it returns."""
         with self._writing(at_least=self._manifest.count):
-            ensure_space(self.folder, len(payloads) * 4096)
-            for point, payload in payloads.items():
-                self.edge.update(edge.UpdateOperation.overwrite_payload([point], payload))
+            for batch in payload_batches(payloads):
+                ensure_space(self.folder, sum(4096 + size_of(payload) for _, payload in batch))
+                for point, payload in batch:
+                    self.edge.update(edge.UpdateOperation.overwrite_payload([point], payload))
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove points; synced to disk when it returns."""

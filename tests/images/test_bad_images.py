@@ -1,9 +1,12 @@
 """Whatever the bytes are: pixels, or a BadImage with one plain line; never anything else, never a warning."""
 
+import struct
+import subprocess
 import sys
 import threading
 import tracemalloc
 import warnings
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -41,7 +44,7 @@ def test_an_empty_file() -> None:
     ids=["text", "svg", "bare eps", "ico", "pcx", "eps"],
 )
 def test_anything_but_the_promised_formats(data: bytes) -> None:
-    assert reason(data).startswith("not an image in a known format (PNG, JPEG, WEBP, GIF, BMP, TIFF, PPM, HEIF)")
+    assert reason(data).startswith("not an image in a known format (PNG, JPEG, WEBP, GIF, BMP, TIFF, PPM, AVIF, HEIF)")
 
 
 @pytest.mark.parametrize("kind", WHOLE)
@@ -180,3 +183,51 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
         reason(data[: len(data) // 2])
     sys.stderr.flush()
     assert capfd.readouterr() == ("", "")
+
+
+def bitmap(bits: int, compression: int) -> bytes:
+    """A BMP of 4×4 pixels, ten bits for each colour."""
+    header = struct.pack("<IiiHHIIiiII", 56, 4, 4, 1, bits, compression, 64, 0, 0, 0, 0)
+    header += struct.pack("<IIII", 0x3FF00000, 0xFFC00, 0x3FF, 0)
+    return b"BM" + struct.pack("<IHHI", 14 + len(header) + 64, 0, 0, 14 + len(header)) + header + bytes(64)
+
+
+def tiff(compression: int = 1, bits: int = 8) -> bytes:
+    """A TIFF of 4×4 pixels, its tags before them."""
+    values = {256: 4, 257: 4, 258: bits, 259: compression, 262: 2, 273: 200, 277: 3, 278: 4, 279: 48}
+    tags = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in values.items())
+    return (b"II*\0\x08\0\0\0" + struct.pack("<H", len(values)) + tags).ljust(200, b"\0") + bytes(48)
+
+
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [
+        (bitmap(32, 3), "Unsupported BMP bitfields layout"),
+        (bitmap(13, 0), "Unsupported BMP pixel depth (13)"),
+        (tiff(50001), "TIFF compression 50001"),  # WebP
+        (tiff(50002), "TIFF: 50002"),  # JPEG XL
+        (tiff(bits=24), "TIFF: unknown pixel mode"),
+    ],
+    ids=["bmp masks", "bmp depth", "webp in tiff", "jpeg xl in tiff", "tiff depth"],
+)
+def test_a_kind_that_is_not_supported_is_not_called_damaged(data: bytes, detail: str) -> None:
+    assert reason(data) == f"a kind of image that is not supported ({detail}); save it as PNG or JPEG"
+    assert decode(tiff(), "a", (4, 4), 3).pixels.max() == 0
+
+
+def test_half_an_avif() -> None:
+    data = file(noise(64, 64), "AVIF")
+    assert decode(data, "a", (64, 64), 3).pixels.shape == (64, 64, 3)
+    assert reason(data[: len(data) // 2]).startswith("truncated or damaged")
+
+
+def test_a_strange_tiff_writes_nothing_past_python(tmp_path: Path) -> None:
+    data = file_of(Image.new("RGB", (64, 64)), "TIFF", compression="tiff_lzw", tiffinfo={65000: "strange"})
+    (tmp_path / "a.tif").write_bytes(data)
+    code = (
+        "import sys; from pathlib import Path; from retrieval.images.decode import decode\n"
+        "decode(Path(sys.argv[1]).read_bytes(), 'a', (8, 8), 3); print('ours', file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a.tif")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("", "ours\n")

@@ -10,7 +10,9 @@ from pyarrow import parquet
 
 from retrieval.errors import UsageError
 from retrieval.ingest.metadata import load_metadata
-from retrieval.records import Payload
+from retrieval.records import Payload, point_id
+from tests.cli.conftest import Call
+from tests.ingest.jobs import Place, make_digits
 
 
 def loaded(file: Path, key_column: str = "path", sources: Sequence[str] = ("cats",)) -> dict[str, Payload]:
@@ -93,3 +95,23 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(UsageError, match="cannot be read as Parquet"):
         loaded(tmp_path / "bad.parquet")
+
+
+def test_an_image_with_too_much_metadata_costs_itself(place: Place, call: Call, tmp_path: Path) -> None:
+    """600 columns of 2,000 characters; the others have 70."""
+    folder = make_digits(tmp_path / "digits", 300)
+    keys = sorted(file.relative_to(folder).as_posix() for file in folder.glob("*/*.png"))
+    columns = [f"column {number:03d}" for number in range(600)]
+    rows = [[key, *("x" * 2000 for _ in range(600 if key == keys[7] else 70))] for key in keys]
+    table = tmp_path / "metadata.csv"
+    filled = [",".join([*row, *[""] * (601 - len(row))]) for row in rows]
+    table.write_text("\n".join([",".join(["path", *columns]), *filled]))
+    new = call("ingest", folder, "--metadata", table, "--json", *place.options())
+    assert (new.code, new.object["encoded"], place.stored) == (3, 300 - 1, 300 - 1)
+    (refused,) = new.object["refused"]
+    assert refused["path"] == keys[7]
+    assert refused["reason"].startswith("its payload takes 1,2")
+    assert call("ingest", folder, "--json", *place.options()).object["encoded"] == 1
+    touched = call("ingest", folder, "--metadata", table, "--json", *place.options())
+    assert (touched.code, [item["path"] for item in touched.object["refused"]]) == (3, [keys[7]])
+    assert "column 000" not in place.points()[point_id("digits", keys[7])].payload

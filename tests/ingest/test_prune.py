@@ -80,12 +80,13 @@ def test_a_root_that_is_missing_or_empty_deletes_nothing(run: Run, root: Path, s
     assert len(by_path(store)) == 30
 
 
-def test_a_refused_image_is_not_gone(run: Run, root: Path, store: Store) -> None:
+def test_an_image_that_cannot_be_read_now_is_not_gone(run: Run, root: Path, store: Store) -> None:
     run()
-    (root / "a" / "00.png").write_bytes(b"no picture any more")
+    (root / "a" / "00.png").unlink()
+    (root / "a" / "00.png").symlink_to("nowhere.png")
     summary = run(prune=True)
-    assert (summary.failed, summary.deleted) == (1, 0)
-    assert "a/00.png" in by_path(store)
+    assert (summary.failed, summary.kept, summary.stale, summary.deleted) == (1, 1, 0, 0)
+    assert "stale" not in by_path(store)["a/00.png"].payload
 
 
 def test_a_single_file_says_nothing_of_the_others(store: Store, encoder: Quadrants, root: Path, tmp_path: Path) -> None:

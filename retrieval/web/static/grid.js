@@ -58,6 +58,7 @@ function result(hit, rank, state, lazy) {
       label && el("span", { class: "label", title: label }, label),
       el("span", { class: "path", title: where }, shorten(where, PATH)),
       copies(hit.copies ?? []),
+      hit.stale === true ? el("span", { title: "Its file is no image any more" }, "stale") : null,
     ),
     el("div", { class: "pair" }, example(hit.id, "like", state), example(hit.id, "unlike", state)),
   );
