@@ -20,7 +20,7 @@ def this_process() -> dict[str, Any]:
     """A record of this process, for others to read: it holds no secret of the command line."""
     return {
         "pid": os.getpid(),
-        "started": started(os.getpid()),
+        "process_started": started(os.getpid()),
         "command": shlex.join(redacted_arguments(sys.argv)),
         "host": socket.gethostname(),
         "place": place(),
@@ -46,7 +46,8 @@ def in_words(record: Mapping[str, Any]) -> str:
 def is_dead(record: Mapping[str, Any]) -> bool:
     """True only where it is certain: the process ran here, and its id is nobody's now, or another process's.
 
-    A record without `started`, which older versions wrote, is judged by the id alone. Raises KeyError as `in_words`.
+    A record without `process_started`, which older versions wrote, is judged by the id alone. Raises KeyError as
+    `in_words`.
     """
     import psutil
 
@@ -55,7 +56,7 @@ def is_dead(record: Mapping[str, Any]) -> bool:
     pid = int(record["pid"])
     if not psutil.pid_exists(pid):
         return True
-    then, now = record.get("started"), started(pid)
+    then, now = record.get("process_started"), started(pid)
     return then is not None and now is not None and then != now
 
 

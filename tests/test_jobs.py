@@ -111,3 +111,15 @@ def test_what_is_no_secret_stays_as_it_is(harmless: str) -> None:
     assert redacted(harmless) == harmless
     assert redacted_arguments(["x", harmless, "y"]) == ["x", harmless, "y"]
     assert redacted(f"{harmless}: refused (1 of 2)") == f"{harmless}: refused (1 of 2)"
+
+
+def test_a_run_whose_process_id_is_used_again_is_called_killed(tmp_path: Path) -> None:
+    run = Run(tmp_path, "ingest", "images")
+    (file,) = tmp_path.glob("*.json")
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, "process_started": record["process_started"] - 1}))
+    assert [record["outcome"] for record in history(tmp_path)] == ["killed"]
+    run.end(0)
+    old = {name: value for name, value in record.items() if name != "process_started"}  # of an earlier release
+    file.write_text(json.dumps(old))
+    assert [record["outcome"] for record in history(tmp_path)] == ["running"]
