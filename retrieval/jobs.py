@@ -42,7 +42,7 @@ class Run:
             "alias": alias,
             "started": utc_now(),
             "outcome": RUNNING,
-            **{name: process[name] for name in ("command", "host", "pid", "place")},
+            **{name: process[name] for name in ("command", "host", "pid", "place", "began")},
         }
         self._file = folder / f"{dt.datetime.now(dt.UTC):%Y%m%dt%H%M%S.%fz}-{process['pid']}.json"
         with contextlib.suppress(OSError):

@@ -19,7 +19,7 @@ def this_process() -> dict[str, Any]:
     """A record of this process, for others to read."""
     return {
         "pid": os.getpid(),
-        "started": started(os.getpid()),
+        "began": began(os.getpid()),
         "command": shlex.join(sys.argv),
         "host": socket.gethostname(),
         "place": place(),
@@ -45,7 +45,7 @@ def in_words(record: Mapping[str, Any]) -> str:
 def is_dead(record: Mapping[str, Any]) -> bool:
     """True only where it is certain: the process ran here, and its id is nobody's now, or another process's.
 
-    A record without `started`, which older versions wrote, is judged by the id alone. Raises KeyError as `in_words`.
+    A record without `began`, which older versions wrote, is judged by the id alone. Raises KeyError as `in_words`.
     """
     import psutil
 
@@ -54,11 +54,11 @@ def is_dead(record: Mapping[str, Any]) -> bool:
     pid = int(record["pid"])
     if not psutil.pid_exists(pid):
         return True
-    then, now = record.get("started"), started(pid)
+    then, now = record.get("began"), began(pid)
     return then is not None and now is not None and then != now
 
 
-def started(pid: int) -> float | None:
+def began(pid: int) -> float | None:
     """When a process began, which tells it from a later one of the same id; None where the system does not say.
 
     On Linux in ticks since the machine was booted: psutil adds the time of the boot, which moves when the clock is set,

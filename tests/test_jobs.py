@@ -54,3 +54,13 @@ def test_jobs_lists_them(own_home: Path, call: Call) -> None:  # noqa: F811
     assert (record["job"], record["outcome"], record["exit_code"]) == ("reindex", "refused", 5)
     assert json.loads((next((own_home / "jobs").glob("*.json"))).read_text())
     assert "refused" in call("jobs").out
+
+
+def test_a_process_id_that_is_used_again_is_not_the_run(tmp_path: Path) -> None:
+    Run(tmp_path, "ingest", "images")
+    (file,) = tmp_path.glob("*.json")
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, "began": record["began"] - 1}))
+    assert [record["outcome"] for record in history(tmp_path)] == ["killed"]
+    file.write_text(json.dumps({name: value for name, value in record.items() if name != "began"}))
+    assert [record["outcome"] for record in history(tmp_path)] == ["running"], "an older version's"

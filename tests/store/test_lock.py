@@ -198,12 +198,12 @@ def test_a_record_of_an_older_version_is_understood(
     """No generation, no lease, no time at which its process began; and it is deleted in the end."""
     monkeypatch.setattr(lock_module, "LEASE_SECONDS", 0.5)
     taken_elsewhere(connection, name, monkeypatch)
-    forget_fields(connection, name, "generation", "lease", "started", "for")
+    forget_fields(connection, name, "generation", "lease", "began", "for")
     mine = Lock(connection)
     mine.take(name)
     assert [record["generation"] for record in records(connection, name)] == [1]
     change_record(connection, name, holder="of an older version", token="another")
-    forget_fields(connection, name, "generation", "lease", "started", "for")
+    forget_fields(connection, name, "generation", "lease", "began", "for")
     with pytest.raises(Locked, match="was taken over"):
         mine.renew()
     with pytest.raises(Locked, match=f"is being written by .*pid {os.getpid()}"):
@@ -266,7 +266,7 @@ def test_a_process_id_that_is_used_again_is_not_the_holder(connection: Connectio
     (record,) = records(connection, name)
     with pytest.raises(Locked, match=f"pid {os.getpid()}"):
         Lock(connection).take(name)
-    change_record(connection, name, started=record["started"] - 1)
+    change_record(connection, name, began=record["began"] - 1)
     Lock(connection).take(name)
 
 
