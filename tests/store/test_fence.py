@@ -149,8 +149,8 @@ def test_each_try_of_a_request_looks_by_itself(
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.floats(0, 400), st.floats(0.1, 120)), min_size=1, max_size=5))
-def test_no_request_outlasts_the_bound(steps: list[tuple[float, float]]) -> None:
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(1, 120)), min_size=1, max_size=5))
+def test_no_request_outlasts_the_bound(steps: list[tuple[int, int]]) -> None:
     """However long the job pauses between requests, and however long these may take by themselves."""
     passed, renewals, connection = 0.0, [0.0], Connection("http://127.0.0.1:1", None, Patience())
 
