@@ -221,13 +221,18 @@ def test_half_an_avif() -> None:
     assert reason(data[: len(data) // 2]).startswith("truncated or damaged")
 
 
-def test_a_strange_tiff_writes_nothing_past_python(tmp_path: Path) -> None:
-    data = file_of(Image.new("RGB", (64, 64)), "TIFF", compression="tiff_lzw", tiffinfo={65000: "strange"})
+def test_a_damaged_tiff_writes_nothing_past_python(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(file(noise(64, 64), "TIFF", compression="tiff_adobe_deflate"))
+    data[3000:3200] = bytes(200)
+    assert reason(bytes(data)).startswith("truncated or damaged")
+    assert capfd.readouterr() == ("", "")
     (tmp_path / "a.tif").write_bytes(data)
     code = (
-        "import sys; from pathlib import Path; from retrieval.images.decode import decode\n"
-        "decode(Path(sys.argv[1]).read_bytes(), 'a', (8, 8), 3); print('ours', file=sys.stderr)"
+        "import sys; from retrieval.reading import *; from retrieval.sources.folder import *\n"
+        "if __name__ == '__main__':\n"
+        "    entries = Folder('a', Path(sys.argv[1]).parent).entries()\n"
+        "    print(list(read_pictures(entries, (8, 8), 3, portable=True))[0].reason, file=sys.stderr)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a.tif")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert (done.stdout, done.stderr) == ("", "ours\n")
+    assert (done.stdout, done.stderr) == ("", "truncated or damaged (decoder error -2)\n")

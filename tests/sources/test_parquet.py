@@ -1,7 +1,7 @@
 """Parquet files with a column of images: which column, which keys and labels, little memory, and damage."""
 
+import hashlib
 import io
-import itertools
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retrieval import reading
 from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import decode, encode_png
@@ -191,31 +192,46 @@ def test_threads_that_overtake_each_other(tmp_path: Path, opened: Open) -> None:
         assert list(threads.map(lambda entry: entry.read(), source.entries())) == data
 
 
-@pytest.mark.parametrize(("size", "times"), [(5_000, 1), (200_000, 8)], ids=["small", "large"])
-def test_eight_readers_decode_little_twice(
-    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch, size: int, times: int
-) -> None:
-    """Each reads 32 rows that follow each other, as `reading` hands them out, all of them at one speed.
-
-    Values that are kept until the last reader has gone by are decoded once; larger ones once by each reader.
-    """
-    groups, readers, run = (20 if times == 1 else 1000, 8, 32)
-    data = [number.to_bytes(4, "big") * (size // 4) for number in range(4 * readers * run)]
-    source = opened(put(tmp_path / "x.parquet", {"image": pa.array(data)}, row_group_size=groups, use_dictionary=False))
-    entries, decoded, read = list(source.entries()), 0, pq.ParquetFile.iter_batches
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows in each batch that is decoded."""
+    sizes, read = list[int](), pq.ParquetFile.iter_batches
 
     def counted(*arguments: Any, **options: Any) -> Iterator[pa.RecordBatch]:
-        nonlocal decoded
         for batch in read(*arguments, **options):
-            decoded += len(batch)
+            sizes.append(len(batch))
             yield batch
 
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", counted)
-    for first in range(0, len(data), readers * run):
-        for step, reader in itertools.product(range(run), range(readers)):
-            number = first + reader * run + step
-            assert entries[number].read() == data[number]
-    assert len(data) <= decoded <= times * len(data)
+    return sizes
+
+
+@pytest.mark.parametrize("portable", [None, False], ids=["threads", "apart"])
+@pytest.mark.parametrize(("padding", "group"), [(0, 20), (100_000, 1000)], ids=["small", "large"])
+def test_eight_readers_decode_each_row_once(
+    tmp_path: Path, opened: Open, decoded: list[int], padding: int, group: int, portable: bool | None
+) -> None:
+    """Many small row groups, and one that is larger than what is kept."""
+    data = [png(number % 256) + number.to_bytes(4, "big") + bytes(padding) for number in range(1000)]
+    source = opened(put(tmp_path / "x.parquet", {"image": pa.array(data)}, row_group_size=group, use_dictionary=False))
+    found = list(reading.read_pictures(source.entries(), (2, 3), 3, workers=8, portable=portable))
+    assert [item.sha256 for item in found if isinstance(item, reading.Loaded)] == [
+        hashlib.sha256(each).hexdigest() for each in data
+    ]
+    assert sum(decoded) == len(data)
+
+
+def test_readers_at_several_places_do_not_make_each_other_begin_again(
+    tmp_path: Path, opened: Open, decoded: list[int]
+) -> None:
+    """As pages of a listing are read by the actors of a cluster."""
+    data = [number.to_bytes(4, "big") * 50_000 for number in range(400)]
+    source = opened(put(tmp_path / "x.parquet", {"image": pa.array(data)}, row_group_size=200, use_dictionary=False))
+    entries = list(source.entries())
+    for number in range(200):
+        for place in (number, 200 + number):
+            assert entries[place].read() == data[place]
+    assert sum(decoded) == len(data)
 
 
 @pytest.mark.parametrize("keep", [0, 3, 100, -10])
