@@ -34,7 +34,7 @@ def dangle(root: Path, count: int) -> list[Path]:
     """Links to nothing."""
     links = [root / "dark" / f"link-{number}.png" for number in range(count)]
     for number, link in enumerate(links):
-        link.symlink_to(root / f"away-{number}")  # of no image's suffix, so that only the link is listed
+        link.symlink_to(root / f"away-{number}.data")  # of no image's suffix, so that only the link is listed
     return links
 
 
