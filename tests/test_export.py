@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from qdrant_client import QdrantClient
 
 from retrieval import export as module
 from retrieval.config import Settings
@@ -28,7 +29,7 @@ from retrieval.where import parse
 from tests.cli.conftest import SECONDS, Call, command, environment
 from tests.cli.conftest import call as call  # a fixture
 from tests.cli.test_interrupted import stop_when
-from tests.store.conftest import ENGINES, clean, codes, connected, meta
+from tests.store.conftest import ENGINES, codes, connected, meta
 from tests.store.conftest import name as name  # fixtures
 from tests.store.conftest import open_engine as open_engine
 from tests.store.conftest import store as store
@@ -280,7 +281,7 @@ def test_the_command(call: Call, tmp_path: Path) -> None:
     assert said["columns"] == pq.read_schema(tmp_path / "all.parquet").names
     assert said["bytes"] == (tmp_path / "all.parquet").stat().st_size
     done = call("export", "some.NPZ", "--where", "weight>0")
-    assert done.out.startswith("images → test-images: 1 points, 18 columns in some.NPZ (")
+    assert done.out.startswith("images → test-images: 1 points, 19 columns in some.NPZ (")
     assert done.err == ""
     with np.load(tmp_path / "some.NPZ", allow_pickle=False) as arrays:
         assert arrays["weight"].tolist() == [2.0]
@@ -321,11 +322,12 @@ def test_from_python(own_home: Path, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def many(qdrant_url: str) -> Iterator[tuple[str, str]]:
-    """URL and alias of a collection of 20,000 points on the server."""
+    """URL and alias of a collection of 20,000 points on the server; other tests drop those that are called `test-…`."""
+    name = "export-many"
     with connected(qdrant_url) as store:
-        fill(store, "test-export-many", plain(20_000))
-    yield qdrant_url, "test-export-many-alias"
-    clean(qdrant_url)
+        fill(store, name, plain(20_000))
+    yield qdrant_url, f"{name}-alias"
+    QdrantClient(url=qdrant_url, check_compatibility=False).delete_collection(name)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
