@@ -12,10 +12,20 @@ from retrieval.records import CollectionMeta
 from retrieval.store import base
 from retrieval.store.checks import check_alias, check_name, check_new, check_same_space, check_unused
 from retrieval.store.connection import Connection, Patience
-from retrieval.store.health import condition
-from retrieval.store.lock import LOCKS, LockElsewhere, locked
+from retrieval.store.health import check_health
+from retrieval.store.lock import LOCKS, JoinedLock, hold
 from retrieval.store.server_facts import describe, has_dashboard
-from retrieval.store.server_layout import field_index, graph, indexing, peers, quantization, spread, vectors_on_disk
+from retrieval.store.server_layout import (
+    count_peers,
+    distribution,
+    field_index,
+    graph,
+    holds_kilobytes,
+    index_threshold,
+    quantization,
+    set_index_threshold,
+    vectors_on_disk,
+)
 
 
 class Catalog:
@@ -51,7 +61,7 @@ class Catalog:
                 hnsw_config=graph(layout),
                 quantization_config=quantization(layout),
                 metadata=meta.to_json(),
-                **spread(layout, peers(self._connection)),
+                **distribution(layout, count_peers(self._connection)),
             )
         except StoreUnavailable:
             raise
@@ -61,8 +71,8 @@ class Catalog:
         for field, kind in base.INDEXES.items():
             self._job(self._client.create_payload_index, collection, field, field_index(kind), wait=True)
 
-    def rebuild(self, collection: str, layout: Layout) -> None:
-        """Another index for what is there, made in the background; the peers stay. For collections nobody searches."""
+    def rebuild_index(self, collection: str, layout: Layout) -> None:
+        """Start building another index, in the background; shards and replicas stay."""
         meta = replace(self.metadata(collection), layout=layout)
         self._job(
             self._client.update_collection,
@@ -74,9 +84,16 @@ class Catalog:
         )
         self._spaces[collection] = (meta.dim, layout)
 
-    def bulk(self, collection: str, like: str | None = None) -> bool:
-        """A million codes are in place, graph and all, in 0.88 of the time, for two thirds of the CPU time."""
-        return indexing(self._connection, collection, like)
+    def defer_indexing(self, collection: str) -> None:
+        """Build no index yet: a million codes are stored and indexed in 0.88 of the time, with 2/3 of the CPU time."""
+        set_index_threshold(self._connection, collection, 0)
+
+    def resume_indexing(self, collection: str, like: str) -> bool:
+        """Index by the threshold of the collection `like`; returns whether there are enough codes for an index."""
+        limit = index_threshold(self._connection, like)
+        enough = holds_kilobytes(self._connection, collection, limit)
+        set_index_threshold(self._connection, collection, limit)
+        return enough
 
     def drop_collection(self, collection: str) -> None:
         """Remove a collection; raises StoreError while any alias points at it."""
@@ -114,9 +131,9 @@ class Catalog:
                 f"{alias} at {self.location} points at {found} now, just after it was moved to {collection}"
             )
 
-    def condition(self, collection: str) -> base.Condition:
-        """Status, peers and replicas as the server knows them, and a query of every replica."""
-        return condition(self._connection, collection)
+    def health(self, collection: str) -> base.Health:
+        """Status, peers and replicas as the server reports them, and a query to every replica."""
+        return check_health(self._connection, collection)
 
     def describe(self, collection: str | None = None) -> dict[str, Any]:
         """Version, nodes and peers, replicas and index, locks: see `server_facts`."""
@@ -127,8 +144,8 @@ class Catalog:
         self._dashboard = self._dashboard or has_dashboard(self.location)
         return f"{self.location}/dashboard" if self._dashboard else None
 
-    def room(self, collection: str) -> None:
-        """A server does not tell how large its disk is."""
+    def disk_usage(self, collection: str) -> None:
+        """Unknown: Qdrant's API does not report it."""
 
     def lock(self, alias: str) -> AbstractContextManager[base.Held]:
         """Hold the alias and its collection; the server keeps that, and it ends when this process falls silent.
@@ -136,11 +153,11 @@ class Catalog:
         Until the end of the block every other collection that is changed through this store is held as well.
         """
         check_name(alias)
-        return locked(self._connection, alias, self.aliases)
+        return hold(self._connection, alias, self.aliases)
 
-    def lock_of(self, alias: str, holder: str) -> base.Held:
-        """What another process of the same job holds, for one that works for it, as long as this store is open."""
-        self._connection.guard = lock = LockElsewhere(self._connection, holder)
+    def join_lock(self, alias: str, holder: str) -> base.Held:
+        """Work under the lock of another process of the same job, until this store is closed."""
+        self._connection.guard = lock = JoinedLock(self._connection, holder)
         lock.take(alias)
         return lock
 

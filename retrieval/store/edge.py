@@ -9,7 +9,7 @@ from jaxtyping import Float32
 
 from retrieval.filters import Filter
 from retrieval.records import Hit, Payload, Point
-from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, Condition
+from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, Health, SearchParams
 from retrieval.store.checks import check_queries
 from retrieval.store.edge_catalog import EdgeCatalog
 from retrieval.store.edge_filters import edge_filter
@@ -21,11 +21,12 @@ class EdgeStore(EdgeCatalog):
     """`Store` on a folder."""
 
     engine = "embedded"
+    server: None = None
 
-    def condition(self, collection: str) -> Condition:
-        """What can be opened and searched is whole; raises StoreDamaged."""
+    def health(self, collection: str) -> Health:
+        """A collection that can be opened and searched is whole; raises StoreDamaged."""
         self.query(collection, np.zeros((1, self.metadata(collection).dim), np.float32), 1)
-        return Condition(settled=True)
+        return Health(settled=True)
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Write points; all of them are synced to disk when it returns."""
@@ -79,6 +80,7 @@ class EdgeStore(EdgeCatalog):
         *,
         distinct: str | None = None,
         payload: bool = True,
+        params: SearchParams = SearchParams(),  # noqa: ARG002, B008 - every search is exact; frozen
     ) -> list[list[Hit]]:
         """The k nearest of each code, exactly, nearest first, ties by id."""
         shard, filters = self._shard(collection), where or [None] * len(codes)

@@ -7,11 +7,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from retrieval.errors import StoreError, UsageError
+from retrieval.errors import StoreError
 from retrieval.files import disk_bytes, sync_folder, write_json
-from retrieval.layout import Layout
 from retrieval.records import CollectionMeta
-from retrieval.store.base import Held
+from retrieval.store.base import DiskUsage, Held
 from retrieval.store.checks import check_alias, check_exists, check_name, check_new, check_unused
 from retrieval.store.folder import LOCK_SECONDS, FolderLock, read_json
 from retrieval.store.shard import RESERVE_BYTES, Shard
@@ -48,16 +47,6 @@ class EdgeCatalog:
         check_new(self, collection)
         Shard.create(self._collections / collection, meta)
 
-    def rebuild(self, collection: str, layout: Layout) -> None:
-        """There is no index."""
-        check_exists(self, collection)
-        raise UsageError(f"{layout}: the embedded engine compares every code; set QDRANT_URL to a server")
-
-    def bulk(self, collection: str, like: str | None = None) -> bool:  # noqa: ARG002
-        """There is no index."""
-        check_exists(self, collection)
-        return False
-
     def drop_collection(self, collection: str) -> None:
         """Remove a collection; raises StoreError while any alias points at it."""
         check_unused(self, collection)
@@ -93,16 +82,16 @@ class EdgeCatalog:
     def describe(self, collection: str | None = None) -> dict[str, Any]:
         """`edge`: the library's version · `bytes`: what the collection takes on disk."""
         facts: dict[str, Any] = {"edge": importlib.metadata.version("qdrant-edge-py")}
-        return facts if collection is None else {**facts, "bytes": self.room(collection)[0]}
+        return facts if collection is None else {**facts, "bytes": self.disk_usage(collection).taken}
 
     def dashboard(self) -> None:
         """It has no page."""
 
-    def room(self, collection: str) -> tuple[int, int]:
-        """Bytes that its folder takes, and bytes free beyond what Edge needs to live."""
+    def disk_usage(self, collection: str) -> DiskUsage:
+        """What its folder takes, and what is free beyond the reserve that Edge needs."""
         check_exists(self, collection)
         folder = self._collections / collection
-        return disk_bytes(folder), max(0, shutil.disk_usage(folder).free - RESERVE_BYTES)
+        return DiskUsage(disk_bytes(folder), max(0, shutil.disk_usage(folder).free - RESERVE_BYTES))
 
     def metadata(self, collection: str) -> CollectionMeta:
         """What the collection says of itself."""

@@ -9,7 +9,7 @@ import datetime as dt
 from qdrant_client import models
 
 from retrieval.errors import StoreUnavailable
-from retrieval.store.base import Condition
+from retrieval.store.base import Health
 from retrieval.store.connection import Connection
 
 FRESH_SECONDS = 10.0
@@ -18,7 +18,7 @@ second, half a second apart where it hangs (measured); what is older is of a pee
 node has had nothing to say to."""
 
 
-def condition(connection: Connection, collection: str) -> Condition:
+def check_health(connection: Connection, collection: str) -> Health:
     """Raises NoCollection, and StoreUnavailable when the server itself does not answer."""
     client, everybody = connection.client, models.ReadConsistencyType.ALL
     cluster = connection.query(client.http.distributed_api.cluster_status).result
@@ -33,16 +33,16 @@ def condition(connection: Connection, collection: str) -> Condition:
         except StoreUnavailable as error:
             troubles.append(f"a replica does not answer: {error}")
     if troubles:  # what follows would wait for minutes
-        return Condition(False, tuple(troubles))
+        return Health(False, tuple(troubles))
     found = connection.job(client.get_collection, collection)
     if found.status == models.CollectionStatus.RED:
-        return Condition(False, ("its status is red",))
+        return Health(False, ("its status is red",))
     if found.status == models.CollectionStatus.GREY:  # after a restart: an empty update wakes the optimisers
         connection.job(client.update_collection, collection, optimizers_config=models.OptimizersConfigDiff())
     vectors = found.config.params.vectors
     origin = [0.0] * (vectors.size if isinstance(vectors, models.VectorParams) else 1)
     connection.query(client.query_points, collection, origin, limit=1, with_payload=False, consistency=everybody)
-    return Condition(found.status == models.CollectionStatus.GREEN)
+    return Health(found.status == models.CollectionStatus.GREEN)
 
 
 def away(cluster: models.ClusterStatusOneOf1) -> list[str]:

@@ -25,7 +25,7 @@ from retrieval.errors import Locked, NoCollection, StoreError, StoreUnavailable
 from retrieval.process import in_words, is_dead, now, this_process
 from retrieval.store.connection import Connection, Guard
 from retrieval.store.fence import change
-from retrieval.store.server_layout import peers
+from retrieval.store.server_layout import count_peers
 
 LOCKS = "retrieval-locks"
 AFTER_SECONDS = 120.0
@@ -243,7 +243,11 @@ class Lock:
         space = models.VectorParams(size=1, distance=models.Distance.EUCLID)
         try:
             self._job(
-                self._client.create_collection, LOCKS, space, shard_number=1, **replicated(peers(self._connection))
+                self._client.create_collection,
+                LOCKS,
+                space,
+                shard_number=1,
+                **replicated(count_peers(self._connection)),
             )
         except StoreError:
             if not self._job(self._client.collection_exists, LOCKS):
@@ -282,7 +286,7 @@ def silent(record: Mapping[str, Any]) -> bool:
     return float(record["expires"]) < time.time() or is_dead(record)
 
 
-class LockElsewhere(Lock):
+class JoinedLock(Lock):
     """What another process of the same job holds, perhaps on another machine; any of them may renew it.
 
     That process may die, and its lock be free at once on its own machine: so the record is read before each write.
@@ -305,7 +309,7 @@ class LockElsewhere(Lock):
 
 
 @contextlib.contextmanager
-def locked(connection: Connection, name: str, aliases: Callable[[], Mapping[str, str]]) -> Iterator[Guard]:
+def hold(connection: Connection, name: str, aliases: Callable[[], Mapping[str, str]]) -> Iterator[Guard]:
     """Hold a name, and the collection that it is an alias of, while the block runs, renewed by a thread.
 
     Inside another such block it joins what is held there, to its end. Raises Locked when somebody else holds it.

@@ -9,12 +9,12 @@ from qdrant_client import models
 
 from retrieval.filters import Filter
 from retrieval.records import Hit, Payload, Point
-from retrieval.store.base import CANDIDATES, DIVERSITY, Codes
+from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, SearchParams, Server
 from retrieval.store.catalog import Catalog
 from retrieval.store.checks import check_queries
 from retrieval.store.nearest import checker, chunks, meeting, most_like, nearest, one_of, ranked, wanted
 from retrieval.store.server_filters import server_filter
-from retrieval.store.server_layout import searching
+from retrieval.store.server_layout import search_params
 from retrieval.store.writes import batches, check_payloads, checked, payload_batches
 
 IDS = 1000
@@ -25,6 +25,11 @@ class ServerStore(Catalog):
     """`Store` on a Qdrant server. Every write waits until it is applied."""
 
     engine = "server"
+
+    @property
+    def server(self) -> Server:
+        """The store itself."""
+        return self
 
     def check(self) -> None:
         """Count every collection in use; raises StoreUnavailable, or StoreError for too old a server."""
@@ -98,13 +103,15 @@ class ServerStore(Catalog):
         *,
         distinct: str | None = None,
         payload: bool = True,
+        params: SearchParams = SearchParams(),  # noqa: B008 - frozen
     ) -> list[list[Hit]]:
         """The k nearest of each code, nearest first, ties by id."""
         filters = where or [None] * len(codes)
         check_queries(collection, codes, self._dim(collection), k, len(filters))
         chosen = [server_filter(each) for each in filters]
         meets = None if all(each.exact for each in chosen) else checker(filters)
-        send, params = wanted(filters, distinct, meets, payload=payload), searching(self._layout(collection))
+        send = wanted(filters, distinct, meets, payload=payload)
+        settings = search_params(self._layout(collection), params)
 
         def ask(queries: Sequence[int], limit: int) -> list[list[Hit]]:
             requests = [
@@ -113,7 +120,7 @@ class ServerStore(Catalog):
                     limit=limit,
                     filter=chosen[i].condition,
                     with_payload=send,
-                    params=params,
+                    params=settings,
                 )
                 for i in queries
             ]
@@ -162,7 +169,7 @@ class ServerStore(Catalog):
                 query_filter=chosen.condition,
                 with_payload=True,
                 with_vectors=True,
-                search_params=searching(self._layout(collection)),
+                search_params=search_params(self._layout(collection), SearchParams()),
             )
             return [_point({"id": p.id, "vector": p.vector, "payload": p.payload}) for p in answer.points]
 

@@ -5,6 +5,7 @@ from typing import Any
 from qdrant_client import models
 
 from retrieval.layout import OVERSAMPLING, Layout
+from retrieval.store.base import SearchParams
 from retrieval.store.connection import Connection
 
 INDEXING_THRESHOLD = 10_000
@@ -13,13 +14,13 @@ QUANTILE = 0.99
 """Of the numbers in codes; the few beyond do not coarsen the steps of all others."""
 
 
-def peers(connection: Connection) -> int:
+def count_peers(connection: Connection) -> int:
     """How many nodes the cluster has, one for a server by itself."""
     cluster = connection.query(connection.client.http.distributed_api.cluster_status).result
     return len(cluster.peers) if isinstance(cluster, models.ClusterStatusOneOf1) else 1
 
 
-def spread(layout: Layout, number: int) -> dict[str, Any]:
+def distribution(layout: Layout, number: int) -> dict[str, Any]:
     """For a new collection: over how many peers it is spread."""
     chosen = layout.over(number)
     return {
@@ -61,29 +62,31 @@ def quantization(layout: Layout) -> models.ScalarQuantization | None:
     )
 
 
-def indexing(connection: Connection, collection: str, like: str | None) -> bool:
-    """Let no graph be made while much is written, or, as in the collection `like`, let it be made now.
+def index_threshold(connection: Connection, collection: str) -> int:
+    """Kilobytes of codes in a segment from which the collection is indexed."""
+    found = connection.job(connection.client.get_collection, collection).config.optimizer_config
+    return (found.indexing_threshold if found else None) or INDEXING_THRESHOLD
 
-    Returns whether there are codes enough for one.
-    """
-    limit = enough = 0
-    if like is not None:
-        there = connection.job(connection.client.get_collection, like)
-        limit = (there.config.optimizer_config.indexing_threshold if there.config.optimizer_config else None) or (
-            INDEXING_THRESHOLD
-        )
-        here = connection.job(connection.client.get_collection, collection)
-        vectors = here.config.params.vectors
-        size = vectors.size if isinstance(vectors, models.VectorParams) else 0
-        enough = (here.points_count or 0) * size * 4 >= limit * 1024
-    config = models.OptimizersConfigDiff(indexing_threshold=limit)
+
+def set_index_threshold(connection: Connection, collection: str, kilobytes: int) -> None:
+    """Change it; 0 stops indexing."""
+    config = models.OptimizersConfigDiff(indexing_threshold=kilobytes)
     connection.job(connection.client.update_collection, collection, optimizers_config=config)
-    return bool(enough)
 
 
-def searching(layout: Layout) -> models.SearchParams:
-    """How its collection is searched."""
-    looked_again = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
+def holds_kilobytes(connection: Connection, collection: str, kilobytes: int) -> bool:
+    """Whether the collection holds at least that many kilobytes of codes."""
+    found = connection.job(connection.client.get_collection, collection)
+    vectors = found.config.params.vectors
+    size = vectors.size if isinstance(vectors, models.VectorParams) else 0
+    return (found.points_count or 0) * size * 4 >= kilobytes * 1024
+
+
+def search_params(layout: Layout, params: SearchParams) -> models.SearchParams:
+    """How to search a collection of that layout; `params` come first."""
+    rescore = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
     return models.SearchParams(
-        exact=layout.exact or None, hnsw_ef=layout.ef, quantization=looked_again if layout.int8 else None
+        exact=(layout.exact if params.exact is None else params.exact) or None,
+        hnsw_ef=layout.ef if params.ef is None else params.ef,
+        quantization=rescore if layout.int8 else None,
     )

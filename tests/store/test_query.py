@@ -6,7 +6,7 @@ import pytest
 from retrieval.errors import BadCode, UsageError
 from retrieval.filters import Filter, Match
 from retrieval.records import Hit, Point
-from retrieval.store.base import Store
+from retrieval.store.base import SearchParams, Store
 from tests.store.conftest import ENGINES, codes, meta, points
 
 
@@ -63,6 +63,14 @@ def test_ties_are_broken_by_id_even_at_the_last_place(store: Store, name: str) -
     queries = codes(4)
     for k in (1, 7, 49, 50, 51):
         assert_same(store.query(name, queries, k), brute_force(written, queries, k))
+
+
+def test_search_parameters_do_not_cost_true_neighbours_of_few(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    written, queries = points(codes(200)), codes(5, seed=2)
+    store.upsert(name, written)
+    for params in (SearchParams(), SearchParams(exact=True), SearchParams(ef=8)):
+        assert_same(store.query(name, queries, 3, params=params), brute_force(written, queries, 3))
 
 
 def test_k_larger_than_the_collection_gives_all_of_it(store: Store, name: str) -> None:
