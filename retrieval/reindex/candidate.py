@@ -14,7 +14,7 @@ from retrieval.ingest.summary import Summary
 from retrieval.layout import Layout
 from retrieval.sources import Source
 from retrieval.store.base import Store
-from retrieval.store.family import stamp, unused
+from retrieval.store.family import find_unused, stamp
 
 PASSES = 3
 """Of catching up, at most: a folder that never rests is taken as it is."""
@@ -32,7 +32,7 @@ def begin(store: Store, alias: str, live: str, encoder: Encoding, layout: Layout
     Its metadata says of sources, labels and addresses what the live one's says now.
     """
     going_on, wanted = None, ("filling", encoder.fingerprint, layout)
-    for name, meta in reversed(unused(store, alias).items()):
+    for name, meta in reversed(find_unused(store, alias).items()):
         ours = (meta.state, meta.model, meta.layout) == wanted and stamp(name) > stamp(live)
         if ours and going_on is None and store.count(name):  # an empty one may lack its indexes
             going_on = name

@@ -42,7 +42,7 @@ class Native(NamedTuple):
 ANYTHING = Native(None, exact=False)
 
 
-def native(where: Filter | None, dialect: Dialect) -> Native:
+def compile_filter(where: Filter | None, dialect: Dialect) -> Native:
     """The engine's filter for ours.
 
     Contents that must not be found are left to be looked at here: engines take twice as long for any filter, and no

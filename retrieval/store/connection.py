@@ -23,7 +23,7 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 from retrieval.deadline import bounded, within
 from retrieval.errors import StoreError, StoreUnavailable, UsageError
 from retrieval.store.nodes import Nodes
-from retrieval.store.translate import QDRANT_ERRORS, reason, retry_after, translated
+from retrieval.store.translate import QDRANT_ERRORS, reason, retry_after, translate_error
 
 if TYPE_CHECKING:
     from qdrant_client.http.api_client import Send
@@ -33,9 +33,9 @@ P = ParamSpec("P")
 
 OLDEST_SERVER = (1, 16)
 """The first with collection metadata."""
-KEPT = 32
+MAX_IDLE = 32
 """Idle connections that are kept; on loopback the client would make a new one for each request (0.5 ms)."""
-AT_ONCE = 0.01
+NEXT_NODE_SECONDS = 0.01
 """Seconds until the next node is asked, before all of them have been."""
 
 
@@ -96,18 +96,18 @@ class Connection:
                     {"accept-encoding": "identity"} if self._nodes.loopback else {}
                 ),  # nothing to gain there, and it takes time
             },
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=KEPT),
-            check_compatibility=False,  # warns; `_meet` asks instead
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE),
+            check_compatibility=False,  # warns; `_check_version` asks instead
             trust_env=self._nodes.secure,  # no proxy ever sees plain http
         )
         bounded(self.client.http.client._client)
         self.client.http.client.add_middleware(self._send)
-        self._patience, self._met = patience, False
+        self._patience, self._version_checked = patience, False
         self.guard: Guard | None = None
 
     def query(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Answer of a function that searches; errors as in `job`."""
-        self._meet()
+        self._check_version()
         patience = self._patience
         return self._call(lambda: function(*args, **kwargs), patience.query, patience.query_deadline)
 
@@ -116,11 +116,11 @@ class Connection:
 
         Raises StoreUnavailable after the deadline, NoCollection for 404, StoreError for a refusal.
         """
-        self._meet()
+        self._check_version()
         patience = self._patience
         return self._call(lambda: function(*args, **kwargs), patience.job, patience.job_deadline)
 
-    def each(self, function: Callable[[], T]) -> "dict[str, T | StoreUnavailable]":
+    def ask_each(self, function: Callable[[], T]) -> "dict[str, T | StoreUnavailable]":
         """Answer of each node by itself, asked once and all at the same time, or why there is none; by URL."""
 
         def ask(node: str) -> T | StoreUnavailable:
@@ -133,15 +133,15 @@ class Connection:
         with ThreadPoolExecutor(len(self._nodes)) as pool:
             return dict(zip(self._nodes.urls, pool.map(ask, self._nodes.urls), strict=True))
 
-    def _meet(self) -> None:
-        if not self._met:
+    def _check_version(self) -> None:
+        if not self._version_checked:
             first = self._patience.first_deadline
             version = self._call(self.client.info, first, first * len(self._nodes)).version
             if not (number := re.match(r"(\d+)\.(\d+)", version)) or (int(number[1]), int(number[2])) < OLDEST_SERVER:
                 raise StoreError(
                     f"{self.location} runs Qdrant {version}, but 1.16 is the oldest that will do; use a newer server"
                 )
-            self._met = True
+            self._version_checked = True
 
     def _call(self, function: Callable[[], T], timeout: float, deadline: float) -> T:
         end, tried, heard = time.monotonic() + deadline, 0, ""
@@ -149,17 +149,17 @@ class Connection:
         if len(self._nodes) > 1:
             timeout = min(timeout, self._patience.elsewhere, deadline / len(self._nodes))
 
-        def worth_it(error: Exception) -> bool | float:
+        def should_retry(error: Exception) -> bool | float:
             nonlocal heard
             heard = reason(error) if isinstance(error, UnexpectedResponse) else heard
             wait = retry_after(error)
             if wait is not False and self._nodes.move_on(self._try.get()[0]) and tried < len(self._nodes):
-                return AT_ONCE
+                return NEXT_NODE_SECONDS
             return wait if isinstance(wait, bool) else wait < end - time.monotonic() and wait
 
         try:
             for attempt in stamina.retry_context(
-                on=worth_it,
+                on=should_retry,
                 attempts=None,
                 timeout=deadline,
                 wait_max=min(5, deadline / 4),
@@ -171,7 +171,7 @@ class Connection:
                     return function()
         except QDRANT_ERRORS as error:
             spent = time.monotonic() - end + deadline
-            raise translated(error, self._try.get()[0], self._nodes.urls, self._key_name, heard, spent) from error
+            raise translate_error(error, self._try.get()[0], self._nodes.urls, self._key_name, heard, spent) from error
         finally:
             if outer:
                 self._try.set(outer)

@@ -7,7 +7,7 @@ from typing import Any
 import qdrant_edge as edge
 
 from retrieval.filters import Bound, Filter
-from retrieval.store.conditions import Native, native
+from retrieval.store.conditions import Native, compile_filter
 
 
 class EdgeDialect:
@@ -38,4 +38,4 @@ class EdgeDialect:
 
 def edge_filter(where: Filter | None) -> Native:
     """Edge's filter for ours."""
-    return native(where, EdgeDialect())
+    return compile_filter(where, EdgeDialect())

@@ -18,16 +18,16 @@ def family(store: Store, alias: str) -> list[str]:
     return sorted((name for name in store.collections() if alias_of(name) == alias), key=stamp)
 
 
-def unused(store: Store, alias: str) -> dict[str, CollectionMeta]:
+def find_unused(store: Store, alias: str) -> dict[str, CollectionMeta]:
     """Those of this program's making that no alias points at, the oldest first, with what they say of themselves.
 
     Raises as `described`.
     """
     used = set(store.aliases().values())
-    return described(store, [name for name in family(store, alias) if name not in used])
+    return read_metadata(store, [name for name in family(store, alias) if name not in used])
 
 
-def described(store: Store, names: Iterable[str]) -> dict[str, CollectionMeta]:
+def read_metadata(store: Store, names: Iterable[str]) -> dict[str, CollectionMeta]:
     """What collections say of themselves; without those that something else made, or that are gone or damaged.
 
     Raises StoreUnavailable, and all else that may pass: who keeps some and drops others must know all of them.
@@ -39,7 +39,7 @@ def described(store: Store, names: Iterable[str]) -> dict[str, CollectionMeta]:
     return found
 
 
-def damaged(store: Store, alias: str) -> dict[str, str]:
+def find_damaged(store: Store, alias: str) -> dict[str, str]:
     """Those that no alias points at and that cannot be opened, by name, and why; only the embedded engine has such."""
     used, found = set(store.aliases().values()), {}
     for name in family(store, alias):

@@ -19,13 +19,13 @@ class Change:
     final: bool
 
 
-def change(request: httpx.Request) -> Change | None:
+def find_change(request: httpx.Request) -> Change | None:
     """What the request changes, None when it only reads.
 
-    >>> change(httpx.Request("POST", "http://127.0.0.1:6333/collections/a/points/scroll"))
-    >>> change(httpx.Request("PUT", "http://127.0.0.1:6333/collections/a/points"))
+    >>> find_change(httpx.Request("POST", "http://127.0.0.1:6333/collections/a/points/scroll"))
+    >>> find_change(httpx.Request("PUT", "http://127.0.0.1:6333/collections/a/points"))
     Change(words='PUT /collections/a/points', collection='a', final=False)
-    >>> change(httpx.Request("DELETE", "http://127.0.0.1:6333/collections/a")).final
+    >>> find_change(httpx.Request("DELETE", "http://127.0.0.1:6333/collections/a")).final
     True
     """
     found = _PATH.search(request.url.path)

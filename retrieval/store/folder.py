@@ -30,7 +30,7 @@ class FolderLock:
             write_json(self._holder, this_process())
         except filelock.Timeout as error:
             raise Locked(
-                f"{root} is in use by {_named(self._holder)}; try again when that is done, or use a server"
+                f"{root} is in use by {_name_holder(self._holder)}; try again when that is done, or use a server"
                 " (QDRANT_URL) to share one collection"
             ) from error
         except OSError as error:
@@ -46,7 +46,7 @@ class FolderLock:
         self._lock.release()
 
 
-def _named(holder: Path) -> str:
+def _name_holder(holder: Path) -> str:
     """The holder in words; a record that a dead process left behind is not believed."""
     try:
         who = json.loads(holder.read_text("utf-8"))

@@ -24,9 +24,9 @@ def check_health(connection: Connection, collection: str) -> Health:
     cluster = connection.query(client.http.distributed_api.cluster_status).result
     troubles = []
     if isinstance(cluster, models.ClusterStatusOneOf1):
-        troubles += [f"peer {peer} does not answer" for peer in away(cluster)]
-        troubles += undecided(cluster)
-        troubles += replicas(connection, collection)
+        troubles += [f"peer {peer} does not answer" for peer in unreachable_peers(cluster)]
+        troubles += consensus_troubles(cluster)
+        troubles += inactive_replicas(connection, collection)
     if not troubles:
         try:
             connection.query(client.scroll, collection, limit=1, with_payload=False, consistency=everybody)
@@ -45,7 +45,7 @@ def check_health(connection: Connection, collection: str) -> Health:
     return Health(found.status == models.CollectionStatus.GREEN)
 
 
-def away(cluster: models.ClusterStatusOneOf1) -> list[str]:
+def unreachable_peers(cluster: models.ClusterStatusOneOf1) -> list[str]:
     """Peers that the node which was asked cannot reach just now, `5 (http://node-5:6335/)`, sorted.
 
     The node's own clock is compared with itself. One whose consensus has stopped has no time to compare with, and
@@ -54,17 +54,17 @@ def away(cluster: models.ClusterStatusOneOf1) -> list[str]:
     now = getattr(cluster.consensus_thread_status, "last_update", None)
     names = {peer.uri: f"{number} ({peer.uri})" for number, peer in cluster.peers.items()}
     failures = cluster.message_send_failures.items()
-    return sorted(names.get(uri, uri) for uri, failure in failures if fresh(failure.latest_error_timestamp, now))
+    return sorted(names.get(uri, uri) for uri, failure in failures if is_recent(failure.latest_error_timestamp, now))
 
 
-def fresh(failed: dt.date | None, now: dt.date | None) -> bool:
+def is_recent(failed: dt.date | None, now: dt.date | None) -> bool:
     """Whether that was within the last FRESH_SECONDS; a failure without its time counts."""
     if not isinstance(now, dt.datetime):
         return False
     return not isinstance(failed, dt.datetime) or (now - failed).total_seconds() < FRESH_SECONDS
 
 
-def undecided(cluster: models.ClusterStatusOneOf1) -> list[str]:
+def consensus_troubles(cluster: models.ClusterStatusOneOf1) -> list[str]:
     """Why nothing can be decided, no collection made and no alias moved; empty when it can."""
     status = cluster.consensus_thread_status
     if status.consensus_thread_status != "working":
@@ -72,13 +72,13 @@ def undecided(cluster: models.ClusterStatusOneOf1) -> list[str]:
     return [] if cluster.raft_info.leader else ["the cluster has no leader: too few of its peers reach each other"]
 
 
-def replicas(connection: Connection, collection: str) -> list[str]:
+def inactive_replicas(connection: Connection, collection: str) -> list[str]:
     """Those that are not active."""
-    every = states(connection, collection)
+    every = replica_states(connection, collection)
     return [f"{name} is {state.value}" for name, state in every.items() if state != models.ReplicaState.ACTIVE]
 
 
-def states(connection: Connection, collection: str) -> dict[str, models.ReplicaState]:
+def replica_states(connection: Connection, collection: str) -> dict[str, models.ReplicaState]:
     """Every replica on every peer, as the node that is asked knows them."""
     shards = connection.query(connection.client.http.distributed_api.collection_cluster_info, collection).result
     assert shards is not None

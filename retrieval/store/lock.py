@@ -24,7 +24,7 @@ from qdrant_client import models
 from retrieval.errors import Locked, NoCollection, StoreError, StoreUnavailable
 from retrieval.process import in_words, is_dead, now, this_process
 from retrieval.store.connection import Connection, Guard
-from retrieval.store.fence import change
+from retrieval.store.fence import find_change
 from retrieval.store.server_layout import count_peers
 
 LOCKS = "retrieval-locks"
@@ -72,11 +72,11 @@ class Lock:
                 self._take(name)
 
     def _take(self, name: str) -> None:
-        self._still_ours()
+        self._check_not_lost()
         self._prepare()
         found = self._read([name]).get(name)
-        if held(found) and found["holder"] not in (self.holder, *self._over) and not is_dead(found):
-            found = self._watched(name, found)
+        if is_held(found) and found["holder"] not in (self.holder, *self._over) and not is_dead(found):
+            found = self._watch(name, found)
         begun = now()
         record = {
             **this_process(),
@@ -88,12 +88,12 @@ class Lock:
             "lease": LEASE_SECONDS,
             "expires": time.time() + LEASE_SECONDS,
         }
-        unchanged = models.Filter(must=[has("token", found["token"] if found else record["token"])])
+        unchanged = models.Filter(must=[has_value("token", found["token"] if found else record["token"])])
         point = models.PointStruct(id=point_of(name), vector=[0.0], payload=record)
         self._tried.add(name)
         self._call(self._client.upsert, LOCKS, [point], wait=True, ordering=ORDERED, update_filter=unchanged)
         stored = self._read([name]).get(name)
-        if not held(stored):
+        if not is_held(stored):
             raise Locked(f"{self._where(name)}: another job was quicker, and has finished since; try again")
         if stored["holder"] != self.holder:
             raise self._busy(name, stored)
@@ -110,9 +110,9 @@ class Lock:
 
         Raises Locked when the lock is lost, StoreUnavailable when the server does not say in time that it is ours.
         """
-        if self._lost or self._left() < seconds:
+        if self._lost or self._seconds_left() < seconds:
             self.renew()
-        left = self._left()
+        left = self._seconds_left()
         if left <= 0:
             raise StoreUnavailable(f"{self._connection.location} took {AFTER_SECONDS - left:.0f} s to renew a lock")
         return min(left, seconds)
@@ -120,7 +120,7 @@ class Lock:
     def renew(self) -> None:
         """Put the end off; raises as `look`. A record that is gone is not made again."""
         with self._renewing:
-            self._still_ours()
+            self._check_not_lost()
             begun = now()
             fresh = {"token": uuid.uuid4().hex, "expires": time.time() + LEASE_SECONDS}
             self._write(fresh, [*self._names])
@@ -132,12 +132,12 @@ class Lock:
 
         StoreUnavailable when the server does not answer.
         """
-        self._still_ours()
+        self._check_not_lost()
         names = dict(self._names)
         found = self._read(names)
         reasons = (self._why_lost(name, generation, found.get(name)) for name, generation in names.items())
         self._lost = next(filter(None, reasons), "")
-        self._still_ours()
+        self._check_not_lost()
 
     @contextlib.contextmanager
     def fence(self, request: httpx.Request, timeout: float) -> Iterator[float]:
@@ -146,7 +146,7 @@ class Lock:
         What it changes is held from now on, and surely so until the time-out. Around one that cannot be undone the
         record is read: before, and after; what raises Locked then says that the server has done it.
         """
-        what = change(request)
+        what = find_change(request)
         if what is None or what.collection == LOCKS:
             yield timeout
             return
@@ -173,21 +173,21 @@ class Lock:
             return f"the lock of {self._where(name)} is not there any more: who deletes records in {LOCKS}?"
         if record["holder"] == self.holder and generation in (0, record["generation"]):
             return ""
-        since = "" if held(record) else ", which has ended since"
+        since = "" if is_held(record) else ", which has ended since"
         return (
             f"{self._where(name)} was taken over by {in_words(record)}{since}, while this job was stopped or cut off;"
             " try again when that is done"
         )
 
-    def _left(self) -> float:
+    def _seconds_left(self) -> float:
         """Seconds for which it is sure that nobody takes over, less what AFTER_SECONDS falls short of the lease."""
         return self._renewed + AFTER_SECONDS - now()
 
-    def _still_ours(self) -> None:
+    def _check_not_lost(self) -> None:
         if self._lost:
             raise Locked(self._lost)
 
-    def _watched(self, name: str, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    def _watch(self, name: str, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The record that may be replaced: one that a whole lease has not changed, or that was given back meanwhile.
 
         Raises Locked at once when the holder has renewed it lately as the clocks tell, which is a hint and no more, or
@@ -202,7 +202,7 @@ class Lock:
         while True:
             time.sleep(max(0.0, min(POLL_SECONDS, end - now())))
             asked, seen = now(), self._read([name]).get(name)
-            if not held(seen):
+            if not is_held(seen):
                 return seen
             if seen["token"] != found["token"]:
                 raise self._busy(name, seen)
@@ -220,7 +220,7 @@ class Lock:
     def _write(self, fields: Mapping[str, Any], names: Iterable[str]) -> None:
         """Change the records that are ours; one that is not, or not there, stays as it is."""
         ids: list[int | str | uuid.UUID] = [point_of(name) for name in names]
-        ours = models.Filter(must=[models.HasIdCondition(has_id=ids), has("holder", self.holder)])
+        ours = models.Filter(must=[models.HasIdCondition(has_id=ids), has_value("holder", self.holder)])
         with contextlib.suppress(NoCollection):
             self._call(self._client.set_payload, LOCKS, dict(fields), ours, wait=True, ordering=ORDERED)
 
@@ -247,7 +247,7 @@ class Lock:
                 LOCKS,
                 space,
                 shard_number=1,
-                **replicated(count_peers(self._connection)),
+                **replication(count_peers(self._connection)),
             )
         except StoreError:
             if not self._job(self._client.collection_exists, LOCKS):
@@ -256,10 +256,10 @@ class Lock:
             self._job(self._client.create_payload_index, LOCKS, field, models.PayloadSchemaType.KEYWORD, wait=True)
 
 
-def replicated(number: int) -> dict[str, Any]:
+def replication(number: int) -> dict[str, Any]:
     """Copies of the locks on so many peers, and how many of them a write takes.
 
-    >>> replicated(2), replicated(5)["write_consistency_factor"]
+    >>> replication(2), replication(5)["write_consistency_factor"]
     ({'replication_factor': 2, 'write_consistency_factor': 1}, 2)
     """
     copies = min(REPLICAS, number)
@@ -271,17 +271,17 @@ def point_of(name: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{LOCKS}/{name}"))
 
 
-def has(field: str, value: str) -> models.FieldCondition:
+def has_value(field: str, value: str) -> models.FieldCondition:
     """True for a point whose field is that."""
     return models.FieldCondition(key=field, match=models.MatchValue(value=value))
 
 
-def held(record: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
+def is_held(record: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
     """Whether somebody holds the lock, alive or not."""
     return bool(record and record["holder"])
 
 
-def silent(record: Mapping[str, Any]) -> bool:
+def is_silent(record: Mapping[str, Any]) -> bool:
     """Whether its holder is dead, or was not heard of for a lease by this machine's clock, which may be wrong."""
     return float(record["expires"]) < time.time() or is_dead(record)
 

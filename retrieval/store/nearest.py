@@ -27,7 +27,7 @@ MOST = 2**14
 """Hits beyond k that are looked at, at most: of more copies, or ties, at one place any are as good."""
 
 
-def nearest(
+def find_nearest(
     ask: Ask, queries: int, k: int, *, distinct: str | None = None, meets: Meets | None = None
 ) -> list[list[Hit]]:
     """At most k hits for each query, by (distance, id).
@@ -38,39 +38,39 @@ def nearest(
     waiting, limit = list(range(queries)), k + (1 if meets is None else 2)  # its own content is often left out
     while waiting:
         unsettled = []
-        for chunk in chunks(waiting, CHUNK):
+        for chunk in split(waiting, CHUNK):
             for query, hits in zip(chunk, ask(chunk, limit), strict=True):
                 good = [hit for hit in hits if meets is None or meets(query, hit)]
                 exhausted = len(hits) < limit
-                if exhausted or settled(good, hits[-1].distance, k, distinct) or (limit >= k + MOST and not meets):
-                    found[query] = first(good, k, distinct)
+                if exhausted or is_settled(good, hits[-1].distance, k, distinct) or (limit >= k + MOST and not meets):
+                    found[query] = take_first(good, k, distinct)
                 else:
                     unsettled.append(query)
         waiting, limit = unsettled, k + 4 * (limit - k) + 4
     return found
 
 
-def settled(hits: Sequence[Hit], last: float, k: int, distinct: str | None) -> bool:
+def is_settled(hits: Sequence[Hit], last: float, k: int, distinct: str | None) -> bool:
     """Whether k that count are nearer than the last place, where there may be more than were returned."""
     inside = [hit for hit in hits if hit.distance < last]
-    return len({value(hit, distinct) for hit in inside} if distinct else inside) >= k
+    return len({value_of(hit, distinct) for hit in inside} if distinct else inside) >= k
 
 
-def first(hits: Sequence[Hit], k: int, distinct: str | None) -> list[Hit]:
+def take_first(hits: Sequence[Hit], k: int, distinct: str | None) -> list[Hit]:
     """The first k, or all hits that bear one of the first k values."""
     ordered = sorted(hits, key=lambda hit: (hit.distance, hit.id))
     if distinct is None:
         return ordered[:k]
-    values = set(list(dict.fromkeys(value(hit, distinct) for hit in ordered))[:k])
-    return [hit for hit in ordered if value(hit, distinct) in values]
+    values = set(list(dict.fromkeys(value_of(hit, distinct) for hit in ordered))[:k])
+    return [hit for hit in ordered if value_of(hit, distinct) in values]
 
 
-def value(hit: Hit, field: str) -> object:
+def value_of(hit: Hit, field: str) -> object:
     """What the hit's field holds; a hit without it is like no other."""
     return hit.payload.get(field) or hit.id
 
 
-def checker(filters: Sequence[Filter | None]) -> Meets:
+def make_check(filters: Sequence[Filter | None]) -> Meets:
     """What looks again at hits that an engine let through."""
 
     def meets(query: int, hit: Hit) -> bool:
@@ -80,7 +80,7 @@ def checker(filters: Sequence[Filter | None]) -> Meets:
     return meets
 
 
-def wanted(filters: Sequence[Filter | None], distinct: str | None, meets: Meets | None, *, payload: bool) -> Any:
+def select_fields(filters: Sequence[Filter | None], distinct: str | None, meets: Meets | None, *, payload: bool) -> Any:
     """What an engine is to send of each payload: all of it, or the fields that are looked at here, or nothing."""
     if payload:
         return True
@@ -90,17 +90,17 @@ def wanted(filters: Sequence[Filter | None], distinct: str | None, meets: Meets 
     return sorted(fields) or False
 
 
-def meeting(points: Iterable[Point], where: Filter | None, chosen: Native) -> list[Point]:
+def drop_mismatches(points: Iterable[Point], where: Filter | None, native: Native) -> list[Point]:
     """Those that meet the filter, where the engine's own lets through more."""
-    return [point for point in points if chosen.exact or where is None or where.holds(point.id, point.payload)]
+    return [point for point in points if native.exact or where is None or where.holds(point.id, point.payload)]
 
 
-def one_of(hits: Sequence[Hit]) -> Filter:
-    """These points and no others: so that what is chosen among them meets their filter, whatever the engine knows."""
+def restrict_to(hits: Sequence[Hit]) -> Filter:
+    """These points and no others: so that what is native among them meets their filter, whatever the engine knows."""
     return Filter(must=(Match(ID, tuple(hit.id for hit in hits)),))
 
 
-def most_like(
+def take_matching(
     ask: Callable[[int], list[Point]], like: Float32[np.ndarray, "q d"], k: int, where: Filter | None
 ) -> list[Hit]:
     """The first k that the engine chooses and that meet the filter; distances are to the nearest of `like`."""
@@ -118,12 +118,12 @@ def most_like(
     ]
 
 
-def ranked(counts: Mapping[str, int]) -> dict[str, int]:
+def sort_counts(counts: Mapping[str, int]) -> dict[str, int]:
     """The largest count first, equal ones by their value."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def split(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Cut into pieces of at most `size`."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -16,7 +16,7 @@ class Nodes:
 
     def __init__(self, urls: str) -> None:
         """urls: one, or several with commas between; raises UsageError for what cannot be a server's address."""
-        self._nodes = [parsed(url.strip()) for url in urls.split(",")]
+        self._nodes = [parse_url(url.strip()) for url in urls.split(",")]
         if len({node for node, _ in self._nodes}) < len(self._nodes):
             raise UsageError(f"QDRANT_URL {urls!r} names a server twice")
         if len({httpx.URL(node).path for node, _ in self._nodes}) > 1:
@@ -51,7 +51,7 @@ class Nodes:
         request.headers["host"] = request.url.netloc.decode("ascii")
 
 
-def parsed(url: str) -> tuple[str, bool]:
+def parse_url(url: str) -> tuple[str, bool]:
     """The URL with its port, and whether it is this machine; raises UsageError, which repeats no secret."""
     shown = redacted(url)
     try:

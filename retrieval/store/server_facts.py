@@ -10,8 +10,8 @@ from qdrant_client import models
 from retrieval.errors import NoCollection, StoreError
 from retrieval.process import in_words
 from retrieval.store.connection import Connection
-from retrieval.store.health import away, states
-from retrieval.store.lock import LOCKS, has, silent
+from retrieval.store.health import replica_states, unreachable_peers
+from retrieval.store.lock import LOCKS, has_value, is_silent
 
 MOST_LOCKS = 100
 LOOK_SECONDS = 2.0
@@ -28,12 +28,12 @@ def describe(connection: Connection, collection: str | None) -> dict[str, Any]:
     `red` · indexed: codes that are in an index, fewer than there are where segments are small.
     """
     facts: dict[str, Any] = {"server": connection.query(connection.client.info).version, **members(connection)}
-    for question in (locks,) if collection is None else (locks, copies, index):
+    for question in (locks,) if collection is None else (locks, count_replicas, index):
         try:
             facts |= question(connection, collection or "")
         except NoCollection:
             raise
-        except StoreError:  # a part is away, or the key may not see it
+        except StoreError:  # a part is unreachable_peers, or the key may not see it
             continue
     return facts
 
@@ -49,7 +49,7 @@ def members(connection: Connection) -> dict[str, Any]:
     nodes: dict[str, dict[str, Any]] = {}
     known: set[str] = set()
     missed: set[str] = set()
-    for url, answer in connection.each(ask).items():
+    for url, answer in connection.ask_each(ask).items():
         if isinstance(answer, StoreError):
             nodes[url] = {"error": str(answer)}
             continue
@@ -61,7 +61,7 @@ def members(connection: Connection) -> dict[str, Any]:
         }
         if cluster:
             known |= {*cluster.peers}
-            missed |= {*away(cluster)}
+            missed |= {*unreachable_peers(cluster)}
     return {"nodes": nodes, "peers": len(known) or 1, "peers_away": sorted(missed)}
 
 
@@ -69,15 +69,15 @@ def locks(connection: Connection, _: str) -> dict[str, Any]:
     """`locks`, those of dead or silent holders among them: the next job takes such a one over."""
     found: list[models.Record] = []
     with contextlib.suppress(NoCollection):  # nobody has written here yet
-        free = models.Filter(must_not=[has("holder", "")])
+        free = models.Filter(must_not=[has_value("holder", "")])
         found, _next = connection.query(connection.client.scroll, LOCKS, free, limit=MOST_LOCKS, with_payload=True)
     records = [r.payload for r in found if r.payload and r.payload["alias"] == r.payload.get("for", r.payload["alias"])]
-    return {"locks": {r["alias"]: f"{in_words(r)}{', dead or silent' if silent(r) else ''}" for r in records}}
+    return {"locks": {r["alias"]: f"{in_words(r)}{', dead or silent' if is_silent(r) else ''}" for r in records}}
 
 
-def copies(connection: Connection, collection: str) -> dict[str, Any]:
+def count_replicas(connection: Connection, collection: str) -> dict[str, Any]:
     """`active` and `copies`; a server by itself has one of each shard."""
-    found = states(connection, collection).values()
+    found = replica_states(connection, collection).values()
     return {"copies": len(found), "active": sum(state == models.ReplicaState.ACTIVE for state in found)}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from qdrant_client import models
 
 from retrieval.filters import Bound, Filter
-from retrieval.store.conditions import Native, native
+from retrieval.store.conditions import Native, compile_filter
 
 
 class ServerDialect:
@@ -36,4 +36,4 @@ class ServerDialect:
 
 def server_filter(where: Filter | None) -> Native:
     """A server's filter for ours."""
-    return native(where, ServerDialect())
+    return compile_filter(where, ServerDialect())

@@ -36,7 +36,7 @@ class Manifest:
 
 
 @contextlib.contextmanager
-def translated(what: str, error: type[StoreError]) -> Iterator[None]:
+def translate_errors(what: str, error: type[StoreError]) -> Iterator[None]:
     """Turn whatever Edge raises, a Rust panic included, into one of our errors."""
     try:
         yield
@@ -82,7 +82,7 @@ class Shard:
         shutil.rmtree(draft, ignore_errors=True)
         (draft / "shard").mkdir(parents=True)
         ensure_space(draft, 0)
-        with translated(f"{folder} cannot be made", StoreError):
+        with translate_errors(f"{folder} cannot be made", StoreError):
             vectors = edge.EdgeVectorParams(size=meta.dim, distance=getattr(edge.Distance, meta.distance))
             shard = edge.EdgeShard.create(str(draft / "shard"), edge.EdgeConfig(vectors=vectors, wal_enabled=True))
             for field, kind in base.INDEXES.items():
@@ -103,7 +103,7 @@ class Shard:
 
     def reading(self) -> contextlib.AbstractContextManager[None]:
         """A read that Edge refuses means a broken folder: what we ask was checked before."""
-        return translated(str(self._damaged("Edge cannot read it")), StoreDamaged)
+        return translate_errors(str(self._damaged("Edge cannot read it")), StoreDamaged)
 
     def count(self, where: edge.Filter | None = None) -> int:
         """Exact number of points."""
@@ -137,7 +137,7 @@ class Shard:
 
     def close(self) -> None:
         """Flush, close, and say in the manifest what is there."""
-        with translated(f"{self.folder} cannot be closed", StoreError):
+        with translate_errors(f"{self.folder} cannot be closed", StoreError):
             if not self._manifest.clean:
                 self.edge.flush()
             count = self.count()
@@ -148,7 +148,7 @@ class Shard:
     def _writing(self, at_least: int) -> Iterator[None]:
         """Until the write is synced, the manifest promises only what no crash can take away."""
         self._declare(at_least, clean=False)
-        with translated(f"{self.folder} cannot be written", StoreError):
+        with translate_errors(f"{self.folder} cannot be written", StoreError):
             yield
             self.edge.flush()
         self._declare(self.count(), clean=False)

@@ -14,7 +14,7 @@ QDRANT_ERRORS = (ApiException, QdrantException, ValueError)
 """All that the client raises; ValueError is an answer that is not JSON."""
 
 
-def translated(
+def translate_error(
     error: Exception, node: str, nodes: Sequence[str], key_name: str, heard: str, spent: float
 ) -> StoreError:
     """node: that was asked last · nodes: all that could be · key_name: the setting of the key · spent: seconds.

@@ -50,7 +50,7 @@ def check_payloads(payloads: Mapping[str, Payload]) -> None:
             raise StoreError(f"{name_of(point, payload)}: {why}; nothing of this batch was written")
 
 
-def checked(points: Iterable[Point], dim: int) -> Iterator[Point]:
+def check_points(points: Iterable[Point], dim: int) -> Iterator[Point]:
     """The same points; raises BadCode for one whose code is missing, of another shape or type, or not finite.
 
     And StoreError for one whose payload is too large.

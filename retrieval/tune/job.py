@@ -13,7 +13,7 @@ from retrieval.evaluate.engine import TIE
 from retrieval.layout import Layout
 from retrieval.reindex.candidate import CALM, wait
 from retrieval.store.base import Held, SearchParams, Store, resolve
-from retrieval.store.family import next_name, unused
+from retrieval.store.family import find_unused, next_name
 from retrieval.tune.choices import EXACT, Measured, efs, memory
 
 K = 5
@@ -71,7 +71,7 @@ def tune(
 @contextlib.contextmanager
 def trial(store: Store, held: Held, alias: str, live: str, points: int, step: Step) -> Iterator[str]:
     """A copy of the live collection; what a killed run left is dropped first."""
-    for name, meta in unused(store, alias).items():
+    for name, meta in find_unused(store, alias).items():
         if meta.state == "trial":
             store.drop_collection(name)
     meta = store.metadata(live)

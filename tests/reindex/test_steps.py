@@ -27,7 +27,7 @@ from retrieval.reindex.tidy import drop, drop_unused, earlier, tidy
 from retrieval.sources import Entry
 from retrieval.store.base import Health, Store, resolve
 from retrieval.store.connection import Connection, Patience
-from retrieval.store.family import unused
+from retrieval.store.family import find_unused
 from tests.reindex.conftest import NEW, OLD
 from tests.reindex.encoders import Shades
 from tests.reindex.places import PICTURES, Place
@@ -159,7 +159,7 @@ def test_what_can_be_gone_back_to(store: Store, place: Place) -> None:
     left(store, place, AFTER, "ready")
     pointed_at = left(store, place, "20000106t000000z", "ready")
     store.move_alias(f"{place.alias}-stable", pointed_at)
-    assert earlier(store, live, unused(store, place.alias)) == [second, first]
+    assert earlier(store, live, find_unused(store, place.alias)) == [second, first]
 
 
 def tidied(store: Store, place: Place) -> None:

@@ -9,7 +9,7 @@ from retrieval.errors import BadCode, ModelError, NoCollection, StoreError, Usag
 from retrieval.filters import Filter, Match
 from retrieval.records import Point, point_id
 from retrieval.store.base import Health, Store, require_model, resolve
-from retrieval.store.family import family, next_name, stamp, unused
+from retrieval.store.family import family, find_unused, next_name, stamp
 from retrieval.store.writes import batches
 from tests.store.conftest import codes, meta, points
 
@@ -238,7 +238,7 @@ def test_a_collection_in_order_is_settled_and_takes_space(store: Store, name: st
         store.health(f"{name}-none")
 
 
-def test_only_a_server_does_what_a_server_can(store: Store) -> None:
+def test_only_one_engine_has_an_index(store: Store) -> None:
     assert store.server is (None if store.engine == "embedded" else store)
 
 
@@ -251,6 +251,6 @@ def test_the_collections_of_an_alias_in_the_order_of_their_making(store: Store, 
     store.create_collection(f"{name}-x-20260101t000000z-4f1c2a9b", meta())  # of the alias `…-x`
     assert family(store, name) == made == sorted(set(made))
     store.move_alias(name, made[1])
-    assert list(unused(store, name)) == [made[0], made[2]]
-    assert unused(store, name)[made[2]] == store.metadata(made[2])
+    assert list(find_unused(store, name)) == [made[0], made[2]]
+    assert find_unused(store, name)[made[2]] == store.metadata(made[2])
     assert (stamp(made[0]), stamp("of-somebody-else")) == (made[0].split("-")[-2], "")

@@ -15,7 +15,7 @@ from retrieval.store import lock as lock_module
 from retrieval.store import server as server_module
 from retrieval.store.base import Store
 from retrieval.store.connection import Connection, Patience
-from retrieval.store.fence import change
+from retrieval.store.fence import find_change
 from retrieval.store.lock import AFTER_SECONDS, LEASE_SECONDS, LOCKS, Lock
 from retrieval.store.server import ServerStore
 from tests.store.conftest import clean, codes, connected, meta, points
@@ -88,7 +88,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def changes_seen(between: Proxy) -> list[str]:
     """Requests that arrived and would have changed something but locks."""
     found = [httpx.Request(*request.split(" ", 1)) for request in between.seen if LOCKS not in request]
-    return [f"{r.method} {r.url.path}" for r in found if change(r)]
+    return [f"{r.method} {r.url.path}" for r in found if find_change(r)]
 
 
 def test_nothing_is_changed_once_the_lock_is_lost(
