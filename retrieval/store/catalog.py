@@ -1,4 +1,4 @@
-"""A Qdrant server's collections: made, dropped, named by aliases, described by their metadata."""
+"""A Qdrant server's collections: create, drop, point aliases at them, read and write their metadata."""
 
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -29,7 +29,7 @@ from retrieval.store.server_layout import (
 
 
 class Catalog:
-    """The half of `Store` that is about whole collections; `ServerStore` adds the points."""
+    """The methods of `Store` and `Server` that handle whole collections; `ServerStore` adds those for points."""
 
     def __init__(
         self,
@@ -39,15 +39,20 @@ class Catalog:
         patience: Patience | None = None,
         key_name: str = "QDRANT_API_KEY",
     ) -> None:
-        """Does not connect yet; raises UsageError for a bad URL or a key over plain http to another host."""
+        """Does not connect yet. Raises UsageError for a bad URL, or a key over plain http to another host.
+
+        url: of a server, or of several nodes of one cluster, separated by commas
+        patience: time limits
+        key_name: the setting that holds the key, for messages
+        """
         self._connection = Connection(url, api_key, patience or Patience(), key_name)
         self._client, self._job = self._connection.client, self._connection.job
         self._spaces: dict[str, tuple[int, Layout]] = {}
-        self._under_way = self._dashboard = False
+        self._job_has_begun = self._dashboard = False
         self.location = self._connection.location
 
     def create_collection(self, collection: str, meta: CollectionMeta) -> None:
-        """Make an empty collection, spread over the peers as its layout asks; raises StoreError for a taken name."""
+        """Make an empty collection, distributed over the peers as its layout says; raises StoreError if it exists."""
         check_new(self, collection)
         layout = meta.layout
         vectors = models.VectorParams(
@@ -65,7 +70,7 @@ class Catalog:
             )
         except StoreUnavailable:
             raise
-        except StoreError:  # "exists", to a second try: the first timed out and was carried out
+        except StoreError:  # "exists" at the second try: the first timed out, but the server did it
             if collection not in self.collections() or self.metadata(collection) != meta:
                 raise
         for field, kind in base.INDEXES.items():
@@ -97,12 +102,12 @@ class Catalog:
 
     def drop_collection(self, collection: str) -> None:
         """Remove a collection; raises StoreError while any alias points at it."""
-        self._take(collection)  # before the look: nobody who obeys locks gives it an alias from now on
+        self._take(collection)  # before the check: from now on no other job can point an alias at it
         check_unused(self, collection)
         self._job(self._client.delete_collection, collection)
 
     def collections(self) -> list[str]:
-        """Names of all collections, sorted; that of the locks is nobody's business."""
+        """Names of all collections, sorted, without the internal one for locks."""
         return sorted(c.name for c in self._job(self._client.get_collections).collections if c.name != LOCKS)
 
     def aliases(self) -> dict[str, str]:
@@ -110,10 +115,10 @@ class Catalog:
         return {a.alias_name: a.collection_name for a in self._job(self._client.get_aliases).aliases}
 
     def move_alias(self, alias: str, collection: str) -> None:
-        """Point the alias at the collection in one call: nobody ever finds it missing.
+        """Point the alias at the collection in one request, so that readers never find it missing.
 
-        Raises Locked, saying where the alias points, when the lock was lost meanwhile; StoreError when another program
-        has moved it at the same moment.
+        Raises Locked, saying where the alias points, if the lock was lost meanwhile; StoreError if another program
+        moved the alias at the same moment.
         """
         self._take(collection)
         check_alias(self, alias, collection)
@@ -125,7 +130,8 @@ class Catalog:
         try:
             self._job(self._client.update_collection_aliases, moves)
         except Locked as error:
-            raise Locked(f"{error}; {alias} points at {self.aliases().get(alias)} now") from error
+            now = self.aliases().get(alias)
+            raise Locked(f"{error.message}; {alias} points at {now} now", hint=error.hint) from error
         if (found := self.aliases().get(alias)) != collection:
             raise StoreError(
                 f"{alias} at {self.location} points at {found} now, just after it was moved to {collection}"
@@ -136,11 +142,11 @@ class Catalog:
         return check_health(self._connection, collection)
 
     def describe(self, collection: str | None = None) -> dict[str, Any]:
-        """Version, nodes and peers, replicas and index, locks: see `server_facts`."""
+        """Version, nodes and peers, replicas, index and locks: see `server_facts.describe`."""
         return describe(self._connection, collection)
 
     def dashboard(self) -> str | None:
-        """`/dashboard` of the first node, where that shows it; one that does is not asked again."""
+        """`/dashboard` of the first node, if that serves it; asked until it once did."""
         self._dashboard = self._dashboard or has_dashboard(self.location)
         return f"{self.location}/dashboard" if self._dashboard else None
 
@@ -148,9 +154,9 @@ class Catalog:
         """Unknown: Qdrant's API does not report it."""
 
     def lock(self, alias: str) -> AbstractContextManager[base.Held]:
-        """Hold the alias and its collection; the server keeps that, and it ends when this process falls silent.
+        """Hold the alias and its collection; the record lies on the server and expires if this process stops.
 
-        Until the end of the block every other collection that is changed through this store is held as well.
+        Every other collection that is changed through this store is held too, until the block ends.
         """
         check_name(alias)
         return hold(self._connection, alias, self.aliases)
@@ -162,13 +168,14 @@ class Catalog:
         return lock
 
     def metadata(self, collection: str) -> CollectionMeta:
-        """What the collection says of itself; raises StoreError when something else made it.
+        """The collection's metadata; raises StoreError if another program made the collection.
 
-        Where a shard has no replica left, that is said after the time of a search, unless this is a job under way.
+        The first call has the short time limit of a query, so that a shard without replicas is reported soon. Later
+        calls belong to a job that has begun, and have its time limit.
         """
-        ask = self._job if self._under_way else self._connection.query
+        ask = self._job if self._job_has_begun else self._connection.query
         found = ask(self._client.get_collection, collection)
-        self._under_way = True
+        self._job_has_begun = True
         return CollectionMeta.from_json(collection, found.config.metadata)
 
     def set_metadata(self, collection: str, meta: CollectionMeta) -> None:
@@ -178,7 +185,7 @@ class Catalog:
         self._spaces.pop(collection, None)
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         self._connection.close()
 
     def _take(self, collection: str) -> None:
@@ -186,7 +193,7 @@ class Catalog:
             self._connection.guard.take(collection)
 
     def _space(self, collection: str) -> tuple[int, Layout]:
-        """Dimension and layout, asked for once: they alone never change under somebody who searches."""
+        """Dimension and layout, read once: they do not change while a collection is searched."""
         if collection not in self._spaces:
             meta = self.metadata(collection)
             self._spaces[collection] = (meta.dim, meta.layout)

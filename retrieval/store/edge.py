@@ -1,4 +1,4 @@
-"""The embedded engine: Qdrant Edge in this process. Edge knows shards only; a collection is one."""
+"""The embedded engine: Qdrant Edge in this process. A collection is one shard of Edge."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -127,7 +127,7 @@ class EdgeStore(EdgeCatalog):
         return self._select(collection, edge.Mmr(code.tolist(), 1 - DIVERSITY, most), code[None], k, among)
 
     def sample(self, collection: str, n: int) -> list[Point]:
-        """By Edge's own chance."""
+        """By Edge's random sampling."""
         shard = self._shard(collection)
         request = edge.QueryRequest(limit=n, query=edge.Sample.Random, with_payload=True)
         with shard.reading():

@@ -1,4 +1,4 @@
-"""The server engine: any Qdrant that `QDRANT_URL` names, a single node, a cluster or the cloud."""
+"""The server engine: the Qdrant server at `QDRANT_URL`, whether a single node, a cluster or the cloud."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -41,7 +41,7 @@ class ServerStore(Catalog):
         return self
 
     def check(self) -> None:
-        """Count every collection in use; raises StoreUnavailable, or StoreError for too old a server."""
+        """Count every collection that an alias points at; raises StoreUnavailable, StoreError for too old a server."""
         for collection in sorted({*self.aliases().values()}):
             self.count(collection)
 
@@ -49,7 +49,7 @@ class ServerStore(Catalog):
         """Write points; all of them are applied when it returns."""
         dim = self._dim(collection)
         for batch in batches(list(check_points(points, dim)), dim):
-            columns = models.Batch(  # a quarter of the client's CPU time for a list of points
+            columns = models.Batch(  # takes a quarter of the CPU time of a list of points
                 ids=[p.id for p in batch],
                 vectors=[[] if p.code is None else p.code.tolist() for p in batch],
                 payloads=[p.payload for p in batch],
@@ -155,7 +155,7 @@ class ServerStore(Catalog):
         return self._select(collection, models.NearestQuery(nearest=code.tolist(), mmr=mmr), code[None], k, among)
 
     def sample(self, collection: str, n: int) -> list[Point]:
-        """By the server's own chance."""
+        """By the server's random sampling."""
         chance = models.SampleQuery(sample=models.Sample.RANDOM)
         answer = self._connection.query(self._client.query_points, collection, chance, limit=n, with_payload=True)
         return [Point(str(p.id), None, p.payload or {}) for p in answer.points]
@@ -185,7 +185,7 @@ class ServerStore(Catalog):
         return take_matching(ask, like, k, None if native.exact else where)
 
     def _read(self, collection: str, what: str, request: dict[str, Any]) -> Any:
-        """The answer as plain JSON: to check each point's type, as the client's own methods do, takes twice as long."""
+        """The answer as plain JSON: the client's own methods validate each point's type, which doubles the time."""
         answer = self._job(
             self._client.http.client.request,
             type_=dict[str, Any],
