@@ -39,7 +39,8 @@ class EdgeStore(EdgeCatalog):
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Write points; all of them are synced to disk when it returns."""
         shard = self._shard(collection)
-        shard.upsert(list(check_points(points, shard.meta.dim)))
+        check_points(points, shard.meta.dim)
+        shard.upsert(points)
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
         """Replace whole payloads by point id; raises StoreError for an id that is not there."""

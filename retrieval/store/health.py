@@ -1,7 +1,7 @@
-"""Whether every part of a server's collection answers: peers, replicas, and a real query of all of them.
+"""Whether every part of a server's collection answers: peers, replicas, and a real query to all of them.
 
-What Qdrant says of itself is not enough. Only the leader of a cluster knows that a peer is gone, a replica is called
-active until a write to it fails, and `/readyz` stays 200: so each replica is asked as well.
+Qdrant's own status is not enough. Only the leader of a cluster knows that a peer is gone, a replica counts as active
+until a write to it fails, and `/readyz` stays 200. So each replica is queried as well.
 """
 
 import datetime as dt
@@ -13,13 +13,13 @@ from retrieval.store.base import Health
 from retrieval.store.connection import Connection
 
 FRESH_SECONDS = 10.0
-"""For so long a peer that could not be reached counts as away. Who leads the cluster tries such a one several times a
-second, half a second apart where it hangs (measured); what is older is of a peer that was removed since, or that this
-node has had nothing to say to."""
+"""How long a peer counts as away after it could not be reached. The leader tries such a peer several times a second, or
+every half second if it hangs (measured). An older failure is of a peer that was removed since, or that this node has
+not tried again."""
 
 
 def check_health(connection: Connection, collection: str) -> Health:
-    """Raises NoCollection, and StoreUnavailable when the server itself does not answer."""
+    """The collection's health; raises NoCollection, and StoreUnavailable if the server itself does not answer."""
     client, everybody = connection.client, models.ReadConsistencyType.ALL
     cluster = connection.query(client.http.distributed_api.cluster_status).result
     troubles = []
@@ -32,12 +32,12 @@ def check_health(connection: Connection, collection: str) -> Health:
             connection.query(client.scroll, collection, limit=1, with_payload=False, consistency=everybody)
         except StoreUnavailable as error:
             troubles.append(f"a replica does not answer: {error}")
-    if troubles:  # what follows would wait for minutes
+    if troubles:  # the requests below would wait for minutes
         return Health(False, tuple(troubles))
     found = connection.job(client.get_collection, collection)
     if found.status == models.CollectionStatus.RED:
         return Health(False, ("its status is red",))
-    if found.status == models.CollectionStatus.GREY:  # after a restart: an empty update wakes the optimisers
+    if found.status == models.CollectionStatus.GREY:  # after a restart: an empty update starts the optimisers
         connection.job(client.update_collection, collection, optimizers_config=models.OptimizersConfigDiff())
     vectors = found.config.params.vectors
     origin = [0.0] * (vectors.size if isinstance(vectors, models.VectorParams) else 1)
@@ -46,10 +46,10 @@ def check_health(connection: Connection, collection: str) -> Health:
 
 
 def unreachable_peers(cluster: models.ClusterStatusOneOf1) -> list[str]:
-    """Peers that the node which was asked cannot reach just now, `5 (http://node-5:6335/)`, sorted.
+    """Peers that the queried node cannot reach now, as `5 (http://node-5:6335/)`, sorted.
 
-    The node's own clock is compared with itself. One whose consensus has stopped has no time to compare with, and
-    talks to nobody: what it last could not reach says nothing.
+    Compares times of that node's clock only. A node whose consensus has stopped reports no time and contacts no peer,
+    so that its last failures mean nothing.
     """
     now = getattr(cluster.consensus_thread_status, "last_update", None)
     names = {peer.uri: f"{number} ({peer.uri})" for number, peer in cluster.peers.items()}
@@ -58,14 +58,14 @@ def unreachable_peers(cluster: models.ClusterStatusOneOf1) -> list[str]:
 
 
 def is_recent(failed: dt.date | None, now: dt.date | None) -> bool:
-    """Whether that was within the last FRESH_SECONDS; a failure without its time counts."""
+    """Whether a failure is at most FRESH_SECONDS old; one without a time counts as recent."""
     if not isinstance(now, dt.datetime):
         return False
     return not isinstance(failed, dt.datetime) or (now - failed).total_seconds() < FRESH_SECONDS
 
 
 def consensus_troubles(cluster: models.ClusterStatusOneOf1) -> list[str]:
-    """Why nothing can be decided, no collection made and no alias moved; empty when it can."""
+    """Why the cluster cannot create collections or move aliases; empty if it can."""
     status = cluster.consensus_thread_status
     if status.consensus_thread_status != "working":
         return [f"consensus has stopped at peer {cluster.peer_id} ({getattr(status, 'err', 'no reason is given')})"]
@@ -73,13 +73,13 @@ def consensus_troubles(cluster: models.ClusterStatusOneOf1) -> list[str]:
 
 
 def inactive_replicas(connection: Connection, collection: str) -> list[str]:
-    """Those that are not active."""
+    """Replicas that are not active, in words."""
     every = replica_states(connection, collection)
     return [f"{name} is {state.value}" for name, state in every.items() if state != models.ReplicaState.ACTIVE]
 
 
 def replica_states(connection: Connection, collection: str) -> dict[str, models.ReplicaState]:
-    """Every replica on every peer, as the node that is asked knows them."""
+    """Replica → state, of every peer, as the queried node knows them."""
     shards = connection.query(connection.client.http.distributed_api.collection_cluster_info, collection).result
     assert shards is not None
     found = {f"shard {s.shard_id} here": s.state for s in shards.local_shards}

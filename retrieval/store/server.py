@@ -48,7 +48,8 @@ class ServerStore(Catalog):
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Write points; all of them are applied when it returns."""
         dim = self._dim(collection)
-        for batch in batches(list(check_points(points, dim)), dim):
+        check_points(points, dim)
+        for batch in batches(points, dim):
             columns = models.Batch(  # takes a quarter of the CPU time of a list of points
                 ids=[p.id for p in batch],
                 vectors=[[] if p.code is None else p.code.tolist() for p in batch],

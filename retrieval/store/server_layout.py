@@ -1,4 +1,4 @@
-"""A `Layout` in Qdrant's words."""
+"""A `Layout` as Qdrant's configuration."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ from retrieval.store.base import SearchParams
 from retrieval.store.connection import Connection
 
 INDEXING_THRESHOLD = 10_000
-"""Kilobytes of codes in a segment from which Qdrant makes a graph; its own default."""
+"""Kilobytes of codes in a segment from which Qdrant builds a graph; its own default."""
 QUANTILE = 0.99
-"""Of the numbers in codes; the few beyond do not coarsen the steps of all others."""
+"""Range of the int8 steps: clips the outermost 1% of values, which would make all steps coarser."""
 
 
 def count_peers(connection: Connection) -> int:
-    """How many nodes the cluster has, one for a server by itself."""
+    """Number of nodes of the cluster; 1 for a single server."""
     cluster = connection.query(connection.client.http.distributed_api.cluster_status).result
     return len(cluster.peers) if isinstance(cluster, models.ClusterStatusOneOf1) else 1
 
 
 def distribution(layout: Layout, number: int) -> dict[str, Any]:
-    """For a new collection: over how many peers it is spread."""
+    """Shards and replicas of a new collection on that many peers."""
     chosen = layout.over(number)
     return {
         "shard_number": chosen.shards,
@@ -31,14 +31,14 @@ def distribution(layout: Layout, number: int) -> dict[str, Any]:
 
 
 def graph(layout: Layout) -> models.HnswConfigDiff:
-    """The index; no links at all where every code is compared."""
+    """The HNSW index; without links (m = 0) if every code is compared."""
     return models.HnswConfigDiff(
         m=0 if layout.exact else layout.m, ef_construct=layout.ef_construct, on_disk=layout.on_disk
     )
 
 
 def field_index(kind: str) -> Any:
-    """An index of a payload field: in files, where a million points with ours took 1 GB of memory (docs/scaling.md)."""
+    """The index of a payload field, on disk: in memory, those of a million points took 1 GB (docs/scaling.md)."""
     params = {
         "keyword": models.KeywordIndexParams,
         "integer": models.IntegerIndexParams,
@@ -49,12 +49,12 @@ def field_index(kind: str) -> Any:
 
 
 def vectors_on_disk(layout: Layout) -> bool:
-    """Beside bytes in memory, full codes are read for a few candidates only."""
+    """Whether full codes stay on disk: next to int8 codes in memory, only a few candidates' are read."""
     return layout.on_disk or layout.int8
 
 
 def quantization(layout: Layout) -> models.ScalarQuantization | None:
-    """A byte for each number."""
+    """One byte per dimension; None without int8."""
     if not layout.int8:
         return None
     return models.ScalarQuantization(

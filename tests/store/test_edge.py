@@ -165,7 +165,7 @@ def test_a_write_needs_room_in_every_file_that_grows(root: Path, monkeypatch: py
     ids=["error", "panic", "one of ours", "Ctrl-C", "exit"],
 )
 def test_whatever_edge_raises(raised: BaseException, expected: type[BaseException], message: str) -> None:
-    with pytest.raises(expected, match=message), shard_module.translated("cannot read it", StoreDamaged):
+    with pytest.raises(expected, match=message), shard_module.translate_errors("cannot read it", StoreDamaged):
         raise raised
 
 
