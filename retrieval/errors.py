@@ -3,6 +3,8 @@
 The core raises these; only `cli` turns them into exit codes and only `web` into HTTP statuses.
 """
 
+from collections.abc import Callable
+
 REFUSED = 3
 """Exit code when the work is done, but some images were refused."""
 INTERRUPTED = 130
@@ -12,9 +14,30 @@ TERMINATED = 143
 
 
 class RetrievalError(Exception):
-    """Something went wrong that the user can act on; `str()` is the whole message."""
+    """Something went wrong that the user can act on.
+
+    message: what is wrong, where, with both values
+    hint: what to do about it, as a command or in words; empty where nothing can be done
+    option: the argument that is wrong, as Python spells it (`max_distance`)
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "", option: str = "") -> None:
+        super().__init__(message)
+        self.message, self.hint, self.option = message, hint, option
+
+    def text(self, spell: Callable[[str], str] = str) -> str:
+        """The whole of it in one line; `spell` writes the option as its reader knows it.
+
+        >>> UsageError("-1 is less than 0", option="max_distance", hint="give 0 or more").text()
+        'max_distance: -1 is less than 0; give 0 or more'
+        """
+        said = f"{spell(self.option)}: {self.message}" if self.option else self.message
+        return f"{said}; {self.hint}" if self.hint else said
+
+    def __str__(self) -> str:
+        return self.text()
 
 
 class UsageError(RetrievalError):

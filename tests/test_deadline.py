@@ -69,7 +69,7 @@ def test_an_answer_that_drips_in_the_middle_of_the_work(way: Answer, use: str) -
             "search": lambda: store.query("a", codes(1), 1),
             "write": lambda: store.upsert("a", points(codes(3))),
             "list": lambda: list(store.scroll("a")),
-            "describe": lambda: store.condition("a"),
+            "describe": lambda: store.health("a"),
         }
         with pytest.raises(StoreUnavailable, match="does not answer"):
             calls[use]()

@@ -69,6 +69,15 @@ def root(
     """Find the pictures that look like a given picture, in collections nobody has labelled."""
 
 
+def as_flag(option: str) -> str:
+    """An argument as it is typed.
+
+    >>> as_flag("max_distance")
+    '--max-distance'
+    """
+    return f"--{option.replace('_', '-')}"
+
+
 def main() -> None:
     """Run the command line; every error ends in one line on stderr and its exit code."""
     debug = DEBUG in sys.argv
@@ -87,7 +96,7 @@ def main() -> None:
         if debug:
             raise
         if isinstance(error, RetrievalError):
-            said = redacted(str(error))
+            said = redacted(error.text(as_flag))
             if logs.is_json():
                 logs.log("error", logging.ERROR, reason=said, exit_code=error.exit_code)
             else:

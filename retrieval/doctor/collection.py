@@ -51,7 +51,7 @@ def index(case: Live) -> Iterator[Row]:
 
 def replicas(case: Live) -> Iterator[Row]:
     """Every part of it answers, on every peer."""
-    troubles = case.store.condition(case.collection).troubles
+    troubles = case.store.health(case.collection).troubles
     mend = "mend what is away first, and look again; the log of the server says more"
     for trouble in troubles:
         yield Row("replicas", "error", trouble, mend)
@@ -81,7 +81,7 @@ def sources(case: Live) -> Iterator[Row]:
 
 def room(case: Live) -> Iterator[Row]:
     """On the embedded engine's disk, for a second copy; a server does not say."""
-    if found := case.store.room(case.collection):
+    if found := case.store.disk_usage(case.collection):
         taken, free = found
         short = free < taken
         mend = "make room, or retrieval collections --prune; a reindex needs it" if short else None

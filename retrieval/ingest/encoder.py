@@ -33,7 +33,7 @@ class LateEncoder:
     """
 
     def __init__(self, model: SavedModel, xla_cache: Path) -> None:
-        self.config, self.fingerprint, self.saved = model.config, model.fingerprint, model
+        self.config, self.fingerprint = model.config, model.fingerprint
         self._model, self._xla_cache = model.path, xla_cache
         self._process: Executor | None = None
         self._starting = threading.Lock()

@@ -11,7 +11,7 @@ from retrieval.filters import Filter, Match
 from retrieval.ingest.ledger import Ledger
 from retrieval.nearness import learn
 from retrieval.store.base import Held, Store, resolve
-from retrieval.store.family import unused
+from retrieval.store.family import find_unused
 
 NAMED = 5
 """Images of the source that are shown by name."""
@@ -62,7 +62,7 @@ def forget(
     with store.lock(alias) as held:
         found = look(store, alias, name)
         Ledger(ledgers, store.location, alias).forget(name)
-        for collection, meta in unused(store, alias).items():
+        for collection, meta in find_unused(store, alias).items():
             if meta.state == "filling":
                 remove(store, held, collection, name, lambda done: None)
         remove(store, held, found.collection, name, lambda done: report(done, found.points))

@@ -8,12 +8,12 @@ from functools import partial
 import numpy as np
 
 from retrieval.errors import RetrievalError, UsageError
-from retrieval.ingest.encoder import LateEncoder
 from retrieval.ingest.on_ray import parts
 from retrieval.ingest.options import Ray
 from retrieval.ingest.run import Run
 from retrieval.ingest.summary import WORK
 from retrieval.ingest.worker import Job, Origin, Part, Tally
+from retrieval.loading import collections_model
 from retrieval.reading import Refused
 from retrieval.sources import Entry
 
@@ -28,15 +28,14 @@ def spread(run: Run, ray: Ray) -> Generator[None]:
     `on_ray.parts`.
     """
     target, summary = run.target, run.summary
-    if target.store.engine == "embedded":
+    if target.store.server is None:
         raise UsageError("--runner ray: the embedded engine belongs to one process; set QDRANT_URL to a server")
-    assert isinstance(target.encoder, LateEncoder)
     job = Job(
         settings=ray.settings.model_copy(update=dict.fromkeys(KEYS)),
         alias=target.alias,
         collection=target.collection,
         holder=target.held.holder,
-        model=target.encoder.saved,
+        model=collections_model(ray.settings, target.collection, target.encoder.fingerprint),
         origins={source.name: Origin(source.name, source.spec, source.labels) for source in run.sources},
         options=replace(run.options, ray=None),
         ledger=run.ledger,

@@ -19,7 +19,7 @@ from retrieval.loading import make_encoder
 from retrieval.reading import Refused, read_here, read_pictures
 from retrieval.records import point_id
 from retrieval.sources import Entry, Source, open_source
-from retrieval.store.server import ServerStore
+from retrieval.store import connect
 
 BATCHES = 4
 """Of one process are one here: nothing waits for a worker's batch, and fewer requests are 7% more images a second."""
@@ -126,11 +126,10 @@ class Worker:
     def __init__(self, job: Job, *, careful: bool = False) -> None:
         """The server's key is this machine's own $QDRANT_API_KEY. Raises UsageError, ModelError."""
         self._careful = careful
-        settings, key = job.settings, load_settings().qdrant_api_key
-        self._settings = settings
-        self._job, self._store = job, ServerStore(settings.qdrant_url or "", key.get_secret_value() if key else None)
-        self._lock = self._store.lock_of(job.alias, job.holder)
-        self._encoder: Encoding = make_encoder(settings, job.model)
+        self._job, self._settings = job, job.settings
+        self._store = connect(job.settings.qdrant_url or "", load_settings())  # the key is this machine's
+        self._lock = self._store.join_lock(job.alias, job.holder)
+        self._encoder: Encoding = make_encoder(job.settings, job.model)
         self._sources: dict[str, Source] = {}
 
     def work(self, source: str, rows: Rows) -> Part:

@@ -14,7 +14,7 @@ from retrieval.ingest.summary import Summary
 from retrieval.layout import Layout
 from retrieval.sources import Source
 from retrieval.store.base import Store
-from retrieval.store.family import stamp, unused
+from retrieval.store.family import find_unused, stamp
 
 PASSES = 3
 """Of catching up, at most: a folder that never rests is taken as it is."""
@@ -32,7 +32,7 @@ def begin(store: Store, alias: str, live: str, encoder: Encoding, layout: Layout
     Its metadata says of sources, labels and addresses what the live one's says now.
     """
     going_on, wanted = None, ("filling", encoder.fingerprint, layout)
-    for name, meta in reversed(unused(store, alias).items()):
+    for name, meta in reversed(find_unused(store, alias).items()):
         ours = (meta.state, meta.model, meta.layout) == wanted and stamp(name) > stamp(live)
         if ours and going_on is None and store.count(name):  # an empty one may lack its indexes
             going_on = name
@@ -45,7 +45,8 @@ def begin(store: Store, alias: str, live: str, encoder: Encoding, layout: Layout
         return going_on
     name, meta = described_collection(store, encoder, alias, layout)
     store.create_collection(name, replace(meta, state="filling").in_place_of(now))
-    store.bulk(name)
+    if store.server:
+        store.server.defer_indexing(name)
     return name
 
 
@@ -94,7 +95,8 @@ def settle(store: Store, collection: str, live: str) -> None:
 
     Raises StoreError when that takes too long.
     """
-    wait(store, collection, calm=CALM if store.bulk(collection, like=live) else 1)
+    indexing = store.server is not None and store.server.resume_indexing(collection, like=live)
+    wait(store, collection, calm=CALM if indexing else 1)
 
 
 def wait(store: Store, collection: str, calm: int) -> None:
@@ -102,7 +104,7 @@ def wait(store: Store, collection: str, calm: int) -> None:
     seconds = SETTLE_SECONDS * (1 + store.count(collection) / SETTLE_POINTS)
     end, seen = time.monotonic() + seconds, 0
     while True:
-        now = store.condition(collection)
+        now = store.health(collection)
         seen = seen + 1 if now.settled and not now.troubles else 0
         if seen >= calm:
             return

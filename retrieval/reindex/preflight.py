@@ -18,7 +18,7 @@ from retrieval.store.family import alias_of
 
 def check_engine(store: Store, live: str) -> None:
     """Raise StoreError unless every peer and replica answers: with one away, a new collection cannot be made whole."""
-    if troubles := store.condition(live).troubles:
+    if troubles := store.health(live).troubles:
         raise StoreError(
             f"{store.location} is not whole: {'; '.join(troubles)}; nothing was changed; mend that and run the same"
             " command again"
@@ -60,7 +60,7 @@ def check_model(models: Path, encoder: Encoding) -> None:
 
 def check_room(store: Store, live: str, dims: Sequence[int]) -> None:
     """Raise StoreError when a second copy does not fit the disk; dims: of the live collection's codes, and the new."""
-    room = store.room(live)
+    room = store.disk_usage(live)
     if room is None:
         return
     taken, free = room

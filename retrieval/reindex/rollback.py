@@ -13,7 +13,7 @@ from retrieval.reindex.carry import Carried, carry, commands
 from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back, swap
 from retrieval.reindex.tidy import earlier
 from retrieval.store.base import Store, resolve
-from retrieval.store.family import described, family, stamp, unused
+from retrieval.store.family import family, find_unused, read_metadata, stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
     """
     with store.lock(alias) as held:
         live = resolve(store, alias)
-        known = described(store, family(store, alias))
+        known = read_metadata(store, family(store, alias))
         marked = [name for name, meta in known.items() if meta.state == "rolling-back"]
         # a killed one has left it: the alias moved, and what comes after that was not done
         begun = next((name for name in reversed(marked) if stamp(name) > stamp(live)), None)
@@ -81,7 +81,7 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
 
 def before(store: Store, alias: str, live: str) -> str:
     """The collection to go back to; raises StoreError, also for a damaged one, which is not passed over in silence."""
-    found = earlier(store, live, unused(store, alias))
+    found = earlier(store, live, find_unused(store, alias))
     since = [name for name in family(store, alias) if stamp(found[0] if found else "") < stamp(name) < stamp(live)]
     for name in since:
         with contextlib.suppress(NotOurs, NoCollection):

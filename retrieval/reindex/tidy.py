@@ -2,7 +2,7 @@
 
 from retrieval.records import CollectionMeta
 from retrieval.store.base import Held, Store
-from retrieval.store.family import alias_of, damaged, stamp, unused
+from retrieval.store.family import alias_of, find_damaged, find_unused, stamp
 
 
 def earlier(store: Store, live: str, found: dict[str, CollectionMeta]) -> list[str]:
@@ -19,7 +19,7 @@ def earlier(store: Store, live: str, found: dict[str, CollectionMeta]) -> list[s
 
 def tidy(store: Store, held: Held, alias: str, live: str, keep: int) -> list[str]:
     """Drop what no alias points at but the `keep` newest that were live before; returns their names."""
-    found = unused(store, alias)
+    found = find_unused(store, alias)
     kept = earlier(store, live, found)[:keep]
     return drop(store, held, [name for name in found if name not in kept])
 
@@ -32,9 +32,9 @@ def drop_unused(store: Store) -> list[str]:
     """
     dropped = []
     for alias in sorted({alias for name in store.collections() if (alias := alias_of(name))}):
-        if unused(store, alias) or damaged(store, alias):
+        if find_unused(store, alias) or find_damaged(store, alias):
             with store.lock(alias) as held:
-                dropped += drop(store, held, [*unused(store, alias), *damaged(store, alias)])
+                dropped += drop(store, held, [*find_unused(store, alias), *find_damaged(store, alias)])
     return dropped
 
 

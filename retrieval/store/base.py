@@ -1,13 +1,13 @@
-"""The one interface that both engines meet.
+"""The interface that both engines implement, and what only a server can do.
 
 An alias (`images`) points at one collection (`images-20261123t070000z-4f1c2a9b`). People use aliases; every
-method that takes `collection` wants the physical name. `resolve` turns one into the other.
+method that takes `collection` wants the collection's own name. `resolve` turns one into the other.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Float32
@@ -19,59 +19,79 @@ from retrieval.records import FIELDS, CollectionMeta, Hit, Payload, Point
 
 _TYPES = {"text": "keyword", "number": "integer", "time": "datetime", "truth": "bool"}
 INDEXES = {name: _TYPES[field.kind] for name, field in FIELDS.items() if field.indexed}
-"""Fields of the payload that an engine keeps an index of, and its type in Qdrant."""
+"""Payload fields that an engine indexes → the type of the index in Qdrant."""
 
 Codes = Float32[np.ndarray, "q d"]
 
 DIVERSITY = 0.5
-"""How much differing from what is chosen already counts against being near, in [0, 1]; Qdrant's own default."""
+"""Weight of differing from the hits chosen so far, against being near the query, in [0, 1]; Qdrant's default."""
 CANDIDATES = 100
-"""The nearest among which `diverse` chooses, for each hit wanted ten at least."""
+"""`diverse` chooses among this many nearest points, or ten for each hit asked for if that is more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
-    """How a collection is: `settled` when nothing of it is being rebuilt, `troubles` what does not answer, in words."""
+class Health:
+    """The state of a collection.
+
+    settled: nothing of it is being rebuilt
+    troubles: what does not answer, in words
+    """
 
     settled: bool
     troubles: tuple[str, ...] = ()
+
+
+class DiskUsage(NamedTuple):
+    """Bytes that a collection takes on disk, and bytes that are free there."""
+
+    taken: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class SearchParams:
+    """How to search one time, in place of what the collection's layout says. None: as the layout says.
+
+    The embedded engine compares every code, so that neither field changes its hits.
+
+    exact: compare every code, without the index
+    ef: candidates that the search keeps while it walks the HNSW graph
+    """
+
+    exact: bool | None = None
+    ef: int | None = None
 
 
 class Held(Protocol):
     """A lock that this job holds."""
 
     holder: str
-    """What tells it from others; empty where one process has all of the engine."""
+    """Identifies the job, for `Server.join_lock`; empty where one process owns the whole engine."""
 
     def check(self) -> None:
-        """Raise Locked when another job has taken over; spares work for nothing, for each write looks by itself."""
+        """Raise Locked if another job has taken over. Each write checks by itself; this saves doing work in vain."""
 
 
 class Store(Protocol):
-    """Codes and payloads in named collections. Any number of threads may read while one writes."""
+    """Codes and payloads in named collections. Any number of threads may read while one writes.
+
+    Both engines implement all of it. What only a server can do is in `Server`.
+    """
 
     engine: str
     """`embedded` or `server`."""
     location: str
     """The folder or the URL, for messages; never holds a key."""
 
+    @property
+    def server(self) -> "Server | None":
+        """The same store where it is a server; None for the embedded engine."""
+
     def check(self) -> None:
-        """Ask the engine something real; raises StoreUnavailable when it does not answer properly."""
+        """Send the engine a real request; raises StoreUnavailable if it does not answer properly."""
 
     def create_collection(self, collection: str, meta: CollectionMeta) -> None:
-        """Make an empty collection with its metadata and payload indexes; raises StoreError when it exists."""
-
-    def rebuild(self, collection: str, layout: Layout) -> None:
-        """Make another index for what is there, in the background; for a collection that nobody searches.
-
-        Raises UsageError where the engine has none.
-        """
-
-    def bulk(self, collection: str, like: str | None = None) -> bool:
-        """Much is going to be written: make no index meanwhile; or, with `like`, make it now, as in that collection.
-
-        Returns whether there is one to be made.
-        """
+        """Make an empty collection with its metadata and payload indexes; raises StoreError if it exists."""
 
     def drop_collection(self, collection: str) -> None:
         """Remove a collection; raises StoreError while any alias points at it."""
@@ -83,55 +103,56 @@ class Store(Protocol):
         """Alias → collection."""
 
     def move_alias(self, alias: str, collection: str) -> None:
-        """Point the alias at the collection in one step, whether or not it pointed elsewhere before.
+        """Point the alias at the collection in one step, whether it is new or pointed elsewhere before.
 
-        Raises StoreError when a collection already bears the alias's name or the collection does not exist.
+        Raises StoreError if a collection has the alias's name, NoCollection if the collection does not exist.
         """
 
     def lock(self, alias: str) -> AbstractContextManager[Held]:
-        """Keep other jobs from the alias, the collection it names, and what else the block changes through this store.
+        """Keep other jobs from the alias, its collection, and every collection that the block changes.
 
-        Readers are not kept from it. Every write in the block raises Locked, with nothing written, once another job has
-        taken over. Inside another such block it joins that one, to its end. Raises Locked saying who holds it.
+        Readers are not affected. Once another job has taken over, every write in the block raises Locked and writes
+        nothing. A lock inside another one joins it and lasts as long as the outer one. Raises Locked, naming the
+        holder.
         """
 
-    def condition(self, collection: str) -> Condition:
-        """Ask every part of the collection, each replica on each peer, with a real query."""
+    def health(self, collection: str) -> Health:
+        """Check every part of the collection, each replica on each peer, with a real query."""
 
     def describe(self, collection: str | None = None) -> dict[str, Any]:
-        """What the engine says of itself and of the collection, for people who look; parts that fail are left out.
+        """What the engine reports about itself and the collection, for people; parts that fail are left out.
 
-        Which facts there are is the engine's own; see `server_facts.describe` and `EdgeCatalog.describe`. Asks little,
-        each question bounded as a search is. Raises StoreUnavailable when nothing answers, NoCollection.
+        Each engine has its own facts: see `server_facts.describe` and `EdgeCatalog.describe`. Sends few requests, each
+        with the time limit of a search. Raises StoreUnavailable if nothing answers, NoCollection.
         """
 
     def dashboard(self) -> str | None:
-        """Address of the engine's own page; None where it has none, or does not show it in time."""
+        """URL of the engine's own web page; None if it has none, or does not answer in time."""
 
-    def room(self, collection: str) -> tuple[int, int] | None:
-        """Bytes that it takes on disk, and bytes that are free there; None where the engine does not say."""
+    def disk_usage(self, collection: str) -> DiskUsage | None:
+        """What the collection takes on disk; None if unknown, as on a server: Qdrant's API does not report it."""
 
     def metadata(self, collection: str) -> CollectionMeta:
-        """What was noted with the collection; raises NoCollection, or StoreError for one that something else made."""
+        """The collection's metadata; raises NoCollection, or StoreError if another program made the collection."""
 
     def set_metadata(self, collection: str, meta: CollectionMeta) -> None:
-        """Replace all of it; raises StoreError when it claims another model, dimension or distance."""
+        """Replace the metadata; raises StoreError if model, dimension or distance would change."""
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Write points; when it returns, all of them are stored and will survive a crash.
 
-        Any number of points: the engine cuts batches of its own. Checks every code first
-        (`checked`), so that no batch can half-land for a bad one.
+        Takes any number of points and cuts them into batches. Checks every code first (`check_points`), so that one bad
+        code cannot leave a batch half written.
         """
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
         """Replace the whole payload of the given point ids; codes stay."""
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
-        """Remove points by id; ids that are not there do not matter."""
+        """Remove points by id; missing ids are ignored."""
 
     def retrieve(self, collection: str, ids: Sequence[str], *, codes: bool = False) -> dict[str, Point]:
-        """Points by id; missing ids are simply not in the answer."""
+        """Points by id; missing ids are left out."""
 
     def scroll(
         self, collection: str, where: Filter | None = None, *, codes: bool = False, page: int = 1000
@@ -150,41 +171,77 @@ class Store(Protocol):
         *,
         distinct: str | None = None,
         payload: bool = True,
+        params: SearchParams = SearchParams(),
     ) -> list[list[Hit]]:
-        """The k nearest of each code, nearest first, ties by id; `where[i]` restricts query i.
+        """The k nearest points of each code, nearest first, ties by id; fewer if the collection holds fewer.
 
-        Fewer than k hits when the collection holds fewer. distinct: a field of the payload; the hits then bear k
-        different values of it, and all hits that bear one of these are there · payload: False leaves payloads empty,
-        where nothing else needs them.
+        Raises BadCode, UsageError for k below 1, NoCollection, StoreUnavailable.
+
+        codes: float32 [q, d]
+        k: hits per query
+        where: a filter for each query; None for no filter
+        distinct: a payload field; returns all hits that have one of the k nearest different values of it
+        payload: False leaves payloads empty where nothing else needs them
+        params: overrides the collection's own search settings
         """
 
     def recommend(self, collection: str, like: Codes, unlike: Codes, k: int, where: Filter | None = None) -> list[Hit]:
-        """The k points that are most like some codes and unlike others, by Qdrant's strategy `best_score`.
+        """The k points most like some codes and unlike others, by Qdrant's strategy `best_score`.
 
-        Those nearer to one of `like` than to any of `unlike` come first, the nearest first; distances are to the
+        Points nearer to one of `like` than to any of `unlike` come first, the nearest first. Distances are to the
         nearest of `like`. Raises as `query`.
         """
 
     def diverse(
         self, collection: str, code: Float32[np.ndarray, " d"], k: int, where: Filter | None = None
     ) -> list[Hit]:
-        """Near points that differ among themselves, k of them, by Qdrant's maximal marginal relevance.
+        """The k nearest points that also differ from each other, by Qdrant's maximal marginal relevance.
 
-        Carbonell & Goldstein 1998, doi 10.1145/290941.291025. In the order of choice, among the
-        nearest `CANDIDATES` that meet the filter. Raises as `query`.
+        Carbonell & Goldstein 1998, doi 10.1145/290941.291025. Hits are in the order of choice, among the nearest
+        `CANDIDATES` that match the filter. Raises as `query`.
         """
 
     def sample(self, collection: str, n: int) -> list[Point]:
-        """At most n points by chance, others at each call, without their codes."""
+        """At most n random points, different ones at each call, without their codes."""
 
     def facet(self, collection: str, field: str, limit: int) -> dict[str, int]:
-        """The most frequent values of an indexed text field, the most frequent first, and how many points bear each."""
+        """The most frequent values of an indexed text field, most frequent first → number of points."""
 
     def close(self) -> None: ...
 
 
+class Server(Store, Protocol):
+    """What only a server can do: it has an index to build, and several processes may write to it as one job.
+
+    Get it from `Store.server`. The embedded engine compares every code and belongs to one process.
+    """
+
+    def rebuild_index(self, collection: str, layout: Layout) -> None:
+        """Start building another index over the stored codes, in the background, and record the layout.
+
+        Shards and replicas stay where they are. For collections that nobody searches.
+        """
+
+    def defer_indexing(self, collection: str) -> None:
+        """Build no index until `resume_indexing`: a bulk load is faster without."""
+
+    def resume_indexing(self, collection: str, like: str) -> bool:
+        """Index the collection from now on, by the same threshold as the collection `like`.
+
+        Returns whether there are enough codes for an index, so that building one starts now.
+        """
+
+    def join_lock(self, alias: str, holder: str) -> Held:
+        """Work under a lock that another process of the same job holds, until this store is closed.
+
+        holder: `Held.holder` of that lock
+
+        Raises Locked unless that job still holds it.
+        """
+
+
 def dashboard(store: Store, alias: str) -> str | None:
-    """Address of Qdrant's own page on what the alias names, whatever that is at the time; None where there is none."""
+    """URL of the engine's own web page about the alias; None if there is none."""
     page = store.dashboard()
     return page and f"{page}#/collections/{alias}"
 
@@ -195,18 +252,18 @@ def resolve(store: Store, alias: str) -> str:
     if found is not None:
         return found
     if alias in store.collections():
-        raise StoreError(f"{alias!r} at {store.location} is a collection, not an alias; choose another --alias")
+        raise StoreError(f"{alias!r} at {store.location} is a collection, not an alias", hint="choose another --alias")
     raise NoCollection(
-        f"no collection {alias!r} at {store.location} yet; make it with: retrieval ingest SOURCE"
-        + ("" if alias == "images" else f" --alias {alias}")
+        f"no collection {alias!r} at {store.location} yet",
+        hint="make it with: retrieval ingest SOURCE" + ("" if alias == "images" else f" --alias {alias}"),
     )
 
 
 def require_model(store: Store, collection: str, fingerprint: str) -> None:
-    """Raise ModelError when the collection's codes are another model's: their distances would mean nothing."""
+    """Raise ModelError if another model made the collection's codes: distances to them would mean nothing."""
     theirs = store.metadata(collection).model
     if theirs != fingerprint:
         raise ModelError(
-            f"collection {collection} holds codes of model {theirs[:8]}, but this is model {fingerprint[:8]};"
-            f" pass --model {theirs[:8]}, or make a new collection: retrieval reindex --model {fingerprint[:8]}"
+            f"collection {collection} holds codes of model {theirs[:8]}, but this is model {fingerprint[:8]}",
+            hint=f"pass --model {theirs[:8]}, or make a new collection: retrieval reindex --model {fingerprint[:8]}",
         )

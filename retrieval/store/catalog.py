@@ -1,4 +1,4 @@
-"""A Qdrant server's collections: made, dropped, named by aliases, described by their metadata."""
+"""A Qdrant server's collections: create, drop, point aliases at them, read and write their metadata."""
 
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -12,14 +12,24 @@ from retrieval.records import CollectionMeta
 from retrieval.store import base
 from retrieval.store.checks import check_alias, check_name, check_new, check_same_space, check_unused
 from retrieval.store.connection import Connection, Patience
-from retrieval.store.health import condition
-from retrieval.store.lock import LOCKS, LockElsewhere, locked
+from retrieval.store.health import check_health
+from retrieval.store.lock import LOCKS, JoinedLock, hold
 from retrieval.store.server_facts import describe, has_dashboard
-from retrieval.store.server_layout import field_index, graph, indexing, peers, quantization, spread, vectors_on_disk
+from retrieval.store.server_layout import (
+    count_peers,
+    distribution,
+    field_index,
+    graph,
+    holds_kilobytes,
+    index_threshold,
+    quantization,
+    set_index_threshold,
+    vectors_on_disk,
+)
 
 
 class Catalog:
-    """The half of `Store` that is about whole collections; `ServerStore` adds the points."""
+    """The methods of `Store` and `Server` that handle whole collections; `ServerStore` adds those for points."""
 
     def __init__(
         self,
@@ -29,15 +39,20 @@ class Catalog:
         patience: Patience | None = None,
         key_name: str = "QDRANT_API_KEY",
     ) -> None:
-        """Does not connect yet; raises UsageError for a bad URL or a key over plain http to another host."""
+        """Does not connect yet. Raises UsageError for a bad URL, or a key over plain http to another host.
+
+        url: of a server, or of several nodes of one cluster, separated by commas
+        patience: time limits
+        key_name: the setting that holds the key, for messages
+        """
         self._connection = Connection(url, api_key, patience or Patience(), key_name)
         self._client, self._job = self._connection.client, self._connection.job
         self._spaces: dict[str, tuple[int, Layout]] = {}
-        self._under_way = self._dashboard = False
+        self._job_has_begun = self._dashboard = False
         self.location = self._connection.location
 
     def create_collection(self, collection: str, meta: CollectionMeta) -> None:
-        """Make an empty collection, spread over the peers as its layout asks; raises StoreError for a taken name."""
+        """Make an empty collection, distributed over the peers as its layout says; raises StoreError if it exists."""
         check_new(self, collection)
         layout = meta.layout
         vectors = models.VectorParams(
@@ -51,18 +66,18 @@ class Catalog:
                 hnsw_config=graph(layout),
                 quantization_config=quantization(layout),
                 metadata=meta.to_json(),
-                **spread(layout, peers(self._connection)),
+                **distribution(layout, count_peers(self._connection)),
             )
         except StoreUnavailable:
             raise
-        except StoreError:  # "exists", to a second try: the first timed out and was carried out
+        except StoreError:  # "exists" at the second try: the first timed out, but the server did it
             if collection not in self.collections() or self.metadata(collection) != meta:
                 raise
         for field, kind in base.INDEXES.items():
             self._job(self._client.create_payload_index, collection, field, field_index(kind), wait=True)
 
-    def rebuild(self, collection: str, layout: Layout) -> None:
-        """Another index for what is there, made in the background; the peers stay. For collections nobody searches."""
+    def rebuild_index(self, collection: str, layout: Layout) -> None:
+        """Start building another index, in the background; shards and replicas stay."""
         meta = replace(self.metadata(collection), layout=layout)
         self._job(
             self._client.update_collection,
@@ -74,18 +89,25 @@ class Catalog:
         )
         self._spaces[collection] = (meta.dim, layout)
 
-    def bulk(self, collection: str, like: str | None = None) -> bool:
-        """A million codes are in place, graph and all, in 0.88 of the time, for two thirds of the CPU time."""
-        return indexing(self._connection, collection, like)
+    def defer_indexing(self, collection: str) -> None:
+        """Build no index yet: a million codes are stored and indexed in 0.88 of the time, with 2/3 of the CPU time."""
+        set_index_threshold(self._connection, collection, 0)
+
+    def resume_indexing(self, collection: str, like: str) -> bool:
+        """Index by the threshold of the collection `like`; returns whether there are enough codes for an index."""
+        limit = index_threshold(self._connection, like)
+        enough = holds_kilobytes(self._connection, collection, limit)
+        set_index_threshold(self._connection, collection, limit)
+        return enough
 
     def drop_collection(self, collection: str) -> None:
         """Remove a collection; raises StoreError while any alias points at it."""
-        self._take(collection)  # before the look: nobody who obeys locks gives it an alias from now on
+        self._take(collection)  # before the check: from now on no other job can point an alias at it
         check_unused(self, collection)
         self._job(self._client.delete_collection, collection)
 
     def collections(self) -> list[str]:
-        """Names of all collections, sorted; that of the locks is nobody's business."""
+        """Names of all collections, sorted, without the internal one for locks."""
         return sorted(c.name for c in self._job(self._client.get_collections).collections if c.name != LOCKS)
 
     def aliases(self) -> dict[str, str]:
@@ -93,10 +115,10 @@ class Catalog:
         return {a.alias_name: a.collection_name for a in self._job(self._client.get_aliases).aliases}
 
     def move_alias(self, alias: str, collection: str) -> None:
-        """Point the alias at the collection in one call: nobody ever finds it missing.
+        """Point the alias at the collection in one request, so that readers never find it missing.
 
-        Raises Locked, saying where the alias points, when the lock was lost meanwhile; StoreError when another program
-        has moved it at the same moment.
+        Raises Locked, saying where the alias points, if the lock was lost meanwhile; StoreError if another program
+        moved the alias at the same moment.
         """
         self._take(collection)
         check_alias(self, alias, collection)
@@ -108,50 +130,52 @@ class Catalog:
         try:
             self._job(self._client.update_collection_aliases, moves)
         except Locked as error:
-            raise Locked(f"{error}; {alias} points at {self.aliases().get(alias)} now") from error
+            now = self.aliases().get(alias)
+            raise Locked(f"{error.message}; {alias} points at {now} now", hint=error.hint) from error
         if (found := self.aliases().get(alias)) != collection:
             raise StoreError(
                 f"{alias} at {self.location} points at {found} now, just after it was moved to {collection}"
             )
 
-    def condition(self, collection: str) -> base.Condition:
-        """Status, peers and replicas as the server knows them, and a query of every replica."""
-        return condition(self._connection, collection)
+    def health(self, collection: str) -> base.Health:
+        """Status, peers and replicas as the server reports them, and a query to every replica."""
+        return check_health(self._connection, collection)
 
     def describe(self, collection: str | None = None) -> dict[str, Any]:
-        """Version, nodes and peers, replicas and index, locks: see `server_facts`."""
+        """Version, nodes and peers, replicas, index and locks: see `server_facts.describe`."""
         return describe(self._connection, collection)
 
     def dashboard(self) -> str | None:
-        """`/dashboard` of the first node, where that shows it; one that does is not asked again."""
+        """`/dashboard` of the first node, if that serves it; asked until it once did."""
         self._dashboard = self._dashboard or has_dashboard(self.location)
         return f"{self.location}/dashboard" if self._dashboard else None
 
-    def room(self, collection: str) -> None:
-        """A server does not tell how large its disk is."""
+    def disk_usage(self, collection: str) -> None:
+        """Unknown: Qdrant's API does not report it."""
 
     def lock(self, alias: str) -> AbstractContextManager[base.Held]:
-        """Hold the alias and its collection; the server keeps that, and it ends when this process falls silent.
+        """Hold the alias and its collection; the record lies on the server and expires if this process stops.
 
-        Until the end of the block every other collection that is changed through this store is held as well.
+        Every other collection that is changed through this store is held too, until the block ends.
         """
         check_name(alias)
-        return locked(self._connection, alias, self.aliases)
+        return hold(self._connection, alias, self.aliases)
 
-    def lock_of(self, alias: str, holder: str) -> base.Held:
-        """What another process of the same job holds, for one that works for it, as long as this store is open."""
-        self._connection.guard = lock = LockElsewhere(self._connection, holder)
+    def join_lock(self, alias: str, holder: str) -> base.Held:
+        """Work under the lock of another process of the same job, until this store is closed."""
+        self._connection.guard = lock = JoinedLock(self._connection, holder)
         lock.take(alias)
         return lock
 
     def metadata(self, collection: str) -> CollectionMeta:
-        """What the collection says of itself; raises StoreError when something else made it.
+        """The collection's metadata; raises StoreError if another program made the collection.
 
-        Where a shard has no replica left, that is said after the time of a search, unless this is a job under way.
+        The first call has the short time limit of a query, so that a shard without replicas is reported soon. Later
+        calls belong to a job that has begun, and have its time limit.
         """
-        ask = self._job if self._under_way else self._connection.query
+        ask = self._job if self._job_has_begun else self._connection.query
         found = ask(self._client.get_collection, collection)
-        self._under_way = True
+        self._job_has_begun = True
         return CollectionMeta.from_json(collection, found.config.metadata)
 
     def set_metadata(self, collection: str, meta: CollectionMeta) -> None:
@@ -161,7 +185,7 @@ class Catalog:
         self._spaces.pop(collection, None)
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         self._connection.close()
 
     def _take(self, collection: str) -> None:
@@ -169,7 +193,7 @@ class Catalog:
             self._connection.guard.take(collection)
 
     def _space(self, collection: str) -> tuple[int, Layout]:
-        """Dimension and layout, asked for once: they alone never change under somebody who searches."""
+        """Dimension and layout, read once: they do not change while a collection is searched."""
         if collection not in self._spaces:
             meta = self.metadata(collection)
             self._spaces[collection] = (meta.dim, meta.layout)

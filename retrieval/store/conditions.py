@@ -1,6 +1,6 @@
-"""From our filters to an engine's: as exact as the engine can, and never narrower than what was asked.
+"""Compile our filters to an engine's: as exact as the engine can, and never narrower than what was asked.
 
-Where an engine has no word for a condition, its filter lets more points through, and each of them is looked at here.
+Where an engine cannot express a condition, its filter lets more points through, and the store checks each of them.
 """
 
 import math
@@ -13,7 +13,7 @@ from retrieval.records import FIELDS
 
 
 class Dialect(Protocol):
-    """How an engine writes conditions; None for what it cannot say."""
+    """How an engine writes conditions; None for what it cannot express."""
 
     def ids(self, ids: Sequence[str]) -> Any: ...
 
@@ -26,14 +26,18 @@ class Dialect(Protocol):
     def times(self, field: str, bounds: dict[str, Bound]) -> Any: ...
 
     def prefix(self, field: str, prefix: str) -> tuple[Any, bool]:
-        """A condition that every text with that prefix meets, and whether no other text does."""
+        """A condition that every text with that prefix meets, and whether no other text meets it."""
 
     def all_of(self, must: Sequence[Any], must_not: Sequence[Any], should: Sequence[Any]) -> Any:
-        """A filter, which may stand among conditions too."""
+        """A filter; it can be used as a condition too."""
 
 
 class Native(NamedTuple):
-    """An engine's condition, None for none at all, and whether it lets through just what was asked for."""
+    """An engine's condition.
+
+    condition: None lets everything through
+    exact: it lets through only what was asked for
+    """
 
     condition: Any | None
     exact: bool
@@ -42,11 +46,11 @@ class Native(NamedTuple):
 ANYTHING = Native(None, exact=False)
 
 
-def native(where: Filter | None, dialect: Dialect) -> Native:
-    """The engine's filter for ours.
+def compile_filter(where: Filter | None, dialect: Dialect) -> Native:
+    """Our filter as the engine's.
 
-    Contents that must not be found are left to be looked at here: engines take twice as long for any filter, and no
-    longer for a hit or two more.
+    Excluded contents (SHA-256) are left to the store's own check: any filter doubles the engine's time, a hit or two
+    more do not.
     """
     if where is None:
         return Native(None, exact=True)
@@ -56,9 +60,9 @@ def native(where: Filter | None, dialect: Dialect) -> Native:
     return Native(None if bare else found.condition, found.exact and len(others) == len(where.must_not))
 
 
-def is_content(asked: Condition) -> bool:
-    """Whether it names contents (SHA-256)."""
-    return isinstance(asked, Match) and asked.field == "sha256"
+def is_content(condition: Condition) -> bool:
+    """Whether the condition is about contents (SHA-256)."""
+    return isinstance(condition, Match) and condition.field == "sha256"
 
 
 def _filter(where: Filter, dialect: Dialect) -> Native:
@@ -70,27 +74,27 @@ def _filter(where: Filter, dialect: Dialect) -> Native:
     return Native(
         dialect.all_of(
             [each.condition for each in must if each.condition is not None],
-            [each.condition for each in must_not if each.exact],  # what lets through too much must forbid nothing
+            [each.condition for each in must_not if each.exact],  # an inexact condition would exclude too much
             some,
         ),
         exact,
     )
 
 
-def _condition(asked: Condition, dialect: Dialect) -> Native:
-    match asked:
+def _condition(condition: Condition, dialect: Dialect) -> Native:
+    match condition:
         case Filter():
-            return _filter(asked, dialect)
+            return _filter(condition, dialect)
         case Match(field, any_of):
             return _match(field, any_of, dialect)
         case Range(field):
-            return _range(field, asked.bounds, dialect)
+            return _range(field, condition.bounds, dialect)
         case Prefix(field, prefix):
             return ANYTHING if field == ID else Native(*dialect.prefix(field, prefix))
 
 
 def _match(field: str, any_of: Sequence[Any], dialect: Dialect) -> Native:
-    """Each type of value in a condition of its own."""
+    """One condition for each type of value."""
     if field == ID:
         return Native(dialect.ids([str(value) for value in any_of]), exact=True)
     texts = [value for value in any_of if isinstance(value, str)]
@@ -100,7 +104,7 @@ def _match(field: str, any_of: Sequence[Any], dialect: Dialect) -> Native:
         if (said := dialect.truth(field, value)) is None:
             return ANYTHING
         parts.append(said)
-    if not parts:  # one of none: nothing is
+    if not parts:  # no value can match
         return Native(dialect.ids([]), exact=True)
     return Native(parts[0] if len(parts) == 1 else dialect.all_of([], [], parts), exact=True)
 
@@ -111,12 +115,12 @@ def _range(field: str, bounds: dict[str, Bound], dialect: Dialect) -> Native:
     kind = FIELDS[field].kind if field in FIELDS else None
     if not all(isinstance(bound, int | float) for bound in bounds.values()):
         return Native(dialect.times(field, bounds), exact=True) if kind == "time" else ANYTHING
-    if kind == "number":  # engines cut the fraction off whatever a whole number is compared with
+    if kind == "number":  # engines drop the fraction of a bound on whole numbers
         up = {"gt": math.floor, "lte": math.floor, "gte": math.ceil, "lt": math.ceil}
         bounds = {name: float(up[name](bound)) for name, bound in bounds.items()}  # type: ignore[arg-type]
     return Native(dialect.numbers(field, bounds), exact=True)
 
 
 def without(where: Filter | None, *conditions: Condition) -> Filter:
-    """Those that meet `where` and none of the conditions."""
+    """A filter for points that meet `where` and none of the conditions."""
     return replace(where, must_not=(*where.must_not, *conditions)) if where else Filter(must_not=conditions)

@@ -1,8 +1,8 @@
-"""The way to a Qdrant server: what is refused before connecting, and what is tried again.
+"""The connection to a Qdrant server: time limits, retries, and errors of ours.
 
-Tried again: no connection, time-outs, 5xx, 429, and 408, which a server says that was itself stopped for a while.
-Never: what the server says is our fault (400-422). A time-out does not mean "not applied", so everything sent through
-here must be safe to send twice. Of several nodes another is asked each time.
+Retried: no connection, time-outs, 5xx, 429, and 408, which a server sends after it was stopped for a while. Not
+retried: errors that are ours (400-422). A time-out does not mean "not applied", so every request sent through here must
+be safe to send twice. With several nodes, each try goes to another one.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 from retrieval.deadline import bounded, within
 from retrieval.errors import StoreError, StoreUnavailable, UsageError
 from retrieval.store.nodes import Nodes
-from retrieval.store.translate import QDRANT_ERRORS, reason, retry_after, translated
+from retrieval.store.translate import QDRANT_ERRORS, reason, retry_after, translate_error
 
 if TYPE_CHECKING:
     from qdrant_client.http.api_client import Send
@@ -32,29 +32,33 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 OLDEST_SERVER = (1, 16)
-"""The first with collection metadata."""
-KEPT = 32
-"""Idle connections that are kept; on loopback the client would make a new one for each request (0.5 ms)."""
-AT_ONCE = 0.01
-"""Seconds until the next node is asked, before all of them have been."""
+"""The first version with collection metadata."""
+MAX_IDLE = 32
+"""Idle connections to keep open; by default, on loopback, the client opens one for each request (0.5 ms)."""
+NEXT_NODE_SECONDS = 0.01
+"""Seconds before the next node is tried, until every node was tried once."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Patience:
-    """Seconds: how long one request may take, to the last byte of its answer, and how long a call is tried again."""
+    """Time limits in seconds.
+
+    query, job: for one request, to the last byte of its answer
+    query_deadline, job_deadline: for a call with all its retries
+    first_deadline: until the server has answered once; somebody waits, and the likely cause is a wrong URL
+    elsewhere: for one request of a job that another node could answer instead
+    """
 
     query: float = 5
     query_deadline: float = 15
     job: float = 60
     job_deadline: float = 120
     first_deadline: float = 5
-    """Until the server has answered once: somebody is waiting, and the likely cause is a wrong URL."""
     elsewhere: float = 15
-    """How long one request of a job may take where another node can be asked instead."""
 
 
 HURRIED = Patience(query=3, query_deadline=4, job=4, job_deadline=4, first_deadline=4)
-"""Of a service whose clients wait."""
+"""For a service whose clients wait."""
 
 
 class Guard(Protocol):
@@ -67,24 +71,25 @@ class Guard(Protocol):
     def take(self, name: str) -> None: ...
 
     def fence(self, request: httpx.Request, timeout: float) -> contextlib.AbstractContextManager[float]:
-        """Around each try of each request: raises Locked, or yields the seconds that it may take, `timeout` at most."""
+        """Wraps each try of each request: raises Locked, or yields the seconds it may take, at most `timeout`."""
 
 
 class Connection:
-    """A client that keeps its promises on time-outs and raises only errors of ours."""
+    """A client that keeps its time limits and raises only errors of ours."""
 
     def __init__(self, url: str, api_key: str | None, patience: Patience, key_name: str = "QDRANT_API_KEY") -> None:
-        """Does not connect yet; raises UsageError for a bad URL, or a key that would travel in the clear.
+        """Does not connect yet. Raises UsageError for a bad URL, or a key that would be sent unencrypted.
 
-        url: of a server, or of several nodes of one cluster, with commas between · key_name: the setting that the key
-        comes from, for messages.
+        url: of a server, or of several nodes of one cluster, separated by commas
+        key_name: the setting that holds the key, for messages
         """
         self._nodes = Nodes(url)
         self.location = self._nodes.urls[0]
         self._key_name = key_name
         if api_key and self._nodes.open:
             raise UsageError(
-                f"{key_name} would go unencrypted to {self._nodes.open}; use https, or a tunnel to localhost"
+                f"{key_name} would be sent unencrypted to {self._nodes.open}",
+                hint="use https, or a tunnel to localhost",
             )
         logging.getLogger("stamina").addHandler(logging.NullHandler())
         self._try: contextvars.ContextVar[tuple[str, float]] = contextvars.ContextVar("try")
@@ -94,34 +99,34 @@ class Connection:
                 **({"api-key": api_key} if api_key else {}),  # `api_key=` warns, even on loopback
                 **(
                     {"accept-encoding": "identity"} if self._nodes.loopback else {}
-                ),  # nothing to gain there, and it takes time
+                ),  # compression only costs time there
             },
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=KEPT),
-            check_compatibility=False,  # warns; `_meet` asks instead
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE),
+            check_compatibility=False,  # warns; `_check_version` asks instead
             trust_env=self._nodes.secure,  # no proxy ever sees plain http
         )
         bounded(self.client.http.client._client)
         self.client.http.client.add_middleware(self._send)
-        self._patience, self._met = patience, False
+        self._patience, self._version_checked = patience, False
         self.guard: Guard | None = None
 
     def query(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Answer of a function that searches; errors as in `job`."""
-        self._meet()
+        """Call a function that searches; raises as `job`."""
+        self._check_version()
         patience = self._patience
         return self._call(lambda: function(*args, **kwargs), patience.query, patience.query_deadline)
 
     def job(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Answer of a function that writes, or reads much.
+        """Call a function that writes, or reads much.
 
-        Raises StoreUnavailable after the deadline, NoCollection for 404, StoreError for a refusal.
+        Raises StoreUnavailable after the deadline, NoCollection for 404, StoreError if the server refuses.
         """
-        self._meet()
+        self._check_version()
         patience = self._patience
         return self._call(lambda: function(*args, **kwargs), patience.job, patience.job_deadline)
 
-    def each(self, function: Callable[[], T]) -> "dict[str, T | StoreUnavailable]":
-        """Answer of each node by itself, asked once and all at the same time, or why there is none; by URL."""
+    def ask_each(self, function: Callable[[], T]) -> "dict[str, T | StoreUnavailable]":
+        """URL → answer of that node, or why there is none; asks all nodes at the same time, once."""
 
         def ask(node: str) -> T | StoreUnavailable:
             self._try.set((node, self._patience.query))
@@ -133,33 +138,33 @@ class Connection:
         with ThreadPoolExecutor(len(self._nodes)) as pool:
             return dict(zip(self._nodes.urls, pool.map(ask, self._nodes.urls), strict=True))
 
-    def _meet(self) -> None:
-        if not self._met:
+    def _check_version(self) -> None:
+        if not self._version_checked:
             first = self._patience.first_deadline
             version = self._call(self.client.info, first, first * len(self._nodes)).version
             if not (number := re.match(r"(\d+)\.(\d+)", version)) or (int(number[1]), int(number[2])) < OLDEST_SERVER:
                 raise StoreError(
-                    f"{self.location} runs Qdrant {version}, but 1.16 is the oldest that will do; use a newer server"
+                    f"{self.location} runs Qdrant {version}, but at least 1.16 is needed", hint="use a newer server"
                 )
-            self._met = True
+            self._version_checked = True
 
     def _call(self, function: Callable[[], T], timeout: float, deadline: float) -> T:
         end, tried, heard = time.monotonic() + deadline, 0, ""
-        outer = self._try.get(None)  # of a request before which the lock is renewed by this one
+        outer = self._try.get(None)  # set if this call renews the lock for another request
         if len(self._nodes) > 1:
             timeout = min(timeout, self._patience.elsewhere, deadline / len(self._nodes))
 
-        def worth_it(error: Exception) -> bool | float:
+        def should_retry(error: Exception) -> bool | float:
             nonlocal heard
             heard = reason(error) if isinstance(error, UnexpectedResponse) else heard
             wait = retry_after(error)
             if wait is not False and self._nodes.move_on(self._try.get()[0]) and tried < len(self._nodes):
-                return AT_ONCE
+                return NEXT_NODE_SECONDS
             return wait if isinstance(wait, bool) else wait < end - time.monotonic() and wait
 
         try:
             for attempt in stamina.retry_context(
-                on=worth_it,
+                on=should_retry,
                 attempts=None,
                 timeout=deadline,
                 wait_max=min(5, deadline / 4),
@@ -171,14 +176,14 @@ class Connection:
                     return function()
         except QDRANT_ERRORS as error:
             spent = time.monotonic() - end + deadline
-            raise translated(error, self._try.get()[0], self._nodes.urls, self._key_name, heard, spent) from error
+            raise translate_error(error, self._try.get()[0], self._nodes.urls, self._key_name, heard, spent) from error
         finally:
             if outer:
                 self._try.set(outer)
         raise AssertionError("not reached")
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         self.client.close()
 
     def _send(self, request: httpx.Request, send: "Send") -> httpx.Response:

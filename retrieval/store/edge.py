@@ -1,4 +1,4 @@
-"""The embedded engine: Qdrant Edge in this process. Edge knows shards only; a collection is one."""
+"""The embedded engine: Qdrant Edge in this process. A collection is one shard of Edge."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,28 +9,38 @@ from jaxtyping import Float32
 
 from retrieval.filters import Filter
 from retrieval.records import Hit, Payload, Point
-from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, Condition
+from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, Health, SearchParams
 from retrieval.store.checks import check_queries
 from retrieval.store.edge_catalog import EdgeCatalog
 from retrieval.store.edge_filters import edge_filter
-from retrieval.store.nearest import checker, meeting, most_like, nearest, one_of, ranked, wanted
-from retrieval.store.writes import check_payloads, checked
+from retrieval.store.nearest import (
+    drop_mismatches,
+    find_nearest,
+    make_check,
+    restrict_to,
+    select_fields,
+    sort_counts,
+    take_matching,
+)
+from retrieval.store.writes import check_payloads, check_points
 
 
 class EdgeStore(EdgeCatalog):
     """`Store` on a folder."""
 
     engine = "embedded"
+    server: None = None
 
-    def condition(self, collection: str) -> Condition:
-        """What can be opened and searched is whole; raises StoreDamaged."""
+    def health(self, collection: str) -> Health:
+        """A collection that can be opened and searched is whole; raises StoreDamaged."""
         self.query(collection, np.zeros((1, self.metadata(collection).dim), np.float32), 1)
-        return Condition(settled=True)
+        return Health(settled=True)
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Write points; all of them are synced to disk when it returns."""
         shard = self._shard(collection)
-        shard.upsert(list(checked(points, shard.meta.dim)))
+        check_points(points, shard.meta.dim)
+        shard.upsert(points)
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
         """Replace whole payloads by point id; raises StoreError for an id that is not there."""
@@ -51,24 +61,24 @@ class EdgeStore(EdgeCatalog):
         self, collection: str, where: Filter | None = None, *, codes: bool = False, page: int = 1000
     ) -> Iterator[list[Point]]:
         """All points in id order, a page at a time."""
-        shard, chosen, start = self._shard(collection), edge_filter(where), None
+        shard, native, start = self._shard(collection), edge_filter(where), None
         while True:
             request = edge.ScrollRequest(
-                offset=start, limit=page, filter=chosen.condition, with_payload=True, with_vector=codes
+                offset=start, limit=page, filter=native.condition, with_payload=True, with_vector=codes
             )
             with shard.reading():
                 records, start = shard.edge.scroll(request)
-            if found := meeting(map(_point, records), where, chosen):
+            if found := drop_mismatches(map(_point, records), where, native):
                 yield found
             if start is None:
                 return
 
     def count(self, collection: str, where: Filter | None = None) -> int:
         """Exact number of points."""
-        chosen = edge_filter(where)
-        if not chosen.exact:
+        native = edge_filter(where)
+        if not native.exact:
             return sum(map(len, self.scroll(collection, where)))
-        return self._shard(collection).count(chosen.condition)
+        return self._shard(collection).count(native.condition)
 
     def query(
         self,
@@ -79,20 +89,21 @@ class EdgeStore(EdgeCatalog):
         *,
         distinct: str | None = None,
         payload: bool = True,
+        params: SearchParams = SearchParams(),  # noqa: ARG002, B008 - every search is exact; frozen
     ) -> list[list[Hit]]:
         """The k nearest of each code, exactly, nearest first, ties by id."""
         shard, filters = self._shard(collection), where or [None] * len(codes)
         check_queries(collection, codes, shard.meta.dim, k, len(filters))
-        chosen = [edge_filter(each) for each in filters]
-        meets = None if all(each.exact for each in chosen) else checker(filters)
-        send = wanted(filters, distinct, meets, payload=payload)
+        native = [edge_filter(each) for each in filters]
+        meets = None if all(each.exact for each in native) else make_check(filters)
+        send = select_fields(filters, distinct, meets, payload=payload)
 
         def ask(queries: Sequence[int], limit: int) -> list[list[Hit]]:
             requests = [
                 edge.QueryRequest(
                     limit=limit,
                     query=edge.Query.Nearest(codes[i].tolist()),
-                    filter=chosen[i].condition,
+                    filter=native[i].condition,
                     with_payload=send,
                 )
                 for i in queries
@@ -101,23 +112,23 @@ class EdgeStore(EdgeCatalog):
                 answers = shard.edge.query_batch(edge.QueryBatchRequest(requests))
             return [[Hit(str(p.id), p.score, p.payload or {}) for p in answer] for answer in answers]
 
-        return nearest(ask, len(codes), k, distinct=distinct, meets=meets)
+        return find_nearest(ask, len(codes), k, distinct=distinct, meets=meets)
 
     def recommend(self, collection: str, like: Codes, unlike: Codes, k: int, where: Filter | None = None) -> list[Hit]:
         """By Edge's `best_score`."""
         query = edge.Query.RecommendBestScore(edge.RecommendQuery(like.tolist(), unlike.tolist()))
-        return self._chosen(collection, query, like, k, where)
+        return self._select(collection, query, like, k, where)
 
     def diverse(
         self, collection: str, code: Float32[np.ndarray, " d"], k: int, where: Filter | None = None
     ) -> list[Hit]:
         """By Edge's maximal marginal relevance."""
         most = max(CANDIDATES, 10 * k)
-        among = one_of(self.query(collection, code[None], most, [where], payload=False)[0])
-        return self._chosen(collection, edge.Mmr(code.tolist(), 1 - DIVERSITY, most), code[None], k, among)
+        among = restrict_to(self.query(collection, code[None], most, [where], payload=False)[0])
+        return self._select(collection, edge.Mmr(code.tolist(), 1 - DIVERSITY, most), code[None], k, among)
 
     def sample(self, collection: str, n: int) -> list[Point]:
-        """By Edge's own chance."""
+        """By Edge's random sampling."""
         shard = self._shard(collection)
         request = edge.QueryRequest(limit=n, query=edge.Sample.Random, with_payload=True)
         with shard.reading():
@@ -128,20 +139,20 @@ class EdgeStore(EdgeCatalog):
         shard = self._shard(collection)
         with shard.reading():
             hits = shard.edge.facet(edge.FacetRequest(field, limit=limit, exact=True)).hits
-        return ranked({str(hit.value): hit.count for hit in hits})
+        return sort_counts({str(hit.value): hit.count for hit in hits})
 
-    def _chosen(self, collection: str, query: Any, like: Codes, k: int, where: Filter | None) -> list[Hit]:
-        shard, chosen = self._shard(collection), edge_filter(where)
+    def _select(self, collection: str, query: Any, like: Codes, k: int, where: Filter | None) -> list[Hit]:
+        shard, native = self._shard(collection), edge_filter(where)
         check_queries(collection, like, shard.meta.dim, k, len(like))
 
         def ask(limit: int) -> list[Point]:
             request = edge.QueryRequest(
-                limit=limit, query=query, filter=chosen.condition, with_payload=True, with_vector=True
+                limit=limit, query=query, filter=native.condition, with_payload=True, with_vector=True
             )
             with shard.reading():
                 return [_point(record) for record in shard.edge.query(request)]
 
-        return most_like(ask, like, k, None if chosen.exact else where)
+        return take_matching(ask, like, k, None if native.exact else where)
 
 
 def _point(record: edge.Record | edge.ScoredPoint) -> Point:

@@ -1,4 +1,4 @@
-"""The embedded engine's collections: a folder each, the aliases one file, and a lock that keeps other processes out."""
+"""The embedded engine's collections: a folder for each, a file for the aliases, and a lock on all of it."""
 
 import contextlib
 import importlib.metadata
@@ -7,24 +7,23 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from retrieval.errors import StoreError, UsageError
+from retrieval.errors import StoreError
 from retrieval.files import disk_bytes, sync_folder, write_json
-from retrieval.layout import Layout
 from retrieval.records import CollectionMeta
-from retrieval.store.base import Held
+from retrieval.store.base import DiskUsage, Held
 from retrieval.store.checks import check_alias, check_exists, check_name, check_new, check_unused
 from retrieval.store.folder import LOCK_SECONDS, FolderLock, read_json
 from retrieval.store.shard import RESERVE_BYTES, Shard
 
 
 class EdgeCatalog:
-    """The half of `Store` that is about whole collections; `EdgeStore` adds the points.
+    """The methods of `Store` that handle whole collections; `EdgeStore` adds those for points.
 
-    A folder: `lock`, `holder.json`, `aliases.json`, `collections/<name>/`.
+    The folder holds `lock`, `holder.json`, `aliases.json` and `collections/<name>/`.
     """
 
     def __init__(self, root: Path, *, lock_seconds: float = LOCK_SECONDS) -> None:
-        """Take the folder; raises Locked when another process has it."""
+        """Open the folder for this process alone; raises Locked if another process uses it."""
         self.location = str(root)
         self._collections, self._aliases = root / "collections", root / "aliases.json"
         self._open: dict[str, Shard] = {}
@@ -39,24 +38,14 @@ class EdgeCatalog:
             raise
 
     def check(self) -> None:
-        """Open and verify every collection in use; raises StoreDamaged. One that nothing uses stops nobody."""
+        """Open and verify every collection that an alias points at; raises StoreDamaged. Others are not checked."""
         for collection in sorted({*self.aliases().values()}):
             self._shard(collection).count()
 
     def create_collection(self, collection: str, meta: CollectionMeta) -> None:
-        """Make an empty collection; raises StoreError when the name is taken."""
+        """Make an empty collection; raises StoreError if it exists."""
         check_new(self, collection)
         Shard.create(self._collections / collection, meta)
-
-    def rebuild(self, collection: str, layout: Layout) -> None:
-        """There is no index."""
-        check_exists(self, collection)
-        raise UsageError(f"{layout}: the embedded engine compares every code; set QDRANT_URL to a server")
-
-    def bulk(self, collection: str, like: str | None = None) -> bool:  # noqa: ARG002
-        """There is no index."""
-        check_exists(self, collection)
-        return False
 
     def drop_collection(self, collection: str) -> None:
         """Remove a collection; raises StoreError while any alias points at it."""
@@ -64,7 +53,7 @@ class EdgeCatalog:
         folder = self._collections / collection
         with self._opening:
             if shard := self._open.pop(collection, None):
-                with contextlib.suppress(StoreError):  # damaged since it was opened: all the more it goes
+                with contextlib.suppress(StoreError):  # damaged since it was opened, and about to be deleted
                     shard.close()
             doomed = folder.rename(folder.with_name(f".drop-{collection}"))
         sync_folder(self._collections)
@@ -75,7 +64,7 @@ class EdgeCatalog:
         return sorted(f.name for f in self._collections.iterdir() if f.is_dir() and f.name[0] != ".")
 
     def aliases(self) -> dict[str, str]:
-        """Alias → collection; an alias whose collection's folder was deleted is gone with it."""
+        """Alias → collection, without aliases whose collection's folder was deleted."""
         known: dict[str, str] = read_json(self._aliases) if self._aliases.exists() else {}
         present = set(self.collections())
         return {alias: target for alias, target in known.items() if target in present}
@@ -86,26 +75,30 @@ class EdgeCatalog:
         write_json(self._aliases, {**self.aliases(), alias: collection})
 
     def lock(self, alias: str) -> contextlib.AbstractContextManager[Held]:
-        """Held already: the folder is this process's alone."""
+        """Held already: only this process uses the folder."""
         check_name(alias)
         return contextlib.nullcontext(self._lock)
 
     def describe(self, collection: str | None = None) -> dict[str, Any]:
-        """`edge`: the library's version · `bytes`: what the collection takes on disk."""
+        """What Edge and the collection's folder tell.
+
+        edge: the library's version
+        bytes: what the collection takes on disk
+        """
         facts: dict[str, Any] = {"edge": importlib.metadata.version("qdrant-edge-py")}
-        return facts if collection is None else {**facts, "bytes": self.room(collection)[0]}
+        return facts if collection is None else {**facts, "bytes": self.disk_usage(collection).taken}
 
     def dashboard(self) -> None:
-        """It has no page."""
+        """Edge has no web page."""
 
-    def room(self, collection: str) -> tuple[int, int]:
-        """Bytes that its folder takes, and bytes free beyond what Edge needs to live."""
+    def disk_usage(self, collection: str) -> DiskUsage:
+        """What its folder takes, and what is free beyond the reserve that Edge needs."""
         check_exists(self, collection)
         folder = self._collections / collection
-        return disk_bytes(folder), max(0, shutil.disk_usage(folder).free - RESERVE_BYTES)
+        return DiskUsage(disk_bytes(folder), max(0, shutil.disk_usage(folder).free - RESERVE_BYTES))
 
     def metadata(self, collection: str) -> CollectionMeta:
-        """What the collection says of itself."""
+        """The collection's metadata."""
         return self._shard(collection).meta
 
     def set_metadata(self, collection: str, meta: CollectionMeta) -> None:
@@ -113,14 +106,14 @@ class EdgeCatalog:
         self._shard(collection).set_meta(meta)
 
     def close(self) -> None:
-        """Flush and close every collection, and let the folder go."""
+        """Flush and close every collection, and release the folder."""
         with contextlib.ExitStack() as last:
             last.callback(self._lock.release)
             while self._open:
                 last.callback(self._open.popitem()[1].close)
 
     def _shard(self, collection: str) -> Shard:
-        with self._opening:  # a shard opened twice would have two write-ahead logs
+        with self._opening:  # opening a shard twice would give it two write-ahead logs
             if collection not in self._open:
                 check_exists(self, collection)
                 self._open[collection] = Shard(self._collections / collection)

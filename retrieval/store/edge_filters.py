@@ -7,11 +7,11 @@ from typing import Any
 import qdrant_edge as edge
 
 from retrieval.filters import Bound, Filter
-from retrieval.store.conditions import Native, native
+from retrieval.store.conditions import Native, compile_filter
 
 
 class EdgeDialect:
-    """`Dialect` of Edge, which takes a truth value for a number."""
+    """`Dialect` of Edge, which cannot match true or false: it takes them for numbers."""
 
     def ids(self, ids: Sequence[str]) -> Any:
         return edge.HasIdCondition(set(ids))
@@ -37,5 +37,5 @@ class EdgeDialect:
 
 
 def edge_filter(where: Filter | None) -> Native:
-    """Edge's filter for ours."""
-    return native(where, EdgeDialect())
+    """Our filter as Edge's."""
+    return compile_filter(where, EdgeDialect())

@@ -1,4 +1,4 @@
-"""All collections that were ever made for an alias, known by their names and in the order in which they were made."""
+"""All collections that were made for an alias: their names tell the alias and the time."""
 
 import contextlib
 import datetime as dt
@@ -14,23 +14,23 @@ _NAME = re.compile(rf"(?P<alias>.+)-(?P<stamp>{_STAMP})-[0-9a-f]{{8}}")
 
 
 def family(store: Store, alias: str) -> list[str]:
-    """The alias's collections, the oldest first, whatever points at them."""
+    """The alias's collections, oldest first, whether or not an alias points at them."""
     return sorted((name for name in store.collections() if alias_of(name) == alias), key=stamp)
 
 
-def unused(store: Store, alias: str) -> dict[str, CollectionMeta]:
-    """Those of this program's making that no alias points at, the oldest first, with what they say of themselves.
+def find_unused(store: Store, alias: str) -> dict[str, CollectionMeta]:
+    """The alias's collections that no alias points at, oldest first → their metadata; only those this program made.
 
-    Raises as `described`.
+    Raises as `read_metadata`.
     """
     used = set(store.aliases().values())
-    return described(store, [name for name in family(store, alias) if name not in used])
+    return read_metadata(store, [name for name in family(store, alias) if name not in used])
 
 
-def described(store: Store, names: Iterable[str]) -> dict[str, CollectionMeta]:
-    """What collections say of themselves; without those that something else made, or that are gone or damaged.
+def read_metadata(store: Store, names: Iterable[str]) -> dict[str, CollectionMeta]:
+    """Name → metadata, without collections that another program made, or that are gone or damaged.
 
-    Raises StoreUnavailable, and all else that may pass: who keeps some and drops others must know all of them.
+    Raises StoreUnavailable and other passing errors: a caller that drops some collections must know all of them.
     """
     found = {}
     for name in names:
@@ -39,8 +39,8 @@ def described(store: Store, names: Iterable[str]) -> dict[str, CollectionMeta]:
     return found
 
 
-def damaged(store: Store, alias: str) -> dict[str, str]:
-    """Those that no alias points at and that cannot be opened, by name, and why; only the embedded engine has such."""
+def find_damaged(store: Store, alias: str) -> dict[str, str]:
+    """The alias's unused collections that cannot be opened → why; only the embedded engine has such."""
     used, found = set(store.aliases().values()), {}
     for name in family(store, alias):
         try:
@@ -54,7 +54,7 @@ def damaged(store: Store, alias: str) -> dict[str, str]:
 
 
 def alias_of(collection: str) -> str | None:
-    """The alias for which a collection was made; None for a name that is not of our making.
+    """The alias that a collection was made for; None for a name that this program did not make.
 
     >>> alias_of("images-20261123t070000z-4f1c2a9b")
     'images'
@@ -64,19 +64,19 @@ def alias_of(collection: str) -> str | None:
 
 
 def stamp(collection: str) -> str:
-    """The UTC time in its name; sorts by time. Empty for a name that is not of our making."""
+    """The UTC time in a collection's name; sorts by time. Empty for a name that this program did not make."""
     found = _NAME.fullmatch(collection)
     return found["stamp"] if found else ""
 
 
 def collection_name(alias: str, fingerprint: str, now: dt.datetime) -> str:
-    """`images-20261123t070000z-4f1c2a9b`: alias, UTC time, the model fingerprint's first 8."""
+    """`images-20261123t070000z-4f1c2a9b`: alias, UTC time, first 8 digits of the model's fingerprint."""
     utc = now.astimezone(dt.UTC)
     return f"{alias}-{utc:%Y%m%dt%H%M%Sz}-{fingerprint[:8]}"
 
 
 def next_name(store: Store, alias: str, fingerprint: str) -> tuple[str, dt.datetime]:
-    """Name and UTC time for a new collection: later than every other of the alias, though the clock was set back."""
+    """Name and UTC time for a new collection: later than the alias's others, even if the clock was set back."""
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)
     if others := family(store, alias):
         newest = dt.datetime.strptime(stamp(others[-1]), "%Y%m%dt%H%M%Sz").replace(tzinfo=dt.UTC)

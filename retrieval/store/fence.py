@@ -1,4 +1,4 @@
-"""What a request to the server changes, read off the request itself, so that no caller can forget to say."""
+"""What a request to the server changes, read from the request itself, so that no caller can forget to lock it."""
 
 import re
 from dataclasses import dataclass
@@ -7,25 +7,30 @@ import httpx
 
 _PATH = re.compile(r"/collections/(?P<name>[^/]+)(?P<rest>/.*)?")
 _READS = re.compile(r"/points(/scroll|/count|/query|/query/batch)?|/facet")
-"""All that is asked by POST and changes nothing; whatever is not on this list counts as a write."""
+"""POST requests that change nothing; every other one counts as a write."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """words: for a message · collection: that is changed, None for aliases · final: it cannot be undone."""
+    """What a request changes.
+
+    words: the request, for a message
+    collection: the one that is changed; None for aliases
+    final: it cannot be undone
+    """
 
     words: str
     collection: str | None
     final: bool
 
 
-def change(request: httpx.Request) -> Change | None:
-    """What the request changes, None when it only reads.
+def find_change(request: httpx.Request) -> Change | None:
+    """What the request changes; None if it only reads.
 
-    >>> change(httpx.Request("POST", "http://127.0.0.1:6333/collections/a/points/scroll"))
-    >>> change(httpx.Request("PUT", "http://127.0.0.1:6333/collections/a/points"))
+    >>> find_change(httpx.Request("POST", "http://127.0.0.1:6333/collections/a/points/scroll"))
+    >>> find_change(httpx.Request("PUT", "http://127.0.0.1:6333/collections/a/points"))
     Change(words='PUT /collections/a/points', collection='a', final=False)
-    >>> change(httpx.Request("DELETE", "http://127.0.0.1:6333/collections/a")).final
+    >>> find_change(httpx.Request("DELETE", "http://127.0.0.1:6333/collections/a")).final
     True
     """
     found = _PATH.search(request.url.path)

@@ -1,4 +1,4 @@
-"""The embedded engine's folder: one process at a time owns it. Edge itself has no lock that names its holder."""
+"""The lock on the embedded engine's folder: one process at a time uses it. Edge's own lock does not name its holder."""
 
 import contextlib
 import json
@@ -12,16 +12,16 @@ from retrieval.files import write_json
 from retrieval.process import in_words, is_dead, this_process
 
 LOCK_SECONDS = 5.0
-"""Two quick searches may overlap; a long job may not be waited for."""
+"""How long to wait for the folder: long enough for a quick search to end, not for a job."""
 
 
 class FolderLock:
-    """Exclusive use of a folder, from construction to `release`; others are told who holds it."""
+    """Exclusive use of a folder, from construction to `release`; tells others who holds it."""
 
     holder = ""
 
     def __init__(self, root: Path, seconds: float = LOCK_SECONDS) -> None:
-        """Raises Locked naming the holder, StoreUnavailable for a folder that cannot be made."""
+        """Raises Locked naming the holder, StoreUnavailable if the folder cannot be created."""
         self._holder = root / "holder.json"
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -30,24 +30,26 @@ class FolderLock:
             write_json(self._holder, this_process())
         except filelock.Timeout as error:
             raise Locked(
-                f"{root} is in use by {_named(self._holder)}; try again when that is done, or use a server"
-                " (QDRANT_URL) to share one collection"
+                f"{root} is in use by {_name_holder(self._holder)}",
+                hint="try again when that is done, or use a server (QDRANT_URL) to share one collection",
             ) from error
         except OSError as error:
-            raise StoreUnavailable(f"{root} cannot be used: {error}; set RETRIEVAL_HOME to another folder") from error
+            raise StoreUnavailable(
+                f"{root} cannot be used: {error}", hint="set RETRIEVAL_HOME to another folder"
+            ) from error
 
     def check(self) -> None:
-        """`Held`: the system takes the lock away from nobody who lives."""
+        """Nothing to check: the operating system keeps the lock as long as the process lives."""
 
     def release(self) -> None:
-        """Let the next one in."""
+        """Let another process use the folder."""
         with contextlib.suppress(OSError):
             self._holder.unlink()
         self._lock.release()
 
 
-def _named(holder: Path) -> str:
-    """The holder in words; a record that a dead process left behind is not believed."""
+def _name_holder(holder: Path) -> str:
+    """The holder in words; a dead process's record is ignored."""
     try:
         who = json.loads(holder.read_text("utf-8"))
         return "another process" if is_dead(who) else in_words(who)
@@ -56,10 +58,10 @@ def _named(holder: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read a file that `write_json` wrote; raises StoreDamaged when it is not JSON or cannot be read."""
+    """Read a file that `write_json` wrote; raises StoreDamaged if it cannot be read or is not JSON."""
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise StoreDamaged(
-            f"{path} cannot be read: {error}; delete its folder and ingest again, or restore it"
+            f"{path} cannot be read: {error}", hint="delete its folder and ingest again, or restore it"
         ) from error

@@ -1,12 +1,11 @@
-"""Locks, kept in Qdrant itself: two jobs that write never meet, whatever machines they run on.
+"""Locks, stored in Qdrant itself: two jobs never write at the same time, whatever machines they run on.
 
-Each name (of an alias or of a collection) has one record, a point in the collection `retrieval-locks`. It is never
-deleted: who lets it go writes down that nobody has it, and who takes it adds one to its generation. To take is to
-replace the record only where it still bears the token that was read: Qdrant (from 1.16) looks and writes in one step,
-one operation after the other.
+Each name (of an alias or a collection) has one record, a point in the collection `retrieval-locks`. It is never
+deleted: releasing a lock clears its holder, taking one increases its generation. A job takes a lock by replacing the
+record only if it still has the token that the job read: Qdrant (from 1.16) compares and writes in one step.
 
-No clock of one machine is compared with that of another. A holder counts from before it renewed; who wants to take
-over has seen the very same record for the whole lease, on a clock of its own. See docs/decisions/0018-locks.md.
+Clocks of different machines are never compared. A holder measures its lease from before it renewed; a job that takes
+over has seen the same record for the whole lease, by its own clock. See docs/decisions/0018-locks.md.
 """
 
 import contextlib
@@ -24,59 +23,61 @@ from qdrant_client import models
 from retrieval.errors import Locked, NoCollection, StoreError, StoreUnavailable
 from retrieval.process import in_words, is_dead, now, this_process
 from retrieval.store.connection import Connection, Guard
-from retrieval.store.fence import change
-from retrieval.store.server_layout import peers
+from retrieval.store.fence import find_change
+from retrieval.store.server_layout import count_peers
 
 LOCKS = "retrieval-locks"
 AFTER_SECONDS = 120.0
-"""How long a job may still write after its lock is gone, whatever took it away: a request is sent only when its
-time-out ends so soon after the lock was last renewed. Twice as long as one request may take."""
+"""A request is sent only if its time-out ends this soon after the lock was last renewed: no job writes for longer after
+it lost its lock. Twice the time limit of one request."""
 LEASE_SECONDS = 300.0
-"""How long the same record must have been seen by who takes over. What exceeds AFTER_SECONDS is for requests that
-nobody waits for any more, which a busy server may still carry out, and for clocks that run at different speeds."""
+"""How long a job must see the same record before it takes over. The part beyond AFTER_SECONDS allows for requests that
+timed out but that a busy server still carries out, and for clocks that run at different speeds."""
 POLL_SECONDS = 1.0
 REPLICAS = 3
-"""On a cluster, where two of them make a majority: one node may die, and no lock is lost or taken twice."""
+"""On a cluster, two of three are a majority: one node may die, and no lock is lost or taken twice."""
 ORDERED = models.WriteOrdering.MEDIUM
-"""One peer orders the writes, another when that one is gone; STRONG would wait for it to come back."""
+"""One peer orders the writes, another one if that is gone; STRONG would wait for it to come back."""
+TRY_LATER = "try again when that is done"
 LOG = logging.getLogger("retrieval")
 
 
 class Lock:
-    """All that one job holds: its alias, the collection that this names, and whatever else it comes to change.
+    """All names that one job holds: its alias, the alias's collection, and every other collection that it changes.
 
-    While it is the connection's guard, every request that changes something passes `fence`.
+    While it is the connection's guard, every request that changes something goes through `fence`.
     """
 
     def __init__(self, connection: Connection, holder: str | None = None) -> None:
-        """holder: of a lock that was taken already."""
+        """holder: of a lock that another process has taken already."""
         self._connection = connection
         self._client, self._call, self._job = connection.client, connection.query, connection.job
         self.holder = holder or uuid.uuid4().hex
         self._names: dict[str, int] = {}
-        """Name → generation, of what is held."""
+        """Held name → generation."""
         self._tried: set[str] = set()
         self._over: set[str] = set()
-        """Holders that were watched for a lease: whatever else they hold, they renewed it no later."""
-        self._renewed, self._lost = -math.inf, ""
+        """Holders that were watched for a whole lease; the other names that they hold have expired too."""
+        self._renewed = -math.inf
+        self._lost: Locked | None = None
         self._taking, self._renewing = threading.Lock(), threading.Lock()
 
     def take(self, name: str) -> None:
-        """Hold one more name; nothing is done for one that is held.
+        """Hold one more name; does nothing if it is held already.
 
-        One whose process is certainly dead does not count. Where the clocks say that the holder has fallen silent, its
-        record is watched for a whole lease. Raises Locked naming the holder.
+        A holder whose process is certainly dead is ignored. If the holder seems to have stopped renewing, its record is
+        watched for a whole lease first. Raises Locked naming the holder.
         """
         with self._taking:
             if name not in self._names:
                 self._take(name)
 
     def _take(self, name: str) -> None:
-        self._still_ours()
+        self._check_not_lost()
         self._prepare()
         found = self._read([name]).get(name)
-        if held(found) and found["holder"] not in (self.holder, *self._over) and not is_dead(found):
-            found = self._watched(name, found)
+        if is_held(found) and found["holder"] not in (self.holder, *self._over) and not is_dead(found):
+            found = self._watch(name, found)
         begun = now()
         record = {
             **this_process(),
@@ -88,13 +89,13 @@ class Lock:
             "lease": LEASE_SECONDS,
             "expires": time.time() + LEASE_SECONDS,
         }
-        unchanged = models.Filter(must=[has("token", found["token"] if found else record["token"])])
+        unchanged = models.Filter(must=[has_value("token", found["token"] if found else record["token"])])
         point = models.PointStruct(id=point_of(name), vector=[0.0], payload=record)
         self._tried.add(name)
         self._call(self._client.upsert, LOCKS, [point], wait=True, ordering=ORDERED, update_filter=unchanged)
         stored = self._read([name]).get(name)
-        if not held(stored):
-            raise Locked(f"{self._where(name)}: another job was quicker, and has finished since; try again")
+        if not is_held(stored):
+            raise Locked(f"{self._where(name)}: another job was quicker, and has finished since", hint="try again")
         if stored["holder"] != self.holder:
             raise self._busy(name, stored)
         if not self._names:
@@ -102,25 +103,25 @@ class Lock:
         self._names[name] = record["generation"]
 
     def check(self) -> None:
-        """Raise Locked when another job has taken over."""
+        """Raise Locked if another job has taken over."""
         self.keep(AFTER_SECONDS / 2)
 
     def keep(self, seconds: float) -> float:
-        """How long a request that is sent now may take, `seconds` at most; the lock is renewed when that is too short.
+        """Seconds that a request sent now may take, at most `seconds`; renews the lock first if too few are left.
 
-        Raises Locked when the lock is lost, StoreUnavailable when the server does not say in time that it is ours.
+        Raises Locked if the lock is lost, StoreUnavailable if the server does not confirm it in time.
         """
-        if self._lost or self._left() < seconds:
+        if self._lost or self._seconds_left() < seconds:
             self.renew()
-        left = self._left()
+        left = self._seconds_left()
         if left <= 0:
             raise StoreUnavailable(f"{self._connection.location} took {AFTER_SECONDS - left:.0f} s to renew a lock")
         return min(left, seconds)
 
     def renew(self) -> None:
-        """Put the end off; raises as `look`. A record that is gone is not made again."""
+        """Extend the lease; raises as `look`. Does not recreate a record that is gone."""
         with self._renewing:
-            self._still_ours()
+            self._check_not_lost()
             begun = now()
             fresh = {"token": uuid.uuid4().hex, "expires": time.time() + LEASE_SECONDS}
             self._write(fresh, [*self._names])
@@ -128,25 +129,26 @@ class Lock:
             self._renewed = begun
 
     def look(self) -> None:
-        """Read what is there; raises Locked, from then on always, unless all of it is ours.
+        """Read the records of all held names.
 
-        StoreUnavailable when the server does not answer.
+        Raises Locked, now and at every later call, if one is not this job's; StoreUnavailable if the server does not
+        answer.
         """
-        self._still_ours()
+        self._check_not_lost()
         names = dict(self._names)
         found = self._read(names)
         reasons = (self._why_lost(name, generation, found.get(name)) for name, generation in names.items())
-        self._lost = next(filter(None, reasons), "")
-        self._still_ours()
+        self._lost = next(filter(None, reasons), None)
+        self._check_not_lost()
 
     @contextlib.contextmanager
     def fence(self, request: httpx.Request, timeout: float) -> Iterator[float]:
-        """Around each try of each request of the job, in whatever thread: see `Guard`.
+        """Wraps each try of each request of the job, in any thread: see `Guard`.
 
-        What it changes is held from now on, and surely so until the time-out. Around one that cannot be undone the
-        record is read: before, and after; what raises Locked then says that the server has done it.
+        Takes the lock of what the request changes, and makes sure that it is held until the request's time-out. Reads
+        the record before and after a request that cannot be undone; Locked then says that the request was sent.
         """
-        what = change(request)
+        what = find_change(request)
         if what is None or what.collection == LOCKS:
             yield timeout
             return
@@ -159,39 +161,42 @@ class Lock:
             try:
                 self.look()
             except Locked as error:
-                raise Locked(f"{error}; its last request ({what.words}) had been sent before") from error
+                sent = f"its last request ({what.words}) had been sent before"
+                raise Locked(f"{error.message}; {sent}", hint=error.hint) from error
 
     def release(self) -> None:
-        """Write down that nobody has what is ours; where the server does not answer, it ends by itself."""
+        """Clear the holder of this job's records; if the server does not answer, they expire."""
         if self._tried:
             with contextlib.suppress(StoreError):
                 self._write({"holder": "", "token": uuid.uuid4().hex, "expires": 0.0}, self._tried)
 
-    def _why_lost(self, name: str, generation: int, record: Mapping[str, Any] | None) -> str:
-        """Empty for a record that is ours; generation: 0 where another process took it."""
+    def _why_lost(self, name: str, generation: int, record: Mapping[str, Any] | None) -> Locked | None:
+        """None for a record that is this job's; generation: 0 if another process took the lock."""
         if record is None:
-            return f"the lock of {self._where(name)} is not there any more: who deletes records in {LOCKS}?"
+            return Locked(
+                f"the lock of {self._where(name)} is not there any more", hint=f"who deletes records in {LOCKS}?"
+            )
         if record["holder"] == self.holder and generation in (0, record["generation"]):
-            return ""
-        since = "" if held(record) else ", which has ended since"
-        return (
-            f"{self._where(name)} was taken over by {in_words(record)}{since}, while this job was stopped or cut off;"
-            " try again when that is done"
+            return None
+        since = "" if is_held(record) else ", which has ended since"
+        return Locked(
+            f"{self._where(name)} was taken over by {in_words(record)}{since}, while this job was stopped or cut off",
+            hint=TRY_LATER,
         )
 
-    def _left(self) -> float:
-        """Seconds for which it is sure that nobody takes over, less what AFTER_SECONDS falls short of the lease."""
+    def _seconds_left(self) -> float:
+        """Seconds left to write; another job takes over LEASE_SECONDS - AFTER_SECONDS after them at the earliest."""
         return self._renewed + AFTER_SECONDS - now()
 
-    def _still_ours(self) -> None:
+    def _check_not_lost(self) -> None:
         if self._lost:
-            raise Locked(self._lost)
+            raise Locked(self._lost.message, hint=self._lost.hint)
 
-    def _watched(self, name: str, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The record that may be replaced: one that a whole lease has not changed, or that was given back meanwhile.
+    def _watch(self, name: str, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The record to replace: one that did not change for a whole lease, or that was released meanwhile.
 
-        Raises Locked at once when the holder has renewed it lately as the clocks tell, which is a hint and no more, or
-        as soon as it does.
+        Raises Locked at once if the holder has renewed it lately according to the clocks, which may be wrong, and
+        later as soon as the holder renews it.
         """
         if time.time() < float(found["expires"]):
             raise self._busy(name, found)
@@ -202,7 +207,7 @@ class Lock:
         while True:
             time.sleep(max(0.0, min(POLL_SECONDS, end - now())))
             asked, seen = now(), self._read([name]).get(name)
-            if not held(seen):
+            if not is_held(seen):
                 return seen
             if seen["token"] != found["token"]:
                 raise self._busy(name, seen)
@@ -211,21 +216,21 @@ class Lock:
                 return seen
 
     def _busy(self, name: str, record: Mapping[str, Any]) -> Locked:
-        return Locked(f"{self._where(name)} is being written by {in_words(record)}; try again when that is done")
+        return Locked(f"{self._where(name)} is being written by {in_words(record)}", hint=TRY_LATER)
 
     def _where(self, name: str) -> str:
         kind = "alias" if name == next(iter(self._names), name) else "collection"
         return f"{kind} {name!r} at {self._connection.location}"
 
     def _write(self, fields: Mapping[str, Any], names: Iterable[str]) -> None:
-        """Change the records that are ours; one that is not, or not there, stays as it is."""
+        """Change this job's records among those of the names; others stay as they are."""
         ids: list[int | str | uuid.UUID] = [point_of(name) for name in names]
-        ours = models.Filter(must=[models.HasIdCondition(has_id=ids), has("holder", self.holder)])
+        ours = models.Filter(must=[models.HasIdCondition(has_id=ids), has_value("holder", self.holder)])
         with contextlib.suppress(NoCollection):
             self._call(self._client.set_payload, LOCKS, dict(fields), ours, wait=True, ordering=ORDERED)
 
     def _read(self, names: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
-        """Name → record, of those that are there."""
+        """Name → record, without names that have none."""
         quorum = models.ReadConsistencyType.QUORUM  # MAJORITY fails while a dead peer still counts as active
         ids = [point_of(name) for name in names]
         try:
@@ -235,7 +240,7 @@ class Lock:
         return {record.payload["alias"]: record.payload for record in found if record.payload}
 
     def _prepare(self) -> None:
-        """Make the collection where it is missing; somebody else may be doing so at the same time."""
+        """Create the collection if it is missing; another job may do so at the same time."""
         if self._tried:
             return
         if self._job(self._client.collection_exists, LOCKS):
@@ -243,7 +248,11 @@ class Lock:
         space = models.VectorParams(size=1, distance=models.Distance.EUCLID)
         try:
             self._job(
-                self._client.create_collection, LOCKS, space, shard_number=1, **replicated(peers(self._connection))
+                self._client.create_collection,
+                LOCKS,
+                space,
+                shard_number=1,
+                **replication(count_peers(self._connection)),
             )
         except StoreError:
             if not self._job(self._client.collection_exists, LOCKS):
@@ -252,10 +261,10 @@ class Lock:
             self._job(self._client.create_payload_index, LOCKS, field, models.PayloadSchemaType.KEYWORD, wait=True)
 
 
-def replicated(number: int) -> dict[str, Any]:
-    """Copies of the locks on so many peers, and how many of them a write takes.
+def replication(number: int) -> dict[str, Any]:
+    """Replicas of the lock collection on that many peers, and how many of them must confirm a write.
 
-    >>> replicated(2), replicated(5)["write_consistency_factor"]
+    >>> replication(2), replication(5)["write_consistency_factor"]
     ({'replication_factor': 2, 'write_consistency_factor': 1}, 2)
     """
     copies = min(REPLICAS, number)
@@ -263,52 +272,52 @@ def replicated(number: int) -> dict[str, Any]:
 
 
 def point_of(name: str) -> str:
-    """Id of a name's record."""
+    """Point id of a name's record."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{LOCKS}/{name}"))
 
 
-def has(field: str, value: str) -> models.FieldCondition:
-    """True for a point whose field is that."""
+def has_value(field: str, value: str) -> models.FieldCondition:
+    """The condition that a field has that value."""
     return models.FieldCondition(key=field, match=models.MatchValue(value=value))
 
 
-def held(record: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
-    """Whether somebody holds the lock, alive or not."""
+def is_held(record: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a job holds the lock, alive or not."""
     return bool(record and record["holder"])
 
 
-def silent(record: Mapping[str, Any]) -> bool:
-    """Whether its holder is dead, or was not heard of for a lease by this machine's clock, which may be wrong."""
+def is_silent(record: Mapping[str, Any]) -> bool:
+    """Whether the holder is dead, or did not renew for a lease by this machine's clock, which may be wrong."""
     return float(record["expires"]) < time.time() or is_dead(record)
 
 
-class LockElsewhere(Lock):
-    """What another process of the same job holds, perhaps on another machine; any of them may renew it.
+class JoinedLock(Lock):
+    """The lock of another process of the same job, perhaps on another machine; any of them may renew it.
 
-    That process may die, and its lock be free at once on its own machine: so the record is read before each write.
+    If that process dies, other jobs on its machine may take the lock at once. So the record is read before each write.
     """
 
     def take(self, name: str) -> None:
-        """Raises Locked unless the job holds it."""
+        """Raise Locked unless the job holds the name."""
         if name not in self._names:
             self._names[name] = 0
             self.look()
 
     def check(self) -> None:
-        """Raise Locked when the job has lost it, or has ended."""
+        """Raise Locked if the job has lost the lock, or has ended."""
         self.look()
 
     def keep(self, seconds: float) -> float:
-        """As of any lock."""
+        """As `Lock.keep`, after reading the record."""
         self.look()
         return super().keep(seconds)
 
 
 @contextlib.contextmanager
-def locked(connection: Connection, name: str, aliases: Callable[[], Mapping[str, str]]) -> Iterator[Guard]:
-    """Hold a name, and the collection that it is an alias of, while the block runs, renewed by a thread.
+def hold(connection: Connection, name: str, aliases: Callable[[], Mapping[str, str]]) -> Iterator[Guard]:
+    """Hold a name, and the collection if it is an alias, while the block runs; a thread renews the lock.
 
-    Inside another such block it joins what is held there, to its end. Raises Locked when somebody else holds it.
+    Inside another such block it joins that block's lock and lasts as long. Raises Locked if another job holds it.
     """
     if outer := connection.guard:
         take(outer, name, aliases)
@@ -323,7 +332,7 @@ def locked(connection: Connection, name: str, aliases: Callable[[], Mapping[str,
 
     thread = threading.Thread(target=renew, name=f"lock {name}", daemon=True)
     try:
-        lock.take(name)  # inside, since Ctrl-C may come when the server has it already
+        lock.take(name)  # inside `try`: Ctrl-C may come after the server has stored it
         thread.start()
         connection.guard = lock
         take(lock, name, aliases)
@@ -337,7 +346,7 @@ def locked(connection: Connection, name: str, aliases: Callable[[], Mapping[str,
 
 
 def take(lock: Guard, name: str, aliases: Callable[[], Mapping[str, str]]) -> None:
-    """Of two aliases of one collection, one at a time."""
+    """Take a name and its collection, so that two aliases of one collection exclude each other."""
     lock.take(name)
     if (collection := aliases().get(name)) is not None:
         lock.take(collection)

@@ -1,8 +1,7 @@
-"""The k nearest with ties broken by id, so that both engines give the same hits in the same order.
+"""The k nearest points, ties broken by id, so that both engines return the same hits in the same order.
 
-An engine returns any of the points that tie for the last place, knows nothing of copies, and may let through more than
-a filter means. So it is asked for one more than k, and for more still until k that count are seen, and all that tie
-with them.
+An engine returns any of the points that tie for the last place, does not know copies, and may let through more than a
+filter means. So it is asked for k + 1 hits, and for more until k of them count and all their ties are seen.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,61 +16,64 @@ from retrieval.store.conditions import Native
 
 T = TypeVar("T")
 Ask = Callable[[Sequence[int], int], list[list[Hit]]]
-"""Query numbers and a limit → the hits of each, nearest first."""
+"""Numbers of queries, and a limit → hits of each query, nearest first."""
 Meets = Callable[[int, Hit], bool]
-"""Whether a query's hit is what its filter means."""
+"""Whether the hit of that query meets its filter."""
 
 CHUNK = 64
-"""Queries in one call of the engine."""
+"""Queries in one call to the engine."""
 MOST = 2**14
-"""Hits beyond k that are looked at, at most: of more copies, or ties, at one place any are as good."""
+"""Maximum number of hits looked at beyond k: among even more copies or ties, any are as good."""
 
 
-def nearest(
+def find_nearest(
     ask: Ask, queries: int, k: int, *, distinct: str | None = None, meets: Meets | None = None
 ) -> list[list[Hit]]:
     """At most k hits for each query, by (distance, id).
 
-    distinct: a field of the payload; k of its values are found then, each with all the hits that bear it.
+    ask: the engine's search
+    queries: number of queries
+    distinct: a payload field; returns all hits that have one of its k nearest different values
+    meets: checks hits again, where the engine's filter lets through too much
     """
     found: list[list[Hit]] = [[] for _ in range(queries)]
-    waiting, limit = list(range(queries)), k + (1 if meets is None else 2)  # its own content is often left out
+    waiting, limit = list(range(queries)), k + (1 if meets is None else 2)  # often the query's own content is excluded
     while waiting:
         unsettled = []
-        for chunk in chunks(waiting, CHUNK):
+        for chunk in split(waiting, CHUNK):
             for query, hits in zip(chunk, ask(chunk, limit), strict=True):
                 good = [hit for hit in hits if meets is None or meets(query, hit)]
                 exhausted = len(hits) < limit
-                if exhausted or settled(good, hits[-1].distance, k, distinct) or (limit >= k + MOST and not meets):
-                    found[query] = first(good, k, distinct)
+                if exhausted or is_settled(good, hits[-1].distance, k, distinct) or (limit >= k + MOST and not meets):
+                    found[query] = take_first(good, k, distinct)
                 else:
                     unsettled.append(query)
         waiting, limit = unsettled, k + 4 * (limit - k) + 4
     return found
 
 
-def settled(hits: Sequence[Hit], last: float, k: int, distinct: str | None) -> bool:
-    """Whether k that count are nearer than the last place, where there may be more than were returned."""
+def is_settled(hits: Sequence[Hit], last: float, k: int, distinct: str | None) -> bool:
+    """Whether k hits are nearer than the last place, where the engine may have more than it returned."""
     inside = [hit for hit in hits if hit.distance < last]
-    return len({value(hit, distinct) for hit in inside} if distinct else inside) >= k
+    return len({value_of(hit, distinct) for hit in inside} if distinct else inside) >= k
 
 
-def first(hits: Sequence[Hit], k: int, distinct: str | None) -> list[Hit]:
-    """The first k, or all hits that bear one of the first k values."""
+def take_first(hits: Sequence[Hit], k: int, distinct: str | None) -> list[Hit]:
+    """The first k hits, or all hits that have one of the first k values."""
     ordered = sorted(hits, key=lambda hit: (hit.distance, hit.id))
     if distinct is None:
         return ordered[:k]
-    values = set(list(dict.fromkeys(value(hit, distinct) for hit in ordered))[:k])
-    return [hit for hit in ordered if value(hit, distinct) in values]
+    values = set(list(dict.fromkeys(value_of(hit, distinct) for hit in ordered))[:k])
+    return [hit for hit in ordered if value_of(hit, distinct) in values]
 
 
-def value(hit: Hit, field: str) -> object:
-    """What the hit's field holds; a hit without it is like no other."""
+def value_of(hit: Hit, field: str) -> object:
+    """The value of the hit's field; without one its id, so that it equals no other hit."""
     return hit.payload.get(field) or hit.id
 
 
-def checker(filters: Sequence[Filter | None]) -> Meets:
-    """What looks again at hits that an engine let through."""
+def make_check(filters: Sequence[Filter | None]) -> Meets:
+    """A function that checks hits against the filters."""
 
     def meets(query: int, hit: Hit) -> bool:
         where = filters[query]
@@ -80,8 +82,8 @@ def checker(filters: Sequence[Filter | None]) -> Meets:
     return meets
 
 
-def wanted(filters: Sequence[Filter | None], distinct: str | None, meets: Meets | None, *, payload: bool) -> Any:
-    """What an engine is to send of each payload: all of it, or the fields that are looked at here, or nothing."""
+def select_fields(filters: Sequence[Filter | None], distinct: str | None, meets: Meets | None, *, payload: bool) -> Any:
+    """Payload fields that an engine must send: True for all, those that are checked here, or False for none."""
     if payload:
         return True
     fields = {distinct} if distinct else set()
@@ -90,20 +92,20 @@ def wanted(filters: Sequence[Filter | None], distinct: str | None, meets: Meets 
     return sorted(fields) or False
 
 
-def meeting(points: Iterable[Point], where: Filter | None, chosen: Native) -> list[Point]:
-    """Those that meet the filter, where the engine's own lets through more."""
-    return [point for point in points if chosen.exact or where is None or where.holds(point.id, point.payload)]
+def drop_mismatches(points: Iterable[Point], where: Filter | None, native: Native) -> list[Point]:
+    """The points that meet the filter, where the engine's filter `native` is not exact."""
+    return [point for point in points if native.exact or where is None or where.holds(point.id, point.payload)]
 
 
-def one_of(hits: Sequence[Hit]) -> Filter:
-    """These points and no others: so that what is chosen among them meets their filter, whatever the engine knows."""
+def restrict_to(hits: Sequence[Hit]) -> Filter:
+    """A filter for these points only: hits chosen among them meet the filter by which they were found."""
     return Filter(must=(Match(ID, tuple(hit.id for hit in hits)),))
 
 
-def most_like(
+def take_matching(
     ask: Callable[[int], list[Point]], like: Float32[np.ndarray, "q d"], k: int, where: Filter | None
 ) -> list[Hit]:
-    """The first k that the engine chooses and that meet the filter; distances are to the nearest of `like`."""
+    """The first k points of the engine's choice that meet the filter; distances are to the nearest of `like`."""
     limit = k
     while True:
         points = ask(limit)
@@ -118,12 +120,12 @@ def most_like(
     ]
 
 
-def ranked(counts: Mapping[str, int]) -> dict[str, int]:
-    """The largest count first, equal ones by their value."""
+def sort_counts(counts: Mapping[str, int]) -> dict[str, int]:
+    """Largest count first, equal counts by value."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def split(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Cut into pieces of at most `size`."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

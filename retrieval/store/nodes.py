@@ -1,4 +1,4 @@
-"""The addresses of one server or cluster: which of its nodes is asked, and which comes next when that one fails."""
+"""The addresses of one server or cluster: which node to ask, and which one next if that fails."""
 
 import ipaddress
 import re
@@ -12,13 +12,13 @@ from retrieval.outside import redacted
 
 
 class Nodes:
-    """Stays with a node for as long as it answers: what was written through it is read through it."""
+    """Stays with a node as long as it answers, so that reads go where the writes went."""
 
     def __init__(self, urls: str) -> None:
-        """urls: one, or several with commas between; raises UsageError for what cannot be a server's address."""
-        self._nodes = [parsed(url.strip()) for url in urls.split(",")]
+        """urls: one, or several separated by commas; raises UsageError for what is not a server's address."""
+        self._nodes = [parse_url(url.strip()) for url in urls.split(",")]
         if len({node for node, _ in self._nodes}) < len(self._nodes):
-            raise UsageError(f"QDRANT_URL {urls!r} names a server twice")
+            raise UsageError(f"QDRANT_URL {urls!r} names a server twice", hint="name each once")
         if len({httpx.URL(node).path for node, _ in self._nodes}) > 1:
             raise UsageError(f"QDRANT_URL {urls!r}: the nodes of one cluster must be reached by the same path")
         self._now, self._moving = 0, threading.Lock()
@@ -26,7 +26,7 @@ class Nodes:
         self.secure = all(url.startswith("https:") for url in self.urls)
         self.loopback = all(loopback for _, loopback in self._nodes)
         self.open = next((url for url, local in self._nodes if not local and not url.startswith("https:")), None)
-        """One that is reached unencrypted over a network."""
+        """A node that is reached unencrypted over a network; None if there is none."""
 
     def __len__(self) -> int:
         return len(self.urls)
@@ -37,7 +37,7 @@ class Nodes:
         return self.urls[self._now]
 
     def move_on(self, failed: str) -> bool:
-        """Ask the next node from now on, if there is one; another thread may have moved on already."""
+        """Use the next node from now on, unless another thread did so; returns whether there is more than one."""
         with self._moving:
             if self.urls[self._now] == failed:
                 self._now = (self._now + 1) % len(self)
@@ -45,23 +45,23 @@ class Nodes:
 
     @staticmethod
     def address(request: httpx.Request, node: str) -> None:
-        """Send a request that was made for another node to this one."""
+        """Redirect a request that was made for another node."""
         url = httpx.URL(node)
         request.url = request.url.copy_with(scheme=url.scheme, host=url.host, port=url.port)
         request.headers["host"] = request.url.netloc.decode("ascii")
 
 
-def parsed(url: str) -> tuple[str, bool]:
-    """The URL with its port, and whether it is this machine; raises UsageError, which repeats no secret."""
+def parse_url(url: str) -> tuple[str, bool]:
+    """The URL with its port, and whether it is this machine; raises UsageError, without secrets in its message."""
     shown = redacted(url)
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or 6333
     except ValueError:
-        raise UsageError(f"QDRANT_URL {shown!r} is not like http://host:6333") from None  # its words hold a password
+        raise UsageError(f"QDRANT_URL {shown!r} is not like http://host:6333") from None  # it repeats the password
     if parts.username or parts.password:
-        raise UsageError("QDRANT_URL must not hold a user or a password; put the key into QDRANT_API_KEY")
-    named = re.fullmatch(r"[\w.:%-]+", host or "")  # `a;http`, of http://a;http://b, is no name
+        raise UsageError("QDRANT_URL must not hold a user or a password", hint="put the key into QDRANT_API_KEY")
+    named = re.fullmatch(r"[\w.:%-]+", host or "")  # `a;http`, from http://a;http://b, is no host
     if parts.scheme not in ("http", "https") or not host or not named or parts.query or parts.fragment:
         raise UsageError(f"QDRANT_URL {shown!r} is not like http://host:6333")
     try:

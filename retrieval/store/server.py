@@ -1,4 +1,4 @@
-"""The server engine: any Qdrant that `QDRANT_URL` names, a single node, a cluster or the cloud."""
+"""The server engine: the Qdrant server at `QDRANT_URL`, whether a single node, a cluster or the cloud."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -9,13 +9,22 @@ from qdrant_client import models
 
 from retrieval.filters import Filter
 from retrieval.records import Hit, Payload, Point
-from retrieval.store.base import CANDIDATES, DIVERSITY, Codes
+from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, SearchParams, Server
 from retrieval.store.catalog import Catalog
 from retrieval.store.checks import check_queries
-from retrieval.store.nearest import checker, chunks, meeting, most_like, nearest, one_of, ranked, wanted
+from retrieval.store.nearest import (
+    drop_mismatches,
+    find_nearest,
+    make_check,
+    restrict_to,
+    select_fields,
+    sort_counts,
+    split,
+    take_matching,
+)
 from retrieval.store.server_filters import server_filter
-from retrieval.store.server_layout import searching
-from retrieval.store.writes import batches, check_payloads, checked, payload_batches
+from retrieval.store.server_layout import search_params
+from retrieval.store.writes import batches, check_payloads, check_points, payload_batches
 
 IDS = 1000
 """Ids in one request."""
@@ -26,16 +35,22 @@ class ServerStore(Catalog):
 
     engine = "server"
 
+    @property
+    def server(self) -> Server:
+        """The store itself."""
+        return self
+
     def check(self) -> None:
-        """Count every collection in use; raises StoreUnavailable, or StoreError for too old a server."""
+        """Count every collection that an alias points at; raises StoreUnavailable, StoreError for too old a server."""
         for collection in sorted({*self.aliases().values()}):
             self.count(collection)
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Write points; all of them are applied when it returns."""
         dim = self._dim(collection)
-        for batch in batches(list(checked(points, dim)), dim):
-            columns = models.Batch(  # a quarter of the client's CPU time for a list of points
+        check_points(points, dim)
+        for batch in batches(points, dim):
+            columns = models.Batch(  # takes a quarter of the CPU time of a list of points
                 ids=[p.id for p in batch],
                 vectors=[[] if p.code is None else p.code.tolist() for p in batch],
                 payloads=[p.payload for p in batch],
@@ -54,14 +69,14 @@ class ServerStore(Catalog):
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         """Remove points by id."""
-        for chunk in chunks(ids, IDS):
+        for chunk in split(ids, IDS):
             selector = models.PointIdsList(points=list(chunk))
             self._job(self._client.delete, collection, selector, wait=True)
 
     def retrieve(self, collection: str, ids: Sequence[str], *, codes: bool = False) -> dict[str, Point]:
         """Points by id; missing ids are not in the answer."""
         found = {}
-        for chunk in chunks(ids, IDS):
+        for chunk in split(ids, IDS):
             records = self._read(collection, "points", {"ids": list(chunk), "with_payload": True, "with_vector": codes})
             found.update({point.id: point for point in map(_point, records)})
         return found
@@ -70,13 +85,13 @@ class ServerStore(Catalog):
         self, collection: str, where: Filter | None = None, *, codes: bool = False, page: int = 1000
     ) -> Iterator[list[Point]]:
         """All points in id order, a page at a time."""
-        chosen = server_filter(where)
+        native = server_filter(where)
         request: dict[str, Any] = {"limit": page, "with_payload": True, "with_vector": codes}
-        if chosen.condition is not None:
-            request["filter"] = chosen.condition.model_dump(exclude_none=True, mode="json")
+        if native.condition is not None:
+            request["filter"] = native.condition.model_dump(exclude_none=True, mode="json")
         while True:
             answer = self._read(collection, "points/scroll", request)
-            if found := meeting(map(_point, answer["points"]), where, chosen):
+            if found := drop_mismatches(map(_point, answer["points"]), where, native):
                 yield found
             request["offset"] = answer["next_page_offset"]
             if request["offset"] is None:
@@ -84,10 +99,10 @@ class ServerStore(Catalog):
 
     def count(self, collection: str, where: Filter | None = None) -> int:
         """Exact number of points."""
-        chosen = server_filter(where)
-        if not chosen.exact:
+        native = server_filter(where)
+        if not native.exact:
             return sum(map(len, self.scroll(collection, where)))
-        return self._job(self._client.count, collection, chosen.condition, exact=True).count
+        return self._job(self._client.count, collection, native.condition, exact=True).count
 
     def query(
         self,
@@ -98,48 +113,50 @@ class ServerStore(Catalog):
         *,
         distinct: str | None = None,
         payload: bool = True,
+        params: SearchParams = SearchParams(),  # noqa: B008 - frozen
     ) -> list[list[Hit]]:
         """The k nearest of each code, nearest first, ties by id."""
         filters = where or [None] * len(codes)
         check_queries(collection, codes, self._dim(collection), k, len(filters))
-        chosen = [server_filter(each) for each in filters]
-        meets = None if all(each.exact for each in chosen) else checker(filters)
-        send, params = wanted(filters, distinct, meets, payload=payload), searching(self._layout(collection))
+        native = [server_filter(each) for each in filters]
+        meets = None if all(each.exact for each in native) else make_check(filters)
+        send = select_fields(filters, distinct, meets, payload=payload)
+        settings = search_params(self._layout(collection), params)
 
         def ask(queries: Sequence[int], limit: int) -> list[list[Hit]]:
             requests = [
                 models.QueryRequest(
                     query=codes[i].tolist(),
                     limit=limit,
-                    filter=chosen[i].condition,
+                    filter=native[i].condition,
                     with_payload=send,
-                    params=params,
+                    params=settings,
                 )
                 for i in queries
             ]
             answers = self._connection.query(self._client.query_batch_points, collection, requests)
             return [[Hit(str(p.id), p.score, p.payload or {}) for p in answer.points] for answer in answers]
 
-        return nearest(ask, len(codes), k, distinct=distinct, meets=meets)
+        return find_nearest(ask, len(codes), k, distinct=distinct, meets=meets)
 
     def recommend(self, collection: str, like: Codes, unlike: Codes, k: int, where: Filter | None = None) -> list[Hit]:
         """By Qdrant's `best_score`."""
         examples = models.RecommendInput(
             positive=like.tolist(), negative=unlike.tolist(), strategy=models.RecommendStrategy.BEST_SCORE
         )
-        return self._chosen(collection, models.RecommendQuery(recommend=examples), like, k, where)
+        return self._select(collection, models.RecommendQuery(recommend=examples), like, k, where)
 
     def diverse(
         self, collection: str, code: Float32[np.ndarray, " d"], k: int, where: Filter | None = None
     ) -> list[Hit]:
         """By Qdrant's maximal marginal relevance."""
         most = max(CANDIDATES, 10 * k)
-        among = one_of(self.query(collection, code[None], most, [where], payload=False)[0])
+        among = restrict_to(self.query(collection, code[None], most, [where], payload=False)[0])
         mmr = models.Mmr(diversity=DIVERSITY, candidates_limit=most)
-        return self._chosen(collection, models.NearestQuery(nearest=code.tolist(), mmr=mmr), code[None], k, among)
+        return self._select(collection, models.NearestQuery(nearest=code.tolist(), mmr=mmr), code[None], k, among)
 
     def sample(self, collection: str, n: int) -> list[Point]:
-        """By the server's own chance."""
+        """By the server's random sampling."""
         chance = models.SampleQuery(sample=models.Sample.RANDOM)
         answer = self._connection.query(self._client.query_points, collection, chance, limit=n, with_payload=True)
         return [Point(str(p.id), None, p.payload or {}) for p in answer.points]
@@ -147,10 +164,10 @@ class ServerStore(Catalog):
     def facet(self, collection: str, field: str, limit: int) -> dict[str, int]:
         """Exact counts."""
         answer = self._connection.query(self._client.facet, collection, field, limit=limit, exact=True)
-        return ranked({str(hit.value): hit.count for hit in answer.hits})
+        return sort_counts({str(hit.value): hit.count for hit in answer.hits})
 
-    def _chosen(self, collection: str, query: Any, like: Codes, k: int, where: Filter | None) -> list[Hit]:
-        chosen = server_filter(where)
+    def _select(self, collection: str, query: Any, like: Codes, k: int, where: Filter | None) -> list[Hit]:
+        native = server_filter(where)
         check_queries(collection, like, self._dim(collection), k, len(like))
 
         def ask(limit: int) -> list[Point]:
@@ -159,17 +176,17 @@ class ServerStore(Catalog):
                 collection,
                 query=query,
                 limit=limit,
-                query_filter=chosen.condition,
+                query_filter=native.condition,
                 with_payload=True,
                 with_vectors=True,
-                search_params=searching(self._layout(collection)),
+                search_params=search_params(self._layout(collection), SearchParams()),
             )
             return [_point({"id": p.id, "vector": p.vector, "payload": p.payload}) for p in answer.points]
 
-        return most_like(ask, like, k, None if chosen.exact else where)
+        return take_matching(ask, like, k, None if native.exact else where)
 
     def _read(self, collection: str, what: str, request: dict[str, Any]) -> Any:
-        """The answer as plain JSON: to check each point's type, as the client's own methods do, takes twice as long."""
+        """The answer as plain JSON: the client's own methods validate each point's type, which doubles the time."""
         answer = self._job(
             self._client.http.client.request,
             type_=dict[str, Any],

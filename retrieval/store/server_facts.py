@@ -1,4 +1,4 @@
-"""What a server says of itself and of one collection, for people who look: nodes, peers, replicas, index, locks."""
+"""What a server reports about itself and one collection, for people: nodes, peers, replicas, index, locks."""
 
 import contextlib
 import threading
@@ -10,36 +10,43 @@ from qdrant_client import models
 from retrieval.errors import NoCollection, StoreError
 from retrieval.process import in_words
 from retrieval.store.connection import Connection
-from retrieval.store.health import away, states
-from retrieval.store.lock import LOCKS, has, silent
+from retrieval.store.health import replica_states, unreachable_peers
+from retrieval.store.lock import LOCKS, has_value, is_silent
 
 MOST_LOCKS = 100
 LOOK_SECONDS = 2.0
-"""How long a server may take to show that it has a dashboard: nobody waits longer for a line that is nice to have."""
+"""How long to wait for the dashboard's page; the link is a convenience only."""
 
 
 def describe(connection: Connection, collection: str | None) -> dict[str, Any]:
-    """What could be found out. Raises StoreUnavailable when no node answers, NoCollection.
+    """All facts that the server answers. Raises StoreUnavailable if no node answers, NoCollection.
 
-    server: its version · nodes: each URL of QDRANT_URL → `version`, `peer` (its id) and `peers` (how many it knows),
-    or `error` · peers: how many there are · peers_away: those that some node cannot reach, in words · locks: alias →
-    who holds it, and whether that one is dead. Of the collection: shards, replicas, write_consistency, as `Layout` ·
-    active: replicas that are, of `copies` · status: `green`, `yellow` (being rebuilt), `grey` (waits for an update) or
-    `red` · indexed: codes that are in an index, fewer than there are where segments are small.
+    server: its version
+    nodes: URL from QDRANT_URL → `version`, `peer` (its id) and `peers` (how many it knows), or `error`
+    peers: number of peers
+    peers_away: peers that some node cannot reach, in words
+    locks: alias → who holds it, and whether that process is dead
+
+    Of the collection:
+
+    shards, replicas, write_consistency: as in `Layout`
+    copies, active: number of replicas of all shards, and how many of them are active
+    status: `green`, `yellow` (being rebuilt), `grey` (waits for an update) or `red`
+    indexed: number of codes in an index; small segments have none
     """
     facts: dict[str, Any] = {"server": connection.query(connection.client.info).version, **members(connection)}
-    for question in (locks,) if collection is None else (locks, copies, index):
+    for question in (locks,) if collection is None else (locks, count_replicas, index):
         try:
             facts |= question(connection, collection or "")
         except NoCollection:
             raise
-        except StoreError:  # a part is away, or the key may not see it
+        except StoreError:  # a part is away, or the key does not allow it
             continue
     return facts
 
 
 def members(connection: Connection) -> dict[str, Any]:
-    """`nodes`, each asked by itself, and what they know of each other: only the leader knows who is gone."""
+    """`nodes`, `peers` and `peers_away`. Asks each node: only the cluster's leader knows which peers are gone."""
     client = connection.client
 
     def ask() -> tuple[str, models.ClusterStatusOneOf1 | None]:
@@ -49,7 +56,7 @@ def members(connection: Connection) -> dict[str, Any]:
     nodes: dict[str, dict[str, Any]] = {}
     known: set[str] = set()
     missed: set[str] = set()
-    for url, answer in connection.each(ask).items():
+    for url, answer in connection.ask_each(ask).items():
         if isinstance(answer, StoreError):
             nodes[url] = {"error": str(answer)}
             continue
@@ -61,28 +68,28 @@ def members(connection: Connection) -> dict[str, Any]:
         }
         if cluster:
             known |= {*cluster.peers}
-            missed |= {*away(cluster)}
+            missed |= {*unreachable_peers(cluster)}
     return {"nodes": nodes, "peers": len(known) or 1, "peers_away": sorted(missed)}
 
 
 def locks(connection: Connection, _: str) -> dict[str, Any]:
-    """`locks`, those of dead or silent holders among them: the next job takes such a one over."""
+    """`locks`, including those of dead or silent holders, which the next job takes over."""
     found: list[models.Record] = []
-    with contextlib.suppress(NoCollection):  # nobody has written here yet
-        free = models.Filter(must_not=[has("holder", "")])
+    with contextlib.suppress(NoCollection):  # no job has written to this server yet
+        free = models.Filter(must_not=[has_value("holder", "")])
         found, _next = connection.query(connection.client.scroll, LOCKS, free, limit=MOST_LOCKS, with_payload=True)
     records = [r.payload for r in found if r.payload and r.payload["alias"] == r.payload.get("for", r.payload["alias"])]
-    return {"locks": {r["alias"]: f"{in_words(r)}{', dead or silent' if silent(r) else ''}" for r in records}}
+    return {"locks": {r["alias"]: f"{in_words(r)}{', dead or silent' if is_silent(r) else ''}" for r in records}}
 
 
-def copies(connection: Connection, collection: str) -> dict[str, Any]:
-    """`active` and `copies`; a server by itself has one of each shard."""
-    found = states(connection, collection).values()
+def count_replicas(connection: Connection, collection: str) -> dict[str, Any]:
+    """`active` and `copies`; a single server has one replica of each shard."""
+    found = replica_states(connection, collection).values()
     return {"copies": len(found), "active": sum(state == models.ReplicaState.ACTIVE for state in found)}
 
 
 def index(connection: Connection, collection: str) -> dict[str, Any]:
-    """The rest; of a cluster with a hanging node the server may not say in time."""
+    """The other facts; a cluster with a hanging node may not report them in time."""
     found = connection.query(connection.client.get_collection, collection)
     asked = found.config.params
     return {
@@ -95,9 +102,9 @@ def index(connection: Connection, collection: str) -> dict[str, Any]:
 
 
 def has_dashboard(url: str, seconds: float = LOOK_SECONDS) -> bool:
-    """Whether the server at the URL shows Qdrant's own page: `/dashboard`, asked once, is a page of HTML.
+    """Whether the server at the URL serves Qdrant's own web page, `/dashboard`, as HTML.
 
-    Builds without the pages answer 404. False, too, for a server that does not answer within `seconds` in all.
+    Builds without it answer 404. Sends one request; also False if the server does not answer within `seconds`.
     """
     found = threading.Event()
 

@@ -6,11 +6,11 @@ from typing import Any
 from qdrant_client import models
 
 from retrieval.filters import Bound, Filter
-from retrieval.store.conditions import Native, native
+from retrieval.store.conditions import Native, compile_filter
 
 
 class ServerDialect:
-    """`Dialect` of a server, which knows texts that hold another one but (in 1.16) none that begin with it."""
+    """`Dialect` of a server, which (in 1.16) can match texts that contain another, but not those that start with it."""
 
     def ids(self, ids: Sequence[str]) -> Any:
         return models.HasIdCondition(has_id=list(ids))
@@ -35,5 +35,5 @@ class ServerDialect:
 
 
 def server_filter(where: Filter | None) -> Native:
-    """A server's filter for ours."""
-    return native(where, ServerDialect())
+    """Our filter as a server's."""
+    return compile_filter(where, ServerDialect())

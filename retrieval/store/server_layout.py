@@ -1,26 +1,27 @@
-"""A `Layout` in Qdrant's words."""
+"""A `Layout` as Qdrant's configuration."""
 
 from typing import Any
 
 from qdrant_client import models
 
 from retrieval.layout import OVERSAMPLING, Layout
+from retrieval.store.base import SearchParams
 from retrieval.store.connection import Connection
 
 INDEXING_THRESHOLD = 10_000
-"""Kilobytes of codes in a segment from which Qdrant makes a graph; its own default."""
+"""Kilobytes of codes in a segment from which Qdrant builds a graph; its own default."""
 QUANTILE = 0.99
-"""Of the numbers in codes; the few beyond do not coarsen the steps of all others."""
+"""Range of the int8 steps: clips the outermost 1% of values, which would make all steps coarser."""
 
 
-def peers(connection: Connection) -> int:
-    """How many nodes the cluster has, one for a server by itself."""
+def count_peers(connection: Connection) -> int:
+    """Number of nodes of the cluster; 1 for a single server."""
     cluster = connection.query(connection.client.http.distributed_api.cluster_status).result
     return len(cluster.peers) if isinstance(cluster, models.ClusterStatusOneOf1) else 1
 
 
-def spread(layout: Layout, number: int) -> dict[str, Any]:
-    """For a new collection: over how many peers it is spread."""
+def distribution(layout: Layout, number: int) -> dict[str, Any]:
+    """Shards and replicas of a new collection on that many peers."""
     chosen = layout.over(number)
     return {
         "shard_number": chosen.shards,
@@ -30,14 +31,14 @@ def spread(layout: Layout, number: int) -> dict[str, Any]:
 
 
 def graph(layout: Layout) -> models.HnswConfigDiff:
-    """The index; no links at all where every code is compared."""
+    """The HNSW index; without links (m = 0) if every code is compared."""
     return models.HnswConfigDiff(
         m=0 if layout.exact else layout.m, ef_construct=layout.ef_construct, on_disk=layout.on_disk
     )
 
 
 def field_index(kind: str) -> Any:
-    """An index of a payload field: in files, where a million points with ours took 1 GB of memory (docs/scaling.md)."""
+    """The index of a payload field, on disk: in memory, those of a million points took 1 GB (docs/scaling.md)."""
     params = {
         "keyword": models.KeywordIndexParams,
         "integer": models.IntegerIndexParams,
@@ -48,12 +49,12 @@ def field_index(kind: str) -> Any:
 
 
 def vectors_on_disk(layout: Layout) -> bool:
-    """Beside bytes in memory, full codes are read for a few candidates only."""
+    """Whether full codes stay on disk: next to int8 codes in memory, only a few candidates' are read."""
     return layout.on_disk or layout.int8
 
 
 def quantization(layout: Layout) -> models.ScalarQuantization | None:
-    """A byte for each number."""
+    """One byte per dimension; None without int8."""
     if not layout.int8:
         return None
     return models.ScalarQuantization(
@@ -61,29 +62,31 @@ def quantization(layout: Layout) -> models.ScalarQuantization | None:
     )
 
 
-def indexing(connection: Connection, collection: str, like: str | None) -> bool:
-    """Let no graph be made while much is written, or, as in the collection `like`, let it be made now.
+def index_threshold(connection: Connection, collection: str) -> int:
+    """Kilobytes of codes in a segment from which the collection is indexed."""
+    found = connection.job(connection.client.get_collection, collection).config.optimizer_config
+    return (found.indexing_threshold if found else None) or INDEXING_THRESHOLD
 
-    Returns whether there are codes enough for one.
-    """
-    limit = enough = 0
-    if like is not None:
-        there = connection.job(connection.client.get_collection, like)
-        limit = (there.config.optimizer_config.indexing_threshold if there.config.optimizer_config else None) or (
-            INDEXING_THRESHOLD
-        )
-        here = connection.job(connection.client.get_collection, collection)
-        vectors = here.config.params.vectors
-        size = vectors.size if isinstance(vectors, models.VectorParams) else 0
-        enough = (here.points_count or 0) * size * 4 >= limit * 1024
-    config = models.OptimizersConfigDiff(indexing_threshold=limit)
+
+def set_index_threshold(connection: Connection, collection: str, kilobytes: int) -> None:
+    """Change it; 0 stops indexing."""
+    config = models.OptimizersConfigDiff(indexing_threshold=kilobytes)
     connection.job(connection.client.update_collection, collection, optimizers_config=config)
-    return bool(enough)
 
 
-def searching(layout: Layout) -> models.SearchParams:
-    """How its collection is searched."""
-    looked_again = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
+def holds_kilobytes(connection: Connection, collection: str, kilobytes: int) -> bool:
+    """Whether the collection holds at least that many kilobytes of codes."""
+    found = connection.job(connection.client.get_collection, collection)
+    vectors = found.config.params.vectors
+    size = vectors.size if isinstance(vectors, models.VectorParams) else 0
+    return (found.points_count or 0) * size * 4 >= kilobytes * 1024
+
+
+def search_params(layout: Layout, params: SearchParams) -> models.SearchParams:
+    """How to search a collection of that layout; `params` come first."""
+    rescore = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
     return models.SearchParams(
-        exact=layout.exact or None, hnsw_ef=layout.ef, quantization=looked_again if layout.int8 else None
+        exact=(layout.exact if params.exact is None else params.exact) or None,
+        hnsw_ef=layout.ef if params.ef is None else params.ef,
+        quantization=rescore if layout.int8 else None,
     )

@@ -1,7 +1,7 @@
-"""One embedded collection: an Edge shard, its metadata, and the manifest that tells damage from health.
+"""One embedded collection: an Edge shard, its metadata, and a manifest that reveals damage.
 
-Edge opens a damaged folder without a word and with fewer points. The manifest says how many there must be:
-exactly `count` when `clean`, at least `count` after a process that wrote was killed.
+Edge opens a damaged folder without an error, with fewer points. The manifest records how many there must be: exactly
+`count` if `clean`, at least `count` after a writing process was killed.
 """
 
 import contextlib
@@ -21,12 +21,12 @@ from retrieval.store.folder import read_json
 from retrieval.store.writes import batches, payload_batches, size_of
 
 RESERVE_BYTES = 256 * 2**20
-"""Left free on the disk: Edge grows files by 32 MB, and a full disk kills the process (SIGBUS)."""
+"""Disk space to leave free: Edge grows files by 32 MB, and a full disk kills the process (SIGBUS)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What the shard must hold; kept in `manifest.json` beside it."""
+    """What the shard must hold; stored in `manifest.json` next to it."""
 
     model: str
     dim: int
@@ -36,28 +36,28 @@ class Manifest:
 
 
 @contextlib.contextmanager
-def translated(what: str, error: type[StoreError]) -> Iterator[None]:
-    """Turn whatever Edge raises, a Rust panic included, into one of our errors."""
+def translate_errors(what: str, error: type[StoreError], hint: str = "") -> Iterator[None]:
+    """Turn whatever Edge raises, including a Rust panic, into one of our errors."""
     try:
         yield
     except RetrievalError:
         raise
     except Exception as problem:  # Edge raises nothing narrower
-        raise error(f"{what}: {' '.join(str(problem).split())}") from problem
+        raise error(f"{what}: {' '.join(str(problem).split())}", hint=hint) from problem
     except BaseException as problem:
         if type(problem).__name__ != "PanicException":
             raise
-        raise error(f"{what}: Edge panicked: {' '.join(str(problem).split())}") from problem
+        raise error(f"{what}: Edge panicked: {' '.join(str(problem).split())}", hint=hint) from problem
 
 
 class Shard:
-    """An open collection. Reads raise StoreDamaged when the folder turns out to be broken."""
+    """An open collection. Reads raise StoreDamaged if the folder turns out to be damaged."""
 
     def __init__(self, folder: Path) -> None:
-        """Open and check; raises StoreDamaged."""
+        """Open and verify; raises StoreDamaged."""
         self.folder = folder
         meta, manifest = read_json(folder / "meta.json"), read_json(folder / "manifest.json")
-        try:  # all that lies here was made by this program
+        try:  # this program wrote these files, so that any error means damage
             self.meta = CollectionMeta.from_json(folder.name, meta)
         except (StoreError, AttributeError, TypeError, ValueError) as error:
             raise self._damaged("its meta.json cannot be understood") from error
@@ -77,12 +77,12 @@ class Shard:
 
     @staticmethod
     def create(folder: Path, meta: CollectionMeta) -> None:
-        """Build beside its place and rename, so that a crash leaves nothing that looks like a collection."""
+        """Create under another name and rename, so that a crash leaves nothing that looks like a collection."""
         draft = folder.with_name(f".new-{folder.name}")
         shutil.rmtree(draft, ignore_errors=True)
         (draft / "shard").mkdir(parents=True)
         ensure_space(draft, 0)
-        with translated(f"{folder} cannot be made", StoreError):
+        with translate_errors(f"{folder} cannot be made", StoreError):
             vectors = edge.EdgeVectorParams(size=meta.dim, distance=getattr(edge.Distance, meta.distance))
             shard = edge.EdgeShard.create(str(draft / "shard"), edge.EdgeConfig(vectors=vectors, wal_enabled=True))
             for field, kind in base.INDEXES.items():
@@ -96,14 +96,15 @@ class Shard:
         sync_folder(folder.parent)
 
     def set_meta(self, meta: CollectionMeta) -> None:
-        """Replace the metadata; raises StoreError when it claims another model or dimension."""
+        """Replace the metadata; raises StoreError if model, dimension or distance would change."""
         check_same_space(self.folder.name, self.meta, meta)
         write_json(self.folder / "meta.json", meta.to_json())
         self.meta = meta
 
     def reading(self) -> contextlib.AbstractContextManager[None]:
-        """A read that Edge refuses means a broken folder: what we ask was checked before."""
-        return translated(str(self._damaged("Edge cannot read it")), StoreDamaged)
+        """Wraps reads. An error means a damaged folder, because every request is checked before."""
+        damaged = self._damaged("Edge cannot read it")
+        return translate_errors(damaged.message, StoreDamaged, damaged.hint)
 
     def count(self, where: edge.Filter | None = None) -> int:
         """Exact number of points."""
@@ -136,8 +137,8 @@ class Shard:
             self.edge.update(edge.UpdateOperation.delete_points(list(ids)))
 
     def close(self) -> None:
-        """Flush, close, and say in the manifest what is there."""
-        with translated(f"{self.folder} cannot be closed", StoreError):
+        """Flush, close, and record in the manifest what is stored."""
+        with translate_errors(f"{self.folder} cannot be closed", StoreError):
             if not self._manifest.clean:
                 self.edge.flush()
             count = self.count()
@@ -146,9 +147,9 @@ class Shard:
 
     @contextlib.contextmanager
     def _writing(self, at_least: int) -> Iterator[None]:
-        """Until the write is synced, the manifest promises only what no crash can take away."""
+        """Wraps writes. Until they are synced, the manifest promises only `at_least` points, which survive a crash."""
         self._declare(at_least, clean=False)
-        with translated(f"{self.folder} cannot be written", StoreError):
+        with translate_errors(f"{self.folder} cannot be written", StoreError):
             yield
             self.edge.flush()
         self._declare(self.count(), clean=False)
@@ -160,10 +161,10 @@ class Shard:
             self._manifest = manifest
 
     def _verify(self) -> None:
-        """Compare with the manifest, and ask for the nearest point: a lost vector file shows only there."""
+        """Compare with the manifest, and search once, which alone reveals a lost vector file."""
         said, found = self._manifest, self.count()
         if (said.model, said.dim, said.distance) != (self.meta.model, self.meta.dim, self.meta.distance):
-            raise self._damaged("its metadata and its manifest speak of different models")
+            raise self._damaged("its metadata and its manifest name different models")
         if found < said.count or (said.clean and found != said.count):
             at_least = "" if said.clean else "at least "
             raise self._damaged(f"it holds {found:,} points, its manifest says {at_least}{said.count:,}")
@@ -174,14 +175,16 @@ class Shard:
             raise self._damaged(f"a search among its {found:,} points finds none")
 
     def _damaged(self, how: str) -> StoreDamaged:
-        return StoreDamaged(f"{self.folder} is damaged: {how}; delete that folder and ingest again, or restore it")
+        return StoreDamaged(
+            f"{self.folder} is damaged: {how}", hint="delete that folder and ingest again, or restore it"
+        )
 
 
 def ensure_space(folder: Path, size: int) -> None:
-    """Raise StoreError unless the disk has room for `size` bytes in every file that grows, and a reserve."""
+    """Raise StoreError unless the disk has space for `size` bytes in every file that grows, and the reserve."""
     free, needed = shutil.disk_usage(folder).free, RESERVE_BYTES + 4 * size
     if free < needed:
         raise StoreError(
-            f"{folder}: {free / 2**20:,.0f} MiB free on its disk, {needed / 2**20:,.0f} MiB needed to write;"
-            " make room, or set RETRIEVAL_HOME to another disk"
+            f"{folder}: {free / 2**20:,.0f} MiB free on its disk, {needed / 2**20:,.0f} MiB needed to write",
+            hint="free some space, or set RETRIEVAL_HOME to another disk",
         )

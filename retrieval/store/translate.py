@@ -1,4 +1,4 @@
-"""What the Qdrant client raises, in words and errors of ours, and whether it is worth another try."""
+"""Errors of the Qdrant client as errors of ours, and whether to try again."""
 
 import contextlib
 from collections.abc import Sequence
@@ -11,41 +11,45 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from retrieval.errors import NoCollection, StoreError, StoreUnavailable
 
 QDRANT_ERRORS = (ApiException, QdrantException, ValueError)
-"""All that the client raises; ValueError is an answer that is not JSON."""
+"""All that the client raises; ValueError means an answer that is not JSON."""
 
 
-def translated(
+def translate_error(
     error: Exception, node: str, nodes: Sequence[str], key_name: str, heard: str, spent: float
 ) -> StoreError:
-    """node: that was asked last · nodes: all that could be · key_name: the setting of the key · spent: seconds.
+    """The error of ours that says what went wrong, where, and what to do.
 
-    heard: what a node said for itself before, for the last try may only have run out of time.
+    node: the one asked last
+    nodes: all of them
+    key_name: the setting that holds the key
+    heard: an earlier answer of a node, because the last try may only have run out of time
+    spent: seconds
     """
     status = error.status_code if isinstance(error, UnexpectedResponse) else None
     says = reason(error)
     if status == 401:
-        return StoreError(f"{node} wants an API key (401); set {key_name} to a valid one")
+        return StoreError(f"{node} needs an API key (401)", hint=f"set {key_name} to a valid one")
     if status == 403:
-        return StoreError(f"{node}: the key in {key_name} does not allow this (403: {says}); use one that does")
+        return StoreError(f"{node}: the key in {key_name} does not allow this (403: {says})", hint="use one that does")
     if status == 404 and "ollection" in says:  # not a point that is not found
         return NoCollection(f"{node}: {says} (404)")
     if retry_after(error) is not False and len(nodes) > 1:
         return StoreUnavailable(
-            f"none of {', '.join(nodes)} answers ({heard or says}; tried for {spent:.0f} s); are they running, and is"
-            " QDRANT_URL right?"
+            f"none of {', '.join(nodes)} answers ({heard or says}; tried for {spent:.0f} s)",
+            hint="are they running, and is QDRANT_URL right?",
         )
     if retry_after(error) is not False:
         return StoreUnavailable(
-            f"{node} does not answer ({says}; tried for {spent:.0f} s); is it running, and is QDRANT_URL right? To"
-            " start one here: scripts/qdrant start"
+            f"{node} does not answer ({says}; tried for {spent:.0f} s)",
+            hint="is it running, and is QDRANT_URL right? To start one here: scripts/qdrant start",
         )
     if status in (400, 404, 409, 413, 422):
         return StoreError(f"{node} refused: {says} ({status})")
-    return StoreError(f"{node} does not answer as Qdrant does ({says}); is QDRANT_URL right?")
+    return StoreError(f"{node} does not answer as Qdrant does ({says})", hint="is QDRANT_URL right?")
 
 
 def retry_after(error: Exception) -> bool | float:
-    """False: do not try again. True: after the usual pause. A number: after so many seconds."""
+    """False: do not try again. True: after the usual pause. A number: after that many seconds."""
     if isinstance(error, ResourceExhaustedResponse):
         return float(error.retry_after_s)
     if isinstance(error, UnexpectedResponse):
@@ -56,7 +60,7 @@ def retry_after(error: Exception) -> bool | float:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong in the server's or the network's own words, on one line."""
+    """What went wrong, in the server's or the network's own words, on one line."""
     text: Any = error
     if isinstance(error, ResponseHandlingException):
         text = str(error.source) or type(error.source).__name__

@@ -12,8 +12,8 @@ from retrieval.errors import StoreError, UsageError
 from retrieval.evaluate.engine import TIE
 from retrieval.layout import Layout
 from retrieval.reindex.candidate import CALM, wait
-from retrieval.store.base import Held, Store, resolve
-from retrieval.store.family import next_name, unused
+from retrieval.store.base import Held, SearchParams, Store, resolve
+from retrieval.store.family import find_unused, next_name
 from retrieval.tune.choices import EXACT, Measured, efs, memory
 
 K = 5
@@ -39,9 +39,10 @@ def tune(
     The alias's lock is held meanwhile, so that nothing changes. Raises UsageError for the embedded engine, which has no
     index, or for a collection that is too small, NoCollection, Locked, StoreError.
     """
-    if store.engine == "embedded":
+    server = store.server
+    if server is None:
         raise UsageError(
-            "the embedded engine compares every code, there is nothing to tune; set QDRANT_URL to a server"
+            "the embedded engine compares every code, there is nothing to tune", hint="set QDRANT_URL to a server"
         )
     with store.lock(alias) as held:
         live = resolve(store, alias)
@@ -55,14 +56,13 @@ def tune(
             for number, build in enumerate((EXACT, *builds)):
                 step(f"index {build}", number, 1 + len(builds))
                 started = time.monotonic()
-                store.rebuild(name, build)
+                server.rebuild_index(name, build)
                 wait(store, name, CALM)
                 seconds = time.monotonic() - started
                 for ef in efs(build):
                     layout = replace(build, ef=ef)
                     step(f"search {layout}", number, 1 + len(builds))
-                    store.set_metadata(name, replace(store.metadata(name), layout=layout))
-                    found, times = search(store, name, codes)
+                    found, times = search(store, name, codes, SearchParams(ef=ef))
                     truth = truth or [distances[-1] for distances in found]
                     p50, p95 = np.quantile(times, (0.5, 0.95)).tolist()
                     yield Measured(layout, recall(found, truth), p50, p95, memory(layout, points, dim), seconds)
@@ -71,7 +71,7 @@ def tune(
 @contextlib.contextmanager
 def trial(store: Store, held: Held, alias: str, live: str, points: int, step: Step) -> Iterator[str]:
     """A copy of the live collection; what a killed run left is dropped first."""
-    for name, meta in unused(store, alias).items():
+    for name, meta in find_unused(store, alias).items():
         if meta.state == "trial":
             store.drop_collection(name)
     meta = store.metadata(live)
@@ -91,12 +91,14 @@ def trial(store: Store, held: Held, alias: str, live: str, points: int, step: St
         store.drop_collection(name)
 
 
-def search(store: Store, name: str, codes: Float32[np.ndarray, "q d"]) -> tuple[list[list[float]], list[float]]:
+def search(
+    store: Store, name: str, codes: Float32[np.ndarray, "q d"], params: SearchParams
+) -> tuple[list[list[float]], list[float]]:
     """Distances of the K nearest others of each code, and the seconds of each search, one after the other."""
     found, times = [], []
     for number, code in enumerate(codes):
         started = time.perf_counter()
-        hits = store.query(name, code[None], K + 1)[0]
+        hits = store.query(name, code[None], K + 1, params=params)[0]
         if number >= WARM:
             times.append(time.perf_counter() - started)
             found.append([hit.distance for hit in hits][1:])

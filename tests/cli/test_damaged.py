@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from retrieval.store.edge import EdgeStore
-from retrieval.store.family import collection_name, damaged, unused
+from retrieval.store.family import collection_name, find_damaged, find_unused
 from tests.cli.conftest import Call
 
 OLD = "images-20200101t000000z-4f1c2a9b"
@@ -69,8 +69,8 @@ def test_it_is_known_for_what_it_is_and_dropped(home: Path, call: Call, damage: 
     store = EdgeStore(home / "embedded")
     try:
         store.check()
-        assert list(damaged(store, "images")) == [OLD]
-        assert unused(store, "images") == {}
+        assert list(find_damaged(store, "images")) == [OLD]
+        assert find_unused(store, "images") == {}
     finally:
         store.close()
     (row,) = (row for row in call("collections", "--json").object["collections"] if row["collection"] == OLD)

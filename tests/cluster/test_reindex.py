@@ -44,7 +44,7 @@ def test_a_collection_is_made_again_over_all_nodes_and_not_while_one_is_away(
     place = Place(own_home, urls[0], alias)
     old = place.ingest(root, OLD)
     with place.opened() as store:
-        assert store.condition(old).troubles == ()
+        assert store.health(old).troubles == ()
         new = reindex(store, place.alias, lambda sources: NEW, place.settings).collection
         place.answers(store, root, [NEW])
     for url in urls[1:]:  # every node knows of the swap

@@ -25,9 +25,9 @@ from retrieval.reindex.rollback import rollback
 from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back
 from retrieval.reindex.tidy import drop, drop_unused, earlier, tidy
 from retrieval.sources import Entry
-from retrieval.store.base import Condition, Store, resolve
+from retrieval.store.base import Health, Store, resolve
 from retrieval.store.connection import Connection, Patience
-from retrieval.store.family import unused
+from retrieval.store.family import find_unused
 from tests.reindex.conftest import NEW, OLD
 from tests.reindex.encoders import Shades
 from tests.reindex.places import PICTURES, Place
@@ -123,14 +123,14 @@ def test_it_catches_up_until_nothing_came_but_not_for_ever(
 
 def test_it_waits_for_an_engine_that_is_at_work(store: Store, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     live = resolve(store, place.alias)
-    honest, asked = type(store).condition, list[str]()
-    busy = [Condition(False), Condition(True, ("a replica does not answer",))]
+    honest, asked = type(store).health, list[str]()
+    busy = [Health(False), Health(True, ("a replica does not answer",))]
 
-    def condition(self: Store, collection: str) -> Condition:
+    def health(self: Store, collection: str) -> Health:
         asked.append(collection)
         return busy.pop(0) if busy else honest(self, collection)
 
-    monkeypatch.setattr(type(store), "condition", condition)
+    monkeypatch.setattr(type(store), "health", health)
     settle(store, live, live)
     assert asked == [live] * 3
 
@@ -138,14 +138,12 @@ def test_it_waits_for_an_engine_that_is_at_work(store: Store, place: Place, monk
 @pytest.mark.parametrize(
     ("now", "why"),
     [
-        (Condition(False), "it is still being indexed"),
-        (Condition(True, ("peer 7 does not answer", "its status is red")), "peer 7 does not answer; its status is red"),
+        (Health(False), "it is still being indexed"),
+        (Health(True, ("peer 7 does not answer", "its status is red")), "peer 7 does not answer; its status is red"),
     ],
 )
-def test_and_not_for_ever(
-    store: Store, place: Place, now: Condition, why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(type(store), "condition", lambda self, collection: now)
+def test_and_not_for_ever(store: Store, place: Place, now: Health, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(store), "health", lambda self, collection: now)
     monkeypatch.setattr(candidate, "SETTLE_SECONDS", -1.0)
     with pytest.raises(StoreError, match=f": {why}; the live collection is as it was"):
         settle(store, resolve(store, place.alias), resolve(store, place.alias))
@@ -161,7 +159,7 @@ def test_what_can_be_gone_back_to(store: Store, place: Place) -> None:
     left(store, place, AFTER, "ready")
     pointed_at = left(store, place, "20000106t000000z", "ready")
     store.move_alias(f"{place.alias}-stable", pointed_at)
-    assert earlier(store, live, unused(store, place.alias)) == [second, first]
+    assert earlier(store, live, find_unused(store, place.alias)) == [second, first]
 
 
 def tidied(store: Store, place: Place) -> None:
@@ -281,8 +279,8 @@ def test_which_model_is_the_default_afterwards(tmp_path: Path) -> None:
 
 def test_an_engine_that_is_not_whole(store: Store, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     live = resolve(store, place.alias)
-    trouble = Condition(False, ("peer 7 does not answer", "its status is red"))
-    monkeypatch.setattr(type(store), "condition", lambda self, collection: trouble)
+    trouble = Health(False, ("peer 7 does not answer", "its status is red"))
+    monkeypatch.setattr(type(store), "health", lambda self, collection: trouble)
     with pytest.raises(StoreError, match="not whole: peer 7 does not answer; its status is red; nothing was changed;"):
         reindex(store, place.alias, lambda sources: NEW, place.settings)
     assert place.mine(store) == [live]
@@ -299,12 +297,12 @@ def test_codes_that_are_longer_need_more_room(own_home: Path, root: Path, monkey
     place = Place(own_home, None, "images")
     live = place.ingest(root, OLD)
     with place.opened() as store:
-        taken, _ = store.room(live) or (0, 0)
+        taken, _ = store.disk_usage(live) or (0, 0)
         for free, dims in ((taken, (4, 4)), (taken, (4, 2)), (2 * taken, (4, 8)), (taken, (8, 4))):
-            monkeypatch.setattr(type(store), "room", lambda self, name, free=free: (taken, free))
+            monkeypatch.setattr(type(store), "disk_usage", lambda self, name, free=free: (taken, free))
             check_room(store, live, dims)
         for free, dims in ((taken - 1, (4, 4)), (taken - 1, (8, 4)), (2 * taken - 1, (4, 8))):
-            monkeypatch.setattr(type(store), "room", lambda self, name, free=free: (taken, free))
+            monkeypatch.setattr(type(store), "disk_usage", lambda self, name, free=free: (taken, free))
             with pytest.raises(StoreError, match=f"a second copy of {live} takes about"):
                 check_room(store, live, dims)
 

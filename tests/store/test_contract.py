@@ -8,8 +8,8 @@ import pytest
 from retrieval.errors import BadCode, ModelError, NoCollection, StoreError, UsageError
 from retrieval.filters import Filter, Match
 from retrieval.records import Point, point_id
-from retrieval.store.base import Condition, Store, require_model, resolve
-from retrieval.store.family import family, next_name, stamp, unused
+from retrieval.store.base import Health, Store, require_model, resolve
+from retrieval.store.family import family, find_unused, next_name, stamp
 from retrieval.store.writes import batches
 from tests.store.conftest import codes, meta, points
 
@@ -227,15 +227,19 @@ def test_count_with_filters(store: Store, name: str) -> None:
     assert store.count(name, both) == 1
 
 
-def test_a_collection_in_order_is_settled_and_takes_room(store: Store, name: str) -> None:
+def test_a_collection_in_order_is_settled_and_takes_space(store: Store, name: str) -> None:
     store.create_collection(name, meta())
     store.upsert(name, points(codes(50)))
-    assert store.condition(name) == Condition(settled=True)
-    if (room := store.room(name)) is not None:
-        assert min(room) > 0
-    assert (room is None) == (store.engine == "server")
+    assert store.health(name) == Health(settled=True)
+    if (usage := store.disk_usage(name)) is not None:
+        assert min(usage) > 0
+    assert (usage is None) == (store.engine == "server")
     with pytest.raises(NoCollection):
-        store.condition(f"{name}-none")
+        store.health(f"{name}-none")
+
+
+def test_only_one_engine_has_an_index(store: Store) -> None:
+    assert store.server is (None if store.engine == "embedded" else store)
 
 
 def test_the_collections_of_an_alias_in_the_order_of_their_making(store: Store, name: str) -> None:
@@ -247,6 +251,6 @@ def test_the_collections_of_an_alias_in_the_order_of_their_making(store: Store, 
     store.create_collection(f"{name}-x-20260101t000000z-4f1c2a9b", meta())  # of the alias `…-x`
     assert family(store, name) == made == sorted(set(made))
     store.move_alias(name, made[1])
-    assert list(unused(store, name)) == [made[0], made[2]]
-    assert unused(store, name)[made[2]] == store.metadata(made[2])
+    assert list(find_unused(store, name)) == [made[0], made[2]]
+    assert find_unused(store, name)[made[2]] == store.metadata(made[2])
     assert (stamp(made[0]), stamp("of-somebody-else")) == (made[0].split("-")[-2], "")

@@ -114,20 +114,20 @@ def test_how_much_room_there_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with closing(EdgeStore(root)) as store:
         for free, left in ((RESERVE_BYTES + 7, 7), (RESERVE_BYTES, 0), (RESERVE_BYTES - 1, 0)):
             monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
-            taken, free_now = store.room("a")
+            taken, free_now = store.disk_usage("a")
             assert free_now == left
             assert taken == on_disk(root / "collections/a")
         with pytest.raises(NoCollection, match="no collection 'b'"):
-            store.room("b")
+            store.disk_usage("b")
 
 
 def test_holes_in_files_take_no_room(root: Path) -> None:
     with closing(EdgeStore(root)) as store:
-        before, _ = store.room("a")
+        before, _ = store.disk_usage("a")
         assert before > 2000 * 8 * 4, "the codes themselves are there"
         with (root / "collections/a/shard/hole").open("wb") as file:
             file.truncate(2**40)
-        assert store.room("a")[0] == before
+        assert store.disk_usage("a")[0] == before
         assert store.describe("a")["bytes"] == before
 
 
@@ -165,7 +165,7 @@ def test_a_write_needs_room_in_every_file_that_grows(root: Path, monkeypatch: py
     ids=["error", "panic", "one of ours", "Ctrl-C", "exit"],
 )
 def test_whatever_edge_raises(raised: BaseException, expected: type[BaseException], message: str) -> None:
-    with pytest.raises(expected, match=message), shard_module.translated("cannot read it", StoreDamaged):
+    with pytest.raises(expected, match=message), shard_module.translate_errors("cannot read it", StoreDamaged):
         raise raised
 
 

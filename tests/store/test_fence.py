@@ -15,7 +15,7 @@ from retrieval.store import lock as lock_module
 from retrieval.store import server as server_module
 from retrieval.store.base import Store
 from retrieval.store.connection import Connection, Patience
-from retrieval.store.fence import change
+from retrieval.store.fence import find_change
 from retrieval.store.lock import AFTER_SECONDS, LEASE_SECONDS, LOCKS, Lock
 from retrieval.store.server import ServerStore
 from tests.store.conftest import clean, codes, connected, meta, points
@@ -29,8 +29,9 @@ CHANGES: dict[str, Callable[[ServerStore, str], object]] = {
     "payload": lambda store, name: store.set_payload(name, {WRITTEN[0].id: {"source": "dogs"}}),
     "delete": lambda store, name: store.delete(name, [WRITTEN[0].id]),
     "metadata": lambda store, name: store.set_metadata(name, replace(meta(), sources={})),
-    "rebuild": lambda store, name: store.rebuild(name, Layout(m=8)),
-    "bulk": lambda store, name: store.bulk(name),
+    "rebuild": lambda store, name: store.rebuild_index(name, Layout(m=8)),
+    "defer": lambda store, name: store.defer_indexing(name),
+    "resume": lambda store, name: store.resume_indexing(name, like=f"{name}-spare"),
     "move": lambda store, name: store.move_alias(f"{name}-alias", f"{name}-spare"),
     "drop": lambda store, name: store.drop_collection(f"{name}-unused"),
 }
@@ -46,7 +47,7 @@ READS: dict[str, Callable[[ServerStore, str], object]] = {
     "diverse": lambda store, name: store.diverse(name, codes(1)[0], 1),
     "sample": lambda store, name: store.sample(name, 1),
     "facet": lambda store, name: store.facet(name, "label", 1),
-    "condition": lambda store, name: store.condition(name),
+    "health": lambda store, name: store.health(name),
     "describe": lambda store, name: store.describe(name),
 }
 
@@ -87,7 +88,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def changes_seen(between: Proxy) -> list[str]:
     """Requests that arrived and would have changed something but locks."""
     found = [httpx.Request(*request.split(" ", 1)) for request in between.seen if LOCKS not in request]
-    return [f"{r.method} {r.url.path}" for r in found if change(r)]
+    return [f"{r.method} {r.url.path}" for r in found if find_change(r)]
 
 
 def test_nothing_is_changed_once_the_lock_is_lost(
@@ -304,16 +305,16 @@ def test_a_worker_of_the_job_looks_before_each_write(
 ) -> None:
     """As Ray's do: on another machine, with the number of the job's lock."""
     with served.lock(name) as held, connected(qdrant_url) as worker:
-        worker.lock_of(name, held.holder)
+        worker.join_lock(name, held.holder)
         before = records(connection, name)[0]["token"]
         worker.upsert(name, WRITTEN)
         assert records(connection, name)[0]["token"] != before, "it renews the lock as well"
         with pytest.raises(Locked, match=r"spare.* is not there any more|spare.* was taken over"):
             worker.upsert(f"{name}-spare", WRITTEN)
     with connected(qdrant_url) as worker, pytest.raises(Locked, match=r"was taken over by .*, which has ended since"):
-        worker.lock_of(name, held.holder)
+        worker.join_lock(name, held.holder)
     with served.lock(name) as held, connected(qdrant_url) as worker:
-        worker.lock_of(name, held.holder)
+        worker.join_lock(name, held.holder)
         worker.upsert(name, WRITTEN)
         change_record(connection, name, pid=2**22 + 1)  # the job is dead: on its own machine that is seen at once
         other = Lock(connection)

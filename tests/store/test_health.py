@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from retrieval.errors import NoCollection, StoreUnavailable
-from retrieval.store.base import Condition
+from retrieval.store.base import Health
 from tests.store.conftest import SHORT, clean, codes, connected, meta, points
 from tests.store.faults import Proxy, Refuse, proxy
 
@@ -41,18 +41,18 @@ def described(url: str, name: str, status: str) -> Refuse:
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        ("green", Condition(True)),
-        ("yellow", Condition(False)),
-        ("grey", Condition(False)),
-        ("red", Condition(False, ("its status is red",))),
+        ("green", Health(True)),
+        ("yellow", Health(False)),
+        ("grey", Health(False)),
+        ("red", Health(False, ("its status is red",))),
     ],
 )
 def test_the_status_that_a_server_gives(
-    faulty: Proxy, qdrant_url: str, name: str, status: str, expected: Condition
+    faulty: Proxy, qdrant_url: str, name: str, status: str, expected: Health
 ) -> None:
     with connected(faulty.url) as store:
         faulty.fail(f"/collections/{name}", described(qdrant_url, name, status))
-        assert store.condition(name) == expected
+        assert store.health(name) == expected
     woken = f"PATCH /collections/{name}" in faulty.seen
     assert woken == (status == "grey"), "after a restart the optimisers sleep"
     searched = f"POST /collections/{name}/points/query" in faulty.seen
@@ -62,7 +62,7 @@ def test_the_status_that_a_server_gives(
 def test_a_replica_that_does_not_answer(faulty: Proxy, name: str) -> None:
     with connected(faulty.url, patience=SHORT) as store:
         faulty.fail("/points/scroll", *[Refuse(503)] * 1000)
-        found = store.condition(name)
+        found = store.health(name)
     assert not found.settled
     (trouble,) = found.troubles
     assert trouble.startswith(f"a replica does not answer: {faulty.url} does not answer")
@@ -101,7 +101,7 @@ def test_peers_and_replicas_of_a_cluster_that_are_away(faulty: Proxy, name: str)
         shards = spread_over("Partial", "Active")
         shards["local_shards"][1]["state"] = "Dead"
         faulty.fail("cluster", answer(cluster(message_send_failures=silent(7, 5))), answer(shards))
-        assert store.condition(name) == Condition(
+        assert store.health(name) == Health(
             False,
             (
                 *("peer 5 (http://node-5:6335/) does not answer", "peer 7 (http://node-7:6335/) does not answer"),
@@ -147,7 +147,7 @@ def test_what_a_node_says_of_its_peers(
     with connected(faulty.url) as store:
         store.aliases()
         faulty.fail("cluster", answer(says), answer(spread_over("Active")))
-        assert store.condition(name) == Condition(not troubles, troubles)
+        assert store.health(name) == Health(not troubles, troubles)
 
 
 def test_a_server_by_itself_is_described(faulty: Proxy, name: str) -> None:

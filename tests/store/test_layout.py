@@ -7,14 +7,14 @@ from dataclasses import replace
 import httpx
 import numpy as np
 import pytest
+from qdrant_client import models
 
-from retrieval.errors import NoCollection, UsageError
 from retrieval.layout import DEFAULT, Layout
 from retrieval.records import CollectionMeta
-from retrieval.store.base import INDEXES, Store
-from retrieval.store.edge import EdgeStore
+from retrieval.store.base import INDEXES, SearchParams
 from retrieval.store.server import ServerStore
-from tests.store.conftest import DIM, clean, codes, connected, meta, points
+from retrieval.store.server_layout import search_params
+from tests.store.conftest import clean, codes, connected, meta, points
 
 
 @pytest.fixture
@@ -62,9 +62,9 @@ def test_every_layout_gives_the_true_neighbours_of_few(server: ServerStore, name
     server.create_collection(name, meta())
     stored = codes(300)
     server.upsert(name, points(stored))
-    server.rebuild(name, layout)
+    server.rebuild_index(name, layout)
     end = time.monotonic() + 60
-    while not server.condition(name).settled:
+    while not server.health(name).settled:
         assert time.monotonic() < end
         time.sleep(0.1)
     queries = codes(5, seed=1)
@@ -85,21 +85,30 @@ def test_a_layout_survives_as_json() -> None:
 def test_no_index_while_much_is_written(server: ServerStore, name: str) -> None:
     server.create_collection(name, meta())
     server.create_collection(f"{name}-live", meta())
-    server.bulk(name)
+    server.defer_indexing(name)
     assert config(server, name)["optimizer_config"]["indexing_threshold"] == 0
     server.upsert(name, points(codes(3)))
-    assert server.bulk(name, like=f"{name}-live") is False, "of so few none is made"
+    assert server.resume_indexing(name, like=f"{name}-live") is False, "of so few none is made"
     live = config(server, f"{name}-live")["optimizer_config"]["indexing_threshold"]
     assert config(server, name)["optimizer_config"]["indexing_threshold"] == live != 0
 
 
-def test_the_embedded_engine_has_no_index(open_engine: object, tmp_path: object, name: str) -> None:
-    store: Store = open_engine("embedded")  # type: ignore[operator]
-    assert isinstance(store, EdgeStore)
-    store.create_collection(name, meta(DIM))
-    assert store.bulk(name) is False
-    with pytest.raises(UsageError, match="compares every code"):
-        store.rebuild(name, Layout(m=32))
-    with pytest.raises(NoCollection):
-        store.bulk("nothing")
-    store.close()
+def test_a_query_may_search_otherwise_than_the_layout_says(server: ServerStore, name: str) -> None:
+    layout = Layout(ef=99, int8=True)
+    server.create_collection(name, replace(meta(), layout=layout))
+    usual, other = search_params(layout, SearchParams()), search_params(layout, SearchParams(exact=True, ef=16))
+    assert (usual.exact, usual.hnsw_ef, other.exact, other.hnsw_ef) == (None, 99, True, 16)
+    assert usual.quantization == other.quantization is not None
+    assert search_params(Layout(exact=True), SearchParams(exact=False)).exact is None
+    asked: list[models.QueryRequest] = []
+    honest = server._client.query_batch_points
+
+    def note(collection: str, requests: list[models.QueryRequest]) -> list[models.QueryResponse]:
+        asked.extend(requests)
+        return honest(collection, requests)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server._client, "query_batch_points", note)
+        server.query(name, codes(1), 1, params=SearchParams(ef=7))
+    assert [request.params and request.params.hnsw_ef for request in asked] == [7]
+    assert server.metadata(name).layout == layout, "the collection stays as it was"

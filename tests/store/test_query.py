@@ -6,7 +6,7 @@ import pytest
 from retrieval.errors import BadCode, UsageError
 from retrieval.filters import Filter, Match
 from retrieval.records import Hit, Point
-from retrieval.store.base import Store
+from retrieval.store.base import SearchParams, Store
 from tests.store.conftest import ENGINES, codes, meta, points
 
 
@@ -65,6 +65,14 @@ def test_ties_are_broken_by_id_even_at_the_last_place(store: Store, name: str) -
         assert_same(store.query(name, queries, k), brute_force(written, queries, k))
 
 
+def test_search_parameters_do_not_cost_true_neighbours_of_few(store: Store, name: str) -> None:
+    store.create_collection(name, meta())
+    written, queries = points(codes(200)), codes(5, seed=2)
+    store.upsert(name, written)
+    for params in (SearchParams(), SearchParams(exact=True), SearchParams(ef=8)):
+        assert_same(store.query(name, queries, 3, params=params), brute_force(written, queries, 3))
+
+
 def test_k_larger_than_the_collection_gives_all_of_it(store: Store, name: str) -> None:
     store.create_collection(name, meta())
     assert store.query(name, codes(2), 5) == [[], []]
@@ -77,8 +85,9 @@ def test_k_larger_than_the_collection_gives_all_of_it(store: Store, name: str) -
 @pytest.mark.parametrize("k", [0, -1])
 def test_k_below_one_is_refused(store: Store, name: str, k: int) -> None:
     store.create_collection(name, meta())
-    with pytest.raises(UsageError, match=f"k = {k}: ask for at least 1"):
+    with pytest.raises(UsageError, match=f"{k} is less than 1") as refusal:
         store.query(name, codes(1), k)
+    assert refusal.value.option == "k"
 
 
 def test_a_bad_query_is_refused(store: Store, name: str) -> None:
