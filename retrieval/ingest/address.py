@@ -10,12 +10,12 @@ Report = Callable[[int, int], None]
 """Points seen, and how many there are."""
 
 
-def address(public_url: str | None, point: str) -> Payload:
+def make_image_url(public_url: str | None, point: str) -> Payload:
     """The field of a point's payload; none without a public URL.
 
     The dashboard draws a field that is an absolute http URL whose path ends in a picture's suffix, in lower case.
 
-    >>> address("http://127.0.0.1:8000", "0b2e")
+    >>> make_image_url("http://127.0.0.1:8000", "0b2e")
     {'image_url': 'http://127.0.0.1:8000/images/0b2e.jpg'}
     """
     return {"image_url": f"{public_url}/images/{point}.jpg"} if public_url else {}
@@ -34,7 +34,7 @@ def set_public_url(
         meta, total, seen, changed = store.metadata(collection), store.count(collection), 0, 0
         store.set_metadata(collection, replace(meta, public_url=public_url))
         for page in store.scroll(collection):
-            told = {point.id: {**point.payload, **address(public_url, point.id)} for point in page}
+            told = {point.id: {**point.payload, **make_image_url(public_url, point.id)} for point in page}
             fresh = {point.id: told[point.id] for point in page if told[point.id] != point.payload}
             held.check()
             store.set_payload(collection, fresh)

@@ -9,7 +9,7 @@ T = TypeVar("T")
 _END = object()
 
 
-def ahead(items: Iterator[T], size: int) -> Generator[T]:
+def prefetch(items: Iterator[T], size: int) -> Generator[T]:
     """The same items in order, made by a thread of their own while at most `size` of them wait.
 
     An exception of theirs is raised here. Closing this generator stops the thread after the item that it is at, and

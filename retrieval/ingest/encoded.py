@@ -9,12 +9,12 @@ from jaxtyping import Float32
 
 from retrieval.architecture import ModelConfig
 from retrieval.filters import Filter, Match
-from retrieval.ingest.address import address
+from retrieval.ingest.address import make_image_url
 from retrieval.ingest.encoder import Encoding
-from retrieval.ingest.options import Options
-from retrieval.ingest.payload import described, given
-from retrieval.ingest.plan import Moved, Planner, Touched, refused_for
-from retrieval.ingest.stale import is_stale, is_stored, marked
+from retrieval.ingest.options import IngestOptions
+from retrieval.ingest.payload import collect_user_fields, describe
+from retrieval.ingest.plan import Moved, Planner, Touched, check_payload
+from retrieval.ingest.stale import is_stale, is_stored, mark_stale
 from retrieval.ingest.summary import Summary
 from retrieval.reading import Loaded, Refused
 from retrieval.records import Payload, Point, point_id
@@ -55,7 +55,9 @@ class Batch:
 class Coder:
     """Makes batches; remembers the codes of the last few, which may not be stored yet."""
 
-    def __init__(self, store: Store, collection: str, encoder: Encoding, planner: Planner, options: Options) -> None:
+    def __init__(
+        self, store: Store, collection: str, encoder: Encoding, planner: Planner, options: IngestOptions
+    ) -> None:
         self._store, self._collection, self._encoder = store, collection, encoder
         self._planner, self._options = planner, options
         self._recent: dict[str, Code] = {}
@@ -78,15 +80,15 @@ class Coder:
             held = is_stored(before)
             batch.refused.append(replace(self._planner.known(refused), held=refused.held or held))
             if held and refused.lasting and not is_stale(before):
-                batch.stale[id_] = marked(before)
+                batch.stale[id_] = mark_stale(before)
         batch.payloads = {item.id: item.payload for item in window if isinstance(item, Touched)}
         fresh: list[tuple[str, Loaded, Payload]] = []
         for item in (item for item in window if isinstance(item, Loaded)):
             id_ = point_id(item.entry.source, item.entry.key)
             old = self._planner.before.pop(id_, {})
-            shown = address(self._options.public_url, id_)
-            payload = described(item, old, given(item.entry, self._options.metadata), shown)
-            if refused_now := refused_for(item.entry, payload, held=is_stored(old)):
+            shown = make_image_url(self._options.public_url, id_)
+            payload = describe(item, old, collect_user_fields(item.entry, self._options.metadata), shown)
+            if refused_now := check_payload(item.entry, payload, held=is_stored(old)):
                 batch.refused.append(refused_now)
                 continue
             batch.entries.append(item.entry)
@@ -105,7 +107,7 @@ class Coder:
         codes: dict[str, Code] = {}
         if not self._options.force:
             codes = {sha: self._recent[sha] for sha in wanted if sha in self._recent}
-            codes |= known_codes(self._store, self._collection, wanted.keys() - codes.keys())
+            codes |= find_codes(self._store, self._collection, wanted.keys() - codes.keys())
         if new := [item for sha, item in wanted.items() if sha not in codes]:
             made = self._encoder.encode(np.stack([item.picture.pixels for item in new]))
             codes |= {item.sha256: code for item, code in zip(new, made, strict=True)}
@@ -113,7 +115,7 @@ class Coder:
         return codes
 
 
-def known_codes(store: Store, collection: str, contents: set[str]) -> dict[str, Code]:
+def find_codes(store: Store, collection: str, contents: set[str]) -> dict[str, Code]:
     """Codes that the collection has already, by their image's SHA-256: one of each, however many copies there are."""
     codes: dict[str, Code] = {}
     while contents:
@@ -126,13 +128,13 @@ def known_codes(store: Store, collection: str, contents: set[str]) -> dict[str, 
     return codes
 
 
-def batch_size(config: ModelConfig, options: Options) -> int:
+def choose_batch_size(config: ModelConfig, options: IngestOptions) -> int:
     """Images in a batch, by their size."""
     height, width = config.image_size
     return options.batch or max(1, min(BATCH, BATCH_BYTES // (height * width * config.channels)))
 
 
-def stored(store: Store, collection: str, batch: Batch, summary: Summary) -> None:
+def write_batch(store: Store, collection: str, batch: Batch, summary: Summary) -> None:
     """Write one batch, then count it: what the summary says is done is done."""
     store.upsert(collection, batch.points)
     store.set_payload(collection, {**batch.payloads, **batch.stale})

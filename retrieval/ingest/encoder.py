@@ -44,7 +44,7 @@ class LateEncoder:
             if self._process is None:
                 self._process = processes(1)
             with ctrl_c_held_back():
-                made = self._process.submit(encode_there, self._model, self._xla_cache, images)
+                made = self._process.submit(encode_in_process, self._model, self._xla_cache, images)
         try:
             return made.result()
         except BrokenExecutor as error:
@@ -60,13 +60,13 @@ class LateEncoder:
                 self._process = None
 
 
-def encode_there(model: Path, xla_cache: Path, images: UInt8[ndarray, "n h w c"]) -> Float32[ndarray, "n d"]:
+def encode_in_process(model: Path, xla_cache: Path, images: UInt8[ndarray, "n h w c"]) -> Float32[ndarray, "n d"]:
     """What the encoder's process does."""
-    return ready(model, xla_cache).encode(images)
+    return load_encoder(model, xla_cache).encode(images)
 
 
 @functools.cache
-def ready(model: Path, xla_cache: Path) -> Encoding:
+def load_encoder(model: Path, xla_cache: Path) -> Encoding:
     """The model, ready to run."""
     from retrieval.encode import Encoder, use_compilation_cache
 
@@ -74,7 +74,7 @@ def ready(model: Path, xla_cache: Path) -> Encoding:
     return Encoder(load(model))
 
 
-def warm(encoder: Encoding) -> None:
+def warm_up(encoder: Encoding) -> None:
     """Make it ready in a thread of its own, while images are still listed and read."""
 
     def work() -> None:

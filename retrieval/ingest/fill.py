@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from retrieval.errors import NoCollection, RetrievalError, StoreDamaged
-from retrieval.ingest.here import here
-from retrieval.ingest.ledger import Ledger, Row
-from retrieval.ingest.options import Options
+from retrieval.ingest.here import run_here
+from retrieval.ingest.ledger import Ledger, LedgerRow
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner
-from retrieval.ingest.prune import overlooked, prune
+from retrieval.ingest.prune import find_overlooked, prune
 from retrieval.ingest.roots import check_roots
-from retrieval.ingest.run import Run, Target
+from retrieval.ingest.run import IngestRun, Target
 from retrieval.ingest.summary import Summary
 from retrieval.records import CollectionMeta
 from retrieval.sources import Entry, Source
@@ -26,11 +26,11 @@ def fill(
     target: Target,
     sources: Sequence[Source],
     listings: Sequence[Iterator[Entry]],
-    options: Options,
+    options: IngestOptions,
     *,
     like: str | None = None,
     report: Report = lambda summary: None,
-    refused: Callable[[list[Row]], None] = lambda rows: None,
+    refused: Callable[[list[LedgerRow]], None] = lambda rows: None,
 ) -> Summary:
     """Bring the collection in line with the sources' listings.
 
@@ -42,13 +42,13 @@ def fill(
     summary = Summary(target.alias, collection)
     ledger = Ledger(target.ledgers, store.location, target.alias)
     check_roots(store, like or collection, sources)
-    meta = remember(store, collection, sources, options.public_url)
+    meta = record_sources(store, collection, sources, options.public_url)
     options = replace(options, public_url=meta.public_url)
     theirs = store.metadata(like) if like else meta
     same_model = like is not None and theirs.model == encoder.fingerprint
-    left = readable(store, theirs.left)
+    left = find_readable(store, theirs.left)
     planner = Planner(store, collection, options, ledger, summary, like, same_model, left)
-    run = Run(target, sources, options, planner, ledger, summary, refused)
+    run = IngestRun(target, sources, options, planner, ledger, summary, refused)
 
     def tell() -> None:
         summary.seconds = time.monotonic() - started
@@ -57,16 +57,16 @@ def fill(
     with contextlib.ExitStack() as stack:
         stack.callback(lambda: ledger.close({source.name for source in sources if summary.listed}))
         if options.ray:
-            from retrieval.ingest.spread import spread
+            from retrieval.ingest.spread import run_on_ray
 
-            done = spread(run, options.ray)
+            done = run_on_ray(run, options.ray)
         else:
-            done = here(run, listings)
+            done = run_here(run, listings)
         for _ in stack.enter_context(contextlib.closing(done)):
             check_failures(summary, options)
             tell()
-        if options.prune and like and (missed := overlooked(store, like, sources, planner)):
-            for _ in stack.enter_context(contextlib.closing(here(run, [iter(missed)]))):
+        if options.prune and like and (missed := find_overlooked(store, like, sources, planner)):
+            for _ in stack.enter_context(contextlib.closing(run_here(run, [iter(missed)]))):
                 tell()
         summary.passed_over = {} if options.ray else {source.name: passed_over(source) for source in sources}
         ledger.note(summary.passed_over)
@@ -76,7 +76,9 @@ def fill(
     return summary
 
 
-def remember(store: Store, collection: str, sources: Sequence[Source], public_url: str | None = None) -> CollectionMeta:
+def record_sources(
+    store: Store, collection: str, sources: Sequence[Source], public_url: str | None = None
+) -> CollectionMeta:
     """Note in the metadata where each source lies now, so that its pictures can be found again, and where they show.
 
     Returns the metadata. A single file of a folder that is known already does not take the folder's place.
@@ -97,7 +99,7 @@ def remember(store: Store, collection: str, sources: Sequence[Source], public_ur
     return known
 
 
-def readable(store: Store, collections: Sequence[str]) -> list[str]:
+def find_readable(store: Store, collections: Sequence[str]) -> list[str]:
     """Those that are still there; a damaged one, which nobody uses, has nothing to say and stops nobody."""
     found = []
     for name in collections:
@@ -107,7 +109,7 @@ def readable(store: Store, collections: Sequence[str]) -> list[str]:
     return found
 
 
-def check_failures(summary: Summary, options: Options) -> None:
+def check_failures(summary: Summary, options: IngestOptions) -> None:
     """Raise RetrievalError when more images were newly refused than the options allow."""
     if summary.newly_refused > options.max_failures:
         first = next(item for item in summary.refused if not item.again)

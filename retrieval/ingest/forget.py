@@ -38,7 +38,7 @@ class Forgotten:
 def look(store: Store, alias: str, name: str) -> Forgotten:
     """What would go; nothing is changed. Raises UsageError for a source that the collection does not know."""
     collection = resolve(store, alias)
-    meta, where = store.metadata(collection), of(name)
+    meta, where = store.metadata(collection), match_source(name)
     points = store.count(collection, where)
     if name not in meta.sources and not points:
         others = (each for each, count in store.facet(collection, "source", 100).items() if count)
@@ -74,7 +74,7 @@ def forget(
 def remove(store: Store, held: Held, collection: str, name: str, report: Callable[[int], None]) -> None:
     """The points, then the record."""
     done = 0
-    for page in store.scroll(collection, of(name), page=DELETE):
+    for page in store.scroll(collection, match_source(name), page=DELETE):
         held.check()
         store.delete(collection, [point.id for point in page])
         done += len(page)
@@ -92,13 +92,13 @@ def remove(store: Store, held: Held, collection: str, name: str, report: Callabl
     )
 
 
-def of(name: str) -> Filter:
+def match_source(name: str) -> Filter:
     """True for the source's points."""
     return Filter(must=(Match("source", (name,)),))
 
 
 @contextlib.contextmanager
-def retired(name: str, alias: str | None) -> Iterator[None]:
+def hint_at_forget(name: str, alias: str | None) -> Iterator[None]:
     """A SourceError of the block says what to do where the source is gone for good."""
     try:
         yield

@@ -11,12 +11,12 @@ from typing import Any
 from retrieval.errors import NoCollection, UsageError
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.fill import Report, fill
-from retrieval.ingest.forget import retired
-from retrieval.ingest.interrupt import finishing
-from retrieval.ingest.ledger import Ledger, Row
-from retrieval.ingest.options import Options
+from retrieval.ingest.forget import hint_at_forget
+from retrieval.ingest.interrupt import hold_signals
+from retrieval.ingest.ledger import Ledger, LedgerRow
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner, Touched
-from retrieval.ingest.prune import check_prunable, note, removals
+from retrieval.ingest.prune import check_prunable, count_removed, find_removals
 from retrieval.ingest.roots import check_roots
 from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
@@ -35,11 +35,11 @@ def ingest(
     encoder: Encoding,
     sources: Sequence[Source],
     alias: str,
-    options: Options = Options(),  # noqa: B008 - frozen
+    options: IngestOptions = IngestOptions(),  # noqa: B008 - frozen
     *,
     ledgers: Path,
     report: Report = lambda summary: None,
-    refused: Callable[[list[Row]], None] = lambda rows: None,
+    refused: Callable[[list[LedgerRow]], None] = lambda rows: None,
 ) -> Summary:
     """Ingest every image of the sources into the alias's collection, which is made when there is none.
 
@@ -53,10 +53,12 @@ def ingest(
     check_sources(sources, options)
     listings = []
     for source in sources:
-        with retired(source.name, alias) if options.prune else contextlib.nullcontext():
-            listings.append(begun(source.entries()))
+        with hint_at_forget(source.name, alias) if options.prune else contextlib.nullcontext():
+            listings.append(peek(source.entries()))
     if options.dry_run:
-        return rehearse(store, existing(store, encoder, alias), sources, listings, alias, options, ledgers, report)
+        return rehearse(
+            store, find_collection(store, encoder, alias), sources, listings, alias, options, ledgers, report
+        )
     with store.lock(alias) as held:
         collection = open_collection(store, encoder, alias, options.layout)
         target = Target(store, held, alias, collection, encoder, ledgers)
@@ -71,7 +73,7 @@ def rehearse(
     sources: Sequence[Source],
     listings: Sequence[Iterator[Entry]],
     alias: str,
-    options: Options,
+    options: IngestOptions,
     ledgers: Path,
     report: Report,
 ) -> Summary:
@@ -88,14 +90,14 @@ def rehearse(
         report(summary)
     summary.passed_over = {source.name: passed_over(source) for source in sources}
     if options.prune and collection is not None:
-        for removal in removals(store, collection, sources, planner, options, summary):
-            note(removal.source, removal.points, summary)
+        for removal in find_removals(store, collection, sources, planner, options, summary):
+            count_removed(removal.source, removal.points, summary)
     summary.seconds = time.monotonic() - started
     report(summary)
     return summary
 
 
-def check_sources(sources: Sequence[Source], options: Options) -> None:
+def check_sources(sources: Sequence[Source], options: IngestOptions) -> None:
     """Raise UsageError for two sources of one name, and for one that cannot be pruned when that is asked."""
     names = [source.name for source in sources]
     if twice := {name for name in names if names.count(name) > 1}:
@@ -104,13 +106,13 @@ def check_sources(sources: Sequence[Source], options: Options) -> None:
         check_prunable(sources)
 
 
-def begun(entries: Iterator[Entry]) -> Iterator[Entry]:
+def peek(entries: Iterator[Entry]) -> Iterator[Entry]:
     """The same entries; an empty source raises its SourceError here, before anything is written."""
     first = list(itertools.islice(entries, 1))
     return itertools.chain(first, entries)
 
 
-def existing(store: Store, encoder: Encoding, alias: str) -> str | None:
+def find_collection(store: Store, encoder: Encoding, alias: str) -> str | None:
     """The alias's collection, None when there is none yet; raises ModelError for another model's."""
     try:
         collection = resolve(store, alias)
@@ -125,11 +127,11 @@ def open_collection(store: Store, encoder: Encoding, alias: str, wanted: Mapping
 
     Raises ModelError for another model's, UsageError for one that is kept otherwise than wanted.
     """
-    if collection := existing(store, encoder, alias):
+    if collection := find_collection(store, encoder, alias):
         check_layout(collection, store.metadata(collection).layout, wanted)
         return collection
-    collection, meta = described_collection(store, encoder, alias, kept(store, DEFAULT, wanted))
-    with finishing():  # nobody would ever find a collection without its alias
+    collection, meta = plan_collection(store, encoder, alias, merge_layout(store, DEFAULT, wanted))
+    with hold_signals():  # nobody would ever find a collection without its alias
         store.create_collection(collection, meta)
         store.move_alias(alias, collection)
     return collection
@@ -146,7 +148,7 @@ def check_layout(collection: str, layout: Layout, wanted: Mapping[str, Any]) -> 
             )
 
 
-def kept(store: Store, layout: Layout, wanted: Mapping[str, Any]) -> Layout:
+def merge_layout(store: Store, layout: Layout, wanted: Mapping[str, Any]) -> Layout:
     """The layout with what is wanted; raises UsageError where the engine has no such thing."""
     if wanted and store.engine == "embedded":
         names = ", ".join(f"--{name.replace('_', '-')}" for name in wanted)
@@ -154,7 +156,7 @@ def kept(store: Store, layout: Layout, wanted: Mapping[str, Any]) -> Layout:
     return replace(layout, **wanted)
 
 
-def described_collection(
+def plan_collection(
     store: Store, encoder: Encoding, alias: str, layout: Layout = DEFAULT
 ) -> tuple[str, CollectionMeta]:
     """Name and metadata of a new collection for the encoder's codes."""

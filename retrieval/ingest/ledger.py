@@ -14,7 +14,7 @@ from retrieval.records import STALE, utc_now
 from retrieval.sources import Entry
 from retrieval.sources.base import PassedOver
 
-Row = dict[str, Any]
+LedgerRow = dict[str, Any]
 
 
 class Ledger:
@@ -27,7 +27,7 @@ class Ledger:
         """Reads what is there; a line that a killed run left unfinished is passed over. Raises StoreError."""
         engine = hashlib.sha256(location.encode()).hexdigest()[:8]
         self.path = folder / f"{alias}-{engine}.jsonl"  # an alias is a safe file name
-        self._rows: dict[tuple[str, str], Row] = {}
+        self._rows: dict[tuple[str, str], LedgerRow] = {}
         self._listed: set[tuple[str, str]] = set()
         try:
             lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
@@ -62,7 +62,7 @@ class Ledger:
         row = self._rows.get((entry.source, entry.key))
         return row is not None and not row.get("lasting")
 
-    def add(self, refused: list[Refused]) -> list[Row]:
+    def add(self, refused: list[Refused]) -> list[LedgerRow]:
         """Write down images refused in this run, at once; returns their rows."""
         now = utc_now()
         rows = []
@@ -93,7 +93,7 @@ class Ledger:
         """Write the file anew, without the source's rows."""
         self._replace([row for key, row in self._rows.items() if key[0] != source])
 
-    def _replace(self, rows: list[Row]) -> None:
+    def _replace(self, rows: list[LedgerRow]) -> None:
         if not rows:
             self.path.unlink(missing_ok=True)
             return
@@ -119,7 +119,7 @@ class Ledger:
                 f"{path} cannot be written: {error.strerror}; fix that and run the same command"
             ) from error
 
-    def _write(self, path: Path, mode: str, rows: list[Row]) -> None:
+    def _write(self, path: Path, mode: str, rows: list[LedgerRow]) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open(mode, encoding="utf-8") as file:

@@ -31,7 +31,7 @@ def load_metadata(file: Path, key_column: str, sources: Sequence[str]) -> Said:
     Raises UsageError for a file that cannot be read, a missing key column, a column named as one of RESERVED, several
     sources and no SOURCE, a key that comes twice, a field longer than MAX_TEXT.
     """
-    rows = parquet_rows(file) if file.suffix.lower() == ".parquet" else csv_rows(file)
+    rows = read_parquet(file) if file.suffix.lower() == ".parquet" else read_csv(file)
     found: Said = {}
     number = 0
     for number, row in enumerate(rows, start=1):
@@ -39,13 +39,13 @@ def load_metadata(file: Path, key_column: str, sources: Sequence[str]) -> Said:
             check_columns(file, row, key_column, sources)
         key = str(row.pop(key_column))
         name = row.pop(SOURCE, sources[0])
-        if missing(name):
+        if is_empty(name):
             raise UsageError(f"{file}: row {number}: {SOURCE} is empty; each row is for one source")
         if name not in sources:
             continue
         if (name, key) in found:
             raise UsageError(f"{file}: row {number}: {key} came before; each image has one row")
-        found[name, key] = fields = {column: value for column, value in row.items() if not missing(value)}
+        found[name, key] = fields = {column: value for column, value in row.items() if not is_empty(value)}
         if "label" in fields:
             fields["label"] = str(fields["label"])
         for column, value in fields.items():
@@ -56,7 +56,7 @@ def load_metadata(file: Path, key_column: str, sources: Sequence[str]) -> Said:
     return found
 
 
-def missing(value: object) -> bool:
+def is_empty(value: object) -> bool:
     """Whether a cell says nothing."""
     return value in (None, "") or (isinstance(value, float) and not math.isfinite(value))
 
@@ -74,7 +74,7 @@ def check_columns(file: Path, row: Payload, key_column: str, sources: Sequence[s
         )
 
 
-def csv_rows(file: Path) -> Iterator[dict[str, Any]]:
+def read_csv(file: Path) -> Iterator[dict[str, Any]]:
     """Rows as text by column; raises UsageError for a file that is no CSV, or a row of another length."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
@@ -87,7 +87,7 @@ def csv_rows(file: Path) -> Iterator[dict[str, Any]]:
         raise UsageError(f"{file} cannot be read as CSV: {error}") from error
 
 
-def parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
+def read_parquet(file: Path) -> Iterator[dict[str, Any]]:
     """Rows by column; what JSON has no word for becomes text. Raises UsageError for a file that is no Parquet."""
     from pyarrow import ArrowException, parquet
 

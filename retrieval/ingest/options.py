@@ -23,7 +23,7 @@ class Ray:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class IngestOptions:
     """What `retrieval ingest` offers.
 
     metadata: source and key of an image → fields for its payload · batch: images encoded and written together, None: by

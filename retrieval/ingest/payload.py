@@ -11,7 +11,7 @@ MEASURED = FIELDS.keys() - {"label"}
 """Fields of a payload that follow from the image and its place."""
 
 
-def described(item: Loaded, before: Payload, given: Payload, shown: Payload) -> Payload:
+def describe(item: Loaded, before: Payload, given: Payload, shown: Payload) -> Payload:
     """What a point says of its image; flat, for the dashboard shows it as it is. What the user once said stays.
 
     shown: where the picture can be seen.
@@ -27,27 +27,27 @@ def described(item: Loaded, before: Payload, given: Payload, shown: Payload) -> 
         "height": picture.height,
         "ingested_at": utc_now(),
     }
-    return arranged(own, {**said_of(before), **given}, shown)
+    return arrange(own, {**select_user_fields(before), **given}, shown)
 
 
-def inherited(payload: Payload, said: Payload, shown: Payload) -> Payload:
+def inherit(payload: Payload, said: Payload, shown: Payload) -> Payload:
     """What was measured of an image, with what the user said of it elsewhere in place of what is said of it here."""
     own = {key: value for key, value in payload.items() if key in MEASURED and key != "image_url"}
-    return arranged(own, said, shown)
+    return arrange(own, said, shown)
 
 
-def arranged(own: Payload, said: Payload, shown: Payload) -> Payload:
+def arrange(own: Payload, said: Payload, shown: Payload) -> Payload:
     """A whole payload, in the order in which the dashboard is to show it."""
     label = {"label": said["label"]} if "label" in said else {}
     return {**shown, **label, **own, **said}
 
 
-def said_of(payload: Payload) -> Payload:
+def select_user_fields(payload: Payload) -> Payload:
     """The fields that the user gave: the label, and what came from a metadata file."""
     return {key: value for key, value in payload.items() if key not in MEASURED}
 
 
-def given(entry: Entry, metadata: Mapping[tuple[str, str], Mapping[str, Any]]) -> Payload:
+def collect_user_fields(entry: Entry, metadata: Mapping[tuple[str, str], Mapping[str, Any]]) -> Payload:
     """What the user says of an image. A run without labels takes none away that an earlier one gave."""
     label = {} if entry.label is None else {"label": entry.label}
     return {**label, **metadata.get((entry.source, entry.key), {})}

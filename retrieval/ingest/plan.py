@@ -10,12 +10,12 @@ from uuid import UUID
 
 import numpy as np
 
-from retrieval.ingest.address import address
-from retrieval.ingest.ahead import ahead
+from retrieval.ingest.address import make_image_url
+from retrieval.ingest.ahead import prefetch
 from retrieval.ingest.ledger import Ledger
-from retrieval.ingest.options import Options
-from retrieval.ingest.payload import given, inherited, said_of
-from retrieval.ingest.stale import is_stale, unmarked
+from retrieval.ingest.options import IngestOptions
+from retrieval.ingest.payload import collect_user_fields, inherit, select_user_fields
+from retrieval.ingest.stale import clear_stale, is_stale
 from retrieval.ingest.summary import Summary
 from retrieval.reading import Refused
 from retrieval.records import Payload, Point, point_id
@@ -61,7 +61,7 @@ class Planner:
         self,
         store: Store,
         collection: str | None,
-        options: Options,
+        options: IngestOptions,
         ledger: Ledger,
         summary: Summary,
         like: str | None = None,
@@ -76,8 +76,8 @@ class Planner:
 
     def pages(self, listings: Sequence[Iterable[Entry]]) -> Generator[Page]:
         """What is left to do of each page of the listings: an Entry is to be opened."""
-        pages = ahead(cut(itertools.chain.from_iterable(listings)), 2)
-        with contextlib.closing(pages), contextlib.closing(ahead(map(self._asked, pages), 1)) as asked:
+        pages = prefetch(cut_pages(itertools.chain.from_iterable(listings)), 2)
+        with contextlib.closing(pages), contextlib.closing(prefetch(map(self._asked, pages), 1)) as asked:
             for each in asked:
                 yield self._page(*each)
         self._summary.listed = True
@@ -105,7 +105,7 @@ class Planner:
         Of 600,000, one in a hundred million runs could take one for another, and would keep it.
         """
         seen = np.frombuffer(self._seen.get(source, array("Q")), np.uint64)
-        gone = np.isin(np.array([mark(point) for point in points], np.uint64), seen, invert=True)
+        gone = np.isin(np.array([shorten_id(point) for point in points], np.uint64), seen, invert=True)
         return list(itertools.compress(points, gone))
 
     def _asked(self, entries: Sequence[Entry]) -> tuple[Sequence[Entry], list[str], Points, Points]:
@@ -126,7 +126,7 @@ class Planner:
         todo: Page = []
         for entry, id_ in zip(entries, ids, strict=True):
             if self._options.prune:
-                self._seen.setdefault(entry.source, array("Q")).append(mark(id_))
+                self._seen.setdefault(entry.source, array("Q")).append(shorten_id(id_))
             if (item := self._decide(entry, id_, known.get(id_), there.get(id_))) is not None:
                 todo.append(item)
         self._summary.found += len(entries)
@@ -137,24 +137,24 @@ class Planner:
     ) -> Entry | Touched | Moved | Refused | None:
         """None: nothing is left to do."""
         self._summary.described += (entry.source, entry.key) in self._options.metadata
-        old, said = here.payload if here else None, said_of(there.payload) if there else {}
+        old, said = here.payload if here else None, select_user_fields(there.payload) if there else {}
         refused = self._ledger.reason(entry)
 
         def is_good(stored: Payload) -> bool:
-            return same_file(entry, stored) and not (refused and is_stale(stored))
+            return is_same_file(entry, stored) and not (refused and is_stale(stored))
 
         if old is None and there and there.code is not None and is_good(there.payload):
             payload = self._said_now(entry, id_, there.payload)
-            return refused_for(entry, payload) or Moved(Point(id_, there.code, payload))
+            return check_payload(entry, payload) or Moved(Point(id_, there.code, payload))
         if old is not None and is_good(old) and not self._options.force:
-            base = inherited(old, said, address(self._options.public_url, id_)) if self.like else old
+            base = inherit(old, said, make_image_url(self._options.public_url, id_)) if self.like else old
             payload = self._said_now(entry, id_, base)
             if payload != old:
-                return refused_for(entry, payload, held=True) or Touched(id_, payload)
+                return check_payload(entry, payload, held=True) or Touched(id_, payload)
             self._summary.unchanged += 1
             return None
         if old is not None:
-            self.before[id_] = inherited(old, said, {}) if self.like else old
+            self.before[id_] = inherit(old, said, {}) if self.like else old
         elif said:
             self.before[id_] = said
         self._ledger.lists(entry)
@@ -167,10 +167,14 @@ class Planner:
         return entry
 
     def _said_now(self, entry: Entry, id_: str, old: Payload) -> Payload:
-        return {**unmarked(old), **given(entry, self._options.metadata), **address(self._options.public_url, id_)}
+        return {
+            **clear_stale(old),
+            **collect_user_fields(entry, self._options.metadata),
+            **make_image_url(self._options.public_url, id_),
+        }
 
 
-def cut(entries: Iterable[Entry], seconds: float = PAGE_SECONDS) -> Iterator[list[Entry]]:
+def cut_pages(entries: Iterable[Entry], seconds: float = PAGE_SECONDS) -> Iterator[list[Entry]]:
     """Into pages of PAGE entries, fewer where that many take longer than so many seconds to list."""
     page: list[Entry] = []
     end = time.monotonic() + seconds
@@ -183,16 +187,16 @@ def cut(entries: Iterable[Entry], seconds: float = PAGE_SECONDS) -> Iterator[lis
         yield page
 
 
-def refused_for(entry: Entry, payload: Payload, *, held: bool = False) -> Refused | None:
+def check_payload(entry: Entry, payload: Payload, *, held: bool = False) -> Refused | None:
     """The image refused, when its payload is too large; what is stored of it stays."""
     return Refused(entry, why, held=held) if (why := too_large(payload)) else None
 
 
-def same_file(entry: Entry, old: Payload) -> bool:
+def is_same_file(entry: Entry, old: Payload) -> bool:
     """Same size and time; where a source knows no time, only the content can tell."""
     return entry.mtime_ns != 0 and (old["bytes"], old["mtime_ns"]) == (entry.bytes, entry.mtime_ns)
 
 
-def mark(point: str) -> int:
+def shorten_id(point: str) -> int:
     """The first 8 bytes of a point's id."""
     return UUID(point).int >> 64

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from retrieval.errors import SourceError, UsageError
 from retrieval.filters import Filter, Match
-from retrieval.ingest.options import Options
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner
-from retrieval.ingest.stale import removed, stale
+from retrieval.ingest.stale import find_stale, release_removed
 from retrieval.ingest.summary import Summary
 from retrieval.sources import Entry, Source
 from retrieval.sources.asking import ask
@@ -50,27 +50,27 @@ def prune(
     collection: str,
     sources: Sequence[Source],
     planner: Planner,
-    options: Options,
+    options: IngestOptions,
     summary: Summary,
 ) -> None:
     """Remove the points of the sources' images that are gone or stale.
 
     Those that cannot be asked for stay, and are counted. Raises UsageError as `removals`, Locked with the rest undone.
     """
-    for removal in removals(store, collection, sources, planner, options, summary):
+    for removal in find_removals(store, collection, sources, planner, options, summary):
         source = removal.source
         for points, asks in ((removal.gone, True), (removal.stale, False)):
             for start in range(0, len(points), DELETE):
                 some = points[start : start + DELETE]
                 if asks:
-                    some = asked(source, some, summary)  # minutes may have passed since
+                    some = confirm_gone(source, some, summary)  # minutes may have passed since
                 held.check()
                 store.delete(collection, [point.id for point in some])
-                note(source, some, summary)
+                count_removed(source, some, summary)
 
 
-def removals(
-    store: Store, collection: str, sources: Sequence[Source], planner: Planner, options: Options, summary: Summary
+def find_removals(
+    store: Store, collection: str, sources: Sequence[Source], planner: Planner, options: IngestOptions, summary: Summary
 ) -> list[Removal]:
     """Of each source the points whose images it says are not there, and the stale ones.
 
@@ -78,9 +78,11 @@ def removals(
     """
     found = []
     for source in sources:
-        gone = [p for page in unlisted(store, collection, source, planner) for p in asked(source, page, summary)]
-        one = Removal(source, gone, [Unlisted(*point) for point in stale(source.name, summary)])
-        number, held = len(one.points), store.count(collection, points_of(source)) if one.points else 0
+        gone = [
+            p for page in find_unlisted(store, collection, source, planner) for p in confirm_gone(source, page, summary)
+        ]
+        one = Removal(source, gone, [Unlisted(*point) for point in find_stale(source.name, summary)])
+        number, held = len(one.points), store.count(collection, match_source(source)) if one.points else 0
         if number > options.max_delete * held and not options.yes and not options.dry_run:
             how = "gone from" if not one.stale else f"gone ({len(gone):,}) or no images any more in"
             raise UsageError(
@@ -91,14 +93,14 @@ def removals(
     return found
 
 
-def overlooked(store: Store, like: str, sources: Sequence[Source], planner: Planner) -> list[Entry]:
+def find_overlooked(store: Store, like: str, sources: Sequence[Source], planner: Planner) -> list[Entry]:
     """Images of the collection `like` that no listing named and that are there all the same, to be read by their keys.
 
     Raises SourceError for images that cannot be asked for: a collection without them must not take its place.
     """
     found = []
     for source in sources:
-        for page in unlisted(store, like, source, planner):
+        for page in find_unlisted(store, like, source, planner):
             answer = ask(source, [point.key for point in page])
             for key, why in answer.unsure.items():
                 raise SourceError(
@@ -111,15 +113,15 @@ def overlooked(store: Store, like: str, sources: Sequence[Source], planner: Plan
     return found
 
 
-def unlisted(store: Store, collection: str, source: Source, planner: Planner) -> Iterator[list[Unlisted]]:
+def find_unlisted(store: Store, collection: str, source: Source, planner: Planner) -> Iterator[list[Unlisted]]:
     """The source's points that its listing did not name, some at a time."""
-    for page in store.scroll(collection, points_of(source)):
+    for page in store.scroll(collection, match_source(source)):
         keys = {point.id: str(point.payload["path"]) for point in page}
         if found := [Unlisted(id_, keys[id_]) for id_ in planner.unseen(source.name, list(keys))]:
             yield found
 
 
-def asked(source: Source, points: Sequence[Unlisted], summary: Summary) -> list[Unlisted]:
+def confirm_gone(source: Source, points: Sequence[Unlisted], summary: Summary) -> list[Unlisted]:
     """Those that the source says are gone; those that it cannot be asked for are counted."""
     answer = ask(source, [point.key for point in points])
     summary.unasked += len(answer.unsure)
@@ -127,14 +129,14 @@ def asked(source: Source, points: Sequence[Unlisted], summary: Summary) -> list[
     return [point for point in points if point.key in answer.gone]
 
 
-def note(source: Source, points: Sequence[Unlisted], summary: Summary) -> None:
+def count_removed(source: Source, points: Sequence[Unlisted], summary: Summary) -> None:
     """Count what was removed, and keep the first names."""
     summary.deleted += len(points)
-    removed([point.id for point in points], summary)
+    release_removed([point.id for point in points], summary)
     summary.gone += [f"{source.name}/{point.key}" for point in points[: NAMED - len(summary.gone)]]
 
 
-def points_of(source: Source) -> Filter:
+def match_source(source: Source) -> Filter:
     """True for the source's points."""
     return Filter(must=(Match("source", (source.name,)),))
 

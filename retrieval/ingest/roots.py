@@ -22,19 +22,19 @@ def check_roots(store: Store, collection: str, sources: Sequence[Source]) -> Non
     """Raise UsageError for a source that bears the name of another one of the collection."""
     meta = store.metadata(collection)
     for source in sources:
-        was, now = known(meta, source.name), source.place()
+        was, now = find_root(meta, source.name), source.place()
         if was is None or is_same(was, now):
             continue
         points = next(store.scroll(collection, Filter(must=(Match("source", (source.name,)),)), page=SAMPLE), [])
-        if why := unlike(was, now, source, points) if points else "":
+        if why := explain_difference(was, now, source, points) if points else "":
             raise UsageError(
-                f"{source.name} is {in_words(was)} in {collection}, and {in_words(now)} is another of that name: {why};"
+                f"{source.name} is {format_root(was)} in {collection}, and {format_root(now)} is another of that name: {why};"
                 f" nothing was changed; give it a name of its own: retrieval ingest {source.spec} --name NAME; or give"
                 f" up what is stored: retrieval forget {source.name}"
             )
 
 
-def known(meta: CollectionMeta, name: str) -> Root | None:
+def find_root(meta: CollectionMeta, name: str) -> Root | None:
     """Where the collection saw the source last; without host and inode where an older version wrote it."""
     if name in meta.roots or name not in meta.sources:
         return meta.roots.get(name)
@@ -51,20 +51,20 @@ def is_same(was: Root, now: Root) -> bool:
     return was.path == now.path and (not was.host or (was.host, was.inode) == (now.host, now.inode))
 
 
-def unlike(was: Root, now: Root, source: Source, points: Sequence[Point]) -> str:
+def explain_difference(was: Root, now: Root, source: Source, points: Sequence[Point]) -> str:
     """Why it is another one; empty where it is the same, moved, copied or mounted anew.
 
     Elsewhere, most of the images must be found again. On the same path of the same host (a disk mounted anew) images
     may have gone, but no more may be others than are the same.
     """
-    same, other = compared(source, points)
+    same, other = count_same(source, points)
     at_home = was.path == now.path and was.host in ("", now.host)
     if other <= same if at_home else 2 * same > len(points):
         return ""
     return f"of {len(points)} stored images, {same} are the same there and {other} are others"
 
 
-def compared(source: Source, points: Sequence[Point]) -> tuple[int, int]:
+def count_same(source: Source, points: Sequence[Point]) -> tuple[int, int]:
     """How many of the images the source has with the same content, and how many with another.
 
     Sizes would not do: files such as IMG_0001.BMP have one name and one size on every card.
@@ -82,6 +82,6 @@ def compared(source: Source, points: Sequence[Point]) -> tuple[int, int]:
     return same, other
 
 
-def in_words(root: Root) -> str:
+def format_root(root: Root) -> str:
     """For a message."""
     return f"{root.path} on {root.host}" if root.host else root.path

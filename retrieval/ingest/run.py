@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrieval.ingest.encoder import Encoding
-from retrieval.ingest.ledger import Ledger, Row
-from retrieval.ingest.options import Options
+from retrieval.ingest.ledger import Ledger, LedgerRow
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner
 from retrieval.ingest.summary import Summary
 from retrieval.sources import Source
@@ -29,7 +29,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class IngestRun:
     """The target, what fills it, and the books: what is left to do, what was refused, what was done.
 
     note_refused: told of the ledger's rows of images that were refused, old ones too.
@@ -37,8 +37,8 @@ class Run:
 
     target: Target
     sources: Sequence[Source]
-    options: Options
+    options: IngestOptions
     planner: Planner
     ledger: Ledger
     summary: Summary
-    note_refused: Callable[[list[Row]], None]
+    note_refused: Callable[[list[LedgerRow]], None]

@@ -9,11 +9,11 @@ import numpy as np
 
 from retrieval.errors import RetrievalError, UsageError
 from retrieval.ingest.encoder import LateEncoder
-from retrieval.ingest.on_ray import parts
+from retrieval.ingest.on_ray import work_on_ray
 from retrieval.ingest.options import Ray
-from retrieval.ingest.run import Run
+from retrieval.ingest.run import IngestRun
 from retrieval.ingest.summary import WORK
-from retrieval.ingest.worker import Job, Origin, Part, Tally
+from retrieval.ingest.worker import Origin, Part, Tally, WorkerJob
 from retrieval.reading import Refused
 from retrieval.sources import Entry
 
@@ -21,7 +21,7 @@ KEYS = ("qdrant_api_key", "qdrant_from_api_key", "api_key")
 """Settings that stay at home: Ray sends what workers are told unencrypted."""
 
 
-def spread(run: Run, ray: Ray) -> Generator[None]:
+def run_on_ray(run: IngestRun, ray: Ray) -> Generator[None]:
     """Yields after each page that was written, and counted as one process would have counted it.
 
     Raises UsageError for the embedded engine, which belongs to one process, Locked, as `check_all_done`, and as
@@ -31,7 +31,7 @@ def spread(run: Run, ray: Ray) -> Generator[None]:
     if target.store.engine == "embedded":
         raise UsageError("--runner ray: the embedded engine belongs to one process; set QDRANT_URL to a server")
     assert isinstance(target.encoder, LateEncoder)
-    job = Job(
+    job = WorkerJob(
         settings=ray.settings.model_copy(update=dict.fromkeys(KEYS)),
         alias=target.alias,
         collection=target.collection,
@@ -46,7 +46,7 @@ def spread(run: Run, ray: Ray) -> Generator[None]:
     )
     contents = array("Q")
     listed, worked = dict[str, Tally](), dict.fromkeys(job.origins, Tally())
-    for part in parts(job, ray.address, run.options.workers):
+    for part in work_on_ray(job, ray.address, run.options.workers):
         if part.listed is not None:
             listed[part.source] = part.listed
             continue
@@ -56,7 +56,7 @@ def spread(run: Run, ray: Ray) -> Generator[None]:
         for name in WORK:
             setattr(summary, name, getattr(summary, name) + part.counts[name])
         run.planner.saw(part.source, part.seen)
-        note(part, run)
+        record_part(part, run)
         yield
     check_all_done(listed, worked)
     if not run.options.force:  # two workers may have met the same content at the same time
@@ -76,7 +76,7 @@ def check_all_done(listed: Mapping[str, Tally], worked: Mapping[str, Tally]) -> 
             )
 
 
-def note(part: Part, run: Run) -> None:
+def record_part(part: Part, run: IngestRun) -> None:
     """Write down which of the page's images were refused, and which no longer are."""
     source = next(source for source in run.sources if source.name == part.source)
 

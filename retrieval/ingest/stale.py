@@ -17,23 +17,23 @@ def is_stale(payload: Payload) -> bool:
     return payload.get(STALE) is True
 
 
-def marked(payload: Payload) -> Payload:
+def mark_stale(payload: Payload) -> Payload:
     """With the mark."""
     return {**payload, STALE: True}
 
 
-def unmarked(payload: Payload) -> Payload:
+def clear_stale(payload: Payload) -> Payload:
     """Without the mark: the image is as it was when it was stored."""
     return {name: value for name, value in payload.items() if name != STALE}
 
 
-def stale(source: str, summary: Summary) -> Iterator[tuple[str, str]]:
+def find_stale(source: str, summary: Summary) -> Iterator[tuple[str, str]]:
     """Id and key of the source's points whose images this run has refused for what is in them, now or again."""
     keys = (item.entry.key for item in summary.refused if item.stale and item.entry.source == source)
     return ((point_id(source, key), key) for key in keys)
 
 
-def removed(ids: Sequence[str], summary: Summary) -> None:
+def release_removed(ids: Sequence[str], summary: Summary) -> None:
     """The collection does not hold these any more, or with `dry_run` would not."""
     gone = set(ids)
     held = [item for item in summary.refused if item.held]

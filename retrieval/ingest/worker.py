@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from retrieval.checkpoint import SavedModel
 from retrieval.config import Settings, load_settings
-from retrieval.ingest.encoded import Coder, Item, batch_size, stored
+from retrieval.ingest.encoded import Coder, Item, choose_batch_size, write_batch
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.ledger import Ledger
-from retrieval.ingest.options import Options
-from retrieval.ingest.plan import Planner, cut, mark
+from retrieval.ingest.options import IngestOptions
+from retrieval.ingest.plan import Planner, cut_pages, shorten_id
 from retrieval.ingest.summary import WORK, Summary
 from retrieval.loading import make_encoder
 from retrieval.reading import Refused, read_here, read_pictures
@@ -45,7 +45,7 @@ class Origin:
         Cut by number alone: a listing that is made again, of what has not changed, has the same pages.
         """
         tally = Tally()
-        for page in cut(self.open(settings).entries(), math.inf):
+        for page in cut_pages(self.open(settings).entries(), math.inf):
             tally = tally.with_images(self.name, [entry.key for entry in page])
             yield [[entry.key, entry.bytes, entry.mtime_ns, entry.label] for entry in page], tally
 
@@ -58,7 +58,7 @@ class Tally(NamedTuple):
 
     def with_images(self, source: str, keys: Sequence[str]) -> "Tally":
         """With these of a source too."""
-        return self.plus(Tally(len(keys), sum(mark(point_id(source, key)) for key in keys)))
+        return self.plus(Tally(len(keys), sum(shorten_id(point_id(source, key)) for key in keys)))
 
     def plus(self, other: "Tally") -> "Tally":
         """Of both."""
@@ -66,7 +66,7 @@ class Tally(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class WorkerJob:
     """What every worker is told.
 
     holder: of the alias's lock · ledger: the images refused before · like, same_model, left: as for
@@ -79,7 +79,7 @@ class Job:
     holder: str
     model: SavedModel
     origins: dict[str, Origin]
-    options: Options
+    options: IngestOptions
     ledger: Ledger
     like: str | None
     same_model: bool
@@ -123,7 +123,7 @@ class Worker:
     careful: decode in a process apart, for this worker is one that died: an image may have been at fault.
     """
 
-    def __init__(self, job: Job, *, careful: bool = False) -> None:
+    def __init__(self, job: WorkerJob, *, careful: bool = False) -> None:
         """The server's key is this machine's own $QDRANT_API_KEY. Raises UsageError, ModelError."""
         self._careful = careful
         settings, key = job.settings, load_settings().qdrant_api_key
@@ -155,10 +155,10 @@ class Worker:
             else read_here(page, size, channels)
         )
         contents = []
-        for batch in coder.batches(items, BATCHES * batch_size(config, job.options)):
+        for batch in coder.batches(items, BATCHES * choose_batch_size(config, job.options)):
             self._lock.check()
-            stored(store, job.collection, batch, summary)
-            part.refused += [[*as_row(r), r.reason, r.lasting, r.again, r.held] for r in batch.refused]
+            write_batch(store, job.collection, batch, summary)
+            part.refused += [[*make_row(r), r.reason, r.lasting, r.again, r.held] for r in batch.refused]
             part.settled += [entry.key for entry in batch.entries if job.ledger.knows(entry)]
             contents += [sha[:16] for sha in batch.encoded]
         part.counts = {name: getattr(summary, name) for name in WORK}
@@ -166,6 +166,6 @@ class Worker:
         return part
 
 
-def as_row(refused: Refused) -> list[Any]:
+def make_row(refused: Refused) -> list[Any]:
     """`[key, bytes, mtime_ns]`."""
     return [refused.entry.key, refused.entry.bytes, refused.entry.mtime_ns]

@@ -7,8 +7,8 @@ from dataclasses import replace
 from retrieval.errors import StoreError
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.fill import fill
-from retrieval.ingest.job import begun, described_collection
-from retrieval.ingest.options import MAX_FAILURES, Options, Ray
+from retrieval.ingest.job import peek, plan_collection
+from retrieval.ingest.options import MAX_FAILURES, IngestOptions, Ray
 from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
 from retrieval.layout import Layout
@@ -43,13 +43,13 @@ def begin(store: Store, alias: str, live: str, encoder: Encoding, layout: Layout
     if going_on:
         store.set_metadata(going_on, store.metadata(going_on).in_place_of(now))
         return going_on
-    name, meta = described_collection(store, encoder, alias, layout)
+    name, meta = plan_collection(store, encoder, alias, layout)
     store.create_collection(name, replace(meta, state="filling").in_place_of(now))
     store.bulk(name)
     return name
 
 
-def filled(
+def fill_and_catch_up(
     target: Target,
     sources: Sequence[Source],
     live: str,
@@ -65,23 +65,23 @@ def filled(
     for number in range(1 + PASSES):
         name, before = ("catch up", total) if number else ("fill", None)
         report(name, before)
-        listings = [begun(source.entries()) for source in sources]
+        listings = [peek(source.entries()) for source in sources]
         done = fill(
             target,
             sources,
             listings,
-            Options(prune=True, yes=True, max_failures=max_failures, ray=None if number else ray),
+            IngestOptions(prune=True, yes=True, max_failures=max_failures, ray=None if number else ray),
             like=live,
-            report=lambda now, name=name, before=before: report(name, added(before, now)),  # type: ignore[misc]
+            report=lambda now, name=name, before=before: report(name, add_counts(before, now)),  # type: ignore[misc]
         )
-        total = added(before, done)
+        total = add_counts(before, done)
         if number and not (done.encoded or done.copied or done.deleted):
             break
     assert total is not None
     return total
 
 
-def added(before: Summary | None, now: Summary) -> Summary:
+def add_counts(before: Summary | None, now: Summary) -> Summary:
     """The counts of a pass, with the work of those before it."""
     if before is None:
         return now

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from retrieval.errors import Locked, StoreError
-from retrieval.ingest.address import address
-from retrieval.ingest.payload import said_of
+from retrieval.ingest.address import make_image_url
+from retrieval.ingest.payload import select_user_fields
 from retrieval.records import CollectionMeta, Payload, Point
 from retrieval.store.base import Held, Store
 
@@ -32,7 +32,7 @@ def carry(store: Store, held: Held, left: str, back: str) -> Carried:
     Raises Locked, and StoreError when one of the two cannot be read or written.
     """
     try:
-        return carried(store, held, left, back)
+        return copy_over(store, held, left, back)
     except Locked:
         raise
     except StoreError as error:
@@ -42,7 +42,7 @@ def carry(store: Store, held: Held, left: str, back: str) -> Carried:
         ) from error
 
 
-def carried(store: Store, held: Held, left: str, back: str) -> Carried:
+def copy_over(store: Store, held: Held, left: str, back: str) -> Carried:
     """As `carry`; raises what the engine raises."""
     done, own, theirs = Carried(), store.metadata(back), store.metadata(left)
     meta = replace(own.in_place_of(theirs), left=(left, *theirs.left))
@@ -57,10 +57,10 @@ def carried(store: Store, held: Held, left: str, back: str) -> Carried:
             known = there[point.id].payload if point.id in there else {}
             newer = known.get("sha256") != point.payload.get("sha256")
             if newer and same_model:
-                points.append(replace(point, payload={**said_of(known), **point.payload}))
+                points.append(replace(point, payload={**select_user_fields(known), **point.payload}))
                 continue
             done.missing[str(point.payload.get("source"))] += newer
-            told = {**known, **said_of(point.payload), **address(meta.public_url, point.id)}
+            told = {**known, **select_user_fields(point.payload), **make_image_url(meta.public_url, point.id)}
             if known and told != known:
                 payloads[point.id] = told
         held.check()
@@ -71,7 +71,7 @@ def carried(store: Store, held: Held, left: str, back: str) -> Carried:
     return done
 
 
-def commands(meta: CollectionMeta, alias: str, sources: Iterable[str]) -> list[str]:
+def list_commands(meta: CollectionMeta, alias: str, sources: Iterable[str]) -> list[str]:
     """What brings the sources' missing images in, one command line each."""
     return [
         shlex.join(

@@ -17,9 +17,9 @@ from retrieval.filters import Filter, Match
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.summary import Summary
 from retrieval.records import Point
-from retrieval.reindex.options import Options
-from retrieval.reindex.outcome import Check
-from retrieval.reindex.sample import Sample, copies_found
+from retrieval.reindex.options import ReindexOptions
+from retrieval.reindex.outcome import GateCheck
+from retrieval.reindex.sample import Sample, measure_copies_found
 from retrieval.reindex.swap import SAME
 from retrieval.sources import Source
 from retrieval.store.base import Store
@@ -36,7 +36,7 @@ ALIVE_RANK = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class ReindexGate:
     """What is compared. before: the live collection's encoder, None when its model is not on this machine."""
 
     store: Store
@@ -47,7 +47,7 @@ class Gate:
     sources: Sequence[Source]
     xla_cache: Path
 
-    def checks(self, counts: Summary, options: Options) -> list[Check]:
+    def checks(self, counts: Summary, options: ReindexOptions) -> list[GateCheck]:
         """Every row, in the order in which they matter; a collection that is not complete is not looked at further."""
         rows = self.counted(counts, options)
         if all(row.passed for row in rows):
@@ -57,18 +57,18 @@ class Gate:
                 rows += self.compared(sample, options)
         return rows
 
-    def counted(self, counts: Summary, options: Options) -> list[Check]:
+    def counted(self, counts: Summary, options: ReindexOptions) -> list[GateCheck]:
         """As many as were listed, and not many fewer than before."""
         count, due = self.store.count(self.candidate), counts.found - counts.failed + counts.kept
         kept = f", {counts.kept:,} refused ones among them that were there before" if counts.kept else ""
         before = self.store.count(self.live)
         least = (1 - options.max_delete) * before
         return [
-            Check("images", count, f"{due:,} listed and not refused{kept}", count == due > 0),
-            Check("images kept", count, f"at most {options.max_delete:.0%} fewer", count >= least, before),
+            GateCheck("images", count, f"{due:,} listed and not refused{kept}", count == due > 0),
+            GateCheck("images kept", count, f"at most {options.max_delete:.0%} fewer", count >= least, before),
         ]
 
-    def sound(self, sample: Sample, options: Options) -> list[Check]:
+    def sound(self, sample: Sample, options: ReindexOptions) -> list[GateCheck]:
         """The codes are those of the images, they differ, and the engine finds them."""
         codes = sample.codes
         loaded = sample.read(self.encoder.config)
@@ -84,21 +84,21 @@ class Gate:
         few = len(codes) < 3
         rank, least = effective_rank(centred), min(ALIVE_RANK, self.encoder.config.dim)
         return [
-            Check("finds itself", share, f"at least {FINDS_ITSELF:.0%} of {len(found):,}", share >= FINDS_ITSELF),
-            Check(
+            GateCheck("finds itself", share, f"at least {FINDS_ITSELF:.0%} of {len(found):,}", share >= FINDS_ITSELF),
+            GateCheck(
                 "recall at 5", recall, f"at least {options.min_recall:g} (--min-recall)", recall >= options.min_recall
             ),
-            Check("spread", spread, f"at least {SPREAD:g}", None if few else spread >= SPREAD),
-            Check("effective rank", rank, f"at least {least:g}", None if few else rank >= least),
+            GateCheck("spread", spread, f"at least {SPREAD:g}", None if few else spread >= SPREAD),
+            GateCheck("effective rank", rank, f"at least {least:g}", None if few else rank >= least),
         ]
 
-    def compared(self, sample: Sample, options: Options) -> list[Check]:
+    def compared(self, sample: Sample, options: ReindexOptions) -> list[GateCheck]:
         """Not worse than the live collection, on images that both hold."""
         limit = f"at most {100 * options.max_drop:g} points lower (--max-drop)"
 
-        def row(name: str, new: float | None, old: float | None) -> Check:
+        def row(name: str, new: float | None, old: float | None) -> GateCheck:
             worse = None if new is None or old is None else old - new > options.max_drop
-            return Check(name, new, limit, None if worse is None else not worse, old)
+            return GateCheck(name, new, limit, None if worse is None else not worse, old)
 
         shared = sample.shared
         if self.before is None or not shared:
@@ -108,8 +108,8 @@ class Gate:
             copied = sample.copies(self.encoder.config, self.before.config)
             copies = row(
                 "copies found",
-                copies_found(self.store, self.candidate, self.encoder, copied, K),
-                copies_found(self.store, self.live, self.before, copied, K),
+                measure_copies_found(self.store, self.candidate, self.encoder, copied, K),
+                measure_copies_found(self.store, self.live, self.before, copied, K),
             )
         labelled = [point for point in shared if point.payload.get("label") is not None]
         if len({point.payload["label"] for point in labelled}) < 2:

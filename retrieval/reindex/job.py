@@ -13,17 +13,17 @@ from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import BadCode, GateRefused, ModelError, NoCollection
 from retrieval.ingest.encoder import Encoding, LateEncoder
-from retrieval.ingest.interrupt import finishing
-from retrieval.ingest.job import kept
+from retrieval.ingest.interrupt import hold_signals
+from retrieval.ingest.job import merge_layout
 from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
 from retrieval.nearness import learn
 from retrieval.records import CollectionMeta, seconds_since
-from retrieval.reindex.candidate import begin, filled, settle
-from retrieval.reindex.changed import changed
-from retrieval.reindex.gate import Gate
-from retrieval.reindex.options import Options
-from retrieval.reindex.outcome import Check, Outcome
+from retrieval.reindex.candidate import begin, fill_and_catch_up, settle
+from retrieval.reindex.changed import has_changed
+from retrieval.reindex.gate import ReindexGate
+from retrieval.reindex.options import ReindexOptions
+from retrieval.reindex.outcome import GateCheck, Outcome
 from retrieval.reindex.preflight import check_engine, check_model, check_room, recorded_sources
 from retrieval.reindex.swap import adopt, mark_ready, read_back, swap
 from retrieval.reindex.tidy import tidy
@@ -54,7 +54,7 @@ def reindex(
     alias: str,
     choose: Choose,
     settings: Settings,
-    options: Options = Options(),  # noqa: B008 - frozen
+    options: ReindexOptions = ReindexOptions(),  # noqa: B008 - frozen
     *,
     step: Step = lambda name, outcome: None,
 ) -> Outcome:
@@ -76,7 +76,7 @@ def reindex(
         tell(name, outcome)
 
     tell("preflight", outcome)
-    if (options.if_changed or options.older_than is not None) and nothing_yet(store, alias):
+    if (options.if_changed or options.older_than is not None) and is_absent(store, alias):
         outcome.state = "absent"
         return outcome
     check_engine(store, resolve(store, alias))  # before the lock, which a broken cluster could not give
@@ -87,10 +87,10 @@ def reindex(
         if options.older_than is not None and is_recent(meta, options.older_than, outcome):
             outcome.state = "recent"
             return outcome
-        layout = kept(store, meta.layout, options.layout)
+        layout = merge_layout(store, meta.layout, options.layout)
         sources = recorded_sources(store, meta, live, settings)
         check_room(store, live, (meta.dim, meta.dim))
-        same = options.if_changed and layout == meta.layout and not changed(store, alias, live, sources, settings)
+        same = options.if_changed and layout == meta.layout and not has_changed(store, alias, live, sources, settings)
         if same and options.fresh:
             outcome.state = "unchanged"
             return outcome
@@ -105,13 +105,13 @@ def reindex(
         tell("create", outcome)
         outcome.collection = begin(store, alias, live, encoder, layout, outcome.dropped)
         target = Target(store, held, alias, outcome.collection, encoder, settings.refused)
-        with refusing(store, outcome):
-            outcome.counts = filled(target, sources, live, report, options.ray, options.max_failures)
+        with mark_refused(store, outcome):
+            outcome.counts = fill_and_catch_up(target, sources, live, report, options.ray, options.max_failures)
             tell("settle", outcome)
             settle(store, outcome.collection, live)
             learn(store, outcome.collection)
             tell("gate", outcome)
-            check(store, outcome, outcome.counts, encoder, sources, options, settings)
+            check_gate(store, outcome, outcome.counts, encoder, sources, options, settings)
         if options.dry_run:
             outcome.state = "checked"
         else:
@@ -132,7 +132,7 @@ def is_recent(meta: CollectionMeta, seconds: float, outcome: Outcome) -> bool:
     return age is not None and age < seconds
 
 
-def nothing_yet(store: Store, alias: str) -> bool:
+def is_absent(store: Store, alias: str) -> bool:
     """Whether the alias has never named anything: nothing can be due before the first ingest."""
     return alias not in (*store.aliases(), *store.collections()) and not family(store, alias)
 
@@ -148,13 +148,13 @@ def preview(store: Store, alias: str, settings: Settings) -> list[str]:
     return [f"live: {live}, {store.count(live):,} points, model {meta.model[:8]}", *found]
 
 
-def check(
+def check_gate(
     store: Store,
     outcome: Outcome,
     counts: Summary,
     encoder: Encoding,
     sources: Sequence[Source],
-    options: Options,
+    options: ReindexOptions,
     settings: Settings,
 ) -> None:
     """Measure, write the numbers down, and raise GateRefused naming the rows that failed."""
@@ -165,7 +165,7 @@ def check(
         except ModelError as error:  # a new model is the way out of that
             outcome.warnings.append(f"the live collection's model cannot be compared with: {error}")
         before = stack.enter_context(contextlib.closing(LateEncoder(saved, settings.xla_cache))) if saved else None
-        gate = Gate(store, outcome.collection, outcome.live, encoder, before, sources, settings.xla_cache)
+        gate = ReindexGate(store, outcome.collection, outcome.live, encoder, before, sources, settings.xla_cache)
         outcome.gate = gate.checks(counts, options)
     numbers = {row.name.replace(" ", "_"): round(row.value, 5) for row in outcome.gate if row.value is not None}
     meta = store.metadata(outcome.collection)
@@ -175,7 +175,7 @@ def check(
 
 
 @contextlib.contextmanager
-def refusing(store: Store, outcome: Outcome) -> Iterator[None]:
+def mark_refused(store: Store, outcome: Outcome) -> Iterator[None]:
     """A collection that fails the gate, or whose codes cannot be written, is marked.
 
     Raises GateRefused for both; its message says what stays.
@@ -184,7 +184,7 @@ def refusing(store: Store, outcome: Outcome) -> Iterator[None]:
         yield
     except (BadCode, GateRefused) as error:
         if isinstance(error, BadCode):
-            outcome.gate = [Check("finite codes", 0.0, str(error), passed=False)]
+            outcome.gate = [GateCheck("finite codes", 0.0, str(error), passed=False)]
         outcome.state = "refused"
         with contextlib.suppress(NoCollection):
             store.set_metadata(outcome.collection, replace(store.metadata(outcome.collection), state="refused"))
@@ -194,13 +194,13 @@ def refusing(store: Store, outcome: Outcome) -> Iterator[None]:
         ) from error
 
 
-def finish(store: Store, held: Held, outcome: Outcome, options: Options, settings: Settings, tell: Step) -> None:
+def finish(store: Store, held: Held, outcome: Outcome, options: ReindexOptions, settings: Settings, tell: Step) -> None:
     """Swap, read back, tidy."""
     tell("swap", outcome)
     held.check()
     # the default before the swap: a run that is killed between the two goes on with this model, not with the last
     adopt(settings.models, store.metadata(outcome.live).model, store.metadata(outcome.collection).model, options.fresh)
-    with finishing():
+    with hold_signals():
         outcome.swap_seconds = swap(store, outcome.alias, outcome.collection)
         tell("read back", outcome)
         read_back(store, outcome.alias, outcome.collection, outcome.live)

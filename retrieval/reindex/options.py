@@ -15,7 +15,7 @@ MAX_DROP = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ReindexOptions:
     """What `retrieval reindex` offers.
 
     keep: earlier collections that stay · min_recall, max_drop, max_delete: limits of the gate, shares in [0, 1] ·

@@ -8,7 +8,7 @@ from retrieval.ingest.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class GateCheck:
     """A row of the gate. value: what was measured, None where it could not be; passed is then None too.
 
     limit: what was asked for, in words · live: the live collection's value, where the two are compared.
@@ -44,7 +44,7 @@ class Outcome:
     collection: str = ""
     model: str = ""
     counts: Summary | None = None
-    gate: Sequence[Check] = ()
+    gate: Sequence[GateCheck] = ()
     dropped: list[str] = field(default_factory=list)
     swap_seconds: float | None = None
     seconds: float = 0.0

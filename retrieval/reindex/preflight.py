@@ -8,7 +8,7 @@ from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import ModelError, SourceError, StoreError
 from retrieval.ingest.encoder import Encoding, LateEncoder
-from retrieval.ingest.forget import retired
+from retrieval.ingest.forget import hint_at_forget
 from retrieval.ingest.roots import check_roots
 from retrieval.records import CollectionMeta
 from retrieval.sources import Source, open_source
@@ -35,14 +35,14 @@ def recorded_sources(store: Store, meta: CollectionMeta, live: str, settings: Se
         raise SourceError(f"{live} records no source; fill it with: retrieval ingest SOURCE")
     sources = []
     for name, spec in meta.sources.items():
-        with retired(name, alias_of(live)):
+        with hint_at_forget(name, alias_of(live)):
             source = open_source(spec, settings, name=name, labels=name in meta.labelled)
         if not source.whole:
             raise SourceError(
                 f"source {name} is {spec}, which shows only a part of what {live} holds; ingest the whole folder first:"
                 f" retrieval ingest FOLDER --name {name}"
             )
-        with retired(name, alias_of(live)):
+        with hint_at_forget(name, alias_of(live)):
             list(itertools.islice(source.entries(), 1))  # an empty one raises
         sources.append(source)
     check_roots(store, live, sources)

@@ -9,9 +9,9 @@ from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import NoCollection, NotOurs, StoreError
 from retrieval.records import CollectionMeta
-from retrieval.reindex.carry import Carried, carry, commands
+from retrieval.reindex.carry import Carried, carry, list_commands
 from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back, swap
-from retrieval.reindex.tidy import earlier
+from retrieval.reindex.tidy import find_earlier
 from retrieval.store.base import Store, resolve
 from retrieval.store.family import described, family, stamp, unused
 
@@ -54,7 +54,7 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
         marked = [name for name, meta in known.items() if meta.state == "rolling-back"]
         # a killed one has left it: the alias moved, and what comes after that was not done
         begun = next((name for name in reversed(marked) if stamp(name) > stamp(live)), None)
-        left, back = (begun, live) if begun else (live, before(store, alias, live))
+        left, back = (begun, live) if begun else (live, find_previous(store, alias, live))
         meta = store.metadata(left) if begun else mark_ready(store, left)  # killed now, the mark must still be there
         old = store.metadata(back)
         check_answer(store, back)  # no more than that: a way back must not need every peer of a cluster
@@ -75,13 +75,13 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
             old.created,
             carried=brought.points,
             missing=dict(brought.missing),
-            next=commands(meta, alias, sorted(brought.missing)),
+            next=list_commands(meta, alias, sorted(brought.missing)),
         )
 
 
-def before(store: Store, alias: str, live: str) -> str:
+def find_previous(store: Store, alias: str, live: str) -> str:
     """The collection to go back to; raises StoreError, also for a damaged one, which is not passed over in silence."""
-    found = earlier(store, live, unused(store, alias))
+    found = find_earlier(store, live, unused(store, alias))
     since = [name for name in family(store, alias) if stamp(found[0] if found else "") < stamp(name) < stamp(live)]
     for name in since:
         with contextlib.suppress(NotOurs, NoCollection):

@@ -86,7 +86,7 @@ class Sample:
         return Pixels(rows[same], found.images[same])
 
 
-def copies_found(store: Store, collection: str, encoder: Encoding, copies: Copies, k: int) -> float | None:
+def measure_copies_found(store: Store, collection: str, encoder: Encoding, copies: Copies, k: int) -> float | None:
     """Share of the copies that find their original among the k nearest; None when there are no copies."""
     if not copies.contents:
         return None

@@ -7,7 +7,7 @@ import pytest
 
 from retrieval.errors import SourceError, UsageError
 from retrieval.ingest.job import ingest
-from retrieval.ingest.options import Options
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
 from retrieval.sources.folder import File, Folder
 from retrieval.store.base import Store
@@ -55,7 +55,7 @@ def test_the_limit_holds_for_each_source_and_the_counts_for_all(
     sources = [Folder("other", Path(shutil.copytree(root / "a", tmp_path / "other"))), Folder("root", root)]
 
     def prune() -> Summary:
-        return ingest(store, encoder, sources, ALIAS, Options(prune=True), ledgers=tmp_path / "refused")
+        return ingest(store, encoder, sources, ALIAS, IngestOptions(prune=True), ledgers=tmp_path / "refused")
 
     assert prune().deleted == 0
     for gone in ("00.png", "03.png"):
@@ -92,4 +92,4 @@ def test_an_image_that_cannot_be_read_now_is_not_gone(run: Run, root: Path, stor
 def test_a_single_file_says_nothing_of_the_others(store: Store, encoder: Quadrants, root: Path, tmp_path: Path) -> None:
     source = File("root", root / "a" / "00.png")
     with pytest.raises(UsageError, match="it shows only a part"):
-        ingest(store, encoder, [source], ALIAS, Options(prune=True), ledgers=tmp_path)
+        ingest(store, encoder, [source], ALIAS, IngestOptions(prune=True), ledgers=tmp_path)

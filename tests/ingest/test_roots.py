@@ -17,7 +17,7 @@ from retrieval.config import Settings
 from retrieval.errors import UsageError
 from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
-from retrieval.ingest.options import Options
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
 from retrieval.records import CollectionMeta, Root
 from retrieval.reindex.preflight import recorded_sources
@@ -45,7 +45,7 @@ def card(folder: Path, seed: int) -> Path:
 def go(store: Store, name: str, encoder: Quadrants, tmp_path: Path) -> Go:
     def run(path: Path | str, called: str | None = None, **options: Any) -> Summary:
         source = open_source(str(path), Settings(home=tmp_path), name=called)
-        return ingest(store, encoder, [source], name, Options(**options), ledgers=tmp_path / "refused")
+        return ingest(store, encoder, [source], name, IngestOptions(**options), ledgers=tmp_path / "refused")
 
     return run
 

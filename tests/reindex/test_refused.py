@@ -8,10 +8,10 @@ import pytest
 from retrieval.errors import RetrievalError
 from retrieval.ingest.job import ingest
 from retrieval.ingest.ledger import Ledger
-from retrieval.ingest.options import Options as FillOptions
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
 from retrieval.reindex.job import reindex
-from retrieval.reindex.options import Options
+from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import Outcome
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
@@ -23,11 +23,11 @@ from tests.reindex.places import PICTURES, Place
 def again(store: Store, place: Place, root: Path, **options: int) -> Summary:
     """Ingest the pictures once more."""
     source = Folder("pictures", root, labels=True)
-    return ingest(store, OLD, [source], place.alias, FillOptions(**options), ledgers=place.settings.refused)  # type: ignore[arg-type]
+    return ingest(store, OLD, [source], place.alias, IngestOptions(**options), ledgers=place.settings.refused)  # type: ignore[arg-type]
 
 
 def run(store: Store, place: Place, encoder: Shades, **options: object) -> Outcome:
-    return reindex(store, place.alias, lambda sources: encoder, place.settings, Options(**options))  # type: ignore[arg-type]
+    return reindex(store, place.alias, lambda sources: encoder, place.settings, ReindexOptions(**options))  # type: ignore[arg-type]
 
 
 def dangle(root: Path, count: int) -> list[Path]:

@@ -9,8 +9,8 @@ import pytest
 from retrieval.images.decode import decode
 from retrieval.reindex import sample as sample_module
 from retrieval.reindex.job import reindex
-from retrieval.reindex.options import Options
-from retrieval.reindex.sample import Copies, Sample, copies_found
+from retrieval.reindex.options import ReindexOptions
+from retrieval.reindex.sample import Copies, Sample, measure_copies_found
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
 from tests.reindex.conftest import NEW, OLD
@@ -29,7 +29,7 @@ def place(root: Path, own_home: Path) -> Place:
 @pytest.fixture
 def both(store: Store, place: Place) -> tuple[str, str]:
     """The live collection, and a new one of the same images."""
-    made = reindex(store, place.alias, lambda sources: NEW, place.settings, Options(dry_run=True))
+    made = reindex(store, place.alias, lambda sources: NEW, place.settings, ReindexOptions(dry_run=True))
     return resolve(store, place.alias), made.collection
 
 
@@ -105,17 +105,17 @@ def test_the_share_of_copies_that_find_their_original(store: Store, both: tuple[
     rows, pixels = sample.read(NEW.config)
     contents = [str(sample.points[row].payload["sha256"]) for row in rows]
     whole = Copies(pixels, contents)
-    assert copies_found(store, candidate, NEW, Copies(pixels[:0], []), 1) is None
-    assert copies_found(store, candidate, NEW, whole, 1) == 1
+    assert measure_copies_found(store, candidate, NEW, Copies(pixels[:0], []), 1) is None
+    assert measure_copies_found(store, candidate, NEW, whole, 1) == 1
     swapped = Copies(pixels, [*contents[:15][::-1], *contents[15:]])  # all but the middle one of fifteen are another's
-    assert copies_found(store, candidate, NEW, swapped, 1) == pytest.approx(46 / 60)
-    assert copies_found(store, candidate, NEW, swapped, PICTURES) == 1
+    assert measure_copies_found(store, candidate, NEW, swapped, 1) == pytest.approx(46 / 60)
+    assert measure_copies_found(store, candidate, NEW, swapped, PICTURES) == 1
     wide = Shades(2)
     wide.config = replace(NEW.config, image_size=(SIDE, 2 * SIDE))
     doubled = Copies(pixels.repeat(2, axis=2), contents)  # which each model takes its own way
-    assert copies_found(store, candidate, NEW, doubled, 1) == 1
+    assert measure_copies_found(store, candidate, NEW, doubled, 1) == 1
     seen: list[tuple[int, ...]] = []
     encode = wide.encode
     wide.encode = lambda images: (seen.append(images.shape), encode(images))[1]  # type: ignore[method-assign, func-returns-value]
-    copies_found(store, candidate, wide, whole, 1)
+    measure_copies_found(store, candidate, wide, whole, 1)
     assert seen == [(PICTURES, SIDE, 2 * SIDE, 1)]
