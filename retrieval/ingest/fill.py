@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from retrieval.errors import NoCollection, RetrievalError, StoreDamaged
 from retrieval.ingest.here import run_here
-from retrieval.ingest.ledger import Ledger, LedgerRow
+from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner
 from retrieval.ingest.prune import find_overlooked, prune
 from retrieval.ingest.roots import check_roots
-from retrieval.ingest.run import IngestRun, Target
+from retrieval.ingest.run import IngestRun, Others, ReportRefused, Target
 from retrieval.ingest.summary import Summary
 from retrieval.records import CollectionMeta
 from retrieval.sources import Entry, Source
@@ -30,25 +30,34 @@ def fill(
     *,
     like: str | None = None,
     report: Report = lambda summary: None,
-    refused: Callable[[list[LedgerRow]], None] = lambda rows: None,
+    refused: ReportRefused = lambda rows: None,
 ) -> Summary:
     """Bring the collection in line with the sources' listings.
 
-    like: another collection, whose labels and other fields given by the user all points take over, and whose codes
-    where they are the same model's · report, refused and what is raised: as for `ingest`.
+    like: another collection: all points take over its user's fields, and its codes where the model is the same
+    report: called after each batch, with the counts so far
+    refused: called with the ledger's rows of refused images, old ones too
+
+    Raises what `ingest` raises.
     """
-    store, collection, encoder = target.store, target.collection, target.encoder
+    store, collection = target.store, target.collection
     started = time.monotonic()
-    summary = Summary(target.alias, collection)
-    ledger = Ledger(target.ledgers, store.location, target.alias)
+    summary, ledger = Summary(target.alias, collection), Ledger(target.ledgers, store.location, target.alias)
     check_roots(store, like or collection, sources)
     meta = record_sources(store, collection, sources, options.public_url)
-    options = replace(options, public_url=meta.public_url)
     theirs = store.metadata(like) if like else meta
-    same_model = like is not None and theirs.model == encoder.fingerprint
-    left = find_readable(store, theirs.left)
-    planner = Planner(store, collection, options, ledger, summary, like, same_model, left)
-    run = IngestRun(target, sources, options, planner, ledger, summary, refused)
+    same_model = like is not None and theirs.model == target.encoder.fingerprint
+    run = IngestRun(
+        store,
+        collection,
+        sources,
+        replace(options, public_url=meta.public_url),
+        ledger,
+        summary,
+        Others(like, same_model, find_readable(store, theirs.left)),
+        refused,
+    )
+    planner = Planner(run)
 
     def tell() -> None:
         summary.seconds = time.monotonic() - started
@@ -59,19 +68,19 @@ def fill(
         if options.ray:
             from retrieval.ingest.spread import run_on_ray
 
-            done = run_on_ray(run, options.ray)
+            done = run_on_ray(target, planner, options.ray)
         else:
-            done = run_here(run, listings)
+            done = run_here(target, planner, listings)
         for _ in stack.enter_context(contextlib.closing(done)):
             check_failures(summary, options)
             tell()
-        if options.prune and like and (missed := find_overlooked(store, like, sources, planner)):
-            for _ in stack.enter_context(contextlib.closing(run_here(run, [iter(missed)]))):
+        if options.prune and (missed := find_overlooked(planner)):
+            for _ in stack.enter_context(contextlib.closing(run_here(target, planner, [iter(missed)]))):
                 tell()
         summary.passed_over = {} if options.ray else {source.name: passed_over(source) for source in sources}
-        ledger.note(summary.passed_over)
+        ledger.write_passed_over(summary.passed_over)
         if options.prune:
-            prune(store, target.held, collection, sources, planner, options, summary)
+            prune(planner, target.held)
         tell()
     return summary
 

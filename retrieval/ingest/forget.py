@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.errors import SourceError, UsageError
-from retrieval.filters import Filter, Match
 from retrieval.ingest.ledger import Ledger
+from retrieval.ingest.payload import match_source
 from retrieval.nearness import learn
 from retrieval.store.base import Held, Store, resolve
 from retrieval.store.family import unused
@@ -90,11 +90,6 @@ def remove(store: Store, held: Held, collection: str, name: str, report: Callabl
             labelled=tuple(each for each in meta.labelled if each != name),
         ),
     )
-
-
-def match_source(name: str) -> Filter:
-    """True for the source's points."""
-    return Filter(must=(Match("source", (name,)),))
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.fill import Report, fill
 from retrieval.ingest.forget import hint_at_forget
 from retrieval.ingest.interrupt import hold_signals
-from retrieval.ingest.ledger import Ledger, LedgerRow
+from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.plan import Planner, Touched
+from retrieval.ingest.plan import Planner, Touched, drop_payload
 from retrieval.ingest.prune import check_prunable, count_removed, find_removals
 from retrieval.ingest.roots import check_roots
-from retrieval.ingest.run import Target
+from retrieval.ingest.run import IngestRun, ReportRefused, Target
 from retrieval.ingest.summary import Summary
 from retrieval.layout import DEFAULT, Layout
 from retrieval.nearness import learn
@@ -39,12 +39,18 @@ def ingest(
     *,
     ledgers: Path,
     report: Report = lambda summary: None,
-    refused: Callable[[list[LedgerRow]], None] = lambda rows: None,
+    refused: ReportRefused = lambda rows: None,
 ) -> Summary:
     """Ingest every image of the sources into the alias's collection, which is made when there is none.
 
-    ledgers: folder for the records of refused images · report: called after each batch ·
-    refused: called with the ledger's rows of the images refused, old ones too.
+    store: the engine
+    encoder: makes the codes
+    sources: where the images are; each with a name of its own
+    alias: of the collection
+    options: as `retrieval ingest` offers them
+    ledgers: folder for the records of refused images
+    report: called after each batch, with the counts so far
+    refused: called with the ledger's rows of refused images, old ones too
 
     Raises ModelError when the collection was made by another model, UsageError for two sources of one name or too
     much to prune, SourceError for a source with no image, Locked when another job writes to the alias,
@@ -56,9 +62,9 @@ def ingest(
         with hint_at_forget(source.name, alias) if options.prune else contextlib.nullcontext():
             listings.append(peek(source.entries()))
     if options.dry_run:
-        return rehearse(
-            store, find_collection(store, encoder, alias), sources, listings, alias, options, ledgers, report
-        )
+        found = find_collection(store, encoder, alias)
+        ledger, summary = Ledger(ledgers, store.location, alias), Summary(alias, found, dry_run=True)
+        return rehearse(IngestRun(store, found or "", sources, options, ledger, summary), listings, report)
     with store.lock(alias) as held:
         collection = open_collection(store, encoder, alias, options.layout)
         target = Target(store, held, alias, collection, encoder, ledgers)
@@ -67,30 +73,20 @@ def ingest(
         return summary
 
 
-def rehearse(
-    store: Store,
-    collection: str | None,
-    sources: Sequence[Source],
-    listings: Sequence[Iterator[Entry]],
-    alias: str,
-    options: IngestOptions,
-    ledgers: Path,
-    report: Report,
-) -> Summary:
+def rehearse(run: IngestRun, listings: Sequence[Iterator[Entry]], report: Report) -> Summary:
     """Go over the listings and count what `fill` would do."""
     started = time.monotonic()
-    if collection is not None:
-        check_roots(store, collection, sources)
-    summary = Summary(alias, collection, dry_run=True)
-    planner = Planner(store, collection, options, Ledger(ledgers, store.location, alias), summary)
-    for page in planner.pages(listings):
-        summary.refused += [item for item in page if isinstance(item, Refused)]
+    summary, planner = run.summary, Planner(run)
+    if run.collection:
+        check_roots(run.store, run.collection, run.sources)
+    for page in planner.plan(listings):
+        summary.refused += [drop_payload(item) for item in page if isinstance(item, Refused)]
         summary.unchanged += sum(isinstance(item, Touched) for item in page)
         summary.seconds = time.monotonic() - started
         report(summary)
-    summary.passed_over = {source.name: passed_over(source) for source in sources}
-    if options.prune and collection is not None:
-        for removal in find_removals(store, collection, sources, planner, options, summary):
+    summary.passed_over = {source.name: passed_over(source) for source in run.sources}
+    if run.options.prune and run.collection:
+        for removal in find_removals(planner):
             count_removed(removal.source, removal.points, summary)
     summary.seconds = time.monotonic() - started
     report(summary)

@@ -44,7 +44,7 @@ class Ledger:
         """Whether the image was refused once."""
         return (entry.source, entry.key) in self._rows
 
-    def lists(self, entry: Entry) -> None:
+    def mark_listed(self, entry: Entry) -> None:
         """The image is still there, and not well: its row stays, where it has one."""
         if self.knows(entry):
             self._listed.add((entry.source, entry.key))
@@ -57,7 +57,7 @@ class Ledger:
         same = entry.mtime_ns and (row.get("bytes"), row.get("mtime_ns")) == (entry.bytes, entry.mtime_ns)
         return str(row.get("reason")) if same and row.get("lasting") else None
 
-    def passing(self, entry: Entry) -> bool:
+    def was_unreadable(self, entry: Entry) -> bool:
         """Whether the image was refused before because it could not be read, which may pass."""
         row = self._rows.get((entry.source, entry.key))
         return row is not None and not row.get("lasting")
@@ -101,7 +101,7 @@ class Ledger:
         self._write(draft, "w", rows)
         draft.replace(self.path)
 
-    def note(self, passed: dict[str, PassedOver]) -> None:
+    def write_passed_over(self, passed: dict[str, PassedOver]) -> None:
         """Write down beside the ledger which images of these sources were passed over, in place of what stood there."""
         path = self.path.with_suffix(".passed-over.json")
         with contextlib.suppress(OSError, ValueError):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from retrieval.filters import Filter, Match
 from retrieval.reading import Loaded
 from retrieval.records import FIELDS, Payload, utc_now
 from retrieval.sources import Entry
@@ -51,3 +52,8 @@ def collect_user_fields(entry: Entry, metadata: Mapping[tuple[str, str], Mapping
     """What the user says of an image. A run without labels takes none away that an earlier one gave."""
     label = {} if entry.label is None else {"label": entry.label}
     return {**label, **metadata.get((entry.source, entry.key), {})}
+
+
+def match_source(name: str) -> Filter:
+    """True for the points of that source."""
+    return Filter(must=(Match("source", (name,)),))

@@ -9,15 +9,14 @@ from functools import partial
 from typing import NamedTuple
 
 from retrieval.errors import SourceError, UsageError
-from retrieval.filters import Filter, Match
-from retrieval.ingest.options import IngestOptions
+from retrieval.ingest.payload import match_source
 from retrieval.ingest.plan import Planner
 from retrieval.ingest.stale import find_stale, release_removed
 from retrieval.ingest.summary import Summary
 from retrieval.sources import Entry, Source
 from retrieval.sources.asking import ask
 from retrieval.sources.base import folder_label
-from retrieval.store.base import Held, Store
+from retrieval.store.base import Held
 
 NAMED = 20
 """Deleted images that are shown by name."""
@@ -44,45 +43,38 @@ class Removal(NamedTuple):
         return self.gone + self.stale
 
 
-def prune(
-    store: Store,
-    held: Held,
-    collection: str,
-    sources: Sequence[Source],
-    planner: Planner,
-    options: IngestOptions,
-    summary: Summary,
-) -> None:
+def prune(planner: Planner, held: Held) -> None:
     """Remove the points of the sources' images that are gone or stale.
 
-    Those that cannot be asked for stay, and are counted. Raises UsageError as `removals`, Locked with the rest undone.
+    Points whose source cannot be asked stay, and are counted. Raises UsageError as `find_removals`, and Locked with
+    the rest undone.
     """
-    for removal in find_removals(store, collection, sources, planner, options, summary):
+    run = planner.run
+    for removal in find_removals(planner):
         source = removal.source
         for points, asks in ((removal.gone, True), (removal.stale, False)):
             for start in range(0, len(points), DELETE):
                 some = points[start : start + DELETE]
                 if asks:
-                    some = confirm_gone(source, some, summary)  # minutes may have passed since
+                    some = confirm_gone(source, some, run.summary)  # minutes may have passed since
                 held.check()
-                store.delete(collection, [point.id for point in some])
-                count_removed(source, some, summary)
+                run.store.delete(run.collection, [point.id for point in some])
+                count_removed(source, some, run.summary)
 
 
-def find_removals(
-    store: Store, collection: str, sources: Sequence[Source], planner: Planner, options: IngestOptions, summary: Summary
-) -> list[Removal]:
+def find_removals(planner: Planner) -> list[Removal]:
     """Of each source the points whose images it says are not there, and the stale ones.
 
     Raises UsageError when that is more than `max_delete` of any source's points, and neither `yes` nor `dry_run`.
     """
+    run, options = planner.run, planner.run.options
     found = []
-    for source in sources:
-        gone = [
-            p for page in find_unlisted(store, collection, source, planner) for p in confirm_gone(source, page, summary)
-        ]
-        one = Removal(source, gone, [Unlisted(*point) for point in find_stale(source.name, summary)])
-        number, held = len(one.points), store.count(collection, match_source(source)) if one.points else 0
+    for source in run.sources:
+        pages = find_unlisted(planner, run.collection, source)
+        gone = [point for page in pages for point in confirm_gone(source, page, run.summary)]
+        one = Removal(source, gone, [Unlisted(*point) for point in find_stale(source.name, run.summary)])
+        number = len(one.points)
+        held = run.store.count(run.collection, match_source(source.name)) if number else 0
         if number > options.max_delete * held and not options.yes and not options.dry_run:
             how = "gone from" if not one.stale else f"gone ({len(gone):,}) or no images any more in"
             raise UsageError(
@@ -93,14 +85,17 @@ def find_removals(
     return found
 
 
-def find_overlooked(store: Store, like: str, sources: Sequence[Source], planner: Planner) -> list[Entry]:
-    """Images of the collection `like` that no listing named and that are there all the same, to be read by their keys.
+def find_overlooked(planner: Planner) -> list[Entry]:
+    """Images that the run's `like` holds and that no listing named, but that are there; to be read by their keys.
 
     Raises SourceError for images that cannot be asked for: a collection without them must not take its place.
     """
+    like = planner.run.others.like
+    if like is None:
+        return []
     found = []
-    for source in sources:
-        for page in find_unlisted(store, like, source, planner):
+    for source in planner.run.sources:
+        for page in find_unlisted(planner, like, source):
             answer = ask(source, [point.key for point in page])
             for key, why in answer.unsure.items():
                 raise SourceError(
@@ -113,11 +108,11 @@ def find_overlooked(store: Store, like: str, sources: Sequence[Source], planner:
     return found
 
 
-def find_unlisted(store: Store, collection: str, source: Source, planner: Planner) -> Iterator[list[Unlisted]]:
+def find_unlisted(planner: Planner, collection: str, source: Source) -> Iterator[list[Unlisted]]:
     """The source's points that its listing did not name, some at a time."""
-    for page in store.scroll(collection, match_source(source)):
+    for page in planner.run.store.scroll(collection, match_source(source.name)):
         keys = {point.id: str(point.payload["path"]) for point in page}
-        if found := [Unlisted(id_, keys[id_]) for id_ in planner.unseen(source.name, list(keys))]:
+        if found := [Unlisted(id_, keys[id_]) for id_ in planner.find_unseen(source.name, list(keys))]:
             yield found
 
 
@@ -134,11 +129,6 @@ def count_removed(source: Source, points: Sequence[Unlisted], summary: Summary) 
     summary.deleted += len(points)
     release_removed([point.id for point in points], summary)
     summary.gone += [f"{source.name}/{point.key}" for point in points[: NAMED - len(summary.gone)]]
-
-
-def match_source(source: Source) -> Filter:
-    """True for the source's points."""
-    return Filter(must=(Match("source", (source.name,)),))
 
 
 def check_prunable(sources: Sequence[Source]) -> None:

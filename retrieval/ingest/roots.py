@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from retrieval.errors import BadImage, UsageError
-from retrieval.filters import Filter, Match
+from retrieval.ingest.payload import match_source
 from retrieval.records import CollectionMeta, Point, Root
 from retrieval.sources import Source
 from retrieval.sources.base import is_image
@@ -25,7 +25,7 @@ def check_roots(store: Store, collection: str, sources: Sequence[Source]) -> Non
         was, now = find_root(meta, source.name), source.place()
         if was is None or is_same(was, now):
             continue
-        points = next(store.scroll(collection, Filter(must=(Match("source", (source.name,)),)), page=SAMPLE), [])
+        points = next(store.scroll(collection, match_source(source.name), page=SAMPLE), [])
         if why := explain_difference(was, now, source, points) if points else "":
             raise UsageError(
                 f"{source.name} is {format_root(was)} in {collection}, and {format_root(now)} is another of that name: {why};"

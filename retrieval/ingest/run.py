@@ -7,17 +7,21 @@ from pathlib import Path
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.ledger import Ledger, LedgerRow
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.plan import Planner
 from retrieval.ingest.summary import Summary
 from retrieval.sources import Source
 from retrieval.store.base import Held, Store
 
+ReportRefused = Callable[[list[LedgerRow]], None]
+"""Called with the ledger's rows of images that were refused, old ones too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a run fills: a collection of the encoder's codes, whose alias's lock is held.
+    """The collection to fill.
 
-    ledgers: folder for the records of refused images.
+    held: the lock of its alias
+    encoder: makes its codes
+    ledgers: folder for the records of refused images
     """
 
     store: Store
@@ -29,16 +33,33 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class IngestRun:
-    """The target, what fills it, and the books: what is left to do, what was refused, what was done.
+class Others:
+    """Other collections that know something of the images.
 
-    note_refused: told of the ledger's rows of images that were refused, old ones too.
+    like: has the last word on the user's fields of the images that it holds
+    same_model: whether the codes of `like` are by the same model, so that they can be copied
+    left: collections that are asked, in this order, for the user's fields of images that no other holds
     """
 
-    target: Target
+    like: str | None = None
+    same_model: bool = False
+    left: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IngestRun:
+    """What is to be stored where, and the books: what was refused before, what was done.
+
+    collection: the one to fill; empty where a dry run finds none
+    ledger: images refused before, and in this run
+    summary: counted while the run goes
+    """
+
+    store: Store
+    collection: str
     sources: Sequence[Source]
     options: IngestOptions
-    planner: Planner
     ledger: Ledger
     summary: Summary
-    note_refused: Callable[[list[LedgerRow]], None]
+    others: Others = Others()
+    report_refused: ReportRefused = lambda rows: None

@@ -11,7 +11,8 @@ from retrieval.errors import RetrievalError, UsageError
 from retrieval.ingest.encoder import LateEncoder
 from retrieval.ingest.on_ray import work_on_ray
 from retrieval.ingest.options import Ray
-from retrieval.ingest.run import IngestRun
+from retrieval.ingest.plan import Planner
+from retrieval.ingest.run import IngestRun, Target
 from retrieval.ingest.summary import WORK
 from retrieval.ingest.worker import Origin, Part, Tally, WorkerJob
 from retrieval.reading import Refused
@@ -21,13 +22,13 @@ KEYS = ("qdrant_api_key", "qdrant_from_api_key", "api_key")
 """Settings that stay at home: Ray sends what workers are told unencrypted."""
 
 
-def run_on_ray(run: IngestRun, ray: Ray) -> Generator[None]:
+def run_on_ray(target: Target, planner: Planner, ray: Ray) -> Generator[None]:
     """Yields after each page that was written, and counted as one process would have counted it.
 
     Raises UsageError for the embedded engine, which belongs to one process, Locked, as `check_all_done`, and as
     `on_ray.parts`.
     """
-    target, summary = run.target, run.summary
+    run, summary = planner.run, planner.run.summary
     if target.store.engine == "embedded":
         raise UsageError("--runner ray: the embedded engine belongs to one process; set QDRANT_URL to a server")
     assert isinstance(target.encoder, LateEncoder)
@@ -40,9 +41,7 @@ def run_on_ray(run: IngestRun, ray: Ray) -> Generator[None]:
         origins={source.name: Origin(source.name, source.spec, source.labels) for source in run.sources},
         options=replace(run.options, ray=None),
         ledger=run.ledger,
-        like=run.planner.like,
-        same_model=run.planner.same_model,
-        left=run.planner.left,
+        others=run.others,
     )
     contents = array("Q")
     listed, worked = dict[str, Tally](), dict.fromkeys(job.origins, Tally())
@@ -55,7 +54,7 @@ def run_on_ray(run: IngestRun, ray: Ray) -> Generator[None]:
         contents.frombytes(bytes.fromhex(part.contents))
         for name in WORK:
             setattr(summary, name, getattr(summary, name) + part.counts[name])
-        run.planner.saw(part.source, part.seen)
+        planner.add_seen(part.source, part.seen)
         record_part(part, run)
         yield
     check_all_done(listed, worked)
@@ -86,6 +85,6 @@ def record_part(part: Part, run: IngestRun) -> None:
     run.ledger.settle([entry(key) for key in part.settled])
     if part.refused:
         items = [Refused(entry(*row), *why) for *row, why in ((*one[:3], one[3:]) for one in part.refused)]
-        run.note_refused(run.ledger.add(items))
+        run.report_refused(run.ledger.add(items))
         run.summary.refused += items
         run.summary.newly_refused += sum(not item.again for item in items)

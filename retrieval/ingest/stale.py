@@ -7,11 +7,6 @@ from retrieval.ingest.summary import Summary
 from retrieval.records import STALE, Payload, point_id
 
 
-def is_stored(payload: Payload) -> bool:
-    """Whether it is a point's whole payload, and not only what the user said of an image."""
-    return "sha256" in payload
-
-
 def is_stale(payload: Payload) -> bool:
     """Whether it bears the mark."""
     return payload.get(STALE) is True

@@ -14,6 +14,7 @@ from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner, cut_pages, shorten_id
+from retrieval.ingest.run import IngestRun, Others
 from retrieval.ingest.summary import WORK, Summary
 from retrieval.loading import make_encoder
 from retrieval.reading import Refused, read_here, read_pictures
@@ -69,8 +70,9 @@ class Tally(NamedTuple):
 class WorkerJob:
     """What every worker is told.
 
-    holder: of the alias's lock · ledger: the images refused before · like, same_model, left: as for
-    `Planner`.
+    holder: of the alias's lock
+    ledger: the images refused before
+    others: collections that are asked as well
     """
 
     settings: Settings
@@ -81,9 +83,7 @@ class WorkerJob:
     origins: dict[str, Origin]
     options: IngestOptions
     ledger: Ledger
-    like: str | None
-    same_model: bool
-    left: Sequence[str]
+    others: Others
 
 
 @dataclass(slots=True)
@@ -138,31 +138,32 @@ class Worker:
 
         Raises Locked when another job has taken over, BadCode, StoreUnavailable, SourceError.
         """
-        job, store = self._job, self._store
+        job = self._job
         if source not in self._sources:
             self._sources[source] = job.origins[source].open(self._settings)
         read = self._sources[source].read
         entries = [Entry(source, key, size, time, label, partial(read, key)) for key, size, time, label in rows]
-        summary = Summary(job.alias, job.collection)
-        planner = Planner(store, job.collection, job.options, job.ledger, summary, job.like, job.same_model, job.left)
-        coder = Coder(store, job.collection, self._encoder, planner, job.options)
+        run = IngestRun(
+            self._store, job.collection, (), job.options, job.ledger, Summary(job.alias, job.collection), job.others
+        )
+        planner, coder = Planner(run), Coder(run, self._encoder)
         part = Part(source, tally=Tally().with_images(source, [entry.key for entry in entries]))
         config = self._encoder.config
-        page, size, channels = planner.page(entries), config.image_size, config.channels
+        page, size, channels = planner.plan_page(entries), config.image_size, config.channels
         items: Iterator[Item] = (
             read_pictures(page, size, channels, workers=1, portable=False)
             if self._careful
             else read_here(page, size, channels)
         )
         contents = []
-        for batch in coder.batches(items, BATCHES * choose_batch_size(config, job.options)):
+        for batch in coder.make_batches(items, BATCHES * choose_batch_size(config, job.options)):
             self._lock.check()
-            write_batch(store, job.collection, batch, summary)
+            write_batch(run, batch)
             part.refused += [[*make_row(r), r.reason, r.lasting, r.again, r.held] for r in batch.refused]
             part.settled += [entry.key for entry in batch.entries if job.ledger.knows(entry)]
             contents += [sha[:16] for sha in batch.encoded]
-        part.counts = {name: getattr(summary, name) for name in WORK}
-        part.seen, part.contents = planner.seen(source), "".join(contents)
+        part.counts = {name: getattr(run.summary, name) for name in WORK}
+        part.seen, part.contents = planner.pack_seen(source), "".join(contents)
         return part
 
 

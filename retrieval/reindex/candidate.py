@@ -8,10 +8,11 @@ from retrieval.errors import StoreError
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.fill import fill
 from retrieval.ingest.job import peek, plan_collection
-from retrieval.ingest.options import MAX_FAILURES, IngestOptions, Ray
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
 from retrieval.layout import Layout
+from retrieval.reindex.options import ReindexOptions
 from retrieval.sources import Source
 from retrieval.store.base import Store
 from retrieval.store.family import stamp, unused
@@ -53,24 +54,26 @@ def fill_and_catch_up(
     target: Target,
     sources: Sequence[Source],
     live: str,
+    options: ReindexOptions,
     report: Callable[[str, Summary | None], None],
-    ray: Ray | None = None,
-    max_failures: int = MAX_FAILURES,
 ) -> Summary:
-    """Fill the collection, and go over the sources again until nothing has changed; returns the counts of it all.
+    """Fill the collection, then go over the sources again until nothing has changed.
 
-    report: told `fill` or `catch up`, and how far that is.
+    live: the collection that is searched meanwhile; its user's fields, and codes of the same model, are taken over
+    report: called with `fill` or `catch up`, and the counts so far
+
+    Returns the counts of all passes.
     """
     total: Summary | None = None
+    filling = IngestOptions(prune=True, yes=True, max_failures=options.max_failures, ray=options.ray)
     for number in range(1 + PASSES):
         name, before = ("catch up", total) if number else ("fill", None)
         report(name, before)
-        listings = [peek(source.entries()) for source in sources]
         done = fill(
             target,
             sources,
-            listings,
-            IngestOptions(prune=True, yes=True, max_failures=max_failures, ray=None if number else ray),
+            [peek(source.entries()) for source in sources],
+            replace(filling, ray=None) if number else filling,
             like=live,
             report=lambda now, name=name, before=before: report(name, add_counts(before, now)),  # type: ignore[misc]
         )

@@ -25,10 +25,11 @@ from retrieval.reindex.gate import ReindexGate
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import GateCheck, Outcome
 from retrieval.reindex.preflight import check_engine, check_model, check_room, recorded_sources
+from retrieval.reindex.run import ReindexRun
 from retrieval.reindex.swap import adopt, mark_ready, read_back, swap
 from retrieval.reindex.tidy import tidy
 from retrieval.sources import Source
-from retrieval.store.base import Held, Store, resolve
+from retrieval.store.base import Store, resolve
 from retrieval.store.family import family
 
 STEPS = {
@@ -44,43 +45,53 @@ STEPS = {
     "tidy": "drop collections of the alias beyond those to keep",
 }
 Step = Callable[[str, Outcome], None]
-"""Told which of STEPS begins, and again as filling goes on."""
-Choose = Callable[[Sequence[Source]], Encoding]
-"""The model to use, perhaps trained on the sources now."""
+"""Called with the name of each of STEPS that begins, and again while filling goes on."""
+ChooseModel = Callable[[Sequence[Source]], Encoding]
+"""Returns the model to use, which may be trained on the sources now."""
 
 
 def reindex(
     store: Store,
     alias: str,
-    choose: Choose,
+    choose: ChooseModel,
     settings: Settings,
     options: ReindexOptions = ReindexOptions(),  # noqa: B008 - frozen
     *,
     step: Step = lambda name, outcome: None,
 ) -> Outcome:
-    """Make a new collection of the alias's sources, and swap it in when it is as good as asked for.
+    """Make a new collection of the alias's sources, and swap it in if it is as good as asked for.
 
-    The alias's lock is held throughout. Raises GateRefused when it is not good enough (the new collection stays, to be
-    looked at), NoCollection when there is nothing to re-index, Locked, SourceError or StoreError when it cannot begin
-    or go on; what is searched is then what it was.
+    The alias's lock is held throughout.
+
+    store: the engine
+    alias: of the live collection
+    choose: returns the model, given the opened sources
+    settings: where models and records of refused images are
+    options: as `retrieval reindex` offers them
+    step: called when a step begins
+
+    Raises GateRefused when the new collection is not good enough (it stays, to be looked at), NoCollection when there
+    is nothing to re-index, Locked, SourceError or StoreError when the run cannot begin or go on. Searches are then
+    answered as before.
     """
     started = time.monotonic()
     outcome = Outcome(alias)
 
-    def tell(name: str, outcome: Outcome) -> None:
+    def tell(name: str) -> None:
         outcome.seconds = time.monotonic() - started
         step(name, outcome)
 
     def report(name: str, counts: Summary | None) -> None:
         outcome.counts = counts
-        tell(name, outcome)
+        tell(name)
 
-    tell("preflight", outcome)
+    tell("preflight")
     if (options.if_changed or options.older_than is not None) and is_absent(store, alias):
         outcome.state = "absent"
         return outcome
     check_engine(store, resolve(store, alias))  # before the lock, which a broken cluster could not give
     with store.lock(alias) as held:
+        run = ReindexRun(store, held, settings, options, outcome, tell)
         outcome.live = live = resolve(store, alias)
         meta = mark_ready(store, live)
         outcome.previous_model = meta.model
@@ -90,11 +101,11 @@ def reindex(
         layout = merge_layout(store, meta.layout, options.layout)
         sources = recorded_sources(store, meta, live, settings)
         check_room(store, live, (meta.dim, meta.dim))
-        same = options.if_changed and layout == meta.layout and not has_changed(store, alias, live, sources, settings)
+        same = options.if_changed and layout == meta.layout and not has_changed(run, sources)
         if same and options.fresh:
             outcome.state = "unchanged"
             return outcome
-        tell("model", outcome)
+        tell("model")
         encoder = choose(sources)
         outcome.model = encoder.fingerprint
         check_model(settings.models, encoder)
@@ -102,21 +113,21 @@ def reindex(
         if same and encoder.fingerprint == meta.model:
             outcome.state = "unchanged"
             return outcome
-        tell("create", outcome)
+        tell("create")
         outcome.collection = begin(store, alias, live, encoder, layout, outcome.dropped)
         target = Target(store, held, alias, outcome.collection, encoder, settings.refused)
-        with mark_refused(store, outcome):
-            outcome.counts = fill_and_catch_up(target, sources, live, report, options.ray, options.max_failures)
-            tell("settle", outcome)
+        with mark_refused(run):
+            outcome.counts = fill_and_catch_up(target, sources, live, options, report)
+            tell("settle")
             settle(store, outcome.collection, live)
             learn(store, outcome.collection)
-            tell("gate", outcome)
-            check_gate(store, outcome, outcome.counts, encoder, sources, options, settings)
+            tell("gate")
+            check_gate(run, outcome.counts, encoder, sources)
         if options.dry_run:
             outcome.state = "checked"
         else:
-            check_model(settings.models, encoder)  # it took a while
-            finish(store, held, outcome, options, settings, tell)
+            check_model(settings.models, encoder)  # filling took a while
+            finish(run)
     outcome.seconds = time.monotonic() - started
     return outcome
 
@@ -148,16 +159,9 @@ def preview(store: Store, alias: str, settings: Settings) -> list[str]:
     return [f"live: {live}, {store.count(live):,} points, model {meta.model[:8]}", *found]
 
 
-def check_gate(
-    store: Store,
-    outcome: Outcome,
-    counts: Summary,
-    encoder: Encoding,
-    sources: Sequence[Source],
-    options: ReindexOptions,
-    settings: Settings,
-) -> None:
+def check_gate(run: ReindexRun, counts: Summary, encoder: Encoding, sources: Sequence[Source]) -> None:
     """Measure, write the numbers down, and raise GateRefused naming the rows that failed."""
+    store, outcome, settings = run.store, run.outcome, run.settings
     with contextlib.ExitStack() as stack:
         saved = None
         try:
@@ -165,8 +169,7 @@ def check_gate(
         except ModelError as error:  # a new model is the way out of that
             outcome.warnings.append(f"the live collection's model cannot be compared with: {error}")
         before = stack.enter_context(contextlib.closing(LateEncoder(saved, settings.xla_cache))) if saved else None
-        gate = ReindexGate(store, outcome.collection, outcome.live, encoder, before, sources, settings.xla_cache)
-        outcome.gate = gate.checks(counts, options)
+        outcome.gate = ReindexGate(run, encoder, before, sources).measure(counts)
     numbers = {row.name.replace(" ", "_"): round(row.value, 5) for row in outcome.gate if row.value is not None}
     meta = store.metadata(outcome.collection)
     store.set_metadata(outcome.collection, replace(meta, evaluation=numbers))
@@ -175,11 +178,12 @@ def check_gate(
 
 
 @contextlib.contextmanager
-def mark_refused(store: Store, outcome: Outcome) -> Iterator[None]:
-    """A collection that fails the gate, or whose codes cannot be written, is marked.
+def mark_refused(run: ReindexRun) -> Iterator[None]:
+    """Mark the new collection when it fails the gate, or when its codes cannot be written.
 
     Raises GateRefused for both; its message says what stays.
     """
+    outcome, store = run.outcome, run.store
     try:
         yield
     except (BadCode, GateRefused) as error:
@@ -194,17 +198,19 @@ def mark_refused(store: Store, outcome: Outcome) -> Iterator[None]:
         ) from error
 
 
-def finish(store: Store, held: Held, outcome: Outcome, options: ReindexOptions, settings: Settings, tell: Step) -> None:
+def finish(run: ReindexRun) -> None:
     """Swap, read back, tidy."""
-    tell("swap", outcome)
-    held.check()
-    # the default before the swap: a run that is killed between the two goes on with this model, not with the last
-    adopt(settings.models, store.metadata(outcome.live).model, store.metadata(outcome.collection).model, options.fresh)
+    store, outcome, models = run.store, run.outcome, run.settings.models
+    run.tell("swap")
+    run.held.check()
+    # The default model changes before the swap: a run that is killed between the two goes on with this model.
+    old, new = store.metadata(outcome.live).model, store.metadata(outcome.collection).model
+    adopt(models, old, new, run.options.fresh)
     with hold_signals():
         outcome.swap_seconds = swap(store, outcome.alias, outcome.collection)
-        tell("read back", outcome)
+        run.tell("read back")
         read_back(store, outcome.alias, outcome.collection, outcome.live)
         outcome.state = "swapped"
         mark_ready(store, outcome.collection)
-    tell("tidy", outcome)
-    outcome.dropped += tidy(store, held, outcome.alias, outcome.collection, options.keep)
+    run.tell("tidy")
+    outcome.dropped += tidy(store, run.held, outcome.alias, outcome.collection, run.options.keep)

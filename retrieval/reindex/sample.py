@@ -65,7 +65,7 @@ class Sample:
         """The images as a model takes them; one that is gone or has changed since is left out."""
         return self._read(self.points, config.image_size, config.channels)
 
-    def copies(self, *configs: ModelConfig) -> Copies:
+    def make_copies(self, *configs: ModelConfig) -> Copies:
         """Copies of the shared images, in the largest size and the most channels that any of the models takes."""
         size = (max(c.image_size[0] for c in configs), max(c.image_size[1] for c in configs))
         rows, pixels = self._read(self.shared, size, max(c.channels for c in configs))

@@ -16,9 +16,8 @@ from retrieval.ingest.here import warm_up_at_first, write
 from retrieval.ingest.job import ingest
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.plan import Page, Planner
+from retrieval.ingest.plan import Page, ToOpen
 from retrieval.ingest.run import IngestRun
-from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
 from retrieval.reading import Refused
 from retrieval.sources import Entry
@@ -108,7 +107,7 @@ def test_what_is_known_is_not_written_again(
 def test_the_encoder_gets_ready_for_the_first_image_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[object] = []
     monkeypatch.setattr(here, "warm_up", lambda encoder: order.append("warm"))
-    entry = Entry("root", "a.png", 0, 0, None, bytes)
+    entry = ToOpen.of(Entry("root", "a.png", 0, 0, None, bytes), "0b2e", {}, held=False)
     known, new = [Refused(entry, "known", again=True)], [Refused(entry, "known", again=True), entry]
     pages: list[Page] = [known, [], new, [entry]]  # type: ignore[list-item]
     for page in warm_up_at_first(pages, Quadrants()):
@@ -116,7 +115,7 @@ def test_the_encoder_gets_ready_for_the_first_image_to_open(monkeypatch: pytest.
     assert order == [known, [], "warm", new, [entry]]
 
 
-def test_nothing_is_written_once_the_lock_is_lost(store: Store, encoder: Quadrants, run: Run, tmp_path: Path) -> None:
+def test_nothing_is_written_once_the_lock_is_lost(store: Store, run: Run, tmp_path: Path) -> None:
     run()
     collection = resolve(store, ALIAS)
     before = by_path(store)
@@ -129,11 +128,9 @@ def test_nothing_is_written_once_the_lock_is_lost(store: Store, encoder: Quadran
         def check(self) -> None:
             raise Locked("taken over")
 
-    target = Target(store, Lost(), ALIAS, collection, encoder, tmp_path)
     ledger, summary = Ledger(tmp_path, store.location, ALIAS), Summary(ALIAS, collection)
-    planner = Planner(store, collection, IngestOptions(), ledger, summary)
     with pytest.raises(Locked):
-        write(Books(target, [], IngestOptions(), planner, ledger, summary, lambda rows: None), batch)
+        write(IngestRun(store, collection, [], IngestOptions(), ledger, summary), Lost(), batch)
     assert by_path(store)["a/00.png"].payload == point.payload
     assert summary == Summary(ALIAS, collection)
 

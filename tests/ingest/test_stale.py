@@ -27,7 +27,7 @@ def ledger(tmp_path: Path) -> list[dict[str, object]]:
 
 
 def test_marked_while_it_is_none(run: Run, root: Path, store: Store, encoder: Quadrants, tmp_path: Path) -> None:
-    run(metadata={KEY: {"caption": "a cat"}})
+    run(metadata={("root", KEY): {"caption": "a cat"}})
     before, good = by_path(store)[KEY], (root / KEY).read_bytes()
     (root / KEY).write_bytes(b"no picture any more")
     for again in (False, True):

@@ -11,7 +11,7 @@ from retrieval.ingest.encoder import LateEncoder
 from retrieval.ingest.fill import fill
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.run import Target
+from retrieval.ingest.run import Others, Target
 from retrieval.ingest.worker import Origin, Worker, WorkerJob
 from retrieval.layout import DEFAULT
 from retrieval.reindex.candidate import begin
@@ -51,9 +51,7 @@ def test_a_worker_takes_over_what_users_wrote_since(place: Place, call: Call, tm
                 origins={"digits": Origin("digits", str(digits), labels=False)},
                 options=IngestOptions(public_url=store.metadata(left).public_url),
                 ledger=Ledger(settings.refused, store.location, place.alias),
-                like=live,
-                same_model=True,
-                left=(),
+                others=Others(live, same_model=True),
             )
             ((listed, _),) = job.origins["digits"].pages(settings)
             part = Worker(job).work("digits", listed)

@@ -87,15 +87,15 @@ def test_few_images_have_more_copies_each_in_the_largest_size(
     # the distortion itself has its own tests, and is slow to compile
     monkeypatch.setattr(sample_module, "distorted_copies", lambda images, seed: images ^ (seed + 1))
     whole = sample.read(NEW.config).pixels
-    eight = sample.copies(NEW.config, OLD.config)
+    eight = sample.make_copies(NEW.config, OLD.config)
     assert eight.contents == contents * 8
     np.testing.assert_array_equal(eight.pixels, np.concatenate([whole ^ (seed + 1) for seed in range(8)]))
     for size, views in ((3 * PICTURES - 1, 2), (3 * PICTURES, 3), (1, 1)):
         monkeypatch.setattr(sample_module, "SIZE", size)
-        assert sample.copies(NEW.config).contents == contents * views
+        assert sample.make_copies(NEW.config).contents == contents * views
     largest = (replace(NEW.config, image_size=(9, 12)), replace(NEW.config, image_size=(11, 8), channels=3))
-    assert sample.copies(*largest).pixels.shape[1:] == (11, 12, 3)
-    none = replace(sample, shared=[]).copies(NEW.config)
+    assert sample.make_copies(*largest).pixels.shape[1:] == (11, 12, 3)
+    none = replace(sample, shared=[]).make_copies(NEW.config)
     assert (none.contents, none.pixels.shape) == ([], (0, SIDE, SIDE, 1))
 
 
