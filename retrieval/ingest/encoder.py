@@ -49,7 +49,7 @@ class LateEncoder:
             return made.result()
         except BrokenExecutor as error:
             raise RetrievalError(
-                "the encoder's process was killed (out of memory?); run the same command again"
+                "the encoder's process was killed (out of memory?)", hint="run the same command again"
             ) from error
 
     def close(self) -> None:

@@ -123,6 +123,8 @@ def check_failures(summary: Summary, options: IngestOptions) -> None:
     if summary.newly_refused > options.max_failures:
         first = next(item for item in summary.refused if not item.again)
         raise RetrievalError(
-            f"stopped: {summary.newly_refused:,} images refused, --max-failures is {options.max_failures:,}; one is"
-            f" {first.entry.source}/{first.entry.key}: {first.reason}; is the disk all right? What is stored stays"
+            f"stopped: {summary.newly_refused:,} images refused, at most {options.max_failures:,} may be; one is"
+            f" {first.entry.source}/{first.entry.key}: {first.reason}; what is stored stays",
+            option="max_failures",
+            hint="is the disk all right?",
         )

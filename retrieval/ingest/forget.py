@@ -43,7 +43,7 @@ def look(store: Store, alias: str, name: str) -> Forgotten:
     if name not in meta.sources and not points:
         others = (each for each, count in store.facet(collection, "source", 100).items() if count)
         names = ", ".join(sorted({*meta.sources, *others})) or "none"
-        raise UsageError(f"{name}: no source of {alias} ({collection}) is called so; its sources: {names}")
+        raise UsageError(f"{name}: {alias} ({collection}) has no source of that name", hint=f"its sources: {names}")
     page = next(store.scroll(collection, where, page=NAMED), [])
     return Forgotten(
         name, alias, collection, meta.sources.get(name), points, [str(point.payload["path"]) for point in page]
@@ -94,9 +94,12 @@ def remove(store: Store, held: Held, collection: str, name: str, report: Callabl
 
 @contextlib.contextmanager
 def hint_at_forget(name: str, alias: str | None) -> Iterator[None]:
-    """A SourceError of the block says what to do where the source is gone for good."""
+    """Add to a SourceError of the block what to do where the source is gone for good."""
     try:
         yield
     except SourceError as error:
         following = f" --alias {alias}" if alias not in (None, "images") else ""
-        raise SourceError(f"{error}; if it is gone for good: retrieval forget {name}{following}") from error
+        way_out = f"if it is gone for good: retrieval forget {name}{following}"
+        raise SourceError(
+            error.message, hint=f"{error.hint}; {way_out}" if error.hint else way_out, option=error.option
+        ) from error

@@ -97,7 +97,10 @@ def check_sources(sources: Sequence[Source], options: IngestOptions) -> None:
     """Raise UsageError for two sources of one name, and for one that cannot be pruned when that is asked."""
     names = [source.name for source in sources]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise UsageError(f"two sources are called {twice.pop()!r}; ingest them one by one, each with its own --name")
+        raise UsageError(
+            f"two sources are called {twice.pop()!r}",
+            hint="ingest them one by one, each with its own --name",
+        )
     if options.prune:
         check_prunable(sources)
 
@@ -137,18 +140,21 @@ def check_layout(collection: str, layout: Layout, wanted: Mapping[str, Any]) -> 
     """Raise UsageError for an option that the collection was not made with: only a new one can be."""
     for name, value in wanted.items():
         if (made := getattr(layout, name)) != value:
-            option = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"{option} {value}: {collection} was made with {made or 'what suited the peers'}; make another with:"
-                f" retrieval reindex {option} {value}"
+                f"{value} was asked for, and {collection} was made with {made or 'what suited the peers'}",
+                option=name,
+                hint=f"make another with: retrieval reindex --{name.replace('_', '-')} {value}",
             )
 
 
 def merge_layout(store: Store, layout: Layout, wanted: Mapping[str, Any]) -> Layout:
     """The layout with what is wanted; raises UsageError where the engine has no such thing."""
     if wanted and store.engine == "embedded":
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in wanted)
-        raise UsageError(f"{names}: the embedded engine is one process that compares every code; set QDRANT_URL")
+        raise UsageError(
+            "the embedded engine is one process that compares every code",
+            option=next(iter(wanted)),
+            hint=f"set QDRANT_URL to a server, or leave out {', '.join(wanted)}",
+        )
     return replace(layout, **wanted)
 
 

@@ -32,7 +32,7 @@ class Ledger:
         try:
             lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
         except (OSError, UnicodeDecodeError) as error:
-            raise StoreError(f"{self.path} cannot be read: {error}; remove it") from error
+            raise StoreError(f"{self.path} cannot be read: {error}", hint="remove it") from error
         for line in lines:
             try:
                 row = json.loads(line)
@@ -116,7 +116,7 @@ class Ledger:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(
-                f"{path} cannot be written: {error.strerror}; fix that and run the same command"
+                f"{path} cannot be written: {error.strerror}", hint="fix this and rerun the command"
             ) from error
 
     def _write(self, path: Path, mode: str, rows: list[LedgerRow]) -> None:
@@ -126,5 +126,5 @@ class Ledger:
                 file.writelines(f"{json.dumps(row)}\n" for row in rows)
         except OSError as error:
             raise StoreError(
-                f"{path} cannot be written: {error.strerror}; mend that and run the same command again"
+                f"{path} cannot be written: {error.strerror}", hint="fix this and rerun the command"
             ) from error

@@ -40,11 +40,11 @@ def load_metadata(file: Path, key_column: str, sources: Sequence[str]) -> Said:
         key = str(row.pop(key_column))
         name = row.pop(SOURCE, sources[0])
         if is_empty(name):
-            raise UsageError(f"{file}: row {number}: {SOURCE} is empty; each row is for one source")
+            raise UsageError(f"{file}: row {number}: {SOURCE} is empty", hint="each row is for one source")
         if name not in sources:
             continue
         if (name, key) in found:
-            raise UsageError(f"{file}: row {number}: {key} came before; each image has one row")
+            raise UsageError(f"{file}: row {number}: {key} came before", hint="each image has one row")
         found[name, key] = fields = {column: value for column, value in row.items() if not is_empty(value)}
         if "label" in fields:
             fields["label"] = str(fields["label"])
@@ -64,13 +64,17 @@ def is_empty(value: object) -> bool:
 def check_columns(file: Path, row: Payload, key_column: str, sources: Sequence[str]) -> None:
     """Raise UsageError for columns that cannot be used; `row` is the first."""
     if key_column not in row:
-        raise UsageError(f"{file}: no column {key_column!r}; there are {', '.join(row)}; name it by --key-column")
+        raise UsageError(
+            f"{file}: no column {key_column!r}; there are {', '.join(row)}",
+            option="key_column",
+            hint="name the column that holds an image's key",
+        )
     if clash := sorted(RESERVED.intersection(row) - {key_column, SOURCE}):
-        raise UsageError(f"{file}: column {clash[0]!r} is a field that retrieval fills itself; rename it")
+        raise UsageError(f"{file}: column {clash[0]!r} is a field that retrieval fills itself", hint="rename it")
     if len(sources) > 1 and (SOURCE not in row or key_column == SOURCE):
         raise UsageError(
-            f"{file} has no column {SOURCE!r}, and {row[key_column]} may be an image of each of {', '.join(sources)};"
-            " add that column, or ingest them one by one"
+            f"{file} has no column {SOURCE!r}, and {row[key_column]} may be an image of each of {', '.join(sources)}",
+            hint="add that column, or ingest them one by one",
         )
 
 

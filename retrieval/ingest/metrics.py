@@ -46,7 +46,9 @@ def write_metrics(
     try:
         write_to_textfile(str(file), registry)
     except OSError as error:
-        raise UsageError(f"--metrics-file {file} cannot be written: {error.strerror}; choose another place") from error
+        raise UsageError(
+            f"{file} cannot be written: {error.strerror}", option="metrics_file", hint="choose another place"
+        ) from error
 
 
 def read_last_success(file: Path, name: str, alias: str) -> float | None:

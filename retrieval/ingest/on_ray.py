@@ -30,6 +30,8 @@ START_SECONDS = 300
 CONNECT_SECONDS = 10
 AT_ONCE = 2
 """Pages that an actor works on: it encodes one while the server takes another."""
+ERROR = ("error", "message", "hint", "option")
+"""Columns of an error on its way through Ray; all are empty where there is none."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """No report to Ray's makers, and no page of its own log on the terminal."""
 
@@ -71,7 +73,8 @@ def work_on_ray(job: WorkerJob, address: str | None, workers: int | None) -> Ite
                     yield unpack_part(row)
         except ray.exceptions.RayError as error:
             raise RetrievalError(
-                f"Ray gave up: {' '.join(str(error).split())[-300:]}; what is stored stays; run the same command again"
+                f"Ray gave up: {' '.join(str(error).split())[-300:]}; what is stored stays",
+                hint="run the same command again",
             ) from error
 
 
@@ -84,7 +87,9 @@ def connect(address: str | None) -> Iterator[Any]:
         import ray
         import ray.data
     except ImportError as error:
-        raise UsageError("--runner ray needs Ray, which is not installed; pip install 'retrieval[ray]'") from error
+        raise UsageError(
+            "Ray is not installed", option="runner", hint="pip install 'retrieval[ray]', or leave the option out"
+        ) from error
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if address:
@@ -113,7 +118,9 @@ def check_reach(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
-        raise UsageError(f"--address {address}: no Ray answers there ({error}); give HOST:PORT of its head") from error
+        raise UsageError(
+            f"no Ray answers at {address} ({error})", option="address", hint="give HOST:PORT of its head"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -175,7 +182,7 @@ class Actor:
     def __call__(self, batch: "pa.Table") -> "pa.Table":
         (given,) = batch.to_pylist()
         if given["error"] or given["part"]:
-            return make_row(**{name: given[name] for name in ("error", "message", "part")})
+            return make_row(**{name: given[name] for name in (*ERROR, "part")})
         try:
             with self._starting:
                 self._worker = self._worker or Worker(self._job, careful=was_started_again())
@@ -195,12 +202,14 @@ def make_row(**fields: str) -> "pa.Table":
     """A table of one row; every row has all columns."""
     import pyarrow as pa
 
-    return pa.table({name: [value] for name, value in {"error": "", "message": "", "part": "", **fields}.items()})
+    columns = dict.fromkeys((*ERROR, "part"), "")
+    return pa.table({name: [value] for name, value in {**columns, **fields}.items()})
 
 
 def pack_error(error: RetrievalError) -> dict[str, str]:
     """An error on its way through Ray, which would wrap it in a page of its own."""
-    return {"error": type(error).__name__, "message": str(error)}
+    values = (type(error).__name__, error.message, error.hint, error.option)
+    return dict(zip(ERROR, values, strict=True))
 
 
 def unpack_part(given: dict[str, str]) -> Part:
@@ -208,4 +217,6 @@ def unpack_part(given: dict[str, str]) -> Part:
     if not given["error"]:
         return Part.from_json(given["part"])
     kind = getattr(errors, given["error"], RetrievalError)
-    raise kind(given["message"]) if kind is not errors.BadImage else RetrievalError(given["message"])
+    if kind in (errors.BadImage, errors.FilterError):  # they are made of other parts
+        kind = RetrievalError
+    raise kind(given["message"], hint=given["hint"], option=given["option"])

@@ -79,7 +79,9 @@ def find_removals(planner: Planner) -> list[Removal]:
             how = "gone from" if not one.stale else f"gone ({len(gone):,}) or no images any more in"
             raise UsageError(
                 f"{number:,} of the {held:,} images of {source.name} are {how} {source.spec}, more than"
-                f" --max-delete {options.max_delete:.0%}; nothing was deleted; is the right folder there? If so, --yes"
+                f" {options.max_delete:.0%}; nothing was deleted",
+                option="max_delete",
+                hint="is the right folder there? If so, --yes",
             )
         found.append(one)
     return found
@@ -136,5 +138,7 @@ def check_prunable(sources: Sequence[Source]) -> None:
     for source in sources:
         if not source.whole:
             raise UsageError(
-                f"--prune with {source.spec}: it shows only a part, and says nothing of the rest; give the whole folder"
+                f"{source.spec} shows only a part, and says nothing of the rest",
+                option="prune",
+                hint="give the whole folder",
             )

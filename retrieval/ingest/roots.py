@@ -28,9 +28,10 @@ def check_roots(store: Store, collection: str, sources: Sequence[Source]) -> Non
         points = next(store.scroll(collection, match_source(source.name), page=SAMPLE), [])
         if why := explain_difference(was, now, source, points) if points else "":
             raise UsageError(
-                f"{source.name} is {format_root(was)} in {collection}, and {format_root(now)} is another of that name: {why};"
-                f" nothing was changed; give it a name of its own: retrieval ingest {source.spec} --name NAME; or give"
-                f" up what is stored: retrieval forget {source.name}"
+                f"{source.name} is {format_root(was)} in {collection}, and {format_root(now)} is another of that name:"
+                f" {why}; nothing was changed",
+                hint=f"give it a name of its own: retrieval ingest {source.spec} --name NAME; or give up what is"
+                f" stored: retrieval forget {source.name}",
             )
 
 

@@ -30,7 +30,9 @@ def run_on_ray(target: Target, planner: Planner, ray: Ray) -> Generator[None]:
     """
     run, summary = planner.run, planner.run.summary
     if target.store.engine == "embedded":
-        raise UsageError("--runner ray: the embedded engine belongs to one process; set QDRANT_URL to a server")
+        raise UsageError(
+            "the embedded engine belongs to one process", option="runner", hint="set QDRANT_URL to a server"
+        )
     assert isinstance(target.encoder, LateEncoder)
     job = WorkerJob(
         settings=ray.settings.model_copy(update=dict.fromkeys(KEYS)),
@@ -71,7 +73,8 @@ def check_all_done(listed: Mapping[str, Tally], worked: Mapping[str, Tally]) -> 
             found = "did not come to its end" if named is None else f"named {named.images:,} images"
             raise RetrievalError(
                 f"{source}: its listing {found}, and {done.images:,} were worked through: a worker died while it"
-                " listed, and the source has changed since; nothing was deleted; run the same command again"
+                " listed, and the source has changed since; nothing was deleted",
+                hint="run the same command again",
             )
 
 

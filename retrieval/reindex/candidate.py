@@ -112,7 +112,7 @@ def wait(store: Store, collection: str, calm: int) -> None:
         if time.monotonic() > end:
             why = "; ".join(now.troubles) or "it is still being indexed"
             raise StoreError(
-                f"{collection} is not ready after {seconds:.0f} s: {why}; the live collection is as it was; run the"
-                " same command again"
+                f"{collection} is not ready after {seconds:.0f} s: {why}; the live collection is as it was",
+                hint="run the same command again",
             )
         time.sleep(0.5)

@@ -37,8 +37,8 @@ def carry(store: Store, held: Held, left: str, back: str) -> Carried:
         raise
     except StoreError as error:
         raise StoreError(
-            f"what was written to {left} since cannot be carried over to {back}: {error}; {left} is live as before;"
-            " mend that and run the same command again, or go back without it: retrieval rollback --as-it-was"
+            f"what was written to {left} since cannot be carried over to {back}: {error}; {left} is live as before",
+            hint="fix this and rerun the command, or go back without it: retrieval rollback --as-it-was",
         ) from error
 
 

@@ -36,7 +36,7 @@ class GateCheck:
 class Outcome:
     """What a re-index did.
 
-    state: `swapped`, `checked` (a dry run), `unchanged`, `recent`, `absent` (nothing was due), `refused` or `unfinished`
+    state: `swapped`, `checked` (a dry run), `unchanged`, `recent`, `absent` (nothing is due), `refused` or `unfinished`
     live: the collection that was searched when the run began; empty when `absent`
     collection: the new one
     model: fingerprint of the new collection's

@@ -88,8 +88,9 @@ def find_previous(store: Store, alias: str, live: str) -> str:
             store.metadata(name)
     if not found:
         raise StoreError(
-            f"{alias} at {store.location} is {live}, and nothing before it was kept; see: retrieval collections;"
-            " what its sources hold can be made again with: retrieval reindex --model MODEL"
+            f"{alias} at {store.location} is {live}, and nothing before it was kept",
+            hint="see: retrieval collections; what its sources hold can be made again with: retrieval reindex"
+            " --model MODEL",
         )
     return found[0]
 

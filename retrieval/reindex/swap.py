@@ -32,7 +32,7 @@ def read_back(store: Store, alias: str, collection: str, live: str) -> None:
     """
     try:
         if (found := resolve(store, alias)) != collection:
-            raise StoreError(f"the alias points at {found}; does another program move it?")
+            raise StoreError(f"the alias points at {found}", hint="does another program move it?")
         check_answer(store, collection)
     except StoreError as error:
         try:

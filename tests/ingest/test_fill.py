@@ -144,7 +144,9 @@ def test_more_refusals_than_allowed(most: int, stops: bool) -> None:
     if not stops:
         check_failures(summary, IngestOptions(max_failures=most))
         return
-    with pytest.raises(RetrievalError, match=r"stopped: 2 images refused, --max-failures is 1; one is cats/a: bad a;"):
+    with pytest.raises(
+        RetrievalError, match=r"max_failures: stopped: 2 images refused, at most 1 may be; one is cats/a: bad a;"
+    ):
         check_failures(summary, IngestOptions(max_failures=most))
 
 

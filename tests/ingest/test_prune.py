@@ -38,7 +38,7 @@ def test_more_than_the_limit_is_refused_unless_yes(run: Run, root: Path, store: 
     run()
     for number in (0, 3, 6, 9):  # 4 of 30 are over 10%
         (root / "a" / f"{number:02d}.png").unlink()
-    with pytest.raises(UsageError, match=r"4 of the 30 images of root are gone from .*more than --max-delete 10%"):
+    with pytest.raises(UsageError, match=r"4 of the 30 images of root are gone from .*more than 10%"):
         run(prune=True)
     assert len(by_path(store)) == 30
     assert run(prune=True, max_delete=0.2).deleted == 4
