@@ -91,5 +91,6 @@ def test_an_image_that_cannot_be_read_now_is_not_gone(run: Run, root: Path, stor
 
 def test_a_single_file_says_nothing_of_the_others(store: Store, encoder: Quadrants, root: Path, tmp_path: Path) -> None:
     source = File("root", root / "a" / "00.png")
-    with pytest.raises(UsageError, match="it shows only a part"):
+    with pytest.raises(UsageError, match="shows only a part") as refused:
         ingest(store, encoder, [source], ALIAS, IngestOptions(prune=True), ledgers=tmp_path)
+    assert refused.value.option == "prune"
