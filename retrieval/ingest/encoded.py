@@ -1,4 +1,4 @@
-"""From pictures to points: each content is encoded once, whatever the number of its copies."""
+"""From images to points: each content is encoded once, however many copies there are."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,8 +35,12 @@ Item = Loaded | Refused | Touched | Moved
 class Batch:
     """What is written together.
 
-    stale: payloads of points whose images were refused, with the mark · encoded: SHA-256 of each content that was
-    encoded for it.
+    points: to be stored with their codes
+    payloads: id → payload of points that keep their code
+    stale: id → payload, marked stale, of points whose images were refused
+    refused: images that cannot be used
+    entries: the images that were read
+    encoded: SHA-256 of each content that was encoded for this batch
     """
 
     points: list[Point] = field(default_factory=list)
@@ -48,12 +52,12 @@ class Batch:
 
     @property
     def copied(self) -> int:
-        """Points whose code was known already."""
+        """Number of points whose code was known already."""
         return len(self.points) - len(self.encoded)
 
 
 class Coder:
-    """Makes batches; remembers the codes of the last few, which may not be stored yet."""
+    """Makes batches. It remembers the codes of the last few batches, which may not be stored yet."""
 
     def __init__(self, run: IngestRun, encoder: Encoding) -> None:
         self._run, self._encoder = run, encoder
@@ -100,7 +104,7 @@ class Coder:
         return batch
 
     def _codes(self, items: Sequence[Loaded], batch: Batch) -> dict[str, Code]:
-        """A code for each content: known, or else encoded now."""
+        """A code for each content, encoded now where it is not known."""
         wanted = {item.sha256: item for item in items}
         codes: dict[str, Code] = {}
         if not self._run.options.force:
@@ -114,7 +118,7 @@ class Coder:
 
 
 def find_codes(store: Store, collection: str, contents: set[str]) -> dict[str, Code]:
-    """Codes that the collection has already, by their image's SHA-256: one of each, however many copies there are."""
+    """Codes that the collection holds already, by the SHA-256 of their images; one for each content."""
     codes: dict[str, Code] = {}
     while contents:
         where = Filter(must=(Match("sha256", tuple(sorted(contents))),))
@@ -127,7 +131,7 @@ def find_codes(store: Store, collection: str, contents: set[str]) -> dict[str, C
 
 
 def choose_batch_size(config: ModelConfig, options: IngestOptions) -> int:
-    """Images in a batch, by their size."""
+    """Number of images in a batch: fewer of large ones."""
     height, width = config.image_size
     return options.batch or max(1, min(BATCH, BATCH_BYTES // (height * width * config.channels)))
 

@@ -1,4 +1,4 @@
-"""The model as a run of ingest sees it: made ready only when the first image needs it."""
+"""The encoder of an ingest: it is loaded only when the first image needs it."""
 
 import contextlib
 import functools
@@ -27,9 +27,9 @@ class Encoding(Protocol):
 
 
 class LateEncoder:
-    """An encoder in a process of its own, started by the first image: a run that encodes nothing never imports JAX.
+    """An encoder in its own process, started by the first image: a run that encodes nothing never imports JAX.
 
-    JAX's import and its calls would else take turns with the threads that list, compare and write.
+    In this process, JAX would compete with the threads that list, compare and write.
     """
 
     def __init__(self, model: SavedModel, xla_cache: Path) -> None:
@@ -61,13 +61,13 @@ class LateEncoder:
 
 
 def encode_in_process(model: Path, xla_cache: Path, images: UInt8[ndarray, "n h w c"]) -> Float32[ndarray, "n d"]:
-    """What the encoder's process does."""
+    """Encode; runs in the encoder's process."""
     return load_encoder(model, xla_cache).encode(images)
 
 
 @functools.cache
 def load_encoder(model: Path, xla_cache: Path) -> Encoding:
-    """The model, ready to run."""
+    """Load the model, once in a process."""
     from retrieval.encode import Encoder, use_compilation_cache
 
     use_compilation_cache(xla_cache)
@@ -75,7 +75,7 @@ def load_encoder(model: Path, xla_cache: Path) -> Encoding:
 
 
 def warm_up(encoder: Encoding) -> None:
-    """Make it ready in a thread of its own, while images are still listed and read."""
+    """Start the encoder in a thread, while images are still listed and read."""
 
     def work() -> None:
         with contextlib.suppress(Exception):  # the first real call raises it

@@ -1,4 +1,4 @@
-"""Bring a collection in line with listings: the books are opened, somebody works, what is gone is removed."""
+"""Bring a collection in line with listings: store what is new or changed, remove what is gone."""
 
 import contextlib
 import time
@@ -88,9 +88,9 @@ def fill(
 def record_sources(
     store: Store, collection: str, sources: Sequence[Source], public_url: str | None = None
 ) -> CollectionMeta:
-    """Note in the metadata where each source lies now, so that its pictures can be found again, and where they show.
+    """Note in the metadata where each source is now, so that its images can be found again, and the public URL.
 
-    Returns the metadata. A single file of a folder that is known already does not take the folder's place.
+    A single file of a folder that is known already does not replace the folder. Returns the metadata.
     """
     meta = store.metadata(collection)
     new = {source.name: source.spec for source in sources if source.whole or source.name not in meta.sources}
@@ -109,7 +109,7 @@ def record_sources(
 
 
 def find_readable(store: Store, collections: Sequence[str]) -> list[str]:
-    """Those that are still there; a damaged one, which nobody uses, has nothing to say and stops nobody."""
+    """The collections that still exist and are not damaged; a damaged one is unused, and is not worth a failure."""
     found = []
     for name in collections:
         with contextlib.suppress(NoCollection, StoreDamaged):

@@ -1,4 +1,4 @@
-"""A source that was retired: its points go, and then its record, so that no job asks for it any more."""
+"""Forget a retired source: remove its points, then its record, so that no job asks for it any more."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -21,7 +21,13 @@ DELETE = 1000
 
 @dataclass(slots=True)
 class Forgotten:
-    """What goes or went of a source. root: where it was seen last, None where only points tell of it."""
+    """What is or was removed of a source.
+
+    root: where it was seen last; None where only its points are known
+    points: number of its points
+    examples: keys of some of its images
+    done: whether it was removed
+    """
 
     name: str
     alias: str
@@ -36,7 +42,7 @@ class Forgotten:
 
 
 def look(store: Store, alias: str, name: str) -> Forgotten:
-    """What would go; nothing is changed. Raises UsageError for a source that the collection does not know."""
+    """What would be removed; nothing is changed. Raises UsageError for a source that the collection does not know."""
     collection = resolve(store, alias)
     meta, where = store.metadata(collection), match_source(name)
     points = store.count(collection, where)
@@ -53,9 +59,15 @@ def look(store: Store, alias: str, name: str) -> Forgotten:
 def forget(
     store: Store, alias: str, name: str, ledgers: Path, report: Callable[[int, int], None] = lambda done, total: None
 ) -> Forgotten:
-    """Remove the source's refused images and its points, and last of all its record: killed, it can be run again.
+    """Remove the source's refused images and its points, and last its record: a killed run can be run again.
 
-    What a killed re-index has filled loses it too, for the next goes on with that. report: points removed, and all.
+    It is also removed from the collection that a killed re-index left, because the next one continues with that.
+
+    store: the engine
+    alias: of the collection
+    name: of the source
+    ledgers: folder for the records of refused images
+    report: called with the points removed so far, and how many there are
 
     Raises UsageError as `look`, Locked, NoCollection.
     """
@@ -72,7 +84,7 @@ def forget(
 
 
 def remove(store: Store, held: Held, collection: str, name: str, report: Callable[[int], None]) -> None:
-    """The points, then the record."""
+    """Remove the points, then the record."""
     done = 0
     for page in store.scroll(collection, match_source(name), page=DELETE):
         held.check()

@@ -1,4 +1,4 @@
-"""Ctrl-C and a polite kill wait until what is being written is written."""
+"""Hold back Ctrl-C and SIGTERM until a write is complete."""
 
 import contextlib
 import signal

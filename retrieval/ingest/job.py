@@ -106,7 +106,7 @@ def check_sources(sources: Sequence[Source], options: IngestOptions) -> None:
 
 
 def peek(entries: Iterator[Entry]) -> Iterator[Entry]:
-    """The same entries; an empty source raises its SourceError here, before anything is written."""
+    """The same entries, the first of them listed already: an empty source raises its SourceError here."""
     first = list(itertools.islice(entries, 1))
     return itertools.chain(first, entries)
 
@@ -124,13 +124,13 @@ def find_collection(store: Store, encoder: Encoding, alias: str) -> str | None:
 def open_collection(store: Store, encoder: Encoding, alias: str, wanted: Mapping[str, Any]) -> str:
     """The alias's collection, made and named when there is none.
 
-    Raises ModelError for another model's, UsageError for one that is kept otherwise than wanted.
+    Raises ModelError for another model's, UsageError for one whose layout is not the wanted one.
     """
     if collection := find_collection(store, encoder, alias):
         check_layout(collection, store.metadata(collection).layout, wanted)
         return collection
     collection, meta = plan_collection(store, encoder, alias, merge_layout(store, DEFAULT, wanted))
-    with hold_signals():  # nobody would ever find a collection without its alias
+    with hold_signals():  # a collection without its alias would never be found
         store.create_collection(collection, meta)
         store.move_alias(alias, collection)
     return collection
@@ -148,7 +148,7 @@ def check_layout(collection: str, layout: Layout, wanted: Mapping[str, Any]) -> 
 
 
 def merge_layout(store: Store, layout: Layout, wanted: Mapping[str, Any]) -> Layout:
-    """The layout with what is wanted; raises UsageError where the engine has no such thing."""
+    """The layout with the wanted fields; raises UsageError where the engine has no such thing."""
     if wanted and store.engine == "embedded":
         raise UsageError(
             "the embedded engine is one process that compares every code",

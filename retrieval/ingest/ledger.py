@@ -45,12 +45,12 @@ class Ledger:
         return (entry.source, entry.key) in self._rows
 
     def mark_listed(self, entry: Entry) -> None:
-        """The image is still there, and not well: its row stays, where it has one."""
+        """The image is still there and still cannot be used: its row stays, where it has one."""
         if self.knows(entry):
             self._listed.add((entry.source, entry.key))
 
     def reason(self, entry: Entry) -> str | None:
-        """Why the image was refused for what is in it, when it is as it was then."""
+        """Why the image was refused for its content; None where it was not, or has changed since."""
         row = self._rows.get((entry.source, entry.key))
         if row is None:
             return None
@@ -58,7 +58,7 @@ class Ledger:
         return str(row.get("reason")) if same and row.get("lasting") else None
 
     def was_unreadable(self, entry: Entry) -> bool:
-        """Whether the image was refused before because it could not be read, which may pass."""
+        """Whether the image was refused before because it could not be read, which may be temporary."""
         row = self._rows.get((entry.source, entry.key))
         return row is not None and not row.get("lasting")
 
@@ -81,16 +81,16 @@ class Ledger:
         return rows
 
     def settle(self, entries: list[Entry]) -> None:
-        """These images are stored now."""
+        """Remove the rows of these images, which are stored now."""
         for entry in entries:
             self._rows.pop((entry.source, entry.key), None)
 
     def close(self, listed: set[str]) -> None:
-        """Write the file anew; of the sources `listed` to their end, without what they do not hold any more."""
+        """Rewrite the file, without images that the sources `listed` to their end no longer hold."""
         self._replace([row for key, row in self._rows.items() if key in self._listed or key[0] not in listed])
 
     def forget(self, source: str) -> None:
-        """Write the file anew, without the source's rows."""
+        """Rewrite the file, without the source's rows."""
         self._replace([row for key, row in self._rows.items() if key[0] != source])
 
     def _replace(self, rows: list[LedgerRow]) -> None:
@@ -102,7 +102,7 @@ class Ledger:
         draft.replace(self.path)
 
     def write_passed_over(self, passed: dict[str, PassedOver]) -> None:
-        """Write down beside the ledger which images of these sources were passed over, in place of what stood there."""
+        """Write beside the ledger which images of these sources were passed over, replacing what was written before."""
         path = self.path.with_suffix(".passed-over.json")
         with contextlib.suppress(OSError, ValueError):
             before = json.loads(path.read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""What the user knows of the images, from a CSV or Parquet file: columns that become payload fields."""
+"""The user's fields of the images: columns of a CSV or Parquet file that become payload fields."""
 
 import csv
 import math
@@ -22,11 +22,15 @@ Said = dict[tuple[str, str], Payload]
 
 
 def load_metadata(file: Path, key_column: str, sources: Sequence[str]) -> Said:
-    """What a CSV file with a heading (all text) or a Parquet file (its own types) says of the sources' images.
+    """Read fields of the sources' images from a CSV file with a heading (all text) or a Parquet file (its own types).
 
-    sources: names of all that are ingested. Rows with a column SOURCE are for the source of that name, and others are
-    passed over; without it, all rows are for the only source. Empty fields are left out, and numbers that are none
-    (NaN, infinite): JSON has no word for them, and the engines each had an answer of their own.
+    Where there is a column SOURCE, a row is for the source of that name, and rows of other sources are passed over;
+    without it, all rows are for the only source. Empty fields are left out, and so are NaN and infinite numbers: JSON
+    cannot express them, and the engines treat them differently.
+
+    file: `.parquet`, or else CSV
+    key_column: the column that holds an image's key
+    sources: names of all sources that are ingested
 
     Raises UsageError for a file that cannot be read, a missing key column, a column named as one of RESERVED, several
     sources and no SOURCE, a key that comes twice, a field longer than MAX_TEXT.
@@ -57,7 +61,7 @@ def load_metadata(file: Path, key_column: str, sources: Sequence[str]) -> Said:
 
 
 def is_empty(value: object) -> bool:
-    """Whether a cell says nothing."""
+    """Whether a cell holds no value."""
     return value in (None, "") or (isinstance(value, float) and not math.isfinite(value))
 
 
@@ -92,7 +96,7 @@ def read_csv(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def read_parquet(file: Path) -> Iterator[dict[str, Any]]:
-    """Rows by column; what JSON has no word for becomes text. Raises UsageError for a file that is no Parquet."""
+    """Rows by column; what JSON cannot express becomes text. Raises UsageError for a file that is no Parquet."""
     from pyarrow import ArrowException, parquet
 
     try:

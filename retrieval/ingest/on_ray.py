@@ -33,14 +33,16 @@ AT_ONCE = 2
 ERROR = ("error", "message", "hint", "option")
 """Columns of an error on its way through Ray; all are empty where there is none."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-"""No report to Ray's makers, and no page of its own log on the terminal."""
+"""No usage report, and none of Ray's own log on the terminal."""
 
 
 def work_on_ray(job: WorkerJob, address: str | None, workers: int | None) -> Iterator[Part]:
     """What became of each page, in any order.
 
-    address: of a running Ray cluster, `auto` for the one that this machine belongs to; None starts one here, which
-    ends with this run · workers: actors, None: one for each GPU, or else for each processor.
+    job: what every worker is told
+    address: of a running Ray cluster, `auto` for the one that this machine belongs to; None: start one here, which
+        ends with this run
+    workers: number of actors; None: one for each GPU, or else for each processor
 
     Raises UsageError where Ray is not installed or does not answer, what a worker raised, and RetrievalError when Ray
     gives up.
@@ -80,7 +82,7 @@ def work_on_ray(job: WorkerJob, address: str | None, workers: int | None) -> Ite
 
 @contextlib.contextmanager
 def connect(address: str | None) -> Iterator[Any]:
-    """Ray, for as long as the block runs; nothing of it is told to its makers."""
+    """Ray, for as long as the block runs, without usage reports."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
@@ -103,7 +105,7 @@ def connect(address: str | None) -> Iterator[Any]:
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"Ray at {address}" if address else "Ray"
         raise UsageError(f"{where} does not start or answer: {' '.join(str(error).split())[:300]}") from error
-    with contextlib.redirect_stdout(sys.stderr):  # for it says on stdout that it begins a page again
+    with contextlib.redirect_stdout(sys.stderr):  # Ray writes to stdout when it runs a page again
         try:
             yield ray
         finally:
@@ -111,7 +113,7 @@ def connect(address: str | None) -> Iterator[Any]:
 
 
 def check_reach(address: str) -> None:
-    """Raise UsageError unless somebody listens there: Ray itself would try for minutes, without a word."""
+    """Raise UsageError unless something listens there: Ray itself would try for minutes, silently."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
         return
@@ -125,7 +127,7 @@ def check_reach(address: str) -> None:
 
 @contextlib.contextmanager
 def silence_stderr() -> Iterator[None]:
-    """Nothing is written to file descriptor 2 inside: the C++ part of Ray begins with a line there, come what may."""
+    """Nothing is written to file descriptor 2 in the block: the C++ part of Ray always writes a line there first."""
     sys.stderr.flush()
     before = os.dup(2)
     try:
@@ -138,7 +140,7 @@ def silence_stderr() -> Iterator[None]:
 
 
 def make_datasource(origins: Sequence[Origin], job: WorkerJob) -> "Datasource":
-    """A source of Ray Data's: a task for each of ours, a row for each page."""
+    """A data source for Ray: one read task for each of our sources, one row for each page."""
     from ray.data.block import BlockMetadata
     from ray.data.datasource import Datasource, ReadTask
 
@@ -154,9 +156,9 @@ def make_datasource(origins: Sequence[Origin], job: WorkerJob) -> "Datasource":
 
 
 def make_reader(origin: Origin, job: WorkerJob) -> Callable[[], "Iterator[pa.Table]"]:
-    """What lists a source there; an error of ours travels as a row, and so does the end.
+    """What lists a source in a Ray task; an error of ours travels as a row, and so does the end.
 
-    A listing whose task dies is run again, and Ray passes over as many rows as it had before.
+    When the task dies, Ray runs the listing again and skips as many rows as it had before.
     """
 
     def read() -> "Iterator[pa.Table]":
@@ -207,13 +209,13 @@ def make_row(**fields: str) -> "pa.Table":
 
 
 def pack_error(error: RetrievalError) -> dict[str, str]:
-    """An error on its way through Ray, which would wrap it in a page of its own."""
+    """An error as columns of a row: Ray itself would wrap it in a page of traceback."""
     values = (type(error).__name__, error.message, error.hint, error.option)
     return dict(zip(ERROR, values, strict=True))
 
 
 def unpack_part(given: dict[str, str]) -> Part:
-    """The part; raises the worker's error."""
+    """The part of a row; raises the worker's error."""
     if not given["error"]:
         return Part.from_json(given["part"])
     kind = getattr(errors, given["error"], RetrievalError)

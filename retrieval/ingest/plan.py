@@ -1,4 +1,4 @@
-"""What has to be done for each image: compares the listing with what the collection says, opening nothing."""
+"""What has to be done for each image: the listing is compared with the collection, and no image is opened."""
 
 import contextlib
 import itertools
@@ -192,7 +192,7 @@ def drop_payload(refused: Refused) -> Refused:
 
 
 def cut_pages(entries: Iterable[Entry], seconds: float = PAGE_SECONDS) -> Iterator[list[Entry]]:
-    """Into pages of PAGE entries, fewer where that many take longer than so many seconds to list."""
+    """Pages of PAGE entries; fewer where that many take longer than `seconds` to list."""
     page: list[Entry] = []
     end = time.monotonic() + seconds
     for entry in entries:
@@ -205,7 +205,7 @@ def cut_pages(entries: Iterable[Entry], seconds: float = PAGE_SECONDS) -> Iterat
 
 
 def check_payload(entry: Entry, payload: Payload, *, held: bool = False) -> Refused | None:
-    """The image refused, when its payload is too large; what is stored of it stays."""
+    """The image as refused when its payload is too large, else None. What is stored of it stays."""
     return Refused(entry, why, held=held) if (why := too_large(payload)) else None
 
 

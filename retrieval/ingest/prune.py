@@ -1,6 +1,6 @@
-"""Points whose images are gone, as their source says when it is asked for each of them, or are images no more.
+"""Remove points whose images are gone or cannot be decoded any more, as their source says for each of them.
 
-They are removed only when they are few. That a listing did not name an image is a reason to ask, no more
+They are removed only when they are few. An image that a listing did not name is asked for, not removed at once
 (docs/decisions/0019).
 """
 
@@ -119,7 +119,7 @@ def find_unlisted(planner: Planner, collection: str, source: Source) -> Iterator
 
 
 def confirm_gone(source: Source, points: Sequence[Unlisted], summary: Summary) -> list[Unlisted]:
-    """Those that the source says are gone; those that it cannot be asked for are counted."""
+    """The points whose images the source says are gone; those that it cannot be asked for are counted."""
     answer = ask(source, [point.key for point in points])
     summary.unasked += len(answer.unsure)
     summary.unasked_why = summary.unasked_why or next(iter(answer.unsure.values()), "")
@@ -134,7 +134,7 @@ def count_removed(source: Source, points: Sequence[Unlisted], summary: Summary) 
 
 
 def check_prunable(sources: Sequence[Source]) -> None:
-    """Raise UsageError for a source that is only a part of what bears its name."""
+    """Raise UsageError for a source that shows only a part of its images."""
     for source in sources:
         if not source.whole:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""Whether a source is the one that a collection knows by its name, or another that happens to be called the same.
+"""Whether a source is the one that a collection knows by its name, or another of the same name.
 
 Names are short and repeat: 2023/DCIM and 2024/DCIM, one path on two hosts (docs/decisions/0020).
 """
@@ -19,7 +19,7 @@ SAMPLE = 32
 
 
 def check_roots(store: Store, collection: str, sources: Sequence[Source]) -> None:
-    """Raise UsageError for a source that bears the name of another one of the collection."""
+    """Raise UsageError for a source that has the name of another source of the collection."""
     meta = store.metadata(collection)
     for source in sources:
         was, now = find_root(meta, source.name), source.place()
@@ -53,9 +53,9 @@ def is_same(was: Root, now: Root) -> bool:
 
 
 def explain_difference(was: Root, now: Root, source: Source, points: Sequence[Point]) -> str:
-    """Why it is another one; empty where it is the same, moved, copied or mounted anew.
+    """Why it is another source; empty where it is the same one, or was moved, copied or mounted again.
 
-    Elsewhere, most of the images must be found again. On the same path of the same host (a disk mounted anew) images
+    Elsewhere, most of the images must be found again. On the same path of the same host (a disk mounted again) images
     may have gone, but no more may be others than are the same.
     """
     same, other = count_same(source, points)

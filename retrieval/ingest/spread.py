@@ -1,4 +1,4 @@
-"""An ingest whose pages are worked through elsewhere: this process holds the lock and keeps the books."""
+"""An ingest spread over Ray: the workers process pages, this process holds the lock and keeps the counts."""
 
 from array import array
 from collections.abc import Generator, Mapping
@@ -19,7 +19,7 @@ from retrieval.reading import Refused
 from retrieval.sources import Entry
 
 KEYS = ("qdrant_api_key", "qdrant_from_api_key", "api_key")
-"""Settings that stay at home: Ray sends what workers are told unencrypted."""
+"""Settings that are not sent to workers: Ray sends them unencrypted."""
 
 
 def run_on_ray(target: Target, planner: Planner, ray: Ray) -> Generator[None]:

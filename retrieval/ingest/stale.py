@@ -1,4 +1,4 @@
-"""Points whose images were good and are none any more: what is read of them is wrong, and they stay until a prune."""
+"""Points whose images were good and cannot be decoded any more; they are marked, and stay until a prune."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -8,17 +8,17 @@ from retrieval.records import STALE, Payload, point_id
 
 
 def is_stale(payload: Payload) -> bool:
-    """Whether it bears the mark."""
+    """Whether the payload is marked stale."""
     return payload.get(STALE) is True
 
 
 def mark_stale(payload: Payload) -> Payload:
-    """With the mark."""
+    """The payload, marked stale."""
     return {**payload, STALE: True}
 
 
 def clear_stale(payload: Payload) -> Payload:
-    """Without the mark: the image is as it was when it was stored."""
+    """The payload without the mark: the image is as it was when it was stored."""
     return {name: value for name, value in payload.items() if name != STALE}
 
 
@@ -29,7 +29,7 @@ def find_stale(source: str, summary: Summary) -> Iterator[tuple[str, str]]:
 
 
 def release_removed(ids: Sequence[str], summary: Summary) -> None:
-    """The collection does not hold these any more, or with `dry_run` would not."""
+    """Note that the collection no longer holds these points, or with `dry_run` would not."""
     gone = set(ids)
     held = [item for item in summary.refused if item.held]
     if gone and held:

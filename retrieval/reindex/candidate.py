@@ -1,4 +1,4 @@
-"""The collection that is to become the live one: begun or gone on with, filled, and waited for."""
+"""The collection that is to become the live one: created or continued, filled, and waited for."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -28,9 +28,9 @@ CALM = 3
 
 
 def begin(store: Store, alias: str, live: str, encoder: Encoding, layout: Layout, dropped: list[str]) -> str:
-    """The collection to fill: what a killed run with this model left, or a new one; what others left is dropped.
+    """The collection to fill: what a killed run with this model left, or a new one. What other runs left is dropped.
 
-    Its metadata says of sources, labels and addresses what the live one's says now.
+    Its sources, labels and public URL are those of the live collection now.
     """
     going_on, wanted = None, ("filling", encoder.fingerprint, layout)
     for name, meta in reversed(unused(store, alias).items()):

@@ -16,8 +16,8 @@ from retrieval.store.base import Held, Store
 class Carried:
     """What was carried.
 
-    points: brought up to date in the earlier collection · missing: source → images that came or changed since, and
-    whose codes by the earlier collection's model are not known.
+    points: number of points brought up to date in the earlier collection
+    missing: source → number of images that came or changed since, and have no code by the earlier collection's model
     """
 
     points: int = 0
@@ -25,7 +25,7 @@ class Carried:
 
 
 def carry(store: Store, held: Held, left: str, back: str) -> Carried:
-    """Write into `back` what users have said in `left`, and with the same model the points that `left` alone holds.
+    """Write the user's fields of `left` into `back`, and with the same model also the points that only `left` holds.
 
     A page at a time; a run that was cut off is simply run again. What only `back` knows stays. Points that cannot be
     carried are counted, and `back` notes where the user's fields of them are, for the next ingest and re-index.

@@ -133,7 +133,7 @@ def reindex(
 
 
 def is_recent(meta: CollectionMeta, seconds: float, outcome: Outcome) -> bool:
-    """Whether the live collection is younger than that; one whose age is not known is not, and that is said."""
+    """Whether the live collection is younger than that. One of unknown age is not, and a warning says so."""
     age = seconds_since(meta.created)
     if age is None:
         outcome.warnings.append(

@@ -7,7 +7,7 @@ from typing import Any
 from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES, Ray
 
 KEEP = 2
-"""Earlier collections that stay: the one to go back to, and one more should that be bad as well."""
+"""Earlier collections that stay: the one to go back to, and one more in case that is bad as well."""
 MIN_RECALL = 0.98
 """Share of the true five nearest that the engine must give: Qdrant's own default index reaches 0.994."""
 MAX_DROP = 0.02

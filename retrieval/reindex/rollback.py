@@ -20,8 +20,10 @@ from retrieval.store.family import described, family, stamp, unused
 class Rollback:
     """The alias now names `collection`, of `points` points by `model`; `left` is the one that it named before.
 
-    carried: points that were brought up to date from `left` · missing: source → images that came or changed since and
-    could not be, for their codes are another model's · next: commands that bring those in.
+    created: when the collection was made
+    carried: points that were brought up to date from `left`
+    missing: source → images that came or changed since, and could not be carried, because the model is another
+    next: commands that bring those in
     """
 
     alias: str
@@ -41,9 +43,14 @@ class Rollback:
 def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = False) -> Rollback:
     """Point the alias at the newest collection that was live before the one it names.
 
-    Its model becomes the default if the other's was. What was written to the one that is left is carried over first,
-    unless `as_it_was`; then it is marked, before the alias moves, so that no later rollback leads to it. The next run
-    of one that was killed does what was left to do, and goes no further back.
+    Its model becomes the default if the other's was. What was written to the collection that is left is carried over
+    first. That collection is then marked, before the alias moves, so that no later rollback leads to it. The run after
+    a killed one completes it, and goes no further back.
+
+    store: the engine
+    alias: to be moved
+    settings: where the models are
+    as_it_was: carry nothing over
 
     Raises NoCollection when there is no such alias, StoreError when there is nothing to go back to or it does not
     answer, or when the other cannot be read, ModelError when its model is damaged on this machine, Locked.

@@ -27,7 +27,7 @@ SEED = 0
 
 
 class Pixels(NamedTuple):
-    """Pictures that could be read, u8[n, h, w, c], and which of the sample's points they are."""
+    """Images that could be read, u8[n, h, w, c], and which of the sample's points they are."""
 
     rows: Int[np.ndarray, " n"]
     pixels: UInt8[np.ndarray, "n h w c"]
@@ -92,7 +92,7 @@ def measure_copies_found(store: Store, collection: str, encoder: Encoding, copie
         return None
     config = encoder.config
     pixels = copies.pixels
-    if pixels.shape[1:] != (*config.image_size, config.channels):  # as a picture, which each model takes its own way
+    if pixels.shape[1:] != (*config.image_size, config.channels):  # as a file, which each model decodes to its own size
         pictures = [decode(encode_png(copy), "copy", config.image_size, config.channels) for copy in pixels]
         pixels = np.stack([picture.pixels for picture in pictures])
     hits = store.query(collection, encoder.encode(pixels), k)
