@@ -1,13 +1,10 @@
 """The `image_url` of payloads: where the service shows each image. The Qdrant dashboard draws images from it."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from retrieval.records import Payload
+from retrieval.reporting import ReportCount, ignore
 from retrieval.store.base import Store, resolve
-
-Report = Callable[[int, int], None]
-"""Points seen, and how many there are."""
 
 
 def make_image_url(public_url: str | None, point: str) -> Payload:
@@ -21,9 +18,7 @@ def make_image_url(public_url: str | None, point: str) -> Payload:
     return {"image_url": f"{public_url}/images/{point}.jpg"} if public_url else {}
 
 
-def set_public_url(
-    store: Store, alias: str, public_url: str, report: Report = lambda done, total: None
-) -> tuple[str, int]:
+def set_public_url(store: Store, alias: str, public_url: str, report: ReportCount = ignore) -> tuple[str, int]:
     """Write each image's URL into the payloads of the alias's collection, and note the public URL for later jobs.
 
     store: the engine

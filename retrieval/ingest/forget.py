@@ -10,6 +10,7 @@ from retrieval.errors import SourceError, UsageError
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.payload import match_source
 from retrieval.nearness import learn
+from retrieval.reporting import ReportCount, ignore
 from retrieval.store.base import Held, Store, resolve
 from retrieval.store.family import unused
 
@@ -56,9 +57,7 @@ def look(store: Store, alias: str, name: str) -> Forgotten:
     )
 
 
-def forget(
-    store: Store, alias: str, name: str, ledgers: Path, report: Callable[[int, int], None] = lambda done, total: None
-) -> Forgotten:
+def forget(store: Store, alias: str, name: str, ledgers: Path, report: ReportCount = ignore) -> Forgotten:
     """Remove the source's refused images and its points, and last its record: a killed run can be run again.
 
     It is also removed from the collection that a killed re-index left, because the next one continues with that.
