@@ -13,7 +13,7 @@ from retrieval.ingest.address import make_image_url
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.payload import collect_user_fields, describe
-from retrieval.ingest.plan import Moved, ToOpen, Touched, check_payload, drop_payload
+from retrieval.ingest.plan import Copied, ToOpen, Touched, check_payload, drop_payload
 from retrieval.ingest.run import IngestRun
 from retrieval.ingest.stale import is_stale, mark_stale
 from retrieval.reading import Loaded, Refused
@@ -28,7 +28,7 @@ BATCH_BYTES = 64 * 2**20
 """Of larger images a batch has fewer."""
 
 Code = Float32[np.ndarray, " d"]
-Item = Loaded | Refused | Touched | Moved
+Item = Loaded | Refused | Touched | Copied
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class Coder:
             assert isinstance(image, ToOpen)
             given = collect_user_fields(image, options.metadata)
             payload = describe(item, image.before, given, make_image_url(options.public_url, image.id))
-            if too_large := check_payload(image.listed(), payload, held=image.held):
+            if too_large := check_payload(image.as_listed(), payload, held=image.held):
                 batch.refused.append(too_large)
                 continue
             batch.entries.append(image)
@@ -100,7 +100,7 @@ class Coder:
                 fresh.append((image.id, item, payload))
         codes = self._codes([item for _, item, _ in fresh], batch)
         batch.points = [Point(id_, codes[item.sha256], payload) for id_, item, payload in fresh]
-        batch.points += [item.point for item in window if isinstance(item, Moved)]
+        batch.points += [item.point for item in window if isinstance(item, Copied)]
         return batch
 
     def _codes(self, items: Sequence[Loaded], batch: Batch) -> dict[str, Code]:

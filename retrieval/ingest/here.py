@@ -11,7 +11,7 @@ from retrieval.ingest.ahead import prefetch
 from retrieval.ingest.encoded import Batch, Coder, Item, choose_batch_size, write_batch
 from retrieval.ingest.encoder import Encoding, warm_up
 from retrieval.ingest.interrupt import hold_signals
-from retrieval.ingest.plan import Moved, Page, Planner, ToOpen, Touched
+from retrieval.ingest.plan import Copied, Page, Planner, ToOpen, Touched
 from retrieval.ingest.run import IngestRun, Target
 from retrieval.reading import Refused, read_pictures
 from retrieval.sources import Entry
@@ -43,7 +43,7 @@ def make_batches(target: Target, planner: Planner, listings: Sequence[Iterator[E
     options, encoder, config = planner.run.options, target.encoder, target.encoder.config
     portable = all(source.portable for source in planner.run.sources)
     with contextlib.closing(prefetch(planner.plan(listings), PAGES_AHEAD)) as pages:
-        todo: Iterator[ToOpen | Touched | Moved | Refused]
+        todo: Iterator[ToOpen | Touched | Copied | Refused]
         todo = itertools.chain.from_iterable(warm_up_at_first(pages, encoder))
         items: Iterator[Item] = read_pictures(
             todo, config.image_size, config.channels, workers=options.workers, portable=portable

@@ -17,11 +17,11 @@ SOURCE = "source"
 MAX_TEXT = 2000
 """Characters in a field: more belongs into a database of its own, and the dashboard shows 50."""
 
-Said = dict[tuple[str, str], Payload]
+UserFields = dict[tuple[str, str], Payload]
 """An image's source and key → fields for its payload."""
 
 
-def load_metadata(file: Path, key_column: str, sources: Sequence[str]) -> Said:
+def load_metadata(file: Path, key_column: str, sources: Sequence[str]) -> UserFields:
     """Read fields of the sources' images from a CSV file with a heading (all text) or a Parquet file (its own types).
 
     Where there is a column SOURCE, a row is for the source of that name, and rows of other sources are passed over;
@@ -36,7 +36,7 @@ def load_metadata(file: Path, key_column: str, sources: Sequence[str]) -> Said:
     sources and no SOURCE, a key that comes twice, a field longer than MAX_TEXT.
     """
     rows = read_parquet(file) if file.suffix.lower() == ".parquet" else read_csv(file)
-    found: Said = {}
+    found: UserFields = {}
     number = 0
     for number, row in enumerate(rows, start=1):
         if number == 1:

@@ -25,7 +25,7 @@ PAGE = 1000
 PAGE_SECONDS = 0.5
 """A slow listing is cut sooner, so that the first images are encoded while the others are listed."""
 
-Page = list["ToOpen | Touched | Moved | Refused"]
+Page = list["ToOpen | Touched | Copied | Refused"]
 Points = Mapping[str, Point]
 """By id."""
 
@@ -59,7 +59,7 @@ class ToOpen(Entry):
             held=held,
         )
 
-    def listed(self) -> Entry:
+    def as_listed(self) -> Entry:
         """The entry as its source listed it."""
         return Entry(self.source, self.key, self.bytes, self.mtime_ns, self.label, self.fetch, self.in_turn)
 
@@ -73,7 +73,7 @@ class Touched:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class Copied:
     """A point whose code is known from another collection of the same model."""
 
     point: Point
@@ -143,7 +143,7 @@ class Planner:
 
     def _decide(
         self, entry: Entry, id_: str, here: Point | None, there: Point | None
-    ) -> ToOpen | Touched | Moved | Refused | None:
+    ) -> ToOpen | Touched | Copied | Refused | None:
         """What to do with one image; None where nothing is left to do."""
         options, ledger, summary, like = self.run.options, self.run.ledger, self.run.summary, self.run.others.like
         summary.described += (entry.source, entry.key) in options.metadata
@@ -155,7 +155,7 @@ class Planner:
 
         if old is None and there and there.code is not None and is_good(there.payload):
             payload = self._update(entry, id_, there.payload)
-            return check_payload(entry, payload) or Moved(Point(id_, there.code, payload))
+            return check_payload(entry, payload) or Copied(Point(id_, there.code, payload))
         if old is not None and is_good(old) and not options.force:
             base = inherit(old, said, make_image_url(options.public_url, id_)) if like else old
             payload = self._update(entry, id_, base)
@@ -188,7 +188,7 @@ class Planner:
 
 def drop_payload(refused: Refused) -> Refused:
     """The same without what was stored of the image: summaries keep every refused image until the run ends."""
-    return replace(refused, entry=refused.entry.listed()) if isinstance(refused.entry, ToOpen) else refused
+    return replace(refused, entry=refused.entry.as_listed()) if isinstance(refused.entry, ToOpen) else refused
 
 
 def cut_pages(entries: Iterable[Entry], seconds: float = PAGE_SECONDS) -> Iterator[list[Entry]]:

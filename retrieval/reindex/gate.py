@@ -19,7 +19,7 @@ from retrieval.records import Point
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import GateCheck
 from retrieval.reindex.run import ReindexRun
-from retrieval.reindex.sample import Sample, measure_copies_found
+from retrieval.reindex.sample import GateSample, measure_copies_found
 from retrieval.reindex.swap import SAME
 from retrieval.sources import Source
 from retrieval.store.base import Store
@@ -71,7 +71,7 @@ class ReindexGate:
         """Every row, in the order in which they matter; a collection that is not complete is not looked at further."""
         rows = self.check_counts(counts)
         if all(row.passed for row in rows):
-            sample = Sample.of(self.store, self.candidate, self.live, self.sources)
+            sample = GateSample.of(self.store, self.candidate, self.live, self.sources)
             rows += self.check_codes(sample)
             if all(row.passed is not False for row in rows):
                 rows += self.compare_with_live(sample)
@@ -89,7 +89,7 @@ class ReindexGate:
             GateCheck("images kept", count, f"at most {options.max_delete:.0%} fewer", count >= least, before),
         ]
 
-    def check_codes(self, sample: Sample) -> list[GateCheck]:
+    def check_codes(self, sample: GateSample) -> list[GateCheck]:
         """The codes are those of the images, they differ, and the engine finds them."""
         options = self.options
         codes = sample.codes
@@ -114,7 +114,7 @@ class ReindexGate:
             GateCheck("effective rank", rank, f"at least {least:g}", None if few else rank >= least),
         ]
 
-    def compare_with_live(self, sample: Sample) -> list[GateCheck]:
+    def compare_with_live(self, sample: GateSample) -> list[GateCheck]:
         """Not worse than the live collection, on images that both hold."""
         options = self.options
         limit = f"at most {100 * options.max_drop:g} points lower (--max-drop)"

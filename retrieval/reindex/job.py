@@ -24,7 +24,7 @@ from retrieval.reindex.changed import has_changed
 from retrieval.reindex.gate import ReindexGate
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import GateCheck, Outcome
-from retrieval.reindex.preflight import check_engine, check_model, check_room, recorded_sources
+from retrieval.reindex.preflight import check_engine, check_model, check_room, open_recorded_sources
 from retrieval.reindex.run import ReindexRun
 from retrieval.reindex.swap import adopt, mark_ready, read_back, swap
 from retrieval.reindex.tidy import tidy
@@ -99,7 +99,7 @@ def reindex(
             outcome.state = "recent"
             return outcome
         layout = merge_layout(store, meta.layout, options.layout)
-        sources = recorded_sources(store, meta, live, settings)
+        sources = open_recorded_sources(store, meta, live, settings)
         check_room(store, live, (meta.dim, meta.dim))
         same = options.if_changed and layout == meta.layout and not has_changed(run, sources)
         if same and options.fresh:
@@ -153,7 +153,7 @@ def preview(store: Store, alias: str, settings: Settings) -> list[str]:
     live = resolve(store, alias)
     check_engine(store, live)
     meta = store.metadata(live)
-    sources = recorded_sources(store, meta, live, settings)
+    sources = open_recorded_sources(store, meta, live, settings)
     check_room(store, live, (meta.dim, meta.dim))
     found = [f"{source.name}: {source.spec}" for source in sources]
     return [f"live: {live}, {store.count(live):,} points, model {meta.model[:8]}", *found]

@@ -25,7 +25,7 @@ def check_engine(store: Store, live: str) -> None:
         )
 
 
-def recorded_sources(store: Store, meta: CollectionMeta, live: str, settings: Settings) -> list[Source]:
+def open_recorded_sources(store: Store, meta: CollectionMeta, live: str, settings: Settings) -> list[Source]:
     """The sources that the collection was made from, opened again.
 
     Raises SourceError for one that is missing or empty, or that shows only a part of what it once gave: a collection

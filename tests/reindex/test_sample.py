@@ -10,7 +10,7 @@ from retrieval.images.decode import decode
 from retrieval.reindex import sample as sample_module
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
-from retrieval.reindex.sample import Copies, Sample, measure_copies_found
+from retrieval.reindex.sample import Copies, GateSample, measure_copies_found
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
 from tests.reindex.conftest import NEW, OLD
@@ -33,9 +33,9 @@ def both(store: Store, place: Place) -> tuple[str, str]:
     return resolve(store, place.alias), made.collection
 
 
-def sampled(store: Store, both: tuple[str, str], root: Path) -> Sample:
+def sampled(store: Store, both: tuple[str, str], root: Path) -> GateSample:
     live, candidate = both
-    return Sample.of(store, candidate, live, [Folder("pictures", root)])
+    return GateSample.of(store, candidate, live, [Folder("pictures", root)])
 
 
 def test_shared_is_what_both_hold_with_the_same_content(store: Store, both: tuple[str, str], root: Path) -> None:
