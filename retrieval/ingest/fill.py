@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from retrieval.errors import NoCollection, RetrievalError, StoreDamaged
@@ -12,14 +12,13 @@ from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner
 from retrieval.ingest.prune import find_overlooked, prune
 from retrieval.ingest.roots import check_roots
-from retrieval.ingest.run import IngestRun, Others, ReportRefused, Target
+from retrieval.ingest.run import IngestRun, Others, ReportRefused, ReportSummary, Target
 from retrieval.ingest.summary import Summary
 from retrieval.records import CollectionMeta
+from retrieval.reporting import ignore
 from retrieval.sources import Entry, Source
 from retrieval.sources.base import passed_over
 from retrieval.store.base import Store
-
-Report = Callable[[Summary], None]
 
 
 def fill(
@@ -29,8 +28,8 @@ def fill(
     options: IngestOptions,
     *,
     like: str | None = None,
-    report: Report = lambda summary: None,
-    refused: ReportRefused = lambda rows: None,
+    report: ReportSummary = ignore,
+    refused: ReportRefused = ignore,
 ) -> Summary:
     """Bring the collection in line with the sources' listings.
 

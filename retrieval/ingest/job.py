@@ -10,7 +10,7 @@ from typing import Any
 
 from retrieval.errors import NoCollection, UsageError
 from retrieval.ingest.encoder import Encoding
-from retrieval.ingest.fill import Report, fill
+from retrieval.ingest.fill import fill
 from retrieval.ingest.forget import hint_at_forget
 from retrieval.ingest.interrupt import hold_signals
 from retrieval.ingest.ledger import Ledger
@@ -18,12 +18,13 @@ from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner, Touched, drop_payload
 from retrieval.ingest.prune import check_prunable, count_removed, find_removals
 from retrieval.ingest.roots import check_roots
-from retrieval.ingest.run import IngestRun, ReportRefused, Target
+from retrieval.ingest.run import IngestRun, ReportRefused, ReportSummary, Target
 from retrieval.ingest.summary import Summary
 from retrieval.layout import DEFAULT, Layout
 from retrieval.nearness import learn
 from retrieval.reading import Refused
 from retrieval.records import CollectionMeta, utc_now
+from retrieval.reporting import ignore
 from retrieval.sources import Entry, Source
 from retrieval.sources.base import passed_over
 from retrieval.store.base import Store, require_model, resolve
@@ -38,8 +39,8 @@ def ingest(
     options: IngestOptions = IngestOptions(),  # noqa: B008 - frozen
     *,
     ledgers: Path,
-    report: Report = lambda summary: None,
-    refused: ReportRefused = lambda rows: None,
+    report: ReportSummary = ignore,
+    refused: ReportRefused = ignore,
 ) -> Summary:
     """Ingest every image of the sources into the alias's collection, which is made when there is none.
 
@@ -73,7 +74,7 @@ def ingest(
         return summary
 
 
-def rehearse(run: IngestRun, listings: Sequence[Iterator[Entry]], report: Report) -> Summary:
+def rehearse(run: IngestRun, listings: Sequence[Iterator[Entry]], report: ReportSummary) -> Summary:
     """Go over the listings and count what `fill` would do."""
     started = time.monotonic()
     summary, planner = run.summary, Planner(run)

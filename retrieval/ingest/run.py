@@ -8,9 +8,12 @@ from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.ledger import Ledger, LedgerRow
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
+from retrieval.reporting import ignore
 from retrieval.sources import Source
 from retrieval.store.base import Held, Store
 
+ReportSummary = Callable[[Summary], None]
+"""Called after each batch with the counts so far."""
 ReportRefused = Callable[[list[LedgerRow]], None]
 """Called with the ledger's rows of images that were refused, old ones too."""
 
@@ -62,4 +65,4 @@ class IngestRun:
     ledger: Ledger
     summary: Summary
     others: Others = Others()
-    report_refused: ReportRefused = lambda rows: None
+    report_refused: ReportRefused = ignore

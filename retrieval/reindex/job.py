@@ -28,6 +28,7 @@ from retrieval.reindex.preflight import check_engine, check_model, check_room, o
 from retrieval.reindex.run import ReindexRun
 from retrieval.reindex.swap import adopt, mark_ready, read_back, swap
 from retrieval.reindex.tidy import tidy
+from retrieval.reporting import ignore
 from retrieval.sources import Source
 from retrieval.store.base import Store, resolve
 from retrieval.store.family import family
@@ -57,7 +58,7 @@ def reindex(
     settings: Settings,
     options: ReindexOptions = ReindexOptions(),  # noqa: B008 - frozen
     *,
-    step: Step = lambda name, outcome: None,
+    step: Step = ignore,
 ) -> Outcome:
     """Make a new collection of the alias's sources, and swap it in if it is as good as asked for.
 
