@@ -24,6 +24,7 @@ from retrieval.errors import RetrievalError, StoreError, UsageError
 from retrieval.files import replacing
 from retrieval.filters import Filter
 from retrieval.records import FIELDS, CollectionMeta, Point, utc_now
+from retrieval.reporting import ReportCount, ignore
 from retrieval.search.fields import check_fields
 from retrieval.store.base import Store, resolve
 from retrieval.where import parse
@@ -46,7 +47,6 @@ TYPES = {"text": pa.string(), "whole": pa.int64(), "number": pa.float64(), "trut
 DTYPES = {"whole": "<i8", "number": "<f8", "truth": "|b1"}
 FILLERS: dict[Kind, Any] = {"text": "", "whole": 0, "number": np.nan, "truth": False}
 """What stands in an `.npz` where a field is missing."""
-Report = Callable[[int, int], None]
 T = TypeVar("T")
 
 
@@ -87,7 +87,7 @@ def export(
     alias: str,
     file: Path,
     where: str | Filter | None = None,
-    report: Report = lambda done, total: None,
+    report: ReportCount = ignore,
 ) -> Summary:
     """Write the alias's collection, or what of it meets the filter, to the file, in the order of the ids.
 

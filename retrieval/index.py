@@ -18,6 +18,7 @@ from retrieval.live import Reader
 from retrieval.loading import collections_model, make_encoder, model_of
 from retrieval.nearness import distance_at
 from retrieval.records import Hit
+from retrieval.reporting import ReportCount, ReportStep, ignore
 from retrieval.search.fields import check_fields
 from retrieval.search.job import BATCH, Live, more_like
 from retrieval.search.options import K, Options
@@ -31,12 +32,12 @@ from retrieval.where import parse
 
 if TYPE_CHECKING:
     from retrieval.duplicates.groups import Group
-    from retrieval.duplicates.job import Step, Summary
+    from retrieval.duplicates.job import Summary
     from retrieval.encode import Encoder
     from retrieval.explain import Explanation
     from retrieval.export import Summary as Exported
     from retrieval.gallery import Row
-    from retrieval.outliers import Outlier, Report
+    from retrieval.outliers import Outlier
 
 
 class Index:
@@ -131,7 +132,7 @@ class Index:
         *,
         max_distance: float | None = None,
         max_percentile: float | None = None,
-        step: "Step" = lambda what, done, total: None,
+        step: ReportStep = ignore,
     ) -> "Iterator[Group]":
         """Groups of near-duplicates; without a limit, pictures are compared to be sure. Raises SourceError."""
         from retrieval.duplicates.job import Summary, find
@@ -144,7 +145,7 @@ class Index:
             self.store, live.collection, live.meta, self.sources(), summary or Summary(), max_distance, step
         )
 
-    def outliers(self, limit: int = 50, *, report: "Report" = lambda done, total: None) -> "list[Outlier]":
+    def outliers(self, limit: int = 50, *, report: ReportCount = ignore) -> "list[Outlier]":
         """The pictures that fit least, the oddest first."""
         from retrieval.outliers import find
 

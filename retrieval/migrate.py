@@ -9,6 +9,7 @@ import numpy as np
 
 from retrieval.errors import NoCollection, StoreError
 from retrieval.records import Point
+from retrieval.reporting import ReportCount, ignore
 from retrieval.store.base import Store, resolve
 
 PAGE = 1000
@@ -46,7 +47,7 @@ def migrate(
     source: Store,
     target: Store,
     alias: str,
-    report: Callable[[int, int], None] = lambda done, total: None,
+    report: ReportCount = ignore,
     *,
     yes: bool = False,
 ) -> Summary:
@@ -111,7 +112,7 @@ def copy(
     target: Store,
     summary: Summary,
     may_change: Callable[[str], None],
-    report: Callable[[int, int], None],
+    report: ReportCount,
 ) -> list[Point]:
     """Write every point that is missing or different, a page at a time; returns the sample."""
     total = source.count(summary.collection)

@@ -5,7 +5,7 @@ seen it reconstructs badly, however many there are.
 """
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from retrieval.filters import Filter, Match
 from retrieval.nearness import percentile
 from retrieval.reading import Loaded, read_pictures
 from retrieval.records import Payload, Point
+from retrieval.reporting import ReportCount, ignore
 from retrieval.search.job import Live
 from retrieval.sources import Source
 from retrieval.stack import stored_entry
@@ -29,8 +30,6 @@ TYPICAL = 1.4826
 """Makes a median absolute deviation comparable with a standard deviation."""
 MEAN = 1.2533
 """The same for a mean absolute deviation, which stands in where more than half of the values are one."""
-
-Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def find(
     live: Live,
     sources: Mapping[str, Source],
     limit: int,
-    report: Report = lambda done, total: None,
+    report: ReportCount = ignore,
 ) -> list[Outlier]:
     """The pictures that fit least, at most `limit`, the oddest first.
 

@@ -1,6 +1,6 @@
 """The distorted views that training would learn from, as one picture to look at before any time is spent."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from retrieval.images.draw import TILE, Cell, Line, contact_sheet
 from retrieval.learn.options import Options
 from retrieval.learn.pictures import gather
 from retrieval.reading import Refused
+from retrieval.reporting import ReportCount, ignore
 from retrieval.sources import Source
 from retrieval.train.copies import distorted_copies
 from retrieval.train.distort import default_distortion
@@ -26,7 +27,7 @@ def preview(
     path: Path,
     sources: Sequence[Source],
     options: Options,
-    reading: Callable[[int, int], None] = lambda done, total: None,
+    reading: ReportCount = ignore,
 ) -> tuple[list[Refused], list[str]]:
     """Draw ROWS pictures, each beside VIEWS of its distorted views; returns what was refused, and warnings.
 

@@ -1,7 +1,7 @@
 """Pictures in one array: what training, evaluation and the gate's sample look at."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from jaxtyping import Int, UInt8
 
 from retrieval.reading import Loaded, Refused, read_pictures
 from retrieval.records import Point
+from retrieval.reporting import ReportCount, ignore
 from retrieval.sources import Entry, Source
 
 REPORT = 100
@@ -30,7 +31,7 @@ def read_stack(
     entries: Sequence[Entry],
     size: tuple[int, int],
     channels: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: ReportCount = ignore,
 ) -> Stack:
     """Read the entries as u8[n, height, width, channels]; those that cannot be are in `refused`."""
     images = np.empty((len(entries), *size, channels), np.uint8)

@@ -27,7 +27,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "search",
         "encode train stack reading nearness where",  # pictures to codes
         "model checkpoint images store sources",  # one vendor or format, one room
-        "architecture config process records layout filters files deadline outside errors",  # plain values
+        "architecture config process records layout filters files deadline outside reporting errors",  # plain values
         PACKAGE,  # the package itself: its version, and a door to `index` that opens when it is asked for
     )
 )

@@ -34,7 +34,7 @@ from retrieval.cli.logs import log, log_json
 from retrieval.cli.values import parse_share
 from retrieval.cli.watching import watched
 from retrieval.errors import UsageError
-from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES, Options
+from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES, IngestOptions
 
 
 def ingest(
@@ -101,7 +101,7 @@ def ingest(
     from retrieval.config import load_settings
     from retrieval.ingest import job
     from retrieval.ingest.encoder import LateEncoder
-    from retrieval.ingest.forget import retired
+    from retrieval.ingest.forget import hint_at_forget
     from retrieval.ingest.metadata import load_metadata
     from retrieval.loading import model_of, to_write
     from retrieval.store import open_store
@@ -110,10 +110,10 @@ def ingest(
     if json_logs:
         log_json()
     settings = load_settings(qdrant_url=qdrant_url, public_url=public_url)
-    with retired(name or "NAME", alias) if prune else contextlib.nullcontext():
+    with hint_at_forget(name or "NAME", alias) if prune else contextlib.nullcontext():
         sources = open_sources(source, settings, name, labels)
     names = [each.name for each in sources]
-    options = Options(
+    options = IngestOptions(
         metadata=load_metadata(metadata, key_column, names) if metadata else {},
         dry_run=dry_run,
         force=force,

@@ -34,7 +34,7 @@ from retrieval.cli.values import parse_seconds, parse_share
 from retrieval.cli.watching import Watch, watched
 from retrieval.errors import ModelError, RetrievalError, UsageError
 from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES
-from retrieval.reindex.options import KEEP, MAX_DROP, MIN_RECALL, Options
+from retrieval.reindex.options import KEEP, MAX_DROP, MIN_RECALL, ReindexOptions
 
 if TYPE_CHECKING:
     from retrieval.checkpoint import SavedModel
@@ -106,7 +106,7 @@ def reindex(
     if json_logs:
         log_json()
     settings = load_settings(qdrant_url=qdrant_url)
-    options = Options(
+    options = ReindexOptions(
         keep=keep,
         min_recall=parse_share("--min-recall", min_recall),
         max_drop=parse_share("--max-drop", max_drop),
@@ -131,7 +131,7 @@ def reindex(
 def run(
     alias: str,
     settings: "Settings",
-    options: Options,
+    options: ReindexOptions,
     given: "SavedModel | None",
     metrics_file: Path | None = None,
     *,

@@ -108,7 +108,7 @@ def apply_layout(alias: str, settings: "Settings", layout: "Layout", least: floa
     """By a re-index, with its lock, gate, history and way back; codes are copied, since the model is the same."""
     from retrieval.cli.reindex import run
     from retrieval.loading import collections_model
-    from retrieval.reindex.options import Options
+    from retrieval.reindex.options import ReindexOptions
     from retrieval.store import open_store
     from retrieval.store.base import resolve
 
@@ -116,4 +116,4 @@ def apply_layout(alias: str, settings: "Settings", layout: "Layout", least: floa
         live = resolve(store, alias)
         model = collections_model(settings, live, store.metadata(live).model)
     index = {name: getattr(layout, name) for name in INDEX}
-    run(alias, settings, Options(layout=index, min_recall=least), model, as_json=as_json)
+    run(alias, settings, ReindexOptions(layout=index, min_recall=least), model, as_json=as_json)

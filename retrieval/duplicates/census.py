@@ -5,7 +5,7 @@ Points come in the order of their ids, so a point's row is found by its id's fir
 
 import tempfile
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from retrieval.duplicates.compare import blurred
 from retrieval.filters import Filter, Match
 from retrieval.reading import Loaded, read_pictures
 from retrieval.records import CollectionMeta, Hit, Point
+from retrieval.reporting import ReportCount
 from retrieval.sources import Source
 from retrieval.stack import stored_entry
 from retrieval.store.base import Store
@@ -28,8 +29,6 @@ TWIN = 1e-6
 """Distance of the codes of exact copies, but for rounding."""
 PAGE = 1024
 """Points looked at together."""
-
-Report = Callable[[int, int], None]
 
 
 class Census:
@@ -46,7 +45,7 @@ class Census:
         self._readable = bytearray()
         self._pictures: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
 
-    def take(self, store: Store, collection: str, limit: float, report: Report) -> None:
+    def take(self, store: Store, collection: str, limit: float, report: ReportCount) -> None:
         """Go over the collection once; candidates farther than `limit` are passed over."""
         total = store.count(collection)
         for page in store.scroll(collection, codes=True, page=PAGE):

@@ -1,7 +1,7 @@
 """The `duplicates` job: one pass through the engine and the pictures, then groups, with little in memory."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +12,12 @@ from retrieval.duplicates.compare import DIFFERENT, difference
 from retrieval.duplicates.groups import Group, Member, best, connected
 from retrieval.errors import SourceError
 from retrieval.records import CollectionMeta
+from retrieval.reporting import ReportStep, ignore
 from retrieval.sources import Source
 from retrieval.store.base import Store
 
 TOGETHER = 2048
 """Pairs compared at once."""
-
-Step = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and out of how much."""
 
 
 @dataclass(slots=True)
@@ -43,7 +41,7 @@ def find(
     sources: Mapping[str, Source],
     summary: Summary,
     max_distance: float | None = None,
-    step: Step = lambda what, done, total: None,
+    step: ReportStep = ignore,
 ) -> Iterator[Group]:
     """Groups of near-duplicates, of each of which one picture is enough.
 
@@ -71,7 +69,7 @@ def find(
                 yield group
 
 
-def confirmed(census: Census, pairs: Int[np.ndarray, "m 2"], step: Step) -> Bool[np.ndarray, " m"]:
+def confirmed(census: Census, pairs: Int[np.ndarray, "m 2"], step: ReportStep) -> Bool[np.ndarray, " m"]:
     """Which pairs show the same."""
     alike = np.zeros(len(pairs), bool)
     known = np.flatnonzero(census.readable(pairs[:, 0]) & census.readable(pairs[:, 1])) if len(pairs) else alike

@@ -1,7 +1,7 @@
 """The `evaluate` job: pictures in, a report out. Labels, where there are any, are counted and never learned from."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from retrieval.config import Settings
 from retrieval.encode import Encoder
@@ -12,6 +12,7 @@ from retrieval.evaluate.engine import QUERIES, EngineRecall, engine_recall
 from retrieval.evaluate.pictures import NO_LABEL, SEED, Pictures, gather
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import Scores, Tick, score
+from retrieval.reporting import ReportStep, ignore
 from retrieval.search.options import check_k
 from retrieval.sources import Source
 from retrieval.stack import choose
@@ -20,9 +21,6 @@ from retrieval.store.base import require_model, resolve
 
 LIMIT = 10_000
 """Queries at most: a P@5 is then known to within 0.01, and MNIST's test images are used whole."""
-
-Step = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and out of how much."""
 
 
 def evaluate(
@@ -35,7 +33,7 @@ def evaluate(
     k: int = 5,
     limit: int = LIMIT,
     must_compare: bool = False,
-    step: Step = lambda what, done, total: None,
+    step: ReportStep = ignore,
 ) -> Report:
     """Let pictures search the sources by the model's codes and by the baselines', and count what they find.
 
@@ -112,7 +110,7 @@ def remarks(pictures: Pictures, *, counted: bool) -> list[str]:
     return said
 
 
-def counting(step: Step, what: str, total: int) -> Tick:
+def counting(step: ReportStep, what: str, total: int) -> Tick:
     """A counter that tells `step` how many queries are done."""
     done = 0
 

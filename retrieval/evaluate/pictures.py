@@ -1,6 +1,6 @@
 """The pictures of an evaluation: all in one array, with who is indexed, who asks, and who is the same picture."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int, UInt8
 from retrieval.errors import SourceError
 from retrieval.learn.pictures import PIXEL_BUDGET
 from retrieval.reading import Refused
+from retrieval.reporting import ReportCount
 from retrieval.sources import Entry
 from retrieval.stack import choose, read_stack
 from retrieval.train.copies import distorted_copies
@@ -61,7 +62,7 @@ def gather(
     size: tuple[int, int],
     channels: int,
     limit: int,
-    progress: Callable[[int, int], None],
+    progress: ReportCount,
 ) -> tuple[Pictures, list[Refused]]:
     """Read them all; without `asking` the searched ones ask for each other. At most `limit` ask, chosen at random.
 

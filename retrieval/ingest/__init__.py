@@ -1,1 +1,1 @@
-"""One pass over the sources: pictures in, points out. `job.ingest` is the whole of it."""
+"""One pass over the sources: images in, points out. `job.ingest` is the entry."""

@@ -1,40 +1,40 @@
-"""Where the service shows each picture: the `image_url` of payloads, from which the Qdrant dashboard draws it."""
+"""The `image_url` of payloads: where the service shows each image. The Qdrant dashboard draws images from it."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from retrieval.records import Payload
+from retrieval.reporting import ReportCount, ignore
 from retrieval.store.base import Store, resolve
 
-Report = Callable[[int, int], None]
-"""Points seen, and how many there are."""
 
+def make_image_url(public_url: str | None, point: str) -> Payload:
+    """The `image_url` field of a point's payload; no field without a public URL.
 
-def address(public_url: str | None, point: str) -> Payload:
-    """The field of a point's payload; none without a public URL.
+    The dashboard draws a field that is an absolute http URL whose path ends in an image's suffix, in lower case.
 
-    The dashboard draws a field that is an absolute http URL whose path ends in a picture's suffix, in lower case.
-
-    >>> address("http://127.0.0.1:8000", "0b2e")
+    >>> make_image_url("http://127.0.0.1:8000", "0b2e")
     {'image_url': 'http://127.0.0.1:8000/images/0b2e.jpg'}
     """
     return {"image_url": f"{public_url}/images/{point}.jpg"} if public_url else {}
 
 
-def set_public_url(
-    store: Store, alias: str, public_url: str, report: Report = lambda done, total: None
-) -> tuple[str, int]:
-    """Write where pictures are shown into every payload of the alias's collection, and note it for later jobs.
+def set_public_url(store: Store, alias: str, public_url: str, report: ReportCount = ignore) -> tuple[str, int]:
+    """Write each image's URL into the payloads of the alias's collection, and note the public URL for later jobs.
 
-    public_url: as `Settings.public_url` is checked. Returns the collection and the number of points changed; a run that
-    was killed is gone on with by the next. Raises NoCollection, Locked.
+    store: the engine
+    alias: of the collection
+    public_url: of the service; checked as `Settings.public_url` is
+    report: called after each page of points
+
+    Returns the collection and the number of points changed. The next run completes one that was killed. Raises
+    NoCollection, Locked.
     """
     with store.lock(alias) as held:
         collection = resolve(store, alias)
         meta, total, seen, changed = store.metadata(collection), store.count(collection), 0, 0
         store.set_metadata(collection, replace(meta, public_url=public_url))
         for page in store.scroll(collection):
-            told = {point.id: {**point.payload, **address(public_url, point.id)} for point in page}
+            told = {point.id: {**point.payload, **make_image_url(public_url, point.id)} for point in page}
             fresh = {point.id: told[point.id] for point in page if told[point.id] != point.payload}
             held.check()
             store.set_payload(collection, fresh)

@@ -1,4 +1,4 @@
-"""Stages of a pipeline that work at the same time: each in a thread of its own, with a bounded queue between."""
+"""Stages of a pipeline that work at the same time, each in its own thread, with a bounded queue between them."""
 
 import queue
 import threading
@@ -9,11 +9,11 @@ T = TypeVar("T")
 _END = object()
 
 
-def ahead(items: Iterator[T], size: int) -> Generator[T]:
-    """The same items in order, made by a thread of their own while at most `size` of them wait.
+def prefetch(items: Iterator[T], size: int) -> Generator[T]:
+    """The same items in the same order, computed ahead in a thread; at most `size` of them wait to be taken.
 
-    An exception of theirs is raised here. Closing this generator stops the thread after the item that it is at, and
-    closes `items` in it.
+    An exception that `items` raises is raised here. Closing this generator stops the thread after its current item,
+    and closes `items` there.
     """
     ready: queue.Queue[Any] = queue.Queue(size)
     stopped = threading.Event()

@@ -1,4 +1,4 @@
-"""From pictures to points: each content is encoded once, whatever the number of its copies."""
+"""From images to points: each content is encoded once, however many copies there are."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,15 +9,15 @@ from jaxtyping import Float32
 
 from retrieval.architecture import ModelConfig
 from retrieval.filters import Filter, Match
-from retrieval.ingest.address import address
+from retrieval.ingest.address import make_image_url
 from retrieval.ingest.encoder import Encoding
-from retrieval.ingest.options import Options
-from retrieval.ingest.payload import described, given
-from retrieval.ingest.plan import Moved, Planner, Touched, refused_for
-from retrieval.ingest.stale import is_stale, is_stored, marked
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.options import IngestOptions
+from retrieval.ingest.payload import collect_user_fields, describe
+from retrieval.ingest.plan import Copied, ToOpen, Touched, check_payload, drop_payload
+from retrieval.ingest.run import IngestRun
+from retrieval.ingest.stale import is_stale, mark_stale
 from retrieval.reading import Loaded, Refused
-from retrieval.records import Payload, Point, point_id
+from retrieval.records import Payload, Point
 from retrieval.sources import Entry
 from retrieval.store.base import Store
 
@@ -28,15 +28,19 @@ BATCH_BYTES = 64 * 2**20
 """Of larger images a batch has fewer."""
 
 Code = Float32[np.ndarray, " d"]
-Item = Loaded | Refused | Touched | Moved
+Item = Loaded | Refused | Touched | Copied
 
 
 @dataclass(slots=True)
 class Batch:
     """What is written together.
 
-    stale: payloads of points whose images were refused, with the mark · encoded: SHA-256 of each content that was
-    encoded for it.
+    points: to be stored with their codes
+    payloads: id → payload of points that keep their code
+    stale: id → payload, marked stale, of points whose images were refused
+    refused: images that cannot be used
+    entries: the images that were read
+    encoded: SHA-256 of each content that was encoded for this batch
     """
 
     points: list[Point] = field(default_factory=list)
@@ -48,20 +52,19 @@ class Batch:
 
     @property
     def copied(self) -> int:
-        """Points whose code was known already."""
+        """Number of points whose code was known already."""
         return len(self.points) - len(self.encoded)
 
 
 class Coder:
-    """Makes batches; remembers the codes of the last few, which may not be stored yet."""
+    """Makes batches. It remembers the codes of the last few batches, which may not be stored yet."""
 
-    def __init__(self, store: Store, collection: str, encoder: Encoding, planner: Planner, options: Options) -> None:
-        self._store, self._collection, self._encoder = store, collection, encoder
-        self._planner, self._options = planner, options
+    def __init__(self, run: IngestRun, encoder: Encoding) -> None:
+        self._run, self._encoder = run, encoder
         self._recent: dict[str, Code] = {}
 
-    def batches(self, items: Iterable[Item], size: int) -> Iterator[Batch]:
-        """Of `size` items each."""
+    def make_batches(self, items: Iterable[Item], size: int) -> Iterator[Batch]:
+        """Batches of `size` items each."""
         items = iter(items)
         while window := list(itertools.islice(items, size)):
             batch = self._batch(window)
@@ -71,41 +74,42 @@ class Coder:
                 del self._recent[old]
 
     def _batch(self, window: Sequence[Item]) -> Batch:
-        batch = Batch()
+        options, batch = self._run.options, Batch()
         for refused in (item for item in window if isinstance(item, Refused)):
-            id_ = point_id(refused.entry.source, refused.entry.key)
-            before = self._planner.before.pop(id_, {})
-            held = is_stored(before)
-            batch.refused.append(replace(self._planner.known(refused), held=refused.held or held))
-            if held and refused.lasting and not is_stale(before):
-                batch.stale[id_] = marked(before)
+            image = refused.entry
+            if isinstance(image, ToOpen) and image.held:
+                refused = replace(refused, held=True)
+                if refused.lasting and not is_stale(image.before):
+                    batch.stale[image.id] = mark_stale(image.before)
+            again = refused.again or (not refused.lasting and self._run.ledger.was_unreadable(image))
+            batch.refused.append(replace(drop_payload(refused), again=again))
         batch.payloads = {item.id: item.payload for item in window if isinstance(item, Touched)}
         fresh: list[tuple[str, Loaded, Payload]] = []
         for item in (item for item in window if isinstance(item, Loaded)):
-            id_ = point_id(item.entry.source, item.entry.key)
-            old = self._planner.before.pop(id_, {})
-            shown = address(self._options.public_url, id_)
-            payload = described(item, old, given(item.entry, self._options.metadata), shown)
-            if refused_now := refused_for(item.entry, payload, held=is_stored(old)):
-                batch.refused.append(refused_now)
+            image = item.entry
+            assert isinstance(image, ToOpen)
+            given = collect_user_fields(image, options.metadata)
+            payload = describe(item, image.before, given, make_image_url(options.public_url, image.id))
+            if too_large := check_payload(image.as_listed(), payload, held=image.held):
+                batch.refused.append(too_large)
                 continue
-            batch.entries.append(item.entry)
-            if old.get("sha256") == item.sha256 and not self._options.force:
-                batch.payloads[id_] = payload
+            batch.entries.append(image)
+            if image.before.get("sha256") == item.sha256 and not options.force:
+                batch.payloads[image.id] = payload
             else:
-                fresh.append((id_, item, payload))
+                fresh.append((image.id, item, payload))
         codes = self._codes([item for _, item, _ in fresh], batch)
         batch.points = [Point(id_, codes[item.sha256], payload) for id_, item, payload in fresh]
-        batch.points += [item.point for item in window if isinstance(item, Moved)]
+        batch.points += [item.point for item in window if isinstance(item, Copied)]
         return batch
 
     def _codes(self, items: Sequence[Loaded], batch: Batch) -> dict[str, Code]:
-        """A code for each content: known, or else encoded now."""
+        """A code for each content, encoded now where it is not known."""
         wanted = {item.sha256: item for item in items}
         codes: dict[str, Code] = {}
-        if not self._options.force:
+        if not self._run.options.force:
             codes = {sha: self._recent[sha] for sha in wanted if sha in self._recent}
-            codes |= known_codes(self._store, self._collection, wanted.keys() - codes.keys())
+            codes |= find_codes(self._run.store, self._run.collection, wanted.keys() - codes.keys())
         if new := [item for sha, item in wanted.items() if sha not in codes]:
             made = self._encoder.encode(np.stack([item.picture.pixels for item in new]))
             codes |= {item.sha256: code for item, code in zip(new, made, strict=True)}
@@ -113,8 +117,8 @@ class Coder:
         return codes
 
 
-def known_codes(store: Store, collection: str, contents: set[str]) -> dict[str, Code]:
-    """Codes that the collection has already, by their image's SHA-256: one of each, however many copies there are."""
+def find_codes(store: Store, collection: str, contents: set[str]) -> dict[str, Code]:
+    """Codes that the collection holds already, by the SHA-256 of their images; one for each content."""
     codes: dict[str, Code] = {}
     while contents:
         where = Filter(must=(Match("sha256", tuple(sorted(contents))),))
@@ -126,16 +130,17 @@ def known_codes(store: Store, collection: str, contents: set[str]) -> dict[str, 
     return codes
 
 
-def batch_size(config: ModelConfig, options: Options) -> int:
-    """Images in a batch, by their size."""
+def choose_batch_size(config: ModelConfig, options: IngestOptions) -> int:
+    """Number of images in a batch: fewer of large ones."""
     height, width = config.image_size
     return options.batch or max(1, min(BATCH, BATCH_BYTES // (height * width * config.channels)))
 
 
-def stored(store: Store, collection: str, batch: Batch, summary: Summary) -> None:
+def write_batch(run: IngestRun, batch: Batch) -> None:
     """Write one batch, then count it: what the summary says is done is done."""
-    store.upsert(collection, batch.points)
-    store.set_payload(collection, {**batch.payloads, **batch.stale})
+    run.store.upsert(run.collection, batch.points)
+    run.store.set_payload(run.collection, {**batch.payloads, **batch.stale})
+    summary = run.summary
     summary.refused += batch.refused
     summary.newly_refused += sum(not item.again for item in batch.refused)
     summary.encoded += len(batch.encoded)

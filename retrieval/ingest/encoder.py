@@ -1,4 +1,4 @@
-"""The model as a run of ingest sees it: made ready only when the first image needs it."""
+"""The encoder of an ingest: it is loaded only when the first image needs it."""
 
 import contextlib
 import functools
@@ -27,9 +27,9 @@ class Encoding(Protocol):
 
 
 class LateEncoder:
-    """An encoder in a process of its own, started by the first image: a run that encodes nothing never imports JAX.
+    """An encoder in its own process, started by the first image: a run that encodes nothing never imports JAX.
 
-    JAX's import and its calls would else take turns with the threads that list, compare and write.
+    In this process, JAX would compete with the threads that list, compare and write.
     """
 
     def __init__(self, model: SavedModel, xla_cache: Path) -> None:
@@ -44,12 +44,12 @@ class LateEncoder:
             if self._process is None:
                 self._process = processes(1)
             with ctrl_c_held_back():
-                made = self._process.submit(encode_there, self._model, self._xla_cache, images)
+                made = self._process.submit(encode_in_process, self._model, self._xla_cache, images)
         try:
             return made.result()
         except BrokenExecutor as error:
             raise RetrievalError(
-                "the encoder's process was killed (out of memory?); run the same command again"
+                "the encoder's process was killed (out of memory?)", hint="run the same command again"
             ) from error
 
     def close(self) -> None:
@@ -60,22 +60,22 @@ class LateEncoder:
                 self._process = None
 
 
-def encode_there(model: Path, xla_cache: Path, images: UInt8[ndarray, "n h w c"]) -> Float32[ndarray, "n d"]:
-    """What the encoder's process does."""
-    return ready(model, xla_cache).encode(images)
+def encode_in_process(model: Path, xla_cache: Path, images: UInt8[ndarray, "n h w c"]) -> Float32[ndarray, "n d"]:
+    """Encode; runs in the encoder's process."""
+    return load_encoder(model, xla_cache).encode(images)
 
 
 @functools.cache
-def ready(model: Path, xla_cache: Path) -> Encoding:
-    """The model, ready to run."""
+def load_encoder(model: Path, xla_cache: Path) -> Encoding:
+    """Load the model, once in a process."""
     from retrieval.encode import Encoder, use_compilation_cache
 
     use_compilation_cache(xla_cache)
     return Encoder(load(model))
 
 
-def warm(encoder: Encoding) -> None:
-    """Make it ready in a thread of its own, while images are still listed and read."""
+def warm_up(encoder: Encoding) -> None:
+    """Start the encoder in a thread, while images are still listed and read."""
 
     def work() -> None:
         with contextlib.suppress(Exception):  # the first real call raises it

@@ -1,54 +1,62 @@
-"""Bring a collection in line with listings: the books are opened, somebody works, what is gone is removed."""
+"""Bring a collection in line with listings: store what is new or changed, remove what is gone."""
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from retrieval.errors import NoCollection, RetrievalError, StoreDamaged
-from retrieval.ingest.here import here
-from retrieval.ingest.ledger import Ledger, Row
-from retrieval.ingest.options import Options
+from retrieval.ingest.here import run_here
+from retrieval.ingest.ledger import Ledger
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner
-from retrieval.ingest.prune import overlooked, prune
+from retrieval.ingest.prune import find_overlooked, prune
 from retrieval.ingest.roots import check_roots
-from retrieval.ingest.run import Run, Target
+from retrieval.ingest.run import IngestRun, Others, ReportRefused, ReportSummary, Target
 from retrieval.ingest.summary import Summary
 from retrieval.records import CollectionMeta
+from retrieval.reporting import ignore
 from retrieval.sources import Entry, Source
 from retrieval.sources.base import passed_over
 from retrieval.store.base import Store
-
-Report = Callable[[Summary], None]
 
 
 def fill(
     target: Target,
     sources: Sequence[Source],
     listings: Sequence[Iterator[Entry]],
-    options: Options,
+    options: IngestOptions,
     *,
     like: str | None = None,
-    report: Report = lambda summary: None,
-    refused: Callable[[list[Row]], None] = lambda rows: None,
+    report: ReportSummary = ignore,
+    refused: ReportRefused = ignore,
 ) -> Summary:
     """Bring the collection in line with the sources' listings.
 
-    like: another collection, whose labels and other fields given by the user all points take over, and whose codes
-    where they are the same model's · report, refused and what is raised: as for `ingest`.
+    like: another collection: all points take over its user's fields, and its codes where the model is the same
+    report: called after each batch, with the counts so far
+    refused: called with the ledger's rows of refused images, old ones too
+
+    Raises what `ingest` raises.
     """
-    store, collection, encoder = target.store, target.collection, target.encoder
+    store, collection = target.store, target.collection
     started = time.monotonic()
-    summary = Summary(target.alias, collection)
-    ledger = Ledger(target.ledgers, store.location, target.alias)
+    summary, ledger = Summary(target.alias, collection), Ledger(target.ledgers, store.location, target.alias)
     check_roots(store, like or collection, sources)
-    meta = remember(store, collection, sources, options.public_url)
-    options = replace(options, public_url=meta.public_url)
+    meta = record_sources(store, collection, sources, options.public_url)
     theirs = store.metadata(like) if like else meta
-    same_model = like is not None and theirs.model == encoder.fingerprint
-    left = readable(store, theirs.left)
-    planner = Planner(store, collection, options, ledger, summary, like, same_model, left)
-    run = Run(target, sources, options, planner, ledger, summary, refused)
+    same_model = like is not None and theirs.model == target.encoder.fingerprint
+    run = IngestRun(
+        store,
+        collection,
+        sources,
+        replace(options, public_url=meta.public_url),
+        ledger,
+        summary,
+        Others(like, same_model, find_readable(store, theirs.left)),
+        refused,
+    )
+    planner = Planner(run)
 
     def tell() -> None:
         summary.seconds = time.monotonic() - started
@@ -57,29 +65,31 @@ def fill(
     with contextlib.ExitStack() as stack:
         stack.callback(lambda: ledger.close({source.name for source in sources if summary.listed}))
         if options.ray:
-            from retrieval.ingest.spread import spread
+            from retrieval.ingest.spread import run_on_ray
 
-            done = spread(run, options.ray)
+            done = run_on_ray(target, planner, options.ray)
         else:
-            done = here(run, listings)
+            done = run_here(target, planner, listings)
         for _ in stack.enter_context(contextlib.closing(done)):
             check_failures(summary, options)
             tell()
-        if options.prune and like and (missed := overlooked(store, like, sources, planner)):
-            for _ in stack.enter_context(contextlib.closing(here(run, [iter(missed)]))):
+        if options.prune and (missed := find_overlooked(planner)):
+            for _ in stack.enter_context(contextlib.closing(run_here(target, planner, [iter(missed)]))):
                 tell()
         summary.passed_over = {} if options.ray else {source.name: passed_over(source) for source in sources}
-        ledger.note(summary.passed_over)
+        ledger.write_passed_over(summary.passed_over)
         if options.prune:
-            prune(store, target.held, collection, sources, planner, options, summary)
+            prune(planner, target.held)
         tell()
     return summary
 
 
-def remember(store: Store, collection: str, sources: Sequence[Source], public_url: str | None = None) -> CollectionMeta:
-    """Note in the metadata where each source lies now, so that its pictures can be found again, and where they show.
+def record_sources(
+    store: Store, collection: str, sources: Sequence[Source], public_url: str | None = None
+) -> CollectionMeta:
+    """Note in the metadata where each source is now, so that its images can be found again, and the public URL.
 
-    Returns the metadata. A single file of a folder that is known already does not take the folder's place.
+    A single file of a folder that is known already does not replace the folder. Returns the metadata.
     """
     meta = store.metadata(collection)
     new = {source.name: source.spec for source in sources if source.whole or source.name not in meta.sources}
@@ -97,8 +107,8 @@ def remember(store: Store, collection: str, sources: Sequence[Source], public_ur
     return known
 
 
-def readable(store: Store, collections: Sequence[str]) -> list[str]:
-    """Those that are still there; a damaged one, which nobody uses, has nothing to say and stops nobody."""
+def find_readable(store: Store, collections: Sequence[str]) -> list[str]:
+    """The collections that still exist and are not damaged; a damaged one is unused, and is not worth a failure."""
     found = []
     for name in collections:
         with contextlib.suppress(NoCollection, StoreDamaged):
@@ -107,11 +117,13 @@ def readable(store: Store, collections: Sequence[str]) -> list[str]:
     return found
 
 
-def check_failures(summary: Summary, options: Options) -> None:
+def check_failures(summary: Summary, options: IngestOptions) -> None:
     """Raise RetrievalError when more images were newly refused than the options allow."""
     if summary.newly_refused > options.max_failures:
         first = next(item for item in summary.refused if not item.again)
         raise RetrievalError(
-            f"stopped: {summary.newly_refused:,} images refused, --max-failures is {options.max_failures:,}; one is"
-            f" {first.entry.source}/{first.entry.key}: {first.reason}; is the disk all right? What is stored stays"
+            f"stopped: {summary.newly_refused:,} images refused, at most {options.max_failures:,} may be; one is"
+            f" {first.entry.source}/{first.entry.key}: {first.reason}; what is stored stays",
+            option="max_failures",
+            hint="is the disk all right?",
         )

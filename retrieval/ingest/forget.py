@@ -1,4 +1,4 @@
-"""A source that was retired: its points go, and then its record, so that no job asks for it any more."""
+"""Forget a retired source: remove its points, then its record, so that no job asks for it any more."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.errors import SourceError, UsageError
-from retrieval.filters import Filter, Match
 from retrieval.ingest.ledger import Ledger
+from retrieval.ingest.payload import match_source
 from retrieval.nearness import learn
+from retrieval.reporting import ReportCount, ignore
 from retrieval.store.base import Held, Store, resolve
 from retrieval.store.family import find_unused
 
@@ -21,7 +22,13 @@ DELETE = 1000
 
 @dataclass(slots=True)
 class Forgotten:
-    """What goes or went of a source. root: where it was seen last, None where only points tell of it."""
+    """What is or was removed of a source.
+
+    root: where it was seen last; None where only its points are known
+    points: number of its points
+    examples: keys of some of its images
+    done: whether it was removed
+    """
 
     name: str
     alias: str
@@ -36,26 +43,30 @@ class Forgotten:
 
 
 def look(store: Store, alias: str, name: str) -> Forgotten:
-    """What would go; nothing is changed. Raises UsageError for a source that the collection does not know."""
+    """What would be removed; nothing is changed. Raises UsageError for a source that the collection does not know."""
     collection = resolve(store, alias)
-    meta, where = store.metadata(collection), of(name)
+    meta, where = store.metadata(collection), match_source(name)
     points = store.count(collection, where)
     if name not in meta.sources and not points:
         others = (each for each, count in store.facet(collection, "source", 100).items() if count)
         names = ", ".join(sorted({*meta.sources, *others})) or "none"
-        raise UsageError(f"{name}: no source of {alias} ({collection}) is called so; its sources: {names}")
+        raise UsageError(f"{name}: {alias} ({collection}) has no source of that name", hint=f"its sources: {names}")
     page = next(store.scroll(collection, where, page=NAMED), [])
     return Forgotten(
         name, alias, collection, meta.sources.get(name), points, [str(point.payload["path"]) for point in page]
     )
 
 
-def forget(
-    store: Store, alias: str, name: str, ledgers: Path, report: Callable[[int, int], None] = lambda done, total: None
-) -> Forgotten:
-    """Remove the source's refused images and its points, and last of all its record: killed, it can be run again.
+def forget(store: Store, alias: str, name: str, ledgers: Path, report: ReportCount = ignore) -> Forgotten:
+    """Remove the source's refused images and its points, and last its record: a killed run can be run again.
 
-    What a killed re-index has filled loses it too, for the next goes on with that. report: points removed, and all.
+    It is also removed from the collection that a killed re-index left, because the next one continues with that.
+
+    store: the engine
+    alias: of the collection
+    name: of the source
+    ledgers: folder for the records of refused images
+    report: called with the points removed so far, and how many there are
 
     Raises UsageError as `look`, Locked, NoCollection.
     """
@@ -72,9 +83,9 @@ def forget(
 
 
 def remove(store: Store, held: Held, collection: str, name: str, report: Callable[[int], None]) -> None:
-    """The points, then the record."""
+    """Remove the points, then the record."""
     done = 0
-    for page in store.scroll(collection, of(name), page=DELETE):
+    for page in store.scroll(collection, match_source(name), page=DELETE):
         held.check()
         store.delete(collection, [point.id for point in page])
         done += len(page)
@@ -92,16 +103,14 @@ def remove(store: Store, held: Held, collection: str, name: str, report: Callabl
     )
 
 
-def of(name: str) -> Filter:
-    """True for the source's points."""
-    return Filter(must=(Match("source", (name,)),))
-
-
 @contextlib.contextmanager
-def retired(name: str, alias: str | None) -> Iterator[None]:
-    """A SourceError of the block says what to do where the source is gone for good."""
+def hint_at_forget(name: str, alias: str | None) -> Iterator[None]:
+    """Add to a SourceError of the block what to do where the source is gone for good."""
     try:
         yield
     except SourceError as error:
         following = f" --alias {alias}" if alias not in (None, "images") else ""
-        raise SourceError(f"{error}; if it is gone for good: retrieval forget {name}{following}") from error
+        way_out = f"if it is gone for good: retrieval forget {name}{following}"
+        raise SourceError(
+            error.message, hint=f"{error.hint}; {way_out}" if error.hint else way_out, option=error.option
+        ) from error

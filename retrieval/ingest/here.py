@@ -7,58 +7,57 @@ import contextlib
 import itertools
 from collections.abc import Generator, Iterable, Iterator, Sequence
 
-from retrieval.ingest.ahead import ahead
-from retrieval.ingest.encoded import Batch, Coder, Item, batch_size, stored
-from retrieval.ingest.encoder import Encoding, warm
-from retrieval.ingest.interrupt import finishing
-from retrieval.ingest.plan import Moved, Page, Touched
-from retrieval.ingest.run import Run
+from retrieval.ingest.ahead import prefetch
+from retrieval.ingest.encoded import Batch, Coder, Item, choose_batch_size, write_batch
+from retrieval.ingest.encoder import Encoding, warm_up
+from retrieval.ingest.interrupt import hold_signals
+from retrieval.ingest.plan import Copied, Page, Planner, ToOpen, Touched
+from retrieval.ingest.run import IngestRun, Target
 from retrieval.reading import Refused, read_pictures
 from retrieval.sources import Entry
+from retrieval.store.base import Held
 
 PAGES_AHEAD = 2
 
 
-def here(run: Run, listings: Sequence[Iterator[Entry]]) -> Generator[None]:
-    """Yields after each batch that was written."""
-    with contextlib.closing(batches(run, listings)) as made:
-        for batch in made:
-            with finishing():
-                write(run, batch)
+def run_here(target: Target, planner: Planner, listings: Sequence[Iterator[Entry]]) -> Generator[None]:
+    """Fill the target with what the listings name; yields after each batch that was written."""
+    with contextlib.closing(make_batches(target, planner, listings)) as batches:
+        for batch in batches:
+            with hold_signals():
+                write(planner.run, target.held, batch)
             yield
 
 
-def write(run: Run, batch: Batch) -> None:
-    """Store a batch, and write down what was refused; raises Locked, with nothing done, when the lock is lost."""
-    target = run.target
-    target.held.check()
-    stored(target.store, target.collection, batch, run.summary)
+def write(run: IngestRun, held: Held, batch: Batch) -> None:
+    """Store a batch and record what was refused. Raises Locked, with nothing done, when the lock is lost."""
+    held.check()
+    write_batch(run, batch)
     run.ledger.settle(batch.entries)
     if batch.refused:
-        run.note_refused(run.ledger.add(batch.refused))
+        run.report_refused(run.ledger.add(batch.refused))
 
 
-def batches(run: Run, listings: Sequence[Iterator[Entry]]) -> Generator[Batch]:
+def make_batches(target: Target, planner: Planner, listings: Sequence[Iterator[Entry]]) -> Generator[Batch]:
     """What is to be written, one batch after the other."""
-    target, options, config = run.target, run.options, run.target.encoder.config
-    coder = Coder(target.store, target.collection, target.encoder, run.planner, options)
-    portable = all(source.portable for source in run.sources)
-    with contextlib.closing(ahead(run.planner.pages(listings), PAGES_AHEAD)) as pages:
-        todo: Iterator[Entry | Touched | Moved | Refused] = itertools.chain.from_iterable(
-            warming(pages, target.encoder)
-        )
+    options, encoder, config = planner.run.options, target.encoder, target.encoder.config
+    portable = all(source.portable for source in planner.run.sources)
+    with contextlib.closing(prefetch(planner.plan(listings), PAGES_AHEAD)) as pages:
+        todo: Iterator[ToOpen | Touched | Copied | Refused]
+        todo = itertools.chain.from_iterable(warm_up_at_first(pages, encoder))
         items: Iterator[Item] = read_pictures(
             todo, config.image_size, config.channels, workers=options.workers, portable=portable
         )
-        with contextlib.closing(ahead(coder.batches(items, batch_size(config, options)), 1)) as made:
-            yield from made
+        made = Coder(planner.run, encoder).make_batches(items, choose_batch_size(config, options))
+        with contextlib.closing(prefetch(made, 1)) as batches:
+            yield from batches
 
 
-def warming(pages: Iterable[Page], encoder: Encoding) -> Iterator[Page]:
-    """The same pages; the first image that is to be opened makes the encoder get ready."""
+def warm_up_at_first(pages: Iterable[Page], encoder: Encoding) -> Iterator[Page]:
+    """The same pages; the encoder starts when the first image that has to be opened comes by."""
     cold = True
     for page in pages:
-        if cold and any(isinstance(item, Entry) for item in page):
+        if cold and any(isinstance(item, ToOpen) for item in page):
             cold = False
-            warm(encoder)
+            warm_up(encoder)
         yield page

@@ -1,4 +1,4 @@
-"""Ctrl-C and a polite kill wait until what is being written is written."""
+"""Hold back Ctrl-C and SIGTERM until a write is complete."""
 
 import contextlib
 import signal
@@ -10,7 +10,7 @@ STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def finishing() -> Iterator[None]:
+def hold_signals() -> Iterator[None]:
     """Hold back the first SIGINT or SIGTERM until the end of the block; a second one is not held back."""
     if threading.current_thread() is not threading.main_thread():
         yield

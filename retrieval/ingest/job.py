@@ -3,27 +3,28 @@
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from retrieval.errors import NoCollection, UsageError
 from retrieval.ingest.encoder import Encoding
-from retrieval.ingest.fill import Report, fill
-from retrieval.ingest.forget import retired
-from retrieval.ingest.interrupt import finishing
-from retrieval.ingest.ledger import Ledger, Row
-from retrieval.ingest.options import Options
-from retrieval.ingest.plan import Planner, Touched
-from retrieval.ingest.prune import check_prunable, note, removals
+from retrieval.ingest.fill import fill
+from retrieval.ingest.forget import hint_at_forget
+from retrieval.ingest.interrupt import hold_signals
+from retrieval.ingest.ledger import Ledger
+from retrieval.ingest.options import IngestOptions
+from retrieval.ingest.plan import Planner, Touched, drop_payload
+from retrieval.ingest.prune import check_prunable, count_removed, find_removals
 from retrieval.ingest.roots import check_roots
-from retrieval.ingest.run import Target
+from retrieval.ingest.run import IngestRun, ReportRefused, ReportSummary, Target
 from retrieval.ingest.summary import Summary
 from retrieval.layout import DEFAULT, Layout
 from retrieval.nearness import learn
 from retrieval.reading import Refused
 from retrieval.records import CollectionMeta, utc_now
+from retrieval.reporting import ignore
 from retrieval.sources import Entry, Source
 from retrieval.sources.base import passed_over
 from retrieval.store.base import Store, require_model, resolve
@@ -35,16 +36,22 @@ def ingest(
     encoder: Encoding,
     sources: Sequence[Source],
     alias: str,
-    options: Options = Options(),  # noqa: B008 - frozen
+    options: IngestOptions = IngestOptions(),  # noqa: B008 - frozen
     *,
     ledgers: Path,
-    report: Report = lambda summary: None,
-    refused: Callable[[list[Row]], None] = lambda rows: None,
+    report: ReportSummary = ignore,
+    refused: ReportRefused = ignore,
 ) -> Summary:
     """Ingest every image of the sources into the alias's collection, which is made when there is none.
 
-    ledgers: folder for the records of refused images · report: called after each batch ·
-    refused: called with the ledger's rows of the images refused, old ones too.
+    store: the engine
+    encoder: makes the codes
+    sources: where the images are; each with a name of its own
+    alias: of the collection
+    options: as `retrieval ingest` offers them
+    ledgers: folder for the records of refused images
+    report: called after each batch, with the counts so far
+    refused: called with the ledger's rows of refused images, old ones too
 
     Raises ModelError when the collection was made by another model, UsageError for two sources of one name or too
     much to prune, SourceError for a source with no image, Locked when another job writes to the alias,
@@ -53,10 +60,12 @@ def ingest(
     check_sources(sources, options)
     listings = []
     for source in sources:
-        with retired(source.name, alias) if options.prune else contextlib.nullcontext():
-            listings.append(begun(source.entries()))
+        with hint_at_forget(source.name, alias) if options.prune else contextlib.nullcontext():
+            listings.append(peek(source.entries()))
     if options.dry_run:
-        return rehearse(store, existing(store, encoder, alias), sources, listings, alias, options, ledgers, report)
+        found = find_collection(store, encoder, alias)
+        ledger, summary = Ledger(ledgers, store.location, alias), Summary(alias, found, dry_run=True)
+        return rehearse(IngestRun(store, found or "", sources, options, ledger, summary), listings, report)
     with store.lock(alias) as held:
         collection = open_collection(store, encoder, alias, options.layout)
         target = Target(store, held, alias, collection, encoder, ledgers)
@@ -65,52 +74,45 @@ def ingest(
         return summary
 
 
-def rehearse(
-    store: Store,
-    collection: str | None,
-    sources: Sequence[Source],
-    listings: Sequence[Iterator[Entry]],
-    alias: str,
-    options: Options,
-    ledgers: Path,
-    report: Report,
-) -> Summary:
+def rehearse(run: IngestRun, listings: Sequence[Iterator[Entry]], report: ReportSummary) -> Summary:
     """Go over the listings and count what `fill` would do."""
     started = time.monotonic()
-    if collection is not None:
-        check_roots(store, collection, sources)
-    summary = Summary(alias, collection, dry_run=True)
-    planner = Planner(store, collection, options, Ledger(ledgers, store.location, alias), summary)
-    for page in planner.pages(listings):
-        summary.refused += [item for item in page if isinstance(item, Refused)]
+    summary, planner = run.summary, Planner(run)
+    if run.collection:
+        check_roots(run.store, run.collection, run.sources)
+    for page in planner.plan(listings):
+        summary.refused += [drop_payload(item) for item in page if isinstance(item, Refused)]
         summary.unchanged += sum(isinstance(item, Touched) for item in page)
         summary.seconds = time.monotonic() - started
         report(summary)
-    summary.passed_over = {source.name: passed_over(source) for source in sources}
-    if options.prune and collection is not None:
-        for removal in removals(store, collection, sources, planner, options, summary):
-            note(removal.source, removal.points, summary)
+    summary.passed_over = {source.name: passed_over(source) for source in run.sources}
+    if run.options.prune and run.collection:
+        for removal in find_removals(planner):
+            count_removed(removal.source, removal.points, summary)
     summary.seconds = time.monotonic() - started
     report(summary)
     return summary
 
 
-def check_sources(sources: Sequence[Source], options: Options) -> None:
+def check_sources(sources: Sequence[Source], options: IngestOptions) -> None:
     """Raise UsageError for two sources of one name, and for one that cannot be pruned when that is asked."""
     names = [source.name for source in sources]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise UsageError(f"two sources are called {twice.pop()!r}; ingest them one by one, each with its own --name")
+        raise UsageError(
+            f"two sources are called {twice.pop()!r}",
+            hint="ingest them one by one, each with its own --name",
+        )
     if options.prune:
         check_prunable(sources)
 
 
-def begun(entries: Iterator[Entry]) -> Iterator[Entry]:
-    """The same entries; an empty source raises its SourceError here, before anything is written."""
+def peek(entries: Iterator[Entry]) -> Iterator[Entry]:
+    """The same entries, the first of them listed already: an empty source raises its SourceError here."""
     first = list(itertools.islice(entries, 1))
     return itertools.chain(first, entries)
 
 
-def existing(store: Store, encoder: Encoding, alias: str) -> str | None:
+def find_collection(store: Store, encoder: Encoding, alias: str) -> str | None:
     """The alias's collection, None when there is none yet; raises ModelError for another model's."""
     try:
         collection = resolve(store, alias)
@@ -123,13 +125,13 @@ def existing(store: Store, encoder: Encoding, alias: str) -> str | None:
 def open_collection(store: Store, encoder: Encoding, alias: str, wanted: Mapping[str, Any]) -> str:
     """The alias's collection, made and named when there is none.
 
-    Raises ModelError for another model's, UsageError for one that is kept otherwise than wanted.
+    Raises ModelError for another model's, UsageError for one whose layout is not the wanted one.
     """
-    if collection := existing(store, encoder, alias):
+    if collection := find_collection(store, encoder, alias):
         check_layout(collection, store.metadata(collection).layout, wanted)
         return collection
-    collection, meta = described_collection(store, encoder, alias, kept(store, DEFAULT, wanted))
-    with finishing():  # nobody would ever find a collection without its alias
+    collection, meta = plan_collection(store, encoder, alias, merge_layout(store, DEFAULT, wanted))
+    with hold_signals():  # a collection without its alias would never be found
         store.create_collection(collection, meta)
         store.move_alias(alias, collection)
     return collection
@@ -139,22 +141,25 @@ def check_layout(collection: str, layout: Layout, wanted: Mapping[str, Any]) -> 
     """Raise UsageError for an option that the collection was not made with: only a new one can be."""
     for name, value in wanted.items():
         if (made := getattr(layout, name)) != value:
-            option = f"--{name.replace('_', '-')}"
             raise UsageError(
-                f"{option} {value}: {collection} was made with {made or 'what suited the peers'}; make another with:"
-                f" retrieval reindex {option} {value}"
+                f"{value} was asked for, and {collection} was made with {made or 'what suited the peers'}",
+                option=name,
+                hint=f"make another with: retrieval reindex --{name.replace('_', '-')} {value}",
             )
 
 
-def kept(store: Store, layout: Layout, wanted: Mapping[str, Any]) -> Layout:
-    """The layout with what is wanted; raises UsageError where the engine has no such thing."""
+def merge_layout(store: Store, layout: Layout, wanted: Mapping[str, Any]) -> Layout:
+    """The layout with the wanted fields; raises UsageError where the engine has no such thing."""
     if wanted and store.engine == "embedded":
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in wanted)
-        raise UsageError(f"{names}: the embedded engine is one process that compares every code; set QDRANT_URL")
+        raise UsageError(
+            "the embedded engine is one process that compares every code",
+            option=next(iter(wanted)),
+            hint=f"set QDRANT_URL to a server, or leave out {', '.join(wanted)}",
+        )
     return replace(layout, **wanted)
 
 
-def described_collection(
+def plan_collection(
     store: Store, encoder: Encoding, alias: str, layout: Layout = DEFAULT
 ) -> tuple[str, CollectionMeta]:
     """Name and metadata of a new collection for the encoder's codes."""

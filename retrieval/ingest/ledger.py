@@ -14,7 +14,7 @@ from retrieval.records import STALE, utc_now
 from retrieval.sources import Entry
 from retrieval.sources.base import PassedOver
 
-Row = dict[str, Any]
+LedgerRow = dict[str, Any]
 
 
 class Ledger:
@@ -27,12 +27,12 @@ class Ledger:
         """Reads what is there; a line that a killed run left unfinished is passed over. Raises StoreError."""
         engine = hashlib.sha256(location.encode()).hexdigest()[:8]
         self.path = folder / f"{alias}-{engine}.jsonl"  # an alias is a safe file name
-        self._rows: dict[tuple[str, str], Row] = {}
+        self._rows: dict[tuple[str, str], LedgerRow] = {}
         self._listed: set[tuple[str, str]] = set()
         try:
             lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
         except (OSError, UnicodeDecodeError) as error:
-            raise StoreError(f"{self.path} cannot be read: {error}; remove it") from error
+            raise StoreError(f"{self.path} cannot be read: {error}", hint="remove it") from error
         for line in lines:
             try:
                 row = json.loads(line)
@@ -44,25 +44,25 @@ class Ledger:
         """Whether the image was refused once."""
         return (entry.source, entry.key) in self._rows
 
-    def lists(self, entry: Entry) -> None:
-        """The image is still there, and not well: its row stays, where it has one."""
+    def mark_listed(self, entry: Entry) -> None:
+        """The image is still there and still cannot be used: its row stays, where it has one."""
         if self.knows(entry):
             self._listed.add((entry.source, entry.key))
 
     def reason(self, entry: Entry) -> str | None:
-        """Why the image was refused for what is in it, when it is as it was then."""
+        """Why the image was refused for its content; None where it was not, or has changed since."""
         row = self._rows.get((entry.source, entry.key))
         if row is None:
             return None
         same = entry.mtime_ns and (row.get("bytes"), row.get("mtime_ns")) == (entry.bytes, entry.mtime_ns)
         return str(row.get("reason")) if same and row.get("lasting") else None
 
-    def passing(self, entry: Entry) -> bool:
-        """Whether the image was refused before because it could not be read, which may pass."""
+    def was_unreadable(self, entry: Entry) -> bool:
+        """Whether the image was refused before because it could not be read, which may be temporary."""
         row = self._rows.get((entry.source, entry.key))
         return row is not None and not row.get("lasting")
 
-    def add(self, refused: list[Refused]) -> list[Row]:
+    def add(self, refused: list[Refused]) -> list[LedgerRow]:
         """Write down images refused in this run, at once; returns their rows."""
         now = utc_now()
         rows = []
@@ -81,19 +81,19 @@ class Ledger:
         return rows
 
     def settle(self, entries: list[Entry]) -> None:
-        """These images are stored now."""
+        """Remove the rows of these images, which are stored now."""
         for entry in entries:
             self._rows.pop((entry.source, entry.key), None)
 
     def close(self, listed: set[str]) -> None:
-        """Write the file anew; of the sources `listed` to their end, without what they do not hold any more."""
+        """Rewrite the file, without images that the sources `listed` to their end no longer hold."""
         self._replace([row for key, row in self._rows.items() if key in self._listed or key[0] not in listed])
 
     def forget(self, source: str) -> None:
-        """Write the file anew, without the source's rows."""
+        """Rewrite the file, without the source's rows."""
         self._replace([row for key, row in self._rows.items() if key[0] != source])
 
-    def _replace(self, rows: list[Row]) -> None:
+    def _replace(self, rows: list[LedgerRow]) -> None:
         if not rows:
             self.path.unlink(missing_ok=True)
             return
@@ -101,8 +101,8 @@ class Ledger:
         self._write(draft, "w", rows)
         draft.replace(self.path)
 
-    def note(self, passed: dict[str, PassedOver]) -> None:
-        """Write down beside the ledger which images of these sources were passed over, in place of what stood there."""
+    def write_passed_over(self, passed: dict[str, PassedOver]) -> None:
+        """Write beside the ledger which images of these sources were passed over, replacing what was written before."""
         path = self.path.with_suffix(".passed-over.json")
         with contextlib.suppress(OSError, ValueError):
             before = json.loads(path.read_text("utf-8"))
@@ -116,15 +116,15 @@ class Ledger:
                 path.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(
-                f"{path} cannot be written: {error.strerror}; fix that and run the same command"
+                f"{path} cannot be written: {error.strerror}", hint="fix this and rerun the command"
             ) from error
 
-    def _write(self, path: Path, mode: str, rows: list[Row]) -> None:
+    def _write(self, path: Path, mode: str, rows: list[LedgerRow]) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open(mode, encoding="utf-8") as file:
                 file.writelines(f"{json.dumps(row)}\n" for row in rows)
         except OSError as error:
             raise StoreError(
-                f"{path} cannot be written: {error.strerror}; mend that and run the same command again"
+                f"{path} cannot be written: {error.strerror}", hint="fix this and rerun the command"
             ) from error

@@ -1,4 +1,4 @@
-"""What the user knows of the images, from a CSV or Parquet file: columns that become payload fields."""
+"""The user's fields of the images: columns of a CSV or Parquet file that become payload fields."""
 
 import csv
 import math
@@ -17,35 +17,39 @@ SOURCE = "source"
 MAX_TEXT = 2000
 """Characters in a field: more belongs into a database of its own, and the dashboard shows 50."""
 
-Said = dict[tuple[str, str], Payload]
+UserFields = dict[tuple[str, str], Payload]
 """An image's source and key → fields for its payload."""
 
 
-def load_metadata(file: Path, key_column: str, sources: Sequence[str]) -> Said:
-    """What a CSV file with a heading (all text) or a Parquet file (its own types) says of the sources' images.
+def load_metadata(file: Path, key_column: str, sources: Sequence[str]) -> UserFields:
+    """Read fields of the sources' images from a CSV file with a heading (all text) or a Parquet file (its own types).
 
-    sources: names of all that are ingested. Rows with a column SOURCE are for the source of that name, and others are
-    passed over; without it, all rows are for the only source. Empty fields are left out, and numbers that are none
-    (NaN, infinite): JSON has no word for them, and the engines each had an answer of their own.
+    Where there is a column SOURCE, a row is for the source of that name, and rows of other sources are passed over;
+    without it, all rows are for the only source. Empty fields are left out, and so are NaN and infinite numbers: JSON
+    cannot express them, and the engines treat them differently.
+
+    file: `.parquet`, or else CSV
+    key_column: the column that holds an image's key
+    sources: names of all sources that are ingested
 
     Raises UsageError for a file that cannot be read, a missing key column, a column named as one of RESERVED, several
     sources and no SOURCE, a key that comes twice, a field longer than MAX_TEXT.
     """
-    rows = parquet_rows(file) if file.suffix.lower() == ".parquet" else csv_rows(file)
-    found: Said = {}
+    rows = read_parquet(file) if file.suffix.lower() == ".parquet" else read_csv(file)
+    found: UserFields = {}
     number = 0
     for number, row in enumerate(rows, start=1):
         if number == 1:
             check_columns(file, row, key_column, sources)
         key = str(row.pop(key_column))
         name = row.pop(SOURCE, sources[0])
-        if missing(name):
-            raise UsageError(f"{file}: row {number}: {SOURCE} is empty; each row is for one source")
+        if is_empty(name):
+            raise UsageError(f"{file}: row {number}: {SOURCE} is empty", hint="each row is for one source")
         if name not in sources:
             continue
         if (name, key) in found:
-            raise UsageError(f"{file}: row {number}: {key} came before; each image has one row")
-        found[name, key] = fields = {column: value for column, value in row.items() if not missing(value)}
+            raise UsageError(f"{file}: row {number}: {key} came before", hint="each image has one row")
+        found[name, key] = fields = {column: value for column, value in row.items() if not is_empty(value)}
         if "label" in fields:
             fields["label"] = str(fields["label"])
         for column, value in fields.items():
@@ -56,25 +60,29 @@ def load_metadata(file: Path, key_column: str, sources: Sequence[str]) -> Said:
     return found
 
 
-def missing(value: object) -> bool:
-    """Whether a cell says nothing."""
+def is_empty(value: object) -> bool:
+    """Whether a cell holds no value."""
     return value in (None, "") or (isinstance(value, float) and not math.isfinite(value))
 
 
 def check_columns(file: Path, row: Payload, key_column: str, sources: Sequence[str]) -> None:
     """Raise UsageError for columns that cannot be used; `row` is the first."""
     if key_column not in row:
-        raise UsageError(f"{file}: no column {key_column!r}; there are {', '.join(row)}; name it by --key-column")
+        raise UsageError(
+            f"{file}: no column {key_column!r}; there are {', '.join(row)}",
+            option="key_column",
+            hint="name the column that holds an image's key",
+        )
     if clash := sorted(RESERVED.intersection(row) - {key_column, SOURCE}):
-        raise UsageError(f"{file}: column {clash[0]!r} is a field that retrieval fills itself; rename it")
+        raise UsageError(f"{file}: column {clash[0]!r} is a field that retrieval fills itself", hint="rename it")
     if len(sources) > 1 and (SOURCE not in row or key_column == SOURCE):
         raise UsageError(
-            f"{file} has no column {SOURCE!r}, and {row[key_column]} may be an image of each of {', '.join(sources)};"
-            " add that column, or ingest them one by one"
+            f"{file} has no column {SOURCE!r}, and {row[key_column]} may be an image of each of {', '.join(sources)}",
+            hint="add that column, or ingest them one by one",
         )
 
 
-def csv_rows(file: Path) -> Iterator[dict[str, Any]]:
+def read_csv(file: Path) -> Iterator[dict[str, Any]]:
     """Rows as text by column; raises UsageError for a file that is no CSV, or a row of another length."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
@@ -87,8 +95,8 @@ def csv_rows(file: Path) -> Iterator[dict[str, Any]]:
         raise UsageError(f"{file} cannot be read as CSV: {error}") from error
 
 
-def parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
-    """Rows by column; what JSON has no word for becomes text. Raises UsageError for a file that is no Parquet."""
+def read_parquet(file: Path) -> Iterator[dict[str, Any]]:
+    """Rows by column; what JSON cannot express becomes text. Raises UsageError for a file that is no Parquet."""
     from pyarrow import ArrowException, parquet
 
     try:

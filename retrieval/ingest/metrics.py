@@ -36,7 +36,7 @@ def write_metrics(
     gauge("duration_seconds", "How long the run took.", summary.seconds)
     gauge("exit_code", "0 done, 3 some images refused, others failed.", exit_code)
     gauge("last_run_timestamp_seconds", "When the last run ended.", now)
-    if ended := now if exit_code in _DONE else last_success(file, success, summary.alias):
+    if ended := now if exit_code in _DONE else read_last_success(file, success, summary.alias):
         gauge("last_success_timestamp_seconds", "When the last run that went to its end ended.", ended)
     if gate:
         rows = Gauge(f"retrieval_{job}_gate", "What the gate measured.", ["alias", "check"], registry=registry)
@@ -46,10 +46,12 @@ def write_metrics(
     try:
         write_to_textfile(str(file), registry)
     except OSError as error:
-        raise UsageError(f"--metrics-file {file} cannot be written: {error.strerror}; choose another place") from error
+        raise UsageError(
+            f"{file} cannot be written: {error.strerror}", option="metrics_file", hint="choose another place"
+        ) from error
 
 
-def last_success(file: Path, name: str, alias: str) -> float | None:
+def read_last_success(file: Path, name: str, alias: str) -> float | None:
     """As the file says that was written before."""
     try:
         families = list(text_string_to_metric_families(file.read_text("utf-8")))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrieval import errors
 from retrieval.errors import RetrievalError, UsageError
-from retrieval.ingest.worker import Job, Origin, Part, Tally, Worker
+from retrieval.ingest.worker import Origin, Part, Tally, Worker, WorkerJob
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,20 +30,24 @@ START_SECONDS = 300
 CONNECT_SECONDS = 10
 AT_ONCE = 2
 """Pages that an actor works on: it encodes one while the server takes another."""
+ERROR = ("error", "message", "hint", "option")
+"""Columns of an error on its way through Ray; all are empty where there is none."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-"""No report to Ray's makers, and no page of its own log on the terminal."""
+"""No usage report, and none of Ray's own log on the terminal."""
 
 
-def parts(job: Job, address: str | None, workers: int | None) -> Iterator[Part]:
+def work_on_ray(job: WorkerJob, address: str | None, workers: int | None) -> Iterator[Part]:
     """What became of each page, in any order.
 
-    address: of a running Ray cluster, `auto` for the one that this machine belongs to; None starts one here, which
-    ends with this run · workers: actors, None: one for each GPU, or else for each processor.
+    job: what every worker is told
+    address: of a running Ray cluster, `auto` for the one that this machine belongs to; None: start one here, which
+        ends with this run
+    workers: number of actors; None: one for each GPU, or else for each processor
 
     Raises UsageError where Ray is not installed or does not answer, what a worker raised, and RetrievalError when Ray
     gives up.
     """
-    with connected(address) as ray, warnings.catch_warnings():
+    with connect(address) as ray, warnings.catch_warnings():
         from ray.data import ActorPoolStrategy, DataContext, read_datasource
 
         context = DataContext.get_current()
@@ -53,7 +57,7 @@ def parts(job: Job, address: str | None, workers: int | None) -> Iterator[Part]:
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
         size = workers or gpus or max(1, int(resources.get("CPU", 1)))
-        made = read_datasource(listings(list(job.origins.values()), job), num_cpus=0).map_batches(
+        made = read_datasource(make_datasource(list(job.origins.values()), job), num_cpus=0).map_batches(
             Actor,
             fn_constructor_args=(job,),
             batch_size=1,
@@ -68,37 +72,40 @@ def parts(job: Job, address: str | None, workers: int | None) -> Iterator[Part]:
         try:
             for batch in made.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for row in batch.to_pylist():
-                    yield told(row)
+                    yield unpack_part(row)
         except ray.exceptions.RayError as error:
             raise RetrievalError(
-                f"Ray gave up: {' '.join(str(error).split())[-300:]}; what is stored stays; run the same command again"
+                f"Ray gave up: {' '.join(str(error).split())[-300:]}; what is stored stays",
+                hint="run the same command again",
             ) from error
 
 
 @contextlib.contextmanager
-def connected(address: str | None) -> Iterator[Any]:
-    """Ray, for as long as the block runs; nothing of it is told to its makers."""
+def connect(address: str | None) -> Iterator[Any]:
+    """Ray, for as long as the block runs, without usage reports."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
         import ray
         import ray.data
     except ImportError as error:
-        raise UsageError("--runner ray needs Ray, which is not installed; pip install 'retrieval[ray]'") from error
+        raise UsageError(
+            "Ray is not installed", option="runner", hint="pip install 'retrieval[ray]', or leave the option out"
+        ) from error
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if address:
         check_reach(address)
     here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
     try:
-        with without_stderr():
+        with silence_stderr():
             ray.init(
                 address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **({} if address else here)
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"Ray at {address}" if address else "Ray"
         raise UsageError(f"{where} does not start or answer: {' '.join(str(error).split())[:300]}") from error
-    with contextlib.redirect_stdout(sys.stderr):  # for it says on stdout that it begins a page again
+    with contextlib.redirect_stdout(sys.stderr):  # Ray writes to stdout when it runs a page again
         try:
             yield ray
         finally:
@@ -106,19 +113,21 @@ def connected(address: str | None) -> Iterator[Any]:
 
 
 def check_reach(address: str) -> None:
-    """Raise UsageError unless somebody listens there: Ray itself would try for minutes, without a word."""
+    """Raise UsageError unless something listens there: Ray itself would try for minutes, silently."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
-        raise UsageError(f"--address {address}: no Ray answers there ({error}); give HOST:PORT of its head") from error
+        raise UsageError(
+            f"no Ray answers at {address} ({error})", option="address", hint="give HOST:PORT of its head"
+        ) from error
 
 
 @contextlib.contextmanager
-def without_stderr() -> Iterator[None]:
-    """Nothing is written to file descriptor 2 inside: the C++ part of Ray begins with a line there, come what may."""
+def silence_stderr() -> Iterator[None]:
+    """Nothing is written to file descriptor 2 in the block: the C++ part of Ray always writes a line there first."""
     sys.stderr.flush()
     before = os.dup(2)
     try:
@@ -130,15 +139,15 @@ def without_stderr() -> Iterator[None]:
         os.close(before)
 
 
-def listings(origins: Sequence[Origin], job: Job) -> "Datasource":
-    """A source of Ray Data's: a task for each of ours, a row for each page."""
+def make_datasource(origins: Sequence[Origin], job: WorkerJob) -> "Datasource":
+    """A data source for Ray: one read task for each of our sources, one row for each page."""
     from ray.data.block import BlockMetadata
     from ray.data.datasource import Datasource, ReadTask
 
     class Listings(Datasource):
         def get_read_tasks(self, *_: Any, **__: Any) -> "list[ReadTask]":
             unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
-            return [ReadTask(reading(origin, job), unknown) for origin in origins]
+            return [ReadTask(make_reader(origin, job), unknown) for origin in origins]
 
         def estimate_inmemory_data_size(self) -> None:
             return None
@@ -146,20 +155,20 @@ def listings(origins: Sequence[Origin], job: Job) -> "Datasource":
     return Listings()  # type: ignore[no-untyped-call]
 
 
-def reading(origin: Origin, job: Job) -> Callable[[], "Iterator[pa.Table]"]:
-    """What lists a source there; an error of ours travels as a row, and so does the end.
+def make_reader(origin: Origin, job: WorkerJob) -> Callable[[], "Iterator[pa.Table]"]:
+    """What lists a source in a Ray task; an error of ours travels as a row, and so does the end.
 
-    A listing whose task dies is run again, and Ray passes over as many rows as it had before.
+    When the task dies, Ray runs the listing again and skips as many rows as it had before.
     """
 
     def read() -> "Iterator[pa.Table]":
         try:
             listed = Tally()
             for page, listed in origin.pages(job.settings):  # noqa: B007 - the last is that of all
-                yield row(source=origin.name, page=json.dumps(page))
-            yield row(source=origin.name, page="", part=Part(origin.name, listed=listed).to_json())
+                yield make_row(source=origin.name, page=json.dumps(page))
+            yield make_row(source=origin.name, page="", part=Part(origin.name, listed=listed).to_json())
         except RetrievalError as error:
-            yield row(source=origin.name, page="", **as_error(error))
+            yield make_row(source=origin.name, page="", **pack_error(error))
 
     return read
 
@@ -167,7 +176,7 @@ def reading(origin: Origin, job: Job) -> Callable[[], "Iterator[pa.Table]"]:
 class Actor:
     """A worker, as Ray Data calls it; Ray starts it again when it dies, and gives it the same pages."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: WorkerJob) -> None:
         self._job = job
         self._worker: Worker | None = None
         self._starting = threading.Lock()
@@ -175,13 +184,13 @@ class Actor:
     def __call__(self, batch: "pa.Table") -> "pa.Table":
         (given,) = batch.to_pylist()
         if given["error"] or given["part"]:
-            return row(**{name: given[name] for name in ("error", "message", "part")})
+            return make_row(**{name: given[name] for name in (*ERROR, "part")})
         try:
             with self._starting:
                 self._worker = self._worker or Worker(self._job, careful=was_started_again())
-            return row(part=self._worker.work(given["source"], json.loads(given["page"])).to_json())
+            return make_row(part=self._worker.work(given["source"], json.loads(given["page"])).to_json())
         except RetrievalError as error:
-            return row(**as_error(error))
+            return make_row(**pack_error(error))
 
 
 def was_started_again() -> bool:
@@ -191,21 +200,25 @@ def was_started_again() -> bool:
     return bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
 
-def row(**fields: str) -> "pa.Table":
+def make_row(**fields: str) -> "pa.Table":
     """A table of one row; every row has all columns."""
     import pyarrow as pa
 
-    return pa.table({name: [value] for name, value in {"error": "", "message": "", "part": "", **fields}.items()})
+    columns = dict.fromkeys((*ERROR, "part"), "")
+    return pa.table({name: [value] for name, value in {**columns, **fields}.items()})
 
 
-def as_error(error: RetrievalError) -> dict[str, str]:
-    """An error on its way through Ray, which would wrap it in a page of its own."""
-    return {"error": type(error).__name__, "message": str(error)}
+def pack_error(error: RetrievalError) -> dict[str, str]:
+    """An error as columns of a row: Ray itself would wrap it in a page of traceback."""
+    values = (type(error).__name__, error.message, error.hint, error.option)
+    return dict(zip(ERROR, values, strict=True))
 
 
-def told(given: dict[str, str]) -> Part:
-    """The part; raises the worker's error."""
+def unpack_part(given: dict[str, str]) -> Part:
+    """The part of a row; raises the worker's error."""
     if not given["error"]:
         return Part.from_json(given["part"])
     kind = getattr(errors, given["error"], RetrievalError)
-    raise kind(given["message"]) if kind is not errors.BadImage else RetrievalError(given["message"])
+    if kind in (errors.BadImage, errors.FilterError):  # they are made of other parts
+        kind = RetrievalError
+    raise kind(given["message"], hint=given["hint"], option=given["option"])

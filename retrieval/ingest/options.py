@@ -16,20 +16,33 @@ not be read before, and cannot be read now, is no news."""
 
 @dataclass(frozen=True, slots=True)
 class Ray:
-    """A Ray cluster that does the work. settings: for its workers · address: None for one that is started here."""
+    """A Ray cluster that does the work.
+
+    settings: for its workers
+    address: of a running cluster; None: one is started here
+    """
 
     settings: "Settings"
     address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class IngestOptions:
     """What `retrieval ingest` offers.
 
-    metadata: source and key of an image → fields for its payload · batch: images encoded and written together, None: by
-    their size · workers: how many read and decode at once, None: as it pays · public_url: where the service shows
-    pictures, None: where the collection says · layout: fields of `Layout` that a new collection is to have ·
-    ray: who does the work, None: this process.
+    force: encode every image again
+    dry_run: only count what would be done
+    prune: remove the points of images that are gone from their source
+    max_delete: share of a source's points, in [0, 1], that `prune` may remove without `yes`
+    yes: let `prune` remove more than `max_delete`
+    retry_failed: open images again that were refused and have not changed since
+    max_failures: newly refused images at most; one more stops the run
+    metadata: source and key of an image → fields for its payload
+    batch: images encoded and written together; None: by their size
+    workers: how many read and decode at once; None: as many as pay off
+    public_url: of the service that shows the images; None: as the collection says
+    layout: fields of `Layout` for a new collection
+    ray: the Ray cluster that does the work; None: this process
     """
 
     force: bool = False

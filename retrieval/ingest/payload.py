@@ -1,8 +1,9 @@
-"""The fields of a point's payload: what is measured of the image, and what the user said of it."""
+"""The fields of a point's payload: those measured from the image, and the user's."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from retrieval.filters import Filter, Match
 from retrieval.reading import Loaded
 from retrieval.records import FIELDS, Payload, utc_now
 from retrieval.sources import Entry
@@ -11,10 +12,13 @@ MEASURED = FIELDS.keys() - {"label"}
 """Fields of a payload that follow from the image and its place."""
 
 
-def described(item: Loaded, before: Payload, given: Payload, shown: Payload) -> Payload:
-    """What a point says of its image; flat, for the dashboard shows it as it is. What the user once said stays.
+def describe(item: Loaded, before: Payload, given: Payload, shown: Payload) -> Payload:
+    """The payload of an image's point; flat, because the dashboard shows it as it is.
 
-    shown: where the picture can be seen.
+    item: the image as it was read
+    before: an earlier payload, whose user's fields stay
+    given: the user's fields in this run
+    shown: the `image_url` field
     """
     entry, picture = item.entry, item.picture
     own = {
@@ -27,27 +31,32 @@ def described(item: Loaded, before: Payload, given: Payload, shown: Payload) -> 
         "height": picture.height,
         "ingested_at": utc_now(),
     }
-    return arranged(own, {**said_of(before), **given}, shown)
+    return arrange(own, {**select_user_fields(before), **given}, shown)
 
 
-def inherited(payload: Payload, said: Payload, shown: Payload) -> Payload:
-    """What was measured of an image, with what the user said of it elsewhere in place of what is said of it here."""
+def inherit(payload: Payload, said: Payload, shown: Payload) -> Payload:
+    """The measured fields of a payload, with the user's fields from another collection in place of its own."""
     own = {key: value for key, value in payload.items() if key in MEASURED and key != "image_url"}
-    return arranged(own, said, shown)
+    return arrange(own, said, shown)
 
 
-def arranged(own: Payload, said: Payload, shown: Payload) -> Payload:
-    """A whole payload, in the order in which the dashboard is to show it."""
+def arrange(own: Payload, said: Payload, shown: Payload) -> Payload:
+    """A whole payload, in the order in which the dashboard shows it."""
     label = {"label": said["label"]} if "label" in said else {}
     return {**shown, **label, **own, **said}
 
 
-def said_of(payload: Payload) -> Payload:
-    """The fields that the user gave: the label, and what came from a metadata file."""
+def select_user_fields(payload: Payload) -> Payload:
+    """The user's fields: the label, and those from a metadata file."""
     return {key: value for key, value in payload.items() if key not in MEASURED}
 
 
-def given(entry: Entry, metadata: Mapping[tuple[str, str], Mapping[str, Any]]) -> Payload:
-    """What the user says of an image. A run without labels takes none away that an earlier one gave."""
+def collect_user_fields(entry: Entry, metadata: Mapping[tuple[str, str], Mapping[str, Any]]) -> Payload:
+    """The user's fields of an image in this run. A run without labels removes none that an earlier one gave."""
     label = {} if entry.label is None else {"label": entry.label}
     return {**label, **metadata.get((entry.source, entry.key), {})}
+
+
+def match_source(name: str) -> Filter:
+    """True for the points of that source."""
+    return Filter(must=(Match("source", (name,)),))

@@ -1,4 +1,4 @@
-"""What has to be done for each image: compares the listing with what the collection says, opening nothing."""
+"""What has to be done for each image: the listing is compared with the collection, and no image is opened."""
 
 import contextlib
 import itertools
@@ -10,17 +10,14 @@ from uuid import UUID
 
 import numpy as np
 
-from retrieval.ingest.address import address
-from retrieval.ingest.ahead import ahead
-from retrieval.ingest.ledger import Ledger
-from retrieval.ingest.options import Options
-from retrieval.ingest.payload import given, inherited, said_of
-from retrieval.ingest.stale import is_stale, unmarked
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.address import make_image_url
+from retrieval.ingest.ahead import prefetch
+from retrieval.ingest.payload import collect_user_fields, inherit, select_user_fields
+from retrieval.ingest.run import IngestRun
+from retrieval.ingest.stale import clear_stale, is_stale
 from retrieval.reading import Refused
 from retrieval.records import Payload, Point, point_id
 from retrieval.sources import Entry
-from retrieval.store.base import Store
 from retrieval.store.writes import too_large
 
 PAGE = 1000
@@ -28,9 +25,43 @@ PAGE = 1000
 PAGE_SECONDS = 0.5
 """A slow listing is cut sooner, so that the first images are encoded while the others are listed."""
 
-Page = list["Entry | Touched | Moved | Refused"]
+Page = list["ToOpen | Touched | Copied | Refused"]
 Points = Mapping[str, Point]
 """By id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToOpen(Entry):
+    """An image to be opened, with what is known of its point: it carries that through reading to encoding.
+
+    id: of its point
+    before: the payload that the collection holds; of a new image, the user's fields that another collection holds
+    held: whether the collection holds the image
+    """
+
+    id: str
+    before: Payload
+    held: bool
+
+    @classmethod
+    def of(cls, entry: Entry, id_: str, before: Payload, *, held: bool) -> "ToOpen":
+        """The entry with what is known of its point."""
+        return cls(
+            entry.source,
+            entry.key,
+            entry.bytes,
+            entry.mtime_ns,
+            entry.label,
+            entry.fetch,
+            entry.in_turn,
+            id=id_,
+            before=before,
+            held=held,
+        )
+
+    def as_listed(self) -> Entry:
+        """The entry as its source listed it."""
+        return Entry(self.source, self.key, self.bytes, self.mtime_ns, self.label, self.fetch, self.in_turn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,136 +73,126 @@ class Touched:
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class Copied:
     """A point whose code is known from another collection of the same model."""
 
     point: Point
 
 
 class Planner:
-    """Goes over listings once, page by page, and remembers only what is in flight.
+    """Compares listings with the collection, page by page; it remembers only which images were listed."""
 
-    like: another collection, which has the last word on what the user said of the images that it holds; codes of the
-    same model are taken from there, where an image is as it was · left: collections that are asked, in their order,
-    what the user said of images that no other holds · before: of the images on their way, their payloads, or what the
-    user said of those that are new, by point id.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        collection: str | None,
-        options: Options,
-        ledger: Ledger,
-        summary: Summary,
-        like: str | None = None,
-        same_model: bool = False,
-        left: Sequence[str] = (),
-    ) -> None:
-        self._store, self._collection = store, collection
-        self.like, self.same_model, self.left = like, same_model, left
-        self._options, self._ledger, self._summary = options, ledger, summary
+    def __init__(self, run: IngestRun) -> None:
+        self.run = run
         self._seen: dict[str, array[int]] = {}
-        self.before: dict[str, Payload] = {}
 
-    def pages(self, listings: Sequence[Iterable[Entry]]) -> Generator[Page]:
-        """What is left to do of each page of the listings: an Entry is to be opened."""
-        pages = ahead(cut(itertools.chain.from_iterable(listings)), 2)
-        with contextlib.closing(pages), contextlib.closing(ahead(map(self._asked, pages), 1)) as asked:
-            for each in asked:
-                yield self._page(*each)
-        self._summary.listed = True
+    def plan(self, listings: Sequence[Iterable[Entry]]) -> Generator[Page]:
+        """What is left to do of each page of the listings."""
+        pages = prefetch(cut_pages(itertools.chain.from_iterable(listings)), 2)
+        with contextlib.closing(pages), contextlib.closing(prefetch(map(self._look_up, pages), 1)) as known:
+            for each in known:
+                yield self._plan(*each)
+        self.run.summary.listed = True
 
-    def known(self, refused: Refused) -> Refused:
-        """The same, marked where it is no news: it could not be read before either."""
-        again = not refused.lasting and self._ledger.passing(refused.entry)
-        return replace(refused, again=True) if again else refused
+    def plan_page(self, entries: Sequence[Entry]) -> Page:
+        """What is left to do of one page of a listing, found out in this thread."""
+        return self._plan(*self._look_up(entries))
 
-    def page(self, entries: Sequence[Entry]) -> Page:
-        """What is left to do of a page of a listing, found out in this thread."""
-        return self._page(*self._asked(entries))
-
-    def seen(self, source: str) -> str:
-        """Marks of the source's listed images, in hexadecimal: for the one who prunes."""
+    def pack_seen(self, source: str) -> str:
+        """The short ids of the source's listed images, in hexadecimal, for the process that prunes."""
         return self._seen.get(source, array("Q")).tobytes().hex()
 
-    def saw(self, source: str, seen: str) -> None:
-        """The other end of `seen`."""
-        self._seen.setdefault(source, array("Q")).frombytes(bytes.fromhex(seen))
+    def add_seen(self, source: str, packed: str) -> None:
+        """Take over what another process packed with `pack_seen`."""
+        self._seen.setdefault(source, array("Q")).frombytes(bytes.fromhex(packed))
 
-    def unseen(self, source: str, points: Sequence[str]) -> list[str]:
+    def find_unseen(self, source: str, points: Sequence[str]) -> list[str]:
         """Those of the points that no listing of the source named.
 
-        Of 600,000, one in a hundred million runs could take one for another, and would keep it.
+        Ids are compared by their first 8 bytes. With 600,000 points, one run in a hundred million takes one point for
+        another, and keeps it.
         """
         seen = np.frombuffer(self._seen.get(source, array("Q")), np.uint64)
-        gone = np.isin(np.array([mark(point) for point in points], np.uint64), seen, invert=True)
+        gone = np.isin(np.array([shorten_id(point) for point in points], np.uint64), seen, invert=True)
         return list(itertools.compress(points, gone))
 
-    def _asked(self, entries: Sequence[Entry]) -> tuple[Sequence[Entry], list[str], Points, Points]:
-        """A page, its images' ids, and those points of theirs that the collection holds, and that others hold."""
+    def _look_up(self, entries: Sequence[Entry]) -> tuple[Sequence[Entry], list[str], Points, Points]:
+        """A page, its images' ids, the points that the collection holds of them, and those that others hold."""
+        store, others = self.run.store, self.run.others
         ids = [point_id(entry.source, entry.key) for entry in entries]
-        known = self._store.retrieve(self._collection, ids) if self._collection else {}
+        known = store.retrieve(self.run.collection, ids) if self.run.collection else {}
         new = [id_ for id_ in ids if id_ not in known]
         there: dict[str, Point] = {}
-        if self.like:
-            there = self._store.retrieve(self.like, new, codes=self.same_model) if new else {}
-            there |= self._store.retrieve(self.like, list(known)) if known else {}
-        for other in self.left:
-            if missing := [id_ for id_ in (ids if self.like else new) if id_ not in there]:
-                there |= self._store.retrieve(other, missing)
+        if others.like:
+            there = store.retrieve(others.like, new, codes=others.same_model) if new else {}
+            there |= store.retrieve(others.like, list(known)) if known else {}
+        for other in others.left:
+            if missing := [id_ for id_ in (ids if others.like else new) if id_ not in there]:
+                there |= store.retrieve(other, missing)
         return entries, ids, known, there
 
-    def _page(self, entries: Sequence[Entry], ids: Sequence[str], known: Points, there: Points) -> Page:
+    def _plan(self, entries: Sequence[Entry], ids: Sequence[str], known: Points, there: Points) -> Page:
         todo: Page = []
         for entry, id_ in zip(entries, ids, strict=True):
-            if self._options.prune:
-                self._seen.setdefault(entry.source, array("Q")).append(mark(id_))
+            if self.run.options.prune:
+                self._seen.setdefault(entry.source, array("Q")).append(shorten_id(id_))
             if (item := self._decide(entry, id_, known.get(id_), there.get(id_))) is not None:
                 todo.append(item)
-        self._summary.found += len(entries)
+        self.run.summary.found += len(entries)
         return todo
 
     def _decide(
         self, entry: Entry, id_: str, here: Point | None, there: Point | None
-    ) -> Entry | Touched | Moved | Refused | None:
-        """None: nothing is left to do."""
-        self._summary.described += (entry.source, entry.key) in self._options.metadata
-        old, said = here.payload if here else None, said_of(there.payload) if there else {}
-        refused = self._ledger.reason(entry)
+    ) -> ToOpen | Touched | Copied | Refused | None:
+        """What to do with one image; None where nothing is left to do."""
+        options, ledger, summary, like = self.run.options, self.run.ledger, self.run.summary, self.run.others.like
+        summary.described += (entry.source, entry.key) in options.metadata
+        old, said = here.payload if here else None, select_user_fields(there.payload) if there else {}
+        refused = ledger.reason(entry)
 
         def is_good(stored: Payload) -> bool:
-            return same_file(entry, stored) and not (refused and is_stale(stored))
+            return is_same_file(entry, stored) and not (refused and is_stale(stored))
 
         if old is None and there and there.code is not None and is_good(there.payload):
-            payload = self._said_now(entry, id_, there.payload)
-            return refused_for(entry, payload) or Moved(Point(id_, there.code, payload))
-        if old is not None and is_good(old) and not self._options.force:
-            base = inherited(old, said, address(self._options.public_url, id_)) if self.like else old
-            payload = self._said_now(entry, id_, base)
+            payload = self._update(entry, id_, there.payload)
+            return check_payload(entry, payload) or Copied(Point(id_, there.code, payload))
+        if old is not None and is_good(old) and not options.force:
+            base = inherit(old, said, make_image_url(options.public_url, id_)) if like else old
+            payload = self._update(entry, id_, base)
             if payload != old:
-                return refused_for(entry, payload, held=True) or Touched(id_, payload)
-            self._summary.unchanged += 1
+                return check_payload(entry, payload, held=True) or Touched(id_, payload)
+            summary.unchanged += 1
             return None
-        if old is not None:
-            self.before[id_] = inherited(old, said, {}) if self.like else old
-        elif said:
-            self.before[id_] = said
-        self._ledger.lists(entry)
-        if refused and not self._options.retry_failed:
-            return Refused(entry, refused, lasting=True, again=True, held=old is not None)
         if old is None:
-            self._summary.new += 1
+            image = ToOpen.of(entry, id_, said, held=False)
         else:
-            self._summary.changed += 1
-        return entry
+            image = ToOpen.of(entry, id_, inherit(old, said, {}) if like else old, held=True)
+        ledger.mark_listed(entry)
+        if refused and not options.retry_failed:
+            return Refused(image, refused, lasting=True, again=True, held=image.held)
+        if image.held:
+            summary.changed += 1
+        else:
+            summary.new += 1
+        return image
 
-    def _said_now(self, entry: Entry, id_: str, old: Payload) -> Payload:
-        return {**unmarked(old), **given(entry, self._options.metadata), **address(self._options.public_url, id_)}
+    def _update(self, entry: Entry, id_: str, old: Payload) -> Payload:
+        """The payload with what the user says of the image now."""
+        options = self.run.options
+        return {
+            **clear_stale(old),
+            **collect_user_fields(entry, options.metadata),
+            **make_image_url(options.public_url, id_),
+        }
 
 
-def cut(entries: Iterable[Entry], seconds: float = PAGE_SECONDS) -> Iterator[list[Entry]]:
-    """Into pages of PAGE entries, fewer where that many take longer than so many seconds to list."""
+def drop_payload(refused: Refused) -> Refused:
+    """The same without what was stored of the image: summaries keep every refused image until the run ends."""
+    return replace(refused, entry=refused.entry.as_listed()) if isinstance(refused.entry, ToOpen) else refused
+
+
+def cut_pages(entries: Iterable[Entry], seconds: float = PAGE_SECONDS) -> Iterator[list[Entry]]:
+    """Pages of PAGE entries; fewer where that many take longer than `seconds` to list."""
     page: list[Entry] = []
     end = time.monotonic() + seconds
     for entry in entries:
@@ -183,16 +204,16 @@ def cut(entries: Iterable[Entry], seconds: float = PAGE_SECONDS) -> Iterator[lis
         yield page
 
 
-def refused_for(entry: Entry, payload: Payload, *, held: bool = False) -> Refused | None:
-    """The image refused, when its payload is too large; what is stored of it stays."""
+def check_payload(entry: Entry, payload: Payload, *, held: bool = False) -> Refused | None:
+    """The image as refused when its payload is too large, else None. What is stored of it stays."""
     return Refused(entry, why, held=held) if (why := too_large(payload)) else None
 
 
-def same_file(entry: Entry, old: Payload) -> bool:
+def is_same_file(entry: Entry, old: Payload) -> bool:
     """Same size and time; where a source knows no time, only the content can tell."""
     return entry.mtime_ns != 0 and (old["bytes"], old["mtime_ns"]) == (entry.bytes, entry.mtime_ns)
 
 
-def mark(point: str) -> int:
+def shorten_id(point: str) -> int:
     """The first 8 bytes of a point's id."""
     return UUID(point).int >> 64

@@ -1,4 +1,4 @@
-"""Whether a source is the one that a collection knows by its name, or another that happens to be called the same.
+"""Whether a source is the one that a collection knows by its name, or another of the same name.
 
 Names are short and repeat: 2023/DCIM and 2024/DCIM, one path on two hosts (docs/decisions/0020).
 """
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from retrieval.errors import BadImage, UsageError
-from retrieval.filters import Filter, Match
+from retrieval.ingest.payload import match_source
 from retrieval.records import CollectionMeta, Point, Root
 from retrieval.sources import Source
 from retrieval.sources.base import is_image
@@ -19,22 +19,23 @@ SAMPLE = 32
 
 
 def check_roots(store: Store, collection: str, sources: Sequence[Source]) -> None:
-    """Raise UsageError for a source that bears the name of another one of the collection."""
+    """Raise UsageError for a source that has the name of another source of the collection."""
     meta = store.metadata(collection)
     for source in sources:
-        was, now = known(meta, source.name), source.place()
+        was, now = find_root(meta, source.name), source.place()
         if was is None or is_same(was, now):
             continue
-        points = next(store.scroll(collection, Filter(must=(Match("source", (source.name,)),)), page=SAMPLE), [])
-        if why := unlike(was, now, source, points) if points else "":
+        points = next(store.scroll(collection, match_source(source.name), page=SAMPLE), [])
+        if why := explain_difference(was, now, source, points) if points else "":
             raise UsageError(
-                f"{source.name} is {in_words(was)} in {collection}, and {in_words(now)} is another of that name: {why};"
-                f" nothing was changed; give it a name of its own: retrieval ingest {source.spec} --name NAME; or give"
-                f" up what is stored: retrieval forget {source.name}"
+                f"{source.name} is {format_root(was)} in {collection}, and {format_root(now)} is another of that name:"
+                f" {why}; nothing was changed",
+                hint=f"give it a name of its own: retrieval ingest {source.spec} --name NAME; or give up what is"
+                f" stored: retrieval forget {source.name}",
             )
 
 
-def known(meta: CollectionMeta, name: str) -> Root | None:
+def find_root(meta: CollectionMeta, name: str) -> Root | None:
     """Where the collection saw the source last; without host and inode where an older version wrote it."""
     if name in meta.roots or name not in meta.sources:
         return meta.roots.get(name)
@@ -51,20 +52,20 @@ def is_same(was: Root, now: Root) -> bool:
     return was.path == now.path and (not was.host or (was.host, was.inode) == (now.host, now.inode))
 
 
-def unlike(was: Root, now: Root, source: Source, points: Sequence[Point]) -> str:
-    """Why it is another one; empty where it is the same, moved, copied or mounted anew.
+def explain_difference(was: Root, now: Root, source: Source, points: Sequence[Point]) -> str:
+    """Why it is another source; empty where it is the same one, or was moved, copied or mounted again.
 
-    Elsewhere, most of the images must be found again. On the same path of the same host (a disk mounted anew) images
+    Elsewhere, most of the images must be found again. On the same path of the same host (a disk mounted again) images
     may have gone, but no more may be others than are the same.
     """
-    same, other = compared(source, points)
+    same, other = count_same(source, points)
     at_home = was.path == now.path and was.host in ("", now.host)
     if other <= same if at_home else 2 * same > len(points):
         return ""
     return f"of {len(points)} stored images, {same} are the same there and {other} are others"
 
 
-def compared(source: Source, points: Sequence[Point]) -> tuple[int, int]:
+def count_same(source: Source, points: Sequence[Point]) -> tuple[int, int]:
     """How many of the images the source has with the same content, and how many with another.
 
     Sizes would not do: files such as IMG_0001.BMP have one name and one size on every card.
@@ -82,6 +83,6 @@ def compared(source: Source, points: Sequence[Point]) -> tuple[int, int]:
     return same, other
 
 
-def in_words(root: Root) -> str:
+def format_root(root: Root) -> str:
     """For a message."""
     return f"{root.path} on {root.host}" if root.host else root.path

@@ -5,19 +5,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrieval.ingest.encoder import Encoding
-from retrieval.ingest.ledger import Ledger, Row
-from retrieval.ingest.options import Options
-from retrieval.ingest.plan import Planner
+from retrieval.ingest.ledger import Ledger, LedgerRow
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
+from retrieval.reporting import ignore
 from retrieval.sources import Source
 from retrieval.store.base import Held, Store
+
+ReportSummary = Callable[[Summary], None]
+"""Called after each batch with the counts so far."""
+ReportRefused = Callable[[list[LedgerRow]], None]
+"""Called with the ledger's rows of images that were refused, old ones too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a run fills: a collection of the encoder's codes, whose alias's lock is held.
+    """The collection to fill.
 
-    ledgers: folder for the records of refused images.
+    held: the lock of its alias
+    encoder: makes its codes
+    ledgers: folder for the records of refused images
     """
 
     store: Store
@@ -29,16 +36,33 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """The target, what fills it, and the books: what is left to do, what was refused, what was done.
+class Others:
+    """Other collections that know something of the images.
 
-    note_refused: told of the ledger's rows of images that were refused, old ones too.
+    like: has the last word on the user's fields of the images that it holds
+    same_model: whether the codes of `like` are by the same model, so that they can be copied
+    left: collections that are asked, in this order, for the user's fields of images that no other holds
     """
 
-    target: Target
+    like: str | None = None
+    same_model: bool = False
+    left: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IngestRun:
+    """What is to be stored where, and the books: what was refused before, what was done.
+
+    collection: the one to fill; empty where a dry run finds none
+    ledger: images refused before, and in this run
+    summary: counted while the run goes
+    """
+
+    store: Store
+    collection: str
     sources: Sequence[Source]
-    options: Options
-    planner: Planner
+    options: IngestOptions
     ledger: Ledger
     summary: Summary
-    note_refused: Callable[[list[Row]], None]
+    others: Others = Others()
+    report_refused: ReportRefused = ignore

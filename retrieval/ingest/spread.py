@@ -1,4 +1,4 @@
-"""An ingest whose pages are worked through elsewhere: this process holds the lock and keeps the books."""
+"""An ingest spread over Ray: the workers process pages, this process holds the lock and keeps the counts."""
 
 from array import array
 from collections.abc import Generator, Mapping
@@ -8,29 +8,32 @@ from functools import partial
 import numpy as np
 
 from retrieval.errors import RetrievalError, UsageError
-from retrieval.ingest.on_ray import parts
+from retrieval.ingest.on_ray import work_on_ray
 from retrieval.ingest.options import Ray
-from retrieval.ingest.run import Run
+from retrieval.ingest.plan import Planner
+from retrieval.ingest.run import IngestRun, Target
 from retrieval.ingest.summary import WORK
-from retrieval.ingest.worker import Job, Origin, Part, Tally
+from retrieval.ingest.worker import Origin, Part, Tally, WorkerJob
 from retrieval.loading import collections_model
 from retrieval.reading import Refused
 from retrieval.sources import Entry
 
 KEYS = ("qdrant_api_key", "qdrant_from_api_key", "api_key")
-"""Settings that stay at home: Ray sends what workers are told unencrypted."""
+"""Settings that are not sent to workers: Ray sends them unencrypted."""
 
 
-def spread(run: Run, ray: Ray) -> Generator[None]:
+def run_on_ray(target: Target, planner: Planner, ray: Ray) -> Generator[None]:
     """Yields after each page that was written, and counted as one process would have counted it.
 
     Raises UsageError for the embedded engine, which belongs to one process, Locked, as `check_all_done`, and as
     `on_ray.parts`.
     """
-    target, summary = run.target, run.summary
+    run, summary = planner.run, planner.run.summary
     if target.store.server is None:
-        raise UsageError("--runner ray: the embedded engine belongs to one process; set QDRANT_URL to a server")
-    job = Job(
+        raise UsageError(
+            "the embedded engine belongs to one process", option="runner", hint="set QDRANT_URL to a server"
+        )
+    job = WorkerJob(
         settings=ray.settings.model_copy(update=dict.fromkeys(KEYS)),
         alias=target.alias,
         collection=target.collection,
@@ -39,13 +42,11 @@ def spread(run: Run, ray: Ray) -> Generator[None]:
         origins={source.name: Origin(source.name, source.spec, source.labels) for source in run.sources},
         options=replace(run.options, ray=None),
         ledger=run.ledger,
-        like=run.planner.like,
-        same_model=run.planner.same_model,
-        left=run.planner.left,
+        others=run.others,
     )
     contents = array("Q")
     listed, worked = dict[str, Tally](), dict.fromkeys(job.origins, Tally())
-    for part in parts(job, ray.address, run.options.workers):
+    for part in work_on_ray(job, ray.address, run.options.workers):
         if part.listed is not None:
             listed[part.source] = part.listed
             continue
@@ -54,8 +55,8 @@ def spread(run: Run, ray: Ray) -> Generator[None]:
         contents.frombytes(bytes.fromhex(part.contents))
         for name in WORK:
             setattr(summary, name, getattr(summary, name) + part.counts[name])
-        run.planner.saw(part.source, part.seen)
-        note(part, run)
+        planner.add_seen(part.source, part.seen)
+        record_part(part, run)
         yield
     check_all_done(listed, worked)
     if not run.options.force:  # two workers may have met the same content at the same time
@@ -71,11 +72,12 @@ def check_all_done(listed: Mapping[str, Tally], worked: Mapping[str, Tally]) -> 
             found = "did not come to its end" if named is None else f"named {named.images:,} images"
             raise RetrievalError(
                 f"{source}: its listing {found}, and {done.images:,} were worked through: a worker died while it"
-                " listed, and the source has changed since; nothing was deleted; run the same command again"
+                " listed, and the source has changed since; nothing was deleted",
+                hint="run the same command again",
             )
 
 
-def note(part: Part, run: Run) -> None:
+def record_part(part: Part, run: IngestRun) -> None:
     """Write down which of the page's images were refused, and which no longer are."""
     source = next(source for source in run.sources if source.name == part.source)
 
@@ -85,6 +87,6 @@ def note(part: Part, run: Run) -> None:
     run.ledger.settle([entry(key) for key in part.settled])
     if part.refused:
         items = [Refused(entry(*row), *why) for *row, why in ((*one[:3], one[3:]) for one in part.refused)]
-        run.note_refused(run.ledger.add(items))
+        run.report_refused(run.ledger.add(items))
         run.summary.refused += items
         run.summary.newly_refused += sum(not item.again for item in items)

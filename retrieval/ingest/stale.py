@@ -1,4 +1,4 @@
-"""Points whose images were good and are none any more: what is read of them is wrong, and they stay until a prune."""
+"""Points whose images were good and cannot be decoded any more; they are marked, and stay until a prune."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -7,34 +7,29 @@ from retrieval.ingest.summary import Summary
 from retrieval.records import STALE, Payload, point_id
 
 
-def is_stored(payload: Payload) -> bool:
-    """Whether it is a point's whole payload, and not only what the user said of an image."""
-    return "sha256" in payload
-
-
 def is_stale(payload: Payload) -> bool:
-    """Whether it bears the mark."""
+    """Whether the payload is marked stale."""
     return payload.get(STALE) is True
 
 
-def marked(payload: Payload) -> Payload:
-    """With the mark."""
+def mark_stale(payload: Payload) -> Payload:
+    """The payload, marked stale."""
     return {**payload, STALE: True}
 
 
-def unmarked(payload: Payload) -> Payload:
-    """Without the mark: the image is as it was when it was stored."""
+def clear_stale(payload: Payload) -> Payload:
+    """The payload without the mark: the image is as it was when it was stored."""
     return {name: value for name, value in payload.items() if name != STALE}
 
 
-def stale(source: str, summary: Summary) -> Iterator[tuple[str, str]]:
+def find_stale(source: str, summary: Summary) -> Iterator[tuple[str, str]]:
     """Id and key of the source's points whose images this run has refused for what is in them, now or again."""
     keys = (item.entry.key for item in summary.refused if item.stale and item.entry.source == source)
     return ((point_id(source, key), key) for key in keys)
 
 
-def removed(ids: Sequence[str], summary: Summary) -> None:
-    """The collection does not hold these any more, or with `dry_run` would not."""
+def release_removed(ids: Sequence[str], summary: Summary) -> None:
+    """Note that the collection no longer holds these points, or with `dry_run` would not."""
     gone = set(ids)
     held = [item for item in summary.refused if item.held]
     if gone and held:

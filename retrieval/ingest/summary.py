@@ -16,10 +16,15 @@ WORK = ("found", "new", "changed", "encoded", "unchanged", "described", "copied"
 class Summary:
     """Counts of images, each of which is in exactly one of encoded, unchanged, copied and failed.
 
-    found: listed so far, all of them once `listed` · new, changed: those that had to be opened · described: those that
-    the metadata file has a row for · deleted: points removed, or with `dry_run` those that would be · unasked: points
-    that stay, though no listing named their images, since their source could not be asked, and why · refused: an entry
-    and a reason for each image in `failed`; the newly refused, and those that were before and have not changed.
+    found: listed so far; all images once `listed`
+    new: of these, had to be opened since they were not stored
+    changed: of these, had to be opened though they were stored
+    described: of these, have a row in the metadata file
+    deleted: points removed; with `dry_run`, those that would be
+    unasked: points that stay although no listing named their images, because their source could not be asked
+    unasked_why: why it could not
+    refused: an entry and a reason for each image in `failed`, whether newly refused or before and not changed since
+    newly_refused: of these, not refused before
     """
 
     alias: str

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 from retrieval.checkpoint import SavedModel
 from retrieval.config import Settings, load_settings
-from retrieval.ingest.encoded import Coder, Item, batch_size, stored
+from retrieval.ingest.encoded import Coder, Item, choose_batch_size, write_batch
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.ledger import Ledger
-from retrieval.ingest.options import Options
-from retrieval.ingest.plan import Planner, cut, mark
+from retrieval.ingest.options import IngestOptions
+from retrieval.ingest.plan import Planner, cut_pages, shorten_id
+from retrieval.ingest.run import IngestRun, Others
 from retrieval.ingest.summary import WORK, Summary
 from retrieval.loading import make_encoder
 from retrieval.reading import Refused, read_here, read_pictures
@@ -22,14 +23,14 @@ from retrieval.sources import Entry, Source, open_source
 from retrieval.store import connect
 
 BATCHES = 4
-"""Of one process are one here: nothing waits for a worker's batch, and fewer requests are 7% more images a second."""
+"""One Ray batch equals this many local batches; fewer requests gave 7% more throughput."""
 Rows = list[list[Any]]
 """`[key, bytes, mtime_ns, label]` of each image: an entry on its way to another machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What opens a source again elsewhere; its path or URL must mean the same there."""
+    """What opens a source again on another machine; its path or URL must mean the same there."""
 
     name: str
     spec: str
@@ -45,7 +46,7 @@ class Origin:
         Cut by number alone: a listing that is made again, of what has not changed, has the same pages.
         """
         tally = Tally()
-        for page in cut(self.open(settings).entries(), math.inf):
+        for page in cut_pages(self.open(settings).entries(), math.inf):
             tally = tally.with_images(self.name, [entry.key for entry in page])
             yield [[entry.key, entry.bytes, entry.mtime_ns, entry.label] for entry in page], tally
 
@@ -58,7 +59,7 @@ class Tally(NamedTuple):
 
     def with_images(self, source: str, keys: Sequence[str]) -> "Tally":
         """With these of a source too."""
-        return self.plus(Tally(len(keys), sum(mark(point_id(source, key)) for key in keys)))
+        return self.plus(Tally(len(keys), sum(shorten_id(point_id(source, key)) for key in keys)))
 
     def plus(self, other: "Tally") -> "Tally":
         """Of both."""
@@ -66,11 +67,12 @@ class Tally(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class WorkerJob:
     """What every worker is told.
 
-    holder: of the alias's lock · ledger: the images refused before · like, same_model, left: as for
-    `Planner`.
+    holder: of the alias's lock
+    ledger: the images refused before
+    others: collections that are asked as well
     """
 
     settings: Settings
@@ -79,21 +81,22 @@ class Job:
     holder: str
     model: SavedModel
     origins: dict[str, Origin]
-    options: Options
+    options: IngestOptions
     ledger: Ledger
-    like: str | None
-    same_model: bool
-    left: Sequence[str]
+    others: Others
 
 
 @dataclass(slots=True)
 class Part:
     """What became of a page; or, at the end of a listing, all that it named.
 
-    tally: of the page's images · listed: of the listing's, at its end · counts: of Summary, by name · refused: `[key,
-    bytes, mtime_ns, reason, lasting, again, held]` of each · settled: keys of images that were refused once and are
-    stored now · seen, contents: the first 8 bytes, in hexadecimal, of each point's id (where that is needed to prune)
-    and of each SHA-256 that was encoded.
+    counts: fields of Summary, by name
+    tally: of the page's images
+    listed: of the whole listing's images, at its end
+    refused: `[key, bytes, mtime_ns, reason, lasting, again, held]` of each
+    settled: keys of images that were refused once and are stored now
+    seen: the first 8 bytes, in hexadecimal, of each point's id, where that is needed to prune
+    contents: the same of each SHA-256 that was encoded
     """
 
     source: str
@@ -120,10 +123,10 @@ class Part:
 class Worker:
     """Opens the store, the sources and the model once, and then works through pages; for a server only.
 
-    careful: decode in a process apart, for this worker is one that died: an image may have been at fault.
+    careful: decode in a separate process, because this worker died before, perhaps of an image
     """
 
-    def __init__(self, job: Job, *, careful: bool = False) -> None:
+    def __init__(self, job: WorkerJob, *, careful: bool = False) -> None:
         """The server's key is this machine's own $QDRANT_API_KEY. Raises UsageError, ModelError."""
         self._careful = careful
         self._job, self._settings = job, job.settings
@@ -137,34 +140,35 @@ class Worker:
 
         Raises Locked when another job has taken over, BadCode, StoreUnavailable, SourceError.
         """
-        job, store = self._job, self._store
+        job = self._job
         if source not in self._sources:
             self._sources[source] = job.origins[source].open(self._settings)
         read = self._sources[source].read
         entries = [Entry(source, key, size, time, label, partial(read, key)) for key, size, time, label in rows]
-        summary = Summary(job.alias, job.collection)
-        planner = Planner(store, job.collection, job.options, job.ledger, summary, job.like, job.same_model, job.left)
-        coder = Coder(store, job.collection, self._encoder, planner, job.options)
+        run = IngestRun(
+            self._store, job.collection, (), job.options, job.ledger, Summary(job.alias, job.collection), job.others
+        )
+        planner, coder = Planner(run), Coder(run, self._encoder)
         part = Part(source, tally=Tally().with_images(source, [entry.key for entry in entries]))
         config = self._encoder.config
-        page, size, channels = planner.page(entries), config.image_size, config.channels
+        page, size, channels = planner.plan_page(entries), config.image_size, config.channels
         items: Iterator[Item] = (
             read_pictures(page, size, channels, workers=1, portable=False)
             if self._careful
             else read_here(page, size, channels)
         )
         contents = []
-        for batch in coder.batches(items, BATCHES * batch_size(config, job.options)):
+        for batch in coder.make_batches(items, BATCHES * choose_batch_size(config, job.options)):
             self._lock.check()
-            stored(store, job.collection, batch, summary)
-            part.refused += [[*as_row(r), r.reason, r.lasting, r.again, r.held] for r in batch.refused]
+            write_batch(run, batch)
+            part.refused += [[*make_row(r), r.reason, r.lasting, r.again, r.held] for r in batch.refused]
             part.settled += [entry.key for entry in batch.entries if job.ledger.knows(entry)]
             contents += [sha[:16] for sha in batch.encoded]
-        part.counts = {name: getattr(summary, name) for name in WORK}
-        part.seen, part.contents = planner.seen(source), "".join(contents)
+        part.counts = {name: getattr(run.summary, name) for name in WORK}
+        part.seen, part.contents = planner.pack_seen(source), "".join(contents)
         return part
 
 
-def as_row(refused: Refused) -> list[Any]:
+def make_row(refused: Refused) -> list[Any]:
     """`[key, bytes, mtime_ns]`."""
     return [refused.entry.key, refused.entry.bytes, refused.entry.mtime_ns]

@@ -17,6 +17,7 @@ from retrieval.learn.options import Options
 from retrieval.learn.pictures import gather
 from retrieval.model import to_flat
 from retrieval.reading import Refused
+from retrieval.reporting import ReportCount, ignore
 from retrieval.sources import Source
 from retrieval.train.loop import Progress, train
 from retrieval.train.recipe import Recipe, default_preset, default_recipe
@@ -31,7 +32,7 @@ def learn(
     options: Options = Options(),  # noqa: B008 - it is frozen
     *,
     make_default: bool = True,
-    reading: Callable[[int, int], None] = lambda done, total: None,
+    reading: ReportCount = ignore,
     training: Callable[[Progress], None] = lambda progress: None,
     log: Callable[[Line], None] = lambda line: None,
 ) -> tuple[SavedModel, list[Refused]]:

@@ -1,7 +1,7 @@
 """The pictures to learn from: at which size, how many, and read into one array."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,7 @@ from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import probe
 from retrieval.learn.options import Options
 from retrieval.reading import Refused
+from retrieval.reporting import ReportCount
 from retrieval.sources import Entry, Source
 from retrieval.stack import choose, read_stack
 
@@ -46,7 +47,7 @@ class Shape:
 def gather(
     sources: Sequence[Source],
     options: Options,
-    reading: Callable[[int, int], None],
+    reading: ReportCount,
     most: int | None = None,
 ) -> Pictures:
     """The sources' pictures as training sees them; of more than `most`, or than fit PIXEL_BUDGET, a random part.

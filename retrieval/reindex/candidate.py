@@ -1,4 +1,4 @@
-"""The collection that is to become the live one: begun or gone on with, filled, and waited for."""
+"""The collection that is to become the live one: created or continued, filled, and waited for."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,11 +7,12 @@ from dataclasses import replace
 from retrieval.errors import StoreError
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.fill import fill
-from retrieval.ingest.job import begun, described_collection
-from retrieval.ingest.options import MAX_FAILURES, Options, Ray
+from retrieval.ingest.job import peek, plan_collection
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
 from retrieval.layout import Layout
+from retrieval.reindex.options import ReindexOptions
 from retrieval.sources import Source
 from retrieval.store.base import Store
 from retrieval.store.family import find_unused, stamp
@@ -27,9 +28,9 @@ CALM = 3
 
 
 def begin(store: Store, alias: str, live: str, encoder: Encoding, layout: Layout, dropped: list[str]) -> str:
-    """The collection to fill: what a killed run with this model left, or a new one; what others left is dropped.
+    """The collection to fill: what a killed run with this model left, or a new one. What other runs left is dropped.
 
-    Its metadata says of sources, labels and addresses what the live one's says now.
+    Its sources, labels and public URL are those of the live collection now.
     """
     going_on, wanted = None, ("filling", encoder.fingerprint, layout)
     for name, meta in reversed(find_unused(store, alias).items()):
@@ -43,46 +44,48 @@ def begin(store: Store, alias: str, live: str, encoder: Encoding, layout: Layout
     if going_on:
         store.set_metadata(going_on, store.metadata(going_on).in_place_of(now))
         return going_on
-    name, meta = described_collection(store, encoder, alias, layout)
+    name, meta = plan_collection(store, encoder, alias, layout)
     store.create_collection(name, replace(meta, state="filling").in_place_of(now))
     if store.server:
         store.server.defer_indexing(name)
     return name
 
 
-def filled(
+def fill_and_catch_up(
     target: Target,
     sources: Sequence[Source],
     live: str,
+    options: ReindexOptions,
     report: Callable[[str, Summary | None], None],
-    ray: Ray | None = None,
-    max_failures: int = MAX_FAILURES,
 ) -> Summary:
-    """Fill the collection, and go over the sources again until nothing has changed; returns the counts of it all.
+    """Fill the collection, then go over the sources again until nothing has changed.
 
-    report: told `fill` or `catch up`, and how far that is.
+    live: the collection that is searched meanwhile; its user's fields, and codes of the same model, are taken over
+    report: called with `fill` or `catch up`, and the counts so far
+
+    Returns the counts of all passes.
     """
     total: Summary | None = None
+    filling = IngestOptions(prune=True, yes=True, max_failures=options.max_failures, ray=options.ray)
     for number in range(1 + PASSES):
         name, before = ("catch up", total) if number else ("fill", None)
         report(name, before)
-        listings = [begun(source.entries()) for source in sources]
         done = fill(
             target,
             sources,
-            listings,
-            Options(prune=True, yes=True, max_failures=max_failures, ray=None if number else ray),
+            [peek(source.entries()) for source in sources],
+            replace(filling, ray=None) if number else filling,
             like=live,
-            report=lambda now, name=name, before=before: report(name, added(before, now)),  # type: ignore[misc]
+            report=lambda now, name=name, before=before: report(name, add_counts(before, now)),  # type: ignore[misc]
         )
-        total = added(before, done)
+        total = add_counts(before, done)
         if number and not (done.encoded or done.copied or done.deleted):
             break
     assert total is not None
     return total
 
 
-def added(before: Summary | None, now: Summary) -> Summary:
+def add_counts(before: Summary | None, now: Summary) -> Summary:
     """The counts of a pass, with the work of those before it."""
     if before is None:
         return now
@@ -111,7 +114,7 @@ def wait(store: Store, collection: str, calm: int) -> None:
         if time.monotonic() > end:
             why = "; ".join(now.troubles) or "it is still being indexed"
             raise StoreError(
-                f"{collection} is not ready after {seconds:.0f} s: {why}; the live collection is as it was; run the"
-                " same command again"
+                f"{collection} is not ready after {seconds:.0f} s: {why}; the live collection is as it was",
+                hint="run the same command again",
             )
         time.sleep(0.5)

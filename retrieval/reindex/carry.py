@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from retrieval.errors import Locked, StoreError
-from retrieval.ingest.address import address
-from retrieval.ingest.payload import said_of
+from retrieval.ingest.address import make_image_url
+from retrieval.ingest.payload import select_user_fields
 from retrieval.records import CollectionMeta, Payload, Point
 from retrieval.store.base import Held, Store
 
@@ -16,8 +16,8 @@ from retrieval.store.base import Held, Store
 class Carried:
     """What was carried.
 
-    points: brought up to date in the earlier collection · missing: source → images that came or changed since, and
-    whose codes by the earlier collection's model are not known.
+    points: number of points brought up to date in the earlier collection
+    missing: source → number of images that came or changed since, and have no code by the earlier collection's model
     """
 
     points: int = 0
@@ -25,24 +25,24 @@ class Carried:
 
 
 def carry(store: Store, held: Held, left: str, back: str) -> Carried:
-    """Write into `back` what users have said in `left`, and with the same model the points that `left` alone holds.
+    """Write the user's fields of `left` into `back`, and with the same model also the points that only `left` holds.
 
     A page at a time; a run that was cut off is simply run again. What only `back` knows stays. Points that cannot be
     carried are counted, and `back` notes where the user's fields of them are, for the next ingest and re-index.
     Raises Locked, and StoreError when one of the two cannot be read or written.
     """
     try:
-        return carried(store, held, left, back)
+        return copy_over(store, held, left, back)
     except Locked:
         raise
     except StoreError as error:
         raise StoreError(
-            f"what was written to {left} since cannot be carried over to {back}: {error}; {left} is live as before;"
-            " mend that and run the same command again, or go back without it: retrieval rollback --as-it-was"
+            f"what was written to {left} since cannot be carried over to {back}: {error}; {left} is live as before",
+            hint="fix this and rerun the command, or go back without it: retrieval rollback --as-it-was",
         ) from error
 
 
-def carried(store: Store, held: Held, left: str, back: str) -> Carried:
+def copy_over(store: Store, held: Held, left: str, back: str) -> Carried:
     """As `carry`; raises what the engine raises."""
     done, own, theirs = Carried(), store.metadata(back), store.metadata(left)
     meta = replace(own.in_place_of(theirs), left=(left, *theirs.left))
@@ -57,10 +57,10 @@ def carried(store: Store, held: Held, left: str, back: str) -> Carried:
             known = there[point.id].payload if point.id in there else {}
             newer = known.get("sha256") != point.payload.get("sha256")
             if newer and same_model:
-                points.append(replace(point, payload={**said_of(known), **point.payload}))
+                points.append(replace(point, payload={**select_user_fields(known), **point.payload}))
                 continue
             done.missing[str(point.payload.get("source"))] += newer
-            told = {**known, **said_of(point.payload), **address(meta.public_url, point.id)}
+            told = {**known, **select_user_fields(point.payload), **make_image_url(meta.public_url, point.id)}
             if known and told != known:
                 payloads[point.id] = told
         held.check()
@@ -71,7 +71,7 @@ def carried(store: Store, held: Held, left: str, back: str) -> Carried:
     return done
 
 
-def commands(meta: CollectionMeta, alias: str, sources: Iterable[str]) -> list[str]:
+def list_commands(meta: CollectionMeta, alias: str, sources: Iterable[str]) -> list[str]:
     """What brings the sources' missing images in, one command line each."""
     return [
         shlex.join(

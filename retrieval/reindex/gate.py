@@ -5,7 +5,6 @@ Labels, where there are any, are counted here and never learned from.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
@@ -17,9 +16,10 @@ from retrieval.filters import Filter, Match
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.summary import Summary
 from retrieval.records import Point
-from retrieval.reindex.options import Options
-from retrieval.reindex.outcome import Check
-from retrieval.reindex.sample import Sample, copies_found
+from retrieval.reindex.options import ReindexOptions
+from retrieval.reindex.outcome import GateCheck
+from retrieval.reindex.run import ReindexRun
+from retrieval.reindex.sample import GateSample, measure_copies_found
 from retrieval.reindex.swap import SAME
 from retrieval.sources import Source
 from retrieval.store.base import Store
@@ -36,40 +36,62 @@ ALIVE_RANK = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """What is compared. before: the live collection's encoder, None when its model is not on this machine."""
+class ReindexGate:
+    """The checks of a re-index: the new collection by itself, and beside the live one.
 
-    store: Store
-    candidate: str
-    live: str
+    encoder: of the new collection
+    before: of the live collection; None when its model is not on this machine
+    sources: where the images are read again
+    """
+
+    run: ReindexRun
     encoder: Encoding
     before: Encoding | None
     sources: Sequence[Source]
-    xla_cache: Path
 
-    def checks(self, counts: Summary, options: Options) -> list[Check]:
+    @property
+    def store(self) -> Store:
+        return self.run.store
+
+    @property
+    def options(self) -> ReindexOptions:
+        return self.run.options
+
+    @property
+    def candidate(self) -> str:
+        """The new collection."""
+        return self.run.outcome.collection
+
+    @property
+    def live(self) -> str:
+        """The collection that is searched meanwhile."""
+        return self.run.outcome.live
+
+    def measure(self, counts: Summary) -> list[GateCheck]:
         """Every row, in the order in which they matter; a collection that is not complete is not looked at further."""
-        rows = self.counted(counts, options)
+        rows = self.check_counts(counts)
         if all(row.passed for row in rows):
-            sample = Sample.of(self.store, self.candidate, self.live, self.sources)
-            rows += self.sound(sample, options)
+            sample = GateSample.of(self.store, self.candidate, self.live, self.sources)
+            rows += self.check_codes(sample)
             if all(row.passed is not False for row in rows):
-                rows += self.compared(sample, options)
+                rows += self.compare_with_live(sample)
         return rows
 
-    def counted(self, counts: Summary, options: Options) -> list[Check]:
-        """As many as were listed, and not many fewer than before."""
+    def check_counts(self, counts: Summary) -> list[GateCheck]:
+        """As many points as images were listed, and not many fewer than in the live collection."""
+        options = self.options
         count, due = self.store.count(self.candidate), counts.found - counts.failed + counts.kept
         kept = f", {counts.kept:,} refused ones among them that were there before" if counts.kept else ""
         before = self.store.count(self.live)
         least = (1 - options.max_delete) * before
         return [
-            Check("images", count, f"{due:,} listed and not refused{kept}", count == due > 0),
-            Check("images kept", count, f"at most {options.max_delete:.0%} fewer", count >= least, before),
+            GateCheck("images", count, f"{due:,} listed and not refused{kept}", count == due > 0),
+            GateCheck("images kept", count, f"at most {options.max_delete:.0%} fewer", count >= least, before),
         ]
 
-    def sound(self, sample: Sample, options: Options) -> list[Check]:
+    def check_codes(self, sample: GateSample) -> list[GateCheck]:
         """The codes are those of the images, they differ, and the engine finds them."""
+        options = self.options
         codes = sample.codes
         loaded = sample.read(self.encoder.config)
         again = self.encoder.encode(loaded.pixels)
@@ -84,41 +106,42 @@ class Gate:
         few = len(codes) < 3
         rank, least = effective_rank(centred), min(ALIVE_RANK, self.encoder.config.dim)
         return [
-            Check("finds itself", share, f"at least {FINDS_ITSELF:.0%} of {len(found):,}", share >= FINDS_ITSELF),
-            Check(
+            GateCheck("finds itself", share, f"at least {FINDS_ITSELF:.0%} of {len(found):,}", share >= FINDS_ITSELF),
+            GateCheck(
                 "recall at 5", recall, f"at least {options.min_recall:g} (--min-recall)", recall >= options.min_recall
             ),
-            Check("spread", spread, f"at least {SPREAD:g}", None if few else spread >= SPREAD),
-            Check("effective rank", rank, f"at least {least:g}", None if few else rank >= least),
+            GateCheck("spread", spread, f"at least {SPREAD:g}", None if few else spread >= SPREAD),
+            GateCheck("effective rank", rank, f"at least {least:g}", None if few else rank >= least),
         ]
 
-    def compared(self, sample: Sample, options: Options) -> list[Check]:
+    def compare_with_live(self, sample: GateSample) -> list[GateCheck]:
         """Not worse than the live collection, on images that both hold."""
+        options = self.options
         limit = f"at most {100 * options.max_drop:g} points lower (--max-drop)"
 
-        def row(name: str, new: float | None, old: float | None) -> Check:
+        def row(name: str, new: float | None, old: float | None) -> GateCheck:
             worse = None if new is None or old is None else old - new > options.max_drop
-            return Check(name, new, limit, None if worse is None else not worse, old)
+            return GateCheck(name, new, limit, None if worse is None else not worse, old)
 
         shared = sample.shared
         if self.before is None or not shared:
             copies = row("copies found", None, None)
         else:
-            use_compilation_cache(self.xla_cache)
-            copied = sample.copies(self.encoder.config, self.before.config)
+            use_compilation_cache(self.run.settings.xla_cache)
+            copied = sample.make_copies(self.encoder.config, self.before.config)
             copies = row(
                 "copies found",
-                copies_found(self.store, self.candidate, self.encoder, copied, K),
-                copies_found(self.store, self.live, self.before, copied, K),
+                measure_copies_found(self.store, self.candidate, self.encoder, copied, K),
+                measure_copies_found(self.store, self.live, self.before, copied, K),
             )
         labelled = [point for point in shared if point.payload.get("label") is not None]
         if len({point.payload["label"] for point in labelled}) < 2:
             return [copies]
         theirs = self.store.retrieve(self.live, [point.id for point in labelled], codes=True)
-        new = self.precision(self.candidate, labelled)
-        return [copies, row("P@5", new, self.precision(self.live, [theirs[point.id] for point in labelled]))]
+        new = self.measure_precision(self.candidate, labelled)
+        return [copies, row("P@5", new, self.measure_precision(self.live, [theirs[point.id] for point in labelled]))]
 
-    def precision(self, collection: str, points: Sequence[Point]) -> float | None:
+    def measure_precision(self, collection: str, points: Sequence[Point]) -> float | None:
         """P@5 of the points' own codes: share of the hits with a label that carry the point's; None without any.
 
         Other copies of the same image are left out; images without a label say nothing, and may have come meanwhile.

@@ -13,22 +13,24 @@ from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import BadCode, GateRefused, ModelError, NoCollection
 from retrieval.ingest.encoder import Encoding, LateEncoder
-from retrieval.ingest.interrupt import finishing
-from retrieval.ingest.job import kept
+from retrieval.ingest.interrupt import hold_signals
+from retrieval.ingest.job import merge_layout
 from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
 from retrieval.nearness import learn
 from retrieval.records import CollectionMeta, seconds_since
-from retrieval.reindex.candidate import begin, filled, settle
-from retrieval.reindex.changed import changed
-from retrieval.reindex.gate import Gate
-from retrieval.reindex.options import Options
-from retrieval.reindex.outcome import Check, Outcome
-from retrieval.reindex.preflight import check_engine, check_model, check_room, recorded_sources
+from retrieval.reindex.candidate import begin, fill_and_catch_up, settle
+from retrieval.reindex.changed import has_changed
+from retrieval.reindex.gate import ReindexGate
+from retrieval.reindex.options import ReindexOptions
+from retrieval.reindex.outcome import GateCheck, Outcome
+from retrieval.reindex.preflight import check_engine, check_model, check_room, open_recorded_sources
+from retrieval.reindex.run import ReindexRun
 from retrieval.reindex.swap import adopt, mark_ready, read_back, swap
 from retrieval.reindex.tidy import tidy
+from retrieval.reporting import ignore
 from retrieval.sources import Source
-from retrieval.store.base import Held, Store, resolve
+from retrieval.store.base import Store, resolve
 from retrieval.store.family import family
 
 STEPS = {
@@ -44,57 +46,67 @@ STEPS = {
     "tidy": "drop collections of the alias beyond those to keep",
 }
 Step = Callable[[str, Outcome], None]
-"""Told which of STEPS begins, and again as filling goes on."""
-Choose = Callable[[Sequence[Source]], Encoding]
-"""The model to use, perhaps trained on the sources now."""
+"""Called with the name of each of STEPS that begins, and again while filling goes on."""
+ChooseModel = Callable[[Sequence[Source]], Encoding]
+"""Returns the model to use, which may be trained on the sources now."""
 
 
 def reindex(
     store: Store,
     alias: str,
-    choose: Choose,
+    choose: ChooseModel,
     settings: Settings,
-    options: Options = Options(),  # noqa: B008 - frozen
+    options: ReindexOptions = ReindexOptions(),  # noqa: B008 - frozen
     *,
-    step: Step = lambda name, outcome: None,
+    step: Step = ignore,
 ) -> Outcome:
-    """Make a new collection of the alias's sources, and swap it in when it is as good as asked for.
+    """Make a new collection of the alias's sources, and swap it in if it is as good as asked for.
 
-    The alias's lock is held throughout. Raises GateRefused when it is not good enough (the new collection stays, to be
-    looked at), NoCollection when there is nothing to re-index, Locked, SourceError or StoreError when it cannot begin
-    or go on; what is searched is then what it was.
+    The alias's lock is held throughout.
+
+    store: the engine
+    alias: of the live collection
+    choose: returns the model, given the opened sources
+    settings: where models and records of refused images are
+    options: as `retrieval reindex` offers them
+    step: called when a step begins
+
+    Raises GateRefused when the new collection is not good enough (it stays, to be looked at), NoCollection when there
+    is nothing to re-index, Locked, SourceError or StoreError when the run cannot begin or go on. Searches are then
+    answered as before.
     """
     started = time.monotonic()
     outcome = Outcome(alias)
 
-    def tell(name: str, outcome: Outcome) -> None:
+    def tell(name: str) -> None:
         outcome.seconds = time.monotonic() - started
         step(name, outcome)
 
     def report(name: str, counts: Summary | None) -> None:
         outcome.counts = counts
-        tell(name, outcome)
+        tell(name)
 
-    tell("preflight", outcome)
-    if (options.if_changed or options.older_than is not None) and nothing_yet(store, alias):
+    tell("preflight")
+    if (options.if_changed or options.older_than is not None) and is_absent(store, alias):
         outcome.state = "absent"
         return outcome
     check_engine(store, resolve(store, alias))  # before the lock, which a broken cluster could not give
     with store.lock(alias) as held:
+        run = ReindexRun(store, held, settings, options, outcome, tell)
         outcome.live = live = resolve(store, alias)
         meta = mark_ready(store, live)
         outcome.previous_model = meta.model
         if options.older_than is not None and is_recent(meta, options.older_than, outcome):
             outcome.state = "recent"
             return outcome
-        layout = kept(store, meta.layout, options.layout)
-        sources = recorded_sources(store, meta, live, settings)
+        layout = merge_layout(store, meta.layout, options.layout)
+        sources = open_recorded_sources(store, meta, live, settings)
         check_room(store, live, (meta.dim, meta.dim))
-        same = options.if_changed and layout == meta.layout and not changed(store, alias, live, sources, settings)
+        same = options.if_changed and layout == meta.layout and not has_changed(run, sources)
         if same and options.fresh:
             outcome.state = "unchanged"
             return outcome
-        tell("model", outcome)
+        tell("model")
         encoder = choose(sources)
         outcome.model = encoder.fingerprint
         check_model(settings.models, encoder)
@@ -102,27 +114,27 @@ def reindex(
         if same and encoder.fingerprint == meta.model:
             outcome.state = "unchanged"
             return outcome
-        tell("create", outcome)
+        tell("create")
         outcome.collection = begin(store, alias, live, encoder, layout, outcome.dropped)
         target = Target(store, held, alias, outcome.collection, encoder, settings.refused)
-        with refusing(store, outcome):
-            outcome.counts = filled(target, sources, live, report, options.ray, options.max_failures)
-            tell("settle", outcome)
+        with mark_refused(run):
+            outcome.counts = fill_and_catch_up(target, sources, live, options, report)
+            tell("settle")
             settle(store, outcome.collection, live)
             learn(store, outcome.collection)
-            tell("gate", outcome)
-            check(store, outcome, outcome.counts, encoder, sources, options, settings)
+            tell("gate")
+            check_gate(run, outcome.counts, encoder, sources)
         if options.dry_run:
             outcome.state = "checked"
         else:
-            check_model(settings.models, encoder)  # it took a while
-            finish(store, held, outcome, options, settings, tell)
+            check_model(settings.models, encoder)  # filling took a while
+            finish(run)
     outcome.seconds = time.monotonic() - started
     return outcome
 
 
 def is_recent(meta: CollectionMeta, seconds: float, outcome: Outcome) -> bool:
-    """Whether the live collection is younger than that; one whose age is not known is not, and that is said."""
+    """Whether the live collection is younger than that. One of unknown age is not, and a warning says so."""
     age = seconds_since(meta.created)
     if age is None:
         outcome.warnings.append(
@@ -132,7 +144,7 @@ def is_recent(meta: CollectionMeta, seconds: float, outcome: Outcome) -> bool:
     return age is not None and age < seconds
 
 
-def nothing_yet(store: Store, alias: str) -> bool:
+def is_absent(store: Store, alias: str) -> bool:
     """Whether the alias has never named anything: nothing can be due before the first ingest."""
     return alias not in (*store.aliases(), *store.collections()) and not family(store, alias)
 
@@ -142,22 +154,15 @@ def preview(store: Store, alias: str, settings: Settings) -> list[str]:
     live = resolve(store, alias)
     check_engine(store, live)
     meta = store.metadata(live)
-    sources = recorded_sources(store, meta, live, settings)
+    sources = open_recorded_sources(store, meta, live, settings)
     check_room(store, live, (meta.dim, meta.dim))
     found = [f"{source.name}: {source.spec}" for source in sources]
     return [f"live: {live}, {store.count(live):,} points, model {meta.model[:8]}", *found]
 
 
-def check(
-    store: Store,
-    outcome: Outcome,
-    counts: Summary,
-    encoder: Encoding,
-    sources: Sequence[Source],
-    options: Options,
-    settings: Settings,
-) -> None:
+def check_gate(run: ReindexRun, counts: Summary, encoder: Encoding, sources: Sequence[Source]) -> None:
     """Measure, write the numbers down, and raise GateRefused naming the rows that failed."""
+    store, outcome, settings = run.store, run.outcome, run.settings
     with contextlib.ExitStack() as stack:
         saved = None
         try:
@@ -165,8 +170,7 @@ def check(
         except ModelError as error:  # a new model is the way out of that
             outcome.warnings.append(f"the live collection's model cannot be compared with: {error}")
         before = stack.enter_context(contextlib.closing(LateEncoder(saved, settings.xla_cache))) if saved else None
-        gate = Gate(store, outcome.collection, outcome.live, encoder, before, sources, settings.xla_cache)
-        outcome.gate = gate.checks(counts, options)
+        outcome.gate = ReindexGate(run, encoder, before, sources).measure(counts)
     numbers = {row.name.replace(" ", "_"): round(row.value, 5) for row in outcome.gate if row.value is not None}
     meta = store.metadata(outcome.collection)
     store.set_metadata(outcome.collection, replace(meta, evaluation=numbers))
@@ -175,16 +179,17 @@ def check(
 
 
 @contextlib.contextmanager
-def refusing(store: Store, outcome: Outcome) -> Iterator[None]:
-    """A collection that fails the gate, or whose codes cannot be written, is marked.
+def mark_refused(run: ReindexRun) -> Iterator[None]:
+    """Mark the new collection when it fails the gate, or when its codes cannot be written.
 
     Raises GateRefused for both; its message says what stays.
     """
+    outcome, store = run.outcome, run.store
     try:
         yield
     except (BadCode, GateRefused) as error:
         if isinstance(error, BadCode):
-            outcome.gate = [Check("finite codes", 0.0, str(error), passed=False)]
+            outcome.gate = [GateCheck("finite codes", 0.0, str(error), passed=False)]
         outcome.state = "refused"
         with contextlib.suppress(NoCollection):
             store.set_metadata(outcome.collection, replace(store.metadata(outcome.collection), state="refused"))
@@ -194,17 +199,19 @@ def refusing(store: Store, outcome: Outcome) -> Iterator[None]:
         ) from error
 
 
-def finish(store: Store, held: Held, outcome: Outcome, options: Options, settings: Settings, tell: Step) -> None:
+def finish(run: ReindexRun) -> None:
     """Swap, read back, tidy."""
-    tell("swap", outcome)
-    held.check()
-    # the default before the swap: a run that is killed between the two goes on with this model, not with the last
-    adopt(settings.models, store.metadata(outcome.live).model, store.metadata(outcome.collection).model, options.fresh)
-    with finishing():
+    store, outcome, models = run.store, run.outcome, run.settings.models
+    run.tell("swap")
+    run.held.check()
+    # The default model changes before the swap: a run that is killed between the two goes on with this model.
+    old, new = store.metadata(outcome.live).model, store.metadata(outcome.collection).model
+    adopt(models, old, new, run.options.fresh)
+    with hold_signals():
         outcome.swap_seconds = swap(store, outcome.alias, outcome.collection)
-        tell("read back", outcome)
+        run.tell("read back")
         read_back(store, outcome.alias, outcome.collection, outcome.live)
         outcome.state = "swapped"
         mark_ready(store, outcome.collection)
-    tell("tidy", outcome)
-    outcome.dropped += tidy(store, held, outcome.alias, outcome.collection, options.keep)
+    run.tell("tidy")
+    outcome.dropped += tidy(store, run.held, outcome.alias, outcome.collection, run.options.keep)

@@ -7,7 +7,7 @@ from typing import Any
 from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES, Ray
 
 KEEP = 2
-"""Earlier collections that stay: the one to go back to, and one more should that be bad as well."""
+"""Earlier collections that stay: the one to go back to, and one more in case that is bad as well."""
 MIN_RECALL = 0.98
 """Share of the true five nearest that the engine must give: Qdrant's own default index reaches 0.994."""
 MAX_DROP = 0.02
@@ -15,15 +15,20 @@ MAX_DROP = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ReindexOptions:
     """What `retrieval reindex` offers.
 
-    keep: earlier collections that stay · min_recall, max_drop, max_delete: limits of the gate, shares in [0, 1] ·
-    max_failures: newly refused images that it goes on with · dry_run: fill and check, but do not swap · older_than:
-    seconds; do nothing while the live collection is younger · if_changed: do nothing when model and images are those of
-    the live collection · fresh: the model is trained for this run, when one is due, and becomes the default with it ·
-    layout: fields of `Layout` that the new collection is to have; in all others it is like the live one · ray: who
-    fills it, None: this process.
+    keep: number of earlier collections that stay
+    min_recall: limit of the gate, a share in [0, 1]: of the true five nearest that the engine finds
+    max_drop: limit of the gate, a share in [0, 1]: by which copies found and P@5 may be lower than live
+    max_delete: limit of the gate, a share in [0, 1]: by which the new collection may be smaller than the live one
+    max_failures: newly refused images at most; one more stops the run
+    dry_run: fill and check, but do not swap
+    older_than: in seconds; do nothing while the live collection is younger
+    if_changed: do nothing when model and images are those of the live collection
+    fresh: the model is trained for this run, when one is due, and becomes the default with it
+    layout: fields of `Layout` for the new collection; all others are as in the live one
+    ray: the Ray cluster that fills it; None: this process
     """
 
     keep: int = KEEP

@@ -8,10 +8,13 @@ from retrieval.ingest.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """A row of the gate. value: what was measured, None where it could not be; passed is then None too.
+class GateCheck:
+    """A row of the gate.
 
-    limit: what was asked for, in words · live: the live collection's value, where the two are compared.
+    value: what was measured; None where it could not be
+    limit: what was asked for, in words
+    passed: None where nothing was measured
+    live: the live collection's value, where the two are compared
     """
 
     name: str
@@ -31,11 +34,19 @@ class Check:
 
 @dataclass(slots=True)
 class Outcome:
-    """state: `swapped`, `checked` (a dry run), `unchanged`, `recent`, `absent` (nothing was due), else `unfinished`.
+    """What a re-index did.
 
-    live: the collection that was searched when the run began, none when it is `absent` · collection: the new one ·
-    model, previous_model: the fingerprints of the new one's and the other's · counts: of filling it · dropped:
-    collections that were removed · swap_seconds: how long the swap itself took · warnings: what the user should know.
+    state: `swapped`, `checked` (a dry run), `unchanged`, `recent`, `absent` (nothing is due), `refused` or `unfinished`
+    live: the collection that was searched when the run began; empty when `absent`
+    collection: the new one
+    model: fingerprint of the new collection's
+    previous_model: fingerprint of the live collection's
+    counts: of filling the new collection
+    gate: the rows that were measured
+    dropped: collections that were removed
+    swap_seconds: how long the swap itself took
+    seconds: how long the run took
+    warnings: what the user should know
     """
 
     alias: str
@@ -44,7 +55,7 @@ class Outcome:
     collection: str = ""
     model: str = ""
     counts: Summary | None = None
-    gate: Sequence[Check] = ()
+    gate: Sequence[GateCheck] = ()
     dropped: list[str] = field(default_factory=list)
     swap_seconds: float | None = None
     seconds: float = 0.0

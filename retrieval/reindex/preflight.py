@@ -8,7 +8,7 @@ from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import ModelError, SourceError, StoreError
 from retrieval.ingest.encoder import Encoding, LateEncoder
-from retrieval.ingest.forget import retired
+from retrieval.ingest.forget import hint_at_forget
 from retrieval.ingest.roots import check_roots
 from retrieval.records import CollectionMeta
 from retrieval.sources import Source, open_source
@@ -20,29 +20,29 @@ def check_engine(store: Store, live: str) -> None:
     """Raise StoreError unless every peer and replica answers: with one away, a new collection cannot be made whole."""
     if troubles := store.health(live).troubles:
         raise StoreError(
-            f"{store.location} is not whole: {'; '.join(troubles)}; nothing was changed; mend that and run the same"
-            " command again"
+            f"{store.location} is not whole: {'; '.join(troubles)}; nothing was changed",
+            hint="fix this and rerun the command",
         )
 
 
-def recorded_sources(store: Store, meta: CollectionMeta, live: str, settings: Settings) -> list[Source]:
+def open_recorded_sources(store: Store, meta: CollectionMeta, live: str, settings: Settings) -> list[Source]:
     """The sources that the collection was made from, opened again.
 
     Raises SourceError for one that is missing or empty, or that shows only a part of what it once gave: a collection
     made from it would lose the rest. Raises UsageError for one in whose place lies another.
     """
     if not meta.sources:
-        raise SourceError(f"{live} records no source; fill it with: retrieval ingest SOURCE")
+        raise SourceError(f"{live} records no source", hint="fill it with: retrieval ingest SOURCE")
     sources = []
     for name, spec in meta.sources.items():
-        with retired(name, alias_of(live)):
+        with hint_at_forget(name, alias_of(live)):
             source = open_source(spec, settings, name=name, labels=name in meta.labelled)
         if not source.whole:
             raise SourceError(
-                f"source {name} is {spec}, which shows only a part of what {live} holds; ingest the whole folder first:"
-                f" retrieval ingest FOLDER --name {name}"
+                f"source {name} is {spec}, which shows only a part of what {live} holds",
+                hint=f"ingest the whole folder first: retrieval ingest FOLDER --name {name}",
             )
-        with retired(name, alias_of(live)):
+        with hint_at_forget(name, alias_of(live)):
             list(itertools.islice(source.entries(), 1))  # an empty one raises
         sources.append(source)
     check_roots(store, live, sources)
@@ -54,7 +54,8 @@ def check_model(models: Path, encoder: Encoding) -> None:
     if isinstance(encoder, LateEncoder) and checkpoint.load_of(models, encoder.fingerprint) is None:
         raise ModelError(
             f"model {encoder.fingerprint[:8]} is not in {models}, so that nobody could search a collection of its"
-            f" codes; copy its folder there as {encoder.fingerprint[:16]}, and run the same command again"
+            " codes",
+            hint=f"copy its folder there as {encoder.fingerprint[:16]}, and run the same command again",
         )
 
 
@@ -68,5 +69,6 @@ def check_room(store: Store, live: str, dims: Sequence[int]) -> None:
     if needed > free:
         raise StoreError(
             f"{store.location}: a second copy of {live} takes about {needed // 2**20:,} MiB, and {free // 2**20:,} MiB"
-            " are free; nothing was changed; make room, or drop old ones with: retrieval collections --prune"
+            " are free; nothing was changed",
+            hint="make room, or drop old collections with: retrieval collections --prune",
         )

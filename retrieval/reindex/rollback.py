@@ -9,9 +9,9 @@ from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import NoCollection, NotOurs, StoreError
 from retrieval.records import CollectionMeta
-from retrieval.reindex.carry import Carried, carry, commands
+from retrieval.reindex.carry import Carried, carry, list_commands
 from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back, swap
-from retrieval.reindex.tidy import earlier
+from retrieval.reindex.tidy import find_earlier
 from retrieval.store.base import Store, resolve
 from retrieval.store.family import family, find_unused, read_metadata, stamp
 
@@ -20,8 +20,10 @@ from retrieval.store.family import family, find_unused, read_metadata, stamp
 class Rollback:
     """The alias now names `collection`, of `points` points by `model`; `left` is the one that it named before.
 
-    carried: points that were brought up to date from `left` · missing: source → images that came or changed since and
-    could not be, for their codes are another model's · next: commands that bring those in.
+    created: when the collection was made
+    carried: points that were brought up to date from `left`
+    missing: source → images that came or changed since, and could not be carried, because the model is another
+    next: commands that bring those in
     """
 
     alias: str
@@ -41,9 +43,14 @@ class Rollback:
 def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = False) -> Rollback:
     """Point the alias at the newest collection that was live before the one it names.
 
-    Its model becomes the default if the other's was. What was written to the one that is left is carried over first,
-    unless `as_it_was`; then it is marked, before the alias moves, so that no later rollback leads to it. The next run
-    of one that was killed does what was left to do, and goes no further back.
+    Its model becomes the default if the other's was. What was written to the collection that is left is carried over
+    first. That collection is then marked, before the alias moves, so that no later rollback leads to it. The run after
+    a killed one completes it, and goes no further back.
+
+    store: the engine
+    alias: to be moved
+    settings: where the models are
+    as_it_was: carry nothing over
 
     Raises NoCollection when there is no such alias, StoreError when there is nothing to go back to or it does not
     answer, or when the other cannot be read, ModelError when its model is damaged on this machine, Locked.
@@ -54,7 +61,7 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
         marked = [name for name, meta in known.items() if meta.state == "rolling-back"]
         # a killed one has left it: the alias moved, and what comes after that was not done
         begun = next((name for name in reversed(marked) if stamp(name) > stamp(live)), None)
-        left, back = (begun, live) if begun else (live, before(store, alias, live))
+        left, back = (begun, live) if begun else (live, find_previous(store, alias, live))
         meta = store.metadata(left) if begun else mark_ready(store, left)  # killed now, the mark must still be there
         old = store.metadata(back)
         check_answer(store, back)  # no more than that: a way back must not need every peer of a cluster
@@ -75,21 +82,22 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
             old.created,
             carried=brought.points,
             missing=dict(brought.missing),
-            next=commands(meta, alias, sorted(brought.missing)),
+            next=list_commands(meta, alias, sorted(brought.missing)),
         )
 
 
-def before(store: Store, alias: str, live: str) -> str:
+def find_previous(store: Store, alias: str, live: str) -> str:
     """The collection to go back to; raises StoreError, also for a damaged one, which is not passed over in silence."""
-    found = earlier(store, live, find_unused(store, alias))
+    found = find_earlier(store, live, find_unused(store, alias))
     since = [name for name in family(store, alias) if stamp(found[0] if found else "") < stamp(name) < stamp(live)]
     for name in since:
         with contextlib.suppress(NotOurs, NoCollection):
             store.metadata(name)
     if not found:
         raise StoreError(
-            f"{alias} at {store.location} is {live}, and nothing before it was kept; see: retrieval collections;"
-            " what its sources hold can be made again with: retrieval reindex --model MODEL"
+            f"{alias} at {store.location} is {live}, and nothing before it was kept",
+            hint="see: retrieval collections; what its sources hold can be made again with: retrieval reindex"
+            " --model MODEL",
         )
     return found[0]
 

@@ -26,8 +26,8 @@ VIEWS = 8
 SEED = 0
 
 
-class Pixels(NamedTuple):
-    """Pictures that could be read, u8[n, h, w, c], and which of the sample's points they are."""
+class SamplePixels(NamedTuple):
+    """Images that could be read, u8[n, h, w, c], and which of the sample's points they are."""
 
     rows: Int[np.ndarray, " n"]
     pixels: UInt8[np.ndarray, "n h w c"]
@@ -41,7 +41,7 @@ class Copies(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Sample:
+class GateSample:
     """Points of the candidate with their codes: the first by id, and an id is a hash. shared: the live one has too."""
 
     points: Sequence[Point]
@@ -49,7 +49,7 @@ class Sample:
     sources: Sequence[Source]
 
     @classmethod
-    def of(cls, store: Store, candidate: str, live: str, sources: Sequence[Source]) -> "Sample":
+    def of(cls, store: Store, candidate: str, live: str, sources: Sequence[Source]) -> "GateSample":
         """Read from the store."""
         points = next(store.scroll(candidate, codes=True, page=SIZE), [])
         theirs = store.retrieve(live, [point.id for point in points])
@@ -61,11 +61,11 @@ class Sample:
         """As stored."""
         return np.array([point.code for point in self.points], np.float32)
 
-    def read(self, config: ModelConfig) -> Pixels:
+    def read(self, config: ModelConfig) -> SamplePixels:
         """The images as a model takes them; one that is gone or has changed since is left out."""
         return self._read(self.points, config.image_size, config.channels)
 
-    def copies(self, *configs: ModelConfig) -> Copies:
+    def make_copies(self, *configs: ModelConfig) -> Copies:
         """Copies of the shared images, in the largest size and the most channels that any of the models takes."""
         size = (max(c.image_size[0] for c in configs), max(c.image_size[1] for c in configs))
         rows, pixels = self._read(self.shared, size, max(c.channels for c in configs))
@@ -74,7 +74,7 @@ class Sample:
         many = [distorted_copies(pixels, SEED + view) for view in range(views)] if len(rows) else [pixels]
         return Copies(np.concatenate(many), contents * views)
 
-    def _read(self, points: Sequence[Point], size: tuple[int, int], channels: int) -> Pixels:
+    def _read(self, points: Sequence[Point], size: tuple[int, int], channels: int) -> SamplePixels:
         by_name = {source.name: source for source in self.sources}
         most = max(1, PIXEL_BYTES // (size[0] * size[1] * channels))
         known = [(row, point) for row, point in enumerate(points[:most]) if point.payload["source"] in by_name]
@@ -83,16 +83,16 @@ class Sample:
         )
         same = [known[row][1].payload["sha256"] == sha for row, sha in zip(found.rows, found.contents, strict=True)]
         rows = np.array([row for row, _ in known], np.int64)[found.rows]
-        return Pixels(rows[same], found.images[same])
+        return SamplePixels(rows[same], found.images[same])
 
 
-def copies_found(store: Store, collection: str, encoder: Encoding, copies: Copies, k: int) -> float | None:
+def measure_copies_found(store: Store, collection: str, encoder: Encoding, copies: Copies, k: int) -> float | None:
     """Share of the copies that find their original among the k nearest; None when there are no copies."""
     if not copies.contents:
         return None
     config = encoder.config
     pixels = copies.pixels
-    if pixels.shape[1:] != (*config.image_size, config.channels):  # as a picture, which each model takes its own way
+    if pixels.shape[1:] != (*config.image_size, config.channels):  # as a file, which each model decodes to its own size
         pictures = [decode(encode_png(copy), "copy", config.image_size, config.channels) for copy in pixels]
         pixels = np.stack([picture.pixels for picture in pictures])
     hits = store.query(collection, encoder.encode(pixels), k)

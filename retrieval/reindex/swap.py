@@ -14,7 +14,7 @@ from retrieval.store.base import Store, resolve
 LEFT = ("rolling-back", "rolled-back")
 """States of what a rollback leaves: before the alias moves, and when all is done."""
 SAME = 1e-3
-"""Codes of one picture differ by less, whatever batch it was encoded in; codes have length 1."""
+"""Codes of one image differ by less, whatever batch it was encoded in; codes have length 1."""
 
 
 def swap(store: Store, alias: str, collection: str) -> float:
@@ -32,7 +32,7 @@ def read_back(store: Store, alias: str, collection: str, live: str) -> None:
     """
     try:
         if (found := resolve(store, alias)) != collection:
-            raise StoreError(f"the alias points at {found}; does another program move it?")
+            raise StoreError(f"the alias points at {found}", hint="does another program move it?")
         check_answer(store, collection)
     except StoreError as error:
         try:

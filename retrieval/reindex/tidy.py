@@ -5,8 +5,8 @@ from retrieval.store.base import Held, Store
 from retrieval.store.family import alias_of, find_damaged, find_unused, stamp
 
 
-def earlier(store: Store, live: str, found: dict[str, CollectionMeta]) -> list[str]:
-    """Those of the unused collections that were live before, the newest first; found: as `unused` gives them.
+def find_earlier(store: Store, live: str, found: dict[str, CollectionMeta]) -> list[str]:
+    """Those of the unused collections that were live before, the newest first; found: as `find_unused` gives them.
 
     Raises StoreError, here and below, when any of them does not answer: nothing is dropped or passed over then.
     """
@@ -20,7 +20,7 @@ def earlier(store: Store, live: str, found: dict[str, CollectionMeta]) -> list[s
 def tidy(store: Store, held: Held, alias: str, live: str, keep: int) -> list[str]:
     """Drop what no alias points at but the `keep` newest that were live before; returns their names."""
     found = find_unused(store, alias)
-    kept = earlier(store, live, found)[:keep]
+    kept = find_earlier(store, live, found)[:keep]
     return drop(store, held, [name for name in found if name not in kept])
 
 

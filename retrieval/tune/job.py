@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from retrieval.errors import StoreError, UsageError
 from retrieval.evaluate.engine import TIE
 from retrieval.layout import Layout
 from retrieval.reindex.candidate import CALM, wait
+from retrieval.reporting import ReportStep, ignore
 from retrieval.store.base import Held, SearchParams, Store, resolve
 from retrieval.store.family import find_unused, next_name
 from retrieval.tune.choices import EXACT, Measured, efs, memory
@@ -23,16 +24,13 @@ WARM = 50
 FEWEST = 1_000
 """Points; of fewer the engine makes no graph, and any index is good."""
 
-Step = Callable[[str, int, int], None]
-"""Told what is done, how much of it, and of how much."""
-
 
 def tune(
     store: Store,
     alias: str,
     *,
     builds: Sequence[Layout],
-    step: Step = lambda what, done, total: None,
+    step: ReportStep = ignore,
 ) -> Iterator[Measured]:
     """Measure exact search, then each build with each `ef`, on a copy that is dropped at the end.
 
@@ -69,7 +67,7 @@ def tune(
 
 
 @contextlib.contextmanager
-def trial(store: Store, held: Held, alias: str, live: str, points: int, step: Step) -> Iterator[str]:
+def trial(store: Store, held: Held, alias: str, live: str, points: int, step: ReportStep) -> Iterator[str]:
     """A copy of the live collection; what a killed run left is dropped first."""
     for name, meta in find_unused(store, alias).items():
         if meta.state == "trial":

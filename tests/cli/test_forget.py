@@ -60,7 +60,7 @@ def test_a_retired_source_goes(filled: Place, call: Call, tmp_path: Path) -> Non
     assert (said["points"], said["done"], said["root"]) == (GONE, True, str(tmp_path / "trip"))
     assert (sources(filled), refused(filled), filled.stored) == ({"kept"}, ["kept"], KEPT)
     error = call("forget", "trip", "--yes", *options).error(2)
-    assert error.endswith("is called so; its sources: kept")
+    assert error.endswith("has no source of that name; its sources: kept")
     assert call("ingest", tmp_path / "kept", "--prune", "--yes", *options).code == 3
 
 

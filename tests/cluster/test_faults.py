@@ -15,7 +15,7 @@ import pytest
 from retrieval.errors import StoreUnavailable
 from retrieval.images.decode import decode
 from retrieval.ingest.job import ingest
-from retrieval.ingest.options import Options
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
 from retrieval.records import Point
 from retrieval.sources.folder import Folder
@@ -105,7 +105,7 @@ def test_killing_the_node_in_use_loses_no_search_and_no_picture(
     try:
         with searching(cluster.url, live, known) as searches, place.opened() as store:
             source = Folder("pictures", root, labels=True)
-            ledgers, options = place.settings.refused, Options(batch=100)
+            ledgers, options = place.settings.refused, IngestOptions(batch=100)
             done = ingest(store, OLD, [source], place.alias, options, ledgers=ledgers, report=kill_halfway)
             killer.join()
             before = len(searches.requests)

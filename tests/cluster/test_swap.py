@@ -10,7 +10,7 @@ import pytest
 
 from retrieval.errors import RetrievalError
 from retrieval.reindex.job import reindex
-from retrieval.reindex.options import Options
+from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.rollback import rollback
 from tests.cluster.nodes import Cluster
 from tests.reindex.conftest import NEW, OLD, WIDE
@@ -57,7 +57,7 @@ def test_no_node_gives_an_empty_or_mixed_answer_while_the_alias_moves(
         stack.callback(over.set)
         readers = [pool.submit(look, url) for url in 2 * cluster.urls]
         for encoder in (NEW, WIDE, OLD, NEW):
-            new = reindex(store, place.alias, lambda sources, e=encoder: e, place.settings, Options(keep=1))  # type: ignore[misc]
+            new = reindex(store, place.alias, lambda sources, e=encoder: e, place.settings, ReindexOptions(keep=1))  # type: ignore[misc]
             assert new.state == "swapped"
         live = rollback(store, place.alias, place.settings).collection
         over.set()

@@ -15,7 +15,7 @@ from jaxtyping import Float32, UInt8
 from retrieval.architecture import ModelConfig
 from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
-from retrieval.ingest.options import Options
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
 from retrieval.records import Point
 from retrieval.sources.folder import Folder
@@ -78,7 +78,7 @@ def run(store: Store, encoder: Quadrants, root: Path, tmp_path: Path) -> Run:
 
     def go(*, labels: bool = False, **options: Any) -> Summary:
         source = Folder("root", root, labels=labels)
-        return ingest(store, encoder, [source], ALIAS, Options(**options), ledgers=tmp_path / "refused")
+        return ingest(store, encoder, [source], ALIAS, IngestOptions(**options), ledgers=tmp_path / "refused")
 
     return go
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from retrieval.ingest.ahead import ahead
+from retrieval.ingest.ahead import prefetch
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -18,7 +18,7 @@ def test_order_is_kept_and_the_work_is_another_threads() -> None:
             threads.add(threading.current_thread())
             yield number
 
-    assert list(ahead(items(), 3)) == list(range(1000))
+    assert list(prefetch(items(), 3)) == list(range(1000))
     assert threads.isdisjoint({threading.current_thread()})
 
 
@@ -33,7 +33,7 @@ def test_it_runs_only_so_far_ahead() -> None:
                 enough.set()
             yield made
 
-    numbers = ahead(items(), 2)
+    numbers = prefetch(items(), 2)
     assert next(numbers) == 1
     assert enough.wait(30)
     assert not threading.Event().wait(0.1)
@@ -52,7 +52,7 @@ def test_closing_closes_what_it_reads_from() -> None:
         finally:
             closed.set()
 
-    numbers = ahead(items(), 1)
+    numbers = prefetch(items(), 1)
     assert next(numbers) == 1
     numbers.close()
     assert closed.is_set()
@@ -64,7 +64,7 @@ def test_an_error_comes_through_after_what_was_made() -> None:
         yield 1
         raise ZeroDivisionError
 
-    numbers = ahead(items(), 5)
+    numbers = prefetch(items(), 5)
     assert next(numbers) == 1
     with pytest.raises(ZeroDivisionError):
         next(numbers)

@@ -11,14 +11,13 @@ from jaxtyping import Float32, UInt8
 from retrieval.errors import Locked, RetrievalError
 from retrieval.ingest import encoded, here
 from retrieval.ingest.encoded import Batch
-from retrieval.ingest.fill import check_failures, remember
-from retrieval.ingest.here import warming, write
+from retrieval.ingest.fill import check_failures, record_sources
+from retrieval.ingest.here import warm_up_at_first, write
 from retrieval.ingest.job import ingest
 from retrieval.ingest.ledger import Ledger
-from retrieval.ingest.options import Options
-from retrieval.ingest.plan import Page, Planner
-from retrieval.ingest.run import Run as Books
-from retrieval.ingest.run import Target
+from retrieval.ingest.options import IngestOptions
+from retrieval.ingest.plan import Page, ToOpen
+from retrieval.ingest.run import IngestRun
 from retrieval.ingest.summary import Summary
 from retrieval.reading import Refused
 from retrieval.sources import Entry
@@ -27,7 +26,7 @@ from retrieval.store.base import Store, resolve
 from tests.ingest.conftest import ALIAS, Quadrants, Run, by_path
 
 
-def told(store: Store, encoder: Quadrants, root: Path, options: Options) -> list[tuple[int, int, bool]]:
+def told(store: Store, encoder: Quadrants, root: Path, options: IngestOptions) -> list[tuple[int, int, bool]]:
     """At each report: images encoded, points stored, and whether the time goes on."""
     heard: list[tuple[int, int, bool]] = []
     last, began = 0.0, time.monotonic()
@@ -43,7 +42,7 @@ def told(store: Store, encoder: Quadrants, root: Path, options: Options) -> list
 
 
 def test_what_is_said_to_be_done_is_stored(store: Store, encoder: Quadrants, root: Path) -> None:
-    assert told(store, encoder, root, Options(batch=12)) == [
+    assert told(store, encoder, root, IngestOptions(batch=12)) == [
         (12, 12, True),
         (24, 24, True),
         *[(30, 30, True)] * 2,
@@ -55,7 +54,7 @@ def test_of_larger_images_a_batch_has_fewer(
 ) -> None:
     assert encoded.BATCH_BYTES // (256 * 256 * 3) > 256
     monkeypatch.setattr(encoded, "BATCH_BYTES", 11 * 8 * 8)
-    assert [done for done, _, _ in told(store, encoder, root, Options())] == [11, 22, 30, 30]
+    assert [done for done, _, _ in told(store, encoder, root, IngestOptions())] == [11, 22, 30, 30]
 
 
 def test_a_batch_goes_by_both_sides_of_an_image(store: Store, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,16 +65,16 @@ def test_a_batch_goes_by_both_sides_of_an_image(store: Store, root: Path, monkey
             return super().encode(images[:, :, ::2])
 
     monkeypatch.setattr(encoded, "BATCH_BYTES", 11 * 8 * 16)
-    assert [done for done, _, _ in told(store, Wide(), root, Options())] == [11, 22, 30, 30]
+    assert [done for done, _, _ in told(store, Wide(), root, IngestOptions())] == [11, 22, 30, 30]
 
 
 def test_at_least_one_and_at_most_so_many(
     store: Store, encoder: Quadrants, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(encoded, "BATCH", 20)
-    assert [done for done, _, _ in told(store, encoder, root, Options())] == [20, 30, 30]
+    assert [done for done, _, _ in told(store, encoder, root, IngestOptions())] == [20, 30, 30]
     monkeypatch.setattr(encoded, "BATCH_BYTES", 1)
-    assert [done for done, _, _ in told(store, encoder, root, Options(force=True))] == [*range(1, 31), 30]
+    assert [done for done, _, _ in told(store, encoder, root, IngestOptions(force=True))] == [*range(1, 31), 30]
 
 
 def test_where_a_source_lies_is_remembered(store: Store, encoder: Quadrants, root: Path, run: Run) -> None:
@@ -84,16 +83,16 @@ def test_where_a_source_lies_is_remembered(store: Store, encoder: Quadrants, roo
     assert store.metadata(collection).sources == {"root": str(root)}
     assert store.metadata(collection).labelled == ()
     single = File("root", root / "a" / "00.png")
-    remember(store, collection, [single])
+    record_sources(store, collection, [single])
     assert store.metadata(collection).sources == {"root": str(root)}, "a file of it does not take its place"
-    remember(store, collection, [File("one", root / "a" / "00.png")])
+    record_sources(store, collection, [File("one", root / "a" / "00.png")])
     assert store.metadata(collection).sources == {"root": str(root), "one": single.spec}
     elsewhere = root.rename(root.with_name("elsewhere"))
-    remember(store, collection, [Folder("root", elsewhere, labels=True), Folder("b", elsewhere, labels=True)])
+    record_sources(store, collection, [Folder("root", elsewhere, labels=True), Folder("b", elsewhere, labels=True)])
     meta = store.metadata(collection)
     assert meta.sources == {"root": str(elsewhere), "one": single.spec, "b": str(elsewhere)}
     assert meta.labelled == ("b", "root")
-    remember(store, collection, [Folder("root", elsewhere)])
+    record_sources(store, collection, [Folder("root", elsewhere)])
     assert store.metadata(collection) == meta, "what was labelled stays so"
 
 
@@ -102,21 +101,21 @@ def test_what_is_known_is_not_written_again(
 ) -> None:
     run()
     monkeypatch.setattr(type(store), "set_metadata", lambda *arguments: pytest.fail("written"))
-    remember(store, resolve(store, ALIAS), [Folder("root", root)])
+    record_sources(store, resolve(store, ALIAS), [Folder("root", root)])
 
 
 def test_the_encoder_gets_ready_for_the_first_image_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[object] = []
-    monkeypatch.setattr(here, "warm", lambda encoder: order.append("warm"))
-    entry = Entry("root", "a.png", 0, 0, None, bytes)
+    monkeypatch.setattr(here, "warm_up", lambda encoder: order.append("warm"))
+    entry = ToOpen.of(Entry("root", "a.png", 0, 0, None, bytes), "0b2e", {}, held=False)
     known, new = [Refused(entry, "known", again=True)], [Refused(entry, "known", again=True), entry]
     pages: list[Page] = [known, [], new, [entry]]  # type: ignore[list-item]
-    for page in warming(pages, Quadrants()):
+    for page in warm_up_at_first(pages, Quadrants()):
         order.append(page)
     assert order == [known, [], "warm", new, [entry]]
 
 
-def test_nothing_is_written_once_the_lock_is_lost(store: Store, encoder: Quadrants, run: Run, tmp_path: Path) -> None:
+def test_nothing_is_written_once_the_lock_is_lost(store: Store, run: Run, tmp_path: Path) -> None:
     run()
     collection = resolve(store, ALIAS)
     before = by_path(store)
@@ -129,11 +128,9 @@ def test_nothing_is_written_once_the_lock_is_lost(store: Store, encoder: Quadran
         def check(self) -> None:
             raise Locked("taken over")
 
-    target = Target(store, Lost(), ALIAS, collection, encoder, tmp_path)
     ledger, summary = Ledger(tmp_path, store.location, ALIAS), Summary(ALIAS, collection)
-    planner = Planner(store, collection, Options(), ledger, summary)
     with pytest.raises(Locked):
-        write(Books(target, [], Options(), planner, ledger, summary, lambda rows: None), batch)
+        write(IngestRun(store, collection, [], IngestOptions(), ledger, summary), Lost(), batch)
     assert by_path(store)["a/00.png"].payload == point.payload
     assert summary == Summary(ALIAS, collection)
 
@@ -145,10 +142,11 @@ def test_more_refusals_than_allowed(most: int, stops: bool) -> None:
     )
     summary = Summary(ALIAS, None, refused=[old, first, second], newly_refused=2)
     if not stops:
-        check_failures(summary, Options(max_failures=most))
+        check_failures(summary, IngestOptions(max_failures=most))
         return
-    with pytest.raises(RetrievalError, match=r"stopped: 2 images refused, --max-failures is 1; one is cats/a: bad a;"):
-        check_failures(summary, Options(max_failures=most))
+    with pytest.raises(RetrievalError, match=r"^max_failures: .*2 images refused.*cats/a: bad a") as stopped:
+        check_failures(summary, IngestOptions(max_failures=most))
+    assert stopped.value.option == "max_failures"
 
 
 def test_refusals_are_counted_once_each(run: Run, root: Path) -> None:

@@ -7,7 +7,7 @@ from types import FrameType
 
 import pytest
 
-from retrieval.ingest.interrupt import STOPS, finishing
+from retrieval.ingest.interrupt import STOPS, hold_signals
 
 
 @pytest.fixture(params=STOPS, ids=lambda stop: stop.name)
@@ -30,7 +30,7 @@ def test_the_first_waits_for_the_end_and_comes_once(stop: signal.Signals) -> Non
     happened: list[str] = []
     handler = noting(happened)
     signal.signal(stop, handler)
-    with finishing():
+    with hold_signals():
         signal.raise_signal(stop)
         happened.append("written")
     assert happened == ["written", stop.name]
@@ -43,7 +43,7 @@ def test_a_second_one_is_not_held_back(stop: signal.Signals) -> None:
     happened: list[str] = []
     for number in STOPS:
         signal.signal(number, noting(happened))
-    with finishing():
+    with hold_signals():
         signal.raise_signal(stop)
         signal.raise_signal(signal.SIGTERM)
         happened.append("written")
@@ -55,7 +55,7 @@ def test_it_comes_though_the_block_fails(stop: signal.Signals) -> None:
     signal.signal(stop, noting(happened))
 
     def fail() -> None:
-        with finishing():
+        with hold_signals():
             signal.raise_signal(stop)
             raise ZeroDivisionError
 
@@ -68,14 +68,14 @@ def test_without_one_all_is_as_before(stop: signal.Signals) -> None:
     happened: list[str] = []
     handler = noting(happened)
     signal.signal(stop, handler)
-    with finishing():
+    with hold_signals():
         assert signal.getsignal(stop) is not handler
     assert (signal.getsignal(stop), happened) == (handler, [])
 
 
 def test_one_that_is_ignored_stays_so(stop: signal.Signals) -> None:
     signal.signal(stop, signal.SIG_IGN)
-    with finishing():
+    with hold_signals():
         assert signal.getsignal(stop) is signal.SIG_IGN
         signal.raise_signal(stop)
     assert signal.getsignal(stop) is signal.SIG_IGN
@@ -86,7 +86,7 @@ def test_in_another_thread_nothing_is_held_back(stop: signal.Signals) -> None:
     handler, done = signal.getsignal(stop), list[bool]()
 
     def work() -> None:
-        with finishing():
+        with hold_signals():
             done.append(signal.getsignal(stop) is handler)
 
     thread = threading.Thread(target=work)

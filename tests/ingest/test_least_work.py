@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from retrieval.images.decode import decode
-from retrieval.ingest.plan import same_file
+from retrieval.ingest.plan import is_same_file
 from retrieval.reading import Read, load_one
 from retrieval.sources import Entry
 from retrieval.store.base import Store
@@ -47,8 +47,8 @@ def test_codes_and_payloads_are_those_of_the_files(run: Run, store: Store, root:
 
 def test_where_a_source_knows_no_time_only_the_content_can_tell() -> None:
     old = {"bytes": 5, "mtime_ns": 0}
-    assert not same_file(Entry("root", "a.png", 5, 0, None, bytes), old)
-    assert same_file(Entry("root", "a.png", 5, 7, None, bytes), {"bytes": 5, "mtime_ns": 7})
+    assert not is_same_file(Entry("root", "a.png", 5, 0, None, bytes), old)
+    assert is_same_file(Entry("root", "a.png", 5, 7, None, bytes), {"bytes": 5, "mtime_ns": 7})
 
 
 def test_all_pages_are_counted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ def test_other_sources_keep_their_rows(run: Run, root: Path, tmp_path: Path, sto
 def test_too_many_stop_the_run(run: Run, root: Path, tmp_path: Path, store: Store) -> None:
     for file in sorted(root.rglob("*.png"))[:5]:
         file.write_bytes(b"bad")
-    with pytest.raises(RetrievalError, match=r"5 images refused, --max-failures is 4.*root/a/00.png: "):
+    with pytest.raises(RetrievalError, match=r"5 images refused, at most 4 may be.*root/a/00.png: "):
         run(max_failures=4)
     assert len(rows(tmp_path)) == 5
     assert len(by_path(store)) == 25  # what was on its way is stored
@@ -97,7 +97,7 @@ def test_a_retry_that_is_stopped_forgets_no_image(run: Run, root: Path, tmp_path
     for file in sorted(root.rglob("*.png"))[:5]:
         file.write_bytes(b"bad")
     run()
-    with pytest.raises(RetrievalError, match="2 images refused, --max-failures is 1"):
+    with pytest.raises(RetrievalError, match="2 images refused, at most 1 may be"):
         run(retry_failed=True, max_failures=1, batch=1)
     assert len(rows(tmp_path)) == 5
 

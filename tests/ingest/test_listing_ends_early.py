@@ -18,7 +18,7 @@ from retrieval.errors import Locked, SourceError
 from retrieval.images.decode import encode_png
 from retrieval.ingest.fill import fill
 from retrieval.ingest.job import ingest
-from retrieval.ingest.options import Options
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
 from retrieval.reindex.job import reindex
@@ -51,7 +51,7 @@ def go(store: Store, name: str, encoder: Quadrants, tmp_path: Path) -> Go:
 
     def run(source: Source | Path, **options: Any) -> Summary:
         opened = open_source(str(source), Settings(home=tmp_path)) if isinstance(source, Path) else source
-        return ingest(store, encoder, [opened], name, Options(**options), ledgers=tmp_path / "refused")
+        return ingest(store, encoder, [opened], name, IngestOptions(**options), ledgers=tmp_path / "refused")
 
     return run
 
@@ -216,5 +216,5 @@ def test_what_a_listing_left_out_and_is_there_is_in_a_new_collection(
         edge.create_collection("other", edge.metadata(live))
         with edge.lock("images") as held:
             target = Target(edge, held, "images", "other", Quadrants(), settings.refused)
-            fill(target, [source], [source.entries()], Options(prune=True, yes=True, force=True), like=live)
+            fill(target, [source], [source.entries()], IngestOptions(prune=True, yes=True, force=True), like=live)
         assert edge.count("other") == 60

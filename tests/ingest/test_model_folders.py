@@ -10,7 +10,7 @@ from retrieval import checkpoint
 from retrieval.errors import ModelError
 from retrieval.ingest.encoder import LateEncoder
 from retrieval.reindex.job import reindex
-from retrieval.reindex.options import Options
+from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import Outcome
 from retrieval.store import open_store
 from retrieval.store.base import resolve
@@ -71,7 +71,7 @@ def test_a_model_that_is_gone_before_the_swap(place: Place, call: Call, tmp_path
 
     with home.opened() as store, closing(LateEncoder(other, home.settings.xla_cache)) as encoder:
         live = resolve(store, place.alias)
-        loose = Options(max_drop=1)
+        loose = ReindexOptions(max_drop=1)
         with pytest.raises(ModelError, match=f"model {other.fingerprint[:8]} is not in {models}, so that nobody"):
             reindex(store, place.alias, lambda sources: encoder, home.settings, loose)
         assert home.mine(store) == [live], "nothing was encoded"

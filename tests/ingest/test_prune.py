@@ -7,7 +7,7 @@ import pytest
 
 from retrieval.errors import SourceError, UsageError
 from retrieval.ingest.job import ingest
-from retrieval.ingest.options import Options
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
 from retrieval.sources.folder import File, Folder
 from retrieval.store.base import Store
@@ -38,7 +38,7 @@ def test_more_than_the_limit_is_refused_unless_yes(run: Run, root: Path, store: 
     run()
     for number in (0, 3, 6, 9):  # 4 of 30 are over 10%
         (root / "a" / f"{number:02d}.png").unlink()
-    with pytest.raises(UsageError, match=r"4 of the 30 images of root are gone from .*more than --max-delete 10%"):
+    with pytest.raises(UsageError, match=r"4 of the 30 images of root are gone from .*more than 10%"):
         run(prune=True)
     assert len(by_path(store)) == 30
     assert run(prune=True, max_delete=0.2).deleted == 4
@@ -55,7 +55,7 @@ def test_the_limit_holds_for_each_source_and_the_counts_for_all(
     sources = [Folder("other", Path(shutil.copytree(root / "a", tmp_path / "other"))), Folder("root", root)]
 
     def prune() -> Summary:
-        return ingest(store, encoder, sources, ALIAS, Options(prune=True), ledgers=tmp_path / "refused")
+        return ingest(store, encoder, sources, ALIAS, IngestOptions(prune=True), ledgers=tmp_path / "refused")
 
     assert prune().deleted == 0
     for gone in ("00.png", "03.png"):
@@ -91,5 +91,6 @@ def test_an_image_that_cannot_be_read_now_is_not_gone(run: Run, root: Path, stor
 
 def test_a_single_file_says_nothing_of_the_others(store: Store, encoder: Quadrants, root: Path, tmp_path: Path) -> None:
     source = File("root", root / "a" / "00.png")
-    with pytest.raises(UsageError, match="it shows only a part"):
-        ingest(store, encoder, [source], ALIAS, Options(prune=True), ledgers=tmp_path)
+    with pytest.raises(UsageError, match="shows only a part") as refused:
+        ingest(store, encoder, [source], ALIAS, IngestOptions(prune=True), ledgers=tmp_path)
+    assert refused.value.option == "prune"

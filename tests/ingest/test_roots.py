@@ -17,10 +17,10 @@ from retrieval.config import Settings
 from retrieval.errors import UsageError
 from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
-from retrieval.ingest.options import Options
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
 from retrieval.records import CollectionMeta, Root
-from retrieval.reindex.preflight import recorded_sources
+from retrieval.reindex.preflight import open_recorded_sources
 from retrieval.sources import open_source
 from retrieval.sources.asking import identity
 from retrieval.store.base import Store, resolve
@@ -45,7 +45,7 @@ def card(folder: Path, seed: int) -> Path:
 def go(store: Store, name: str, encoder: Quadrants, tmp_path: Path) -> Go:
     def run(path: Path | str, called: str | None = None, **options: Any) -> Summary:
         source = open_source(str(path), Settings(home=tmp_path), name=called)
-        return ingest(store, encoder, [source], name, Options(**options), ledgers=tmp_path / "refused")
+        return ingest(store, encoder, [source], name, IngestOptions(**options), ledgers=tmp_path / "refused")
 
     return run
 
@@ -218,7 +218,7 @@ def test_a_reindex_does_not_take_another_for_it(
     roots = {"DCIM": Root(str(root), "elsewhere", "1:2")}
     store.set_metadata(live, dataclasses.replace(meta(), roots=roots))
     with pytest.raises(UsageError, match=f"DCIM is {root} on elsewhere in {live}"):
-        recorded_sources(store, meta(), live, Settings(home=tmp_path))
+        open_recorded_sources(store, meta(), live, Settings(home=tmp_path))
 
 
 def test_an_archive_made_anew_is_the_same(go: Go, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from retrieval.ingest.job import ingest
 from retrieval.ingest.metadata import load_metadata
-from retrieval.ingest.options import Options
+from retrieval.ingest.options import IngestOptions
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
 from tests.cli.conftest import Call
@@ -40,7 +40,9 @@ def test_a_number_that_is_none_is_missing_on_both_engines(engine: Store, root: P
     parquet.write_table(pa.table(columns), tmp_path / "about.parquet")
     said = load_metadata(tmp_path / "about.parquet", "path", ["root"])
     alias = f"test-said-{next(numbers)}"
-    ingest(engine, Quadrants(), [Folder("root", root)], alias, Options(metadata=said), ledgers=tmp_path / "refused")
+    ingest(
+        engine, Quadrants(), [Folder("root", root)], alias, IngestOptions(metadata=said), ledgers=tmp_path / "refused"
+    )
     pages = engine.scroll(resolve(engine, alias))
     found = {point.payload["path"]: point.payload for page in pages for point in page}
     named = {

@@ -12,7 +12,7 @@ import pytest
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from retrieval.ingest.job import ingest
-from retrieval.ingest.options import Options
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
 from retrieval.records import Point
 from retrieval.sources.folder import Folder
@@ -97,7 +97,7 @@ def test_stopped_for_longer_than_a_request_may_take(
 
     sources, patience = [Folder("root", root)], Patience(job=0.5, job_deadline=60)
     with connected(servers.url(server), patience=patience) as store:
-        summary = ingest(store, Quadrants(), sources, ALIAS, Options(batch=10), ledgers=tmp_path, report=stop)
+        summary = ingest(store, Quadrants(), sources, ALIAS, IngestOptions(batch=10), ledgers=tmp_path, report=stop)
         assert len(retries) > 1
         assert summary.encoded == 30
         assert len(by_path(store)) == store.count(summary.collection or "") == 30

@@ -8,7 +8,7 @@ import pytest
 
 from retrieval.config import Settings
 from retrieval.errors import UsageError
-from retrieval.ingest.stale import unmarked
+from retrieval.ingest.stale import clear_stale
 from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
 from tests.cli.conftest import Call, Done
@@ -84,7 +84,7 @@ def test_a_prune_removes_them_but_not_many(run: Run, root: Path, store: Store) -
     bad = [f"a/{number:02d}.png" for number in (0, 3, 6, 9)]
     for key in bad:
         (root / key).write_bytes(b"no picture any more")
-    with pytest.raises(UsageError, match=r"4 of the 30 images of root .*more than --max-delete 10%"):
+    with pytest.raises(UsageError, match=r"4 of the 30 images of root .*more than 10%"):
         run(prune=True)
     assert stale(store) == set(bad)
     summary = run(prune=True, dry_run=True, yes=True)
@@ -102,7 +102,7 @@ def test_a_ledger_from_before_there_was_a_mark(run: Run, root: Path, store: Stor
     (file,) = (tmp_path / "refused").glob("*.jsonl")
     file.write_text(file.read_text().replace(', "stale": true', ""))
     point = by_path(store)[KEY]
-    store.set_payload(resolve(store, ALIAS), {point.id: unmarked(point.payload)})
+    store.set_payload(resolve(store, ALIAS), {point.id: clear_stale(point.payload)})
     assert run().stale == 1
     assert stale(store) == {KEY}
     assert [row["stale"] for row in ledger(tmp_path)] == [True]

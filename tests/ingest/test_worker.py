@@ -10,9 +10,9 @@ from retrieval.config import Settings
 from retrieval.ingest.encoder import LateEncoder
 from retrieval.ingest.fill import fill
 from retrieval.ingest.ledger import Ledger
-from retrieval.ingest.options import Options
-from retrieval.ingest.run import Target
-from retrieval.ingest.worker import Job, Origin, Worker
+from retrieval.ingest.options import IngestOptions
+from retrieval.ingest.run import Others, Target
+from retrieval.ingest.worker import Origin, Worker, WorkerJob
 from retrieval.layout import DEFAULT
 from retrieval.reindex.candidate import begin
 from retrieval.sources.folder import Folder
@@ -38,22 +38,20 @@ def test_a_worker_takes_over_what_users_wrote_since(place: Place, call: Call, tm
         with store.lock(place.alias) as held:
             left = begin(store, place.alias, live, encoder, DEFAULT, [])
             target = Target(store, held, place.alias, left, encoder, settings.refused)
-            fill(target, [source], [source.entries()], Options(), like=live)
+            fill(target, [source], [source.entries()], IngestOptions(), like=live)
         assert call("ingest", digits, "--metadata", rows, "--public-url", URL, *place.options()).code == 0
         with store.lock(place.alias) as held:
             assert begin(store, place.alias, live, encoder, DEFAULT, []) == left
-            job = Job(
+            job = WorkerJob(
                 settings=settings,
                 alias=place.alias,
                 collection=left,
                 holder=held.holder,
                 model=saved,
                 origins={"digits": Origin("digits", str(digits), labels=False)},
-                options=Options(public_url=store.metadata(left).public_url),
+                options=IngestOptions(public_url=store.metadata(left).public_url),
                 ledger=Ledger(settings.refused, store.location, place.alias),
-                like=live,
-                same_model=True,
-                left=(),
+                others=Others(live, same_model=True),
             )
             ((listed, _),) = job.origins["digits"].pages(settings)
             part = Worker(job).work("digits", listed)

@@ -12,10 +12,10 @@ import pytest
 from retrieval.errors import StoreError, StoreUnavailable
 from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
-from retrieval.ingest.options import Options as FillOptions
+from retrieval.ingest.options import IngestOptions
 from retrieval.records import Payload, Point
 from retrieval.reindex.job import reindex
-from retrieval.reindex.options import Options
+from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.rollback import rollback
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
@@ -36,7 +36,7 @@ def captions(root: Path, text: str = "caption of") -> dict[str, Payload]:
 def say(store: Store, place: Place, root: Path, encoder: Shades = OLD, **options: Any) -> None:
     """Ingest the pictures again, with what the user has to say now."""
     source = Folder("pictures", root, labels=True)
-    ingest(store, encoder, [source], place.alias, FillOptions(**options), ledgers=place.settings.refused)
+    ingest(store, encoder, [source], place.alias, IngestOptions(**options), ledgers=place.settings.refused)
 
 
 def payloads(store: Store, place: Place) -> dict[str, Payload]:
@@ -67,7 +67,7 @@ def test_what_was_written_since_the_new_collection_was_begun(left_by: str, place
         place.killed("settle", seed=2)
     else:
         with place.opened() as store:
-            reindex(store, place.alias, lambda sources: NEW, place.settings, Options(dry_run=True))
+            reindex(store, place.alias, lambda sources: NEW, place.settings, ReindexOptions(dry_run=True))
     with place.opened() as store:
         begun = place.mine(store)[-1]
         say(store, place, root, metadata=captions(root), public_url=URL)
@@ -83,7 +83,7 @@ def test_what_was_taken_away_or_replaced_since_does_not_come_back(store: Store, 
     say(store, place, root, metadata=captions(root))
     live = resolve(store, place.alias)
     first, second = list(next(store.scroll(live)))[:2]
-    reindex(store, place.alias, lambda sources: NEW, place.settings, Options(dry_run=True))
+    reindex(store, place.alias, lambda sources: NEW, place.settings, ReindexOptions(dry_run=True))
     bare = {name: value for name, value in first.payload.items() if name != "caption"}
     store.set_payload(live, {first.id: bare, second.id: {**second.payload, "caption": "another"}})
     done = reindex(store, place.alias, lambda sources: NEW, place.settings)
@@ -135,7 +135,7 @@ def test_a_way_back_to_another_model_says_what_is_missing_and_loses_nothing(
     if ingested:  # by a nightly job that knows of no captions
         say(store, place, root)
         complete(store, place, root)
-    done_again = reindex(store, place.alias, lambda sources: WIDE, place.settings, Options(keep=0))
+    done_again = reindex(store, place.alias, lambda sources: WIDE, place.settings, ReindexOptions(keep=0))
     assert left in done_again.dropped
     complete(store, place, root)
     assert store.metadata(done_again.collection).left == ()

@@ -10,7 +10,7 @@ import pytest
 from retrieval.errors import GateRefused
 from retrieval.records import Hit, Point
 from retrieval.reindex.job import reindex
-from retrieval.reindex.options import Options
+from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import Outcome
 from retrieval.store.base import Store, resolve
 from tests.reindex.conftest import NEW, OLD
@@ -51,7 +51,7 @@ def test_a_bad_model_does_not_go_live(store: Store, place: Place, root: Path, en
 
 
 def test_the_live_score_is_the_yardstick(store: Store, place: Place, root: Path) -> None:
-    reindex(store, place.alias, lambda sources: Noise(), place.settings, Options(max_drop=1))
+    reindex(store, place.alias, lambda sources: Noise(), place.settings, ReindexOptions(max_drop=1))
     better = reindex(store, place.alias, lambda sources: NEW, place.settings)
     row = next(check for check in better.gate if check.name == "P@5")
     assert row.live is not None
@@ -80,7 +80,7 @@ def test_an_engine_that_misses_neighbours(
         patch.setattr(type(store), "query", query)
         with pytest.raises(GateRefused, match=r"recall at 5: 0\.8, at least 0\.98 \(--min-recall\)"):
             reindex(store, place.alias, lambda sources: NEW, place.settings)
-        reindex(store, place.alias, lambda sources: NEW, place.settings, Options(min_recall=0.75))
+        reindex(store, place.alias, lambda sources: NEW, place.settings, ReindexOptions(min_recall=0.75))
     place.answers(store, root, [NEW])
 
 
@@ -126,14 +126,16 @@ def test_what_was_measured_is_kept_with_the_collection(store: Store, place: Plac
 
 
 def test_as_good_as_before_is_good_enough(store: Store, place: Place) -> None:
-    assert reindex(store, place.alias, lambda sources: NEW, place.settings, Options(max_drop=0)).state == "swapped"
+    assert (
+        reindex(store, place.alias, lambda sources: NEW, place.settings, ReindexOptions(max_drop=0)).state == "swapped"
+    )
 
 
 def test_two_images_are_too_few_to_ask_whether_they_spread(place: Place, root: Path) -> None:
     for file in sorted(root.rglob("*.png"))[2:]:
         file.unlink()
     with place.opened() as store:
-        done = reindex(store, place.alias, lambda sources: Constant(), place.settings, Options(max_delete=1))
+        done = reindex(store, place.alias, lambda sources: Constant(), place.settings, ReindexOptions(max_delete=1))
     rows = {row.name: row.passed for row in done.gate}
     assert (rows["spread"], rows["effective rank"], rows["finds itself"]) == (None, None, True)
 
@@ -143,7 +145,7 @@ def test_images_that_are_gone(store: Store, place: Place, root: Path) -> None:
         file.unlink()
     with pytest.raises(GateRefused, match=r"images kept: 53 \(live: 60\), at most 10% fewer"):
         reindex(store, place.alias, lambda sources: NEW, place.settings)
-    reindex(store, place.alias, lambda sources: NEW, place.settings, Options(max_delete=0.2))
+    reindex(store, place.alias, lambda sources: NEW, place.settings, ReindexOptions(max_delete=0.2))
     place.answers(store, root, [NEW])
 
 

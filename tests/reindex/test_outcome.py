@@ -3,11 +3,11 @@
 import pytest
 
 from retrieval.ingest.summary import Summary
-from retrieval.reindex.outcome import Check, Outcome
+from retrieval.reindex.outcome import GateCheck, Outcome
 
-MEASURED = Check("P@5", 0.98765, "at most 2 points lower", passed=True, live=0.5)
-ALONE = Check("spread", 0.123456, "at least 0.02", passed=False)
-UNKNOWN = Check("copies found", None, "at most 2 points lower", passed=None)
+MEASURED = GateCheck("P@5", 0.98765, "at most 2 points lower", passed=True, live=0.5)
+ALONE = GateCheck("spread", 0.123456, "at least 0.02", passed=False)
+UNKNOWN = GateCheck("copies found", None, "at most 2 points lower", passed=None)
 
 
 @pytest.mark.parametrize(
@@ -16,10 +16,13 @@ UNKNOWN = Check("copies found", None, "at most 2 points lower", passed=None)
         (MEASURED, "P@5: 0.9877 (live: 0.5), at most 2 points lower"),
         (ALONE, "spread: 0.1235, at least 0.02"),
         (UNKNOWN, "copies found: not measured, at most 2 points lower"),
-        (Check("images", 0.0, "at most 10% fewer", passed=False, live=0.0), "images: 0 (live: 0), at most 10% fewer"),
+        (
+            GateCheck("images", 0.0, "at most 10% fewer", passed=False, live=0.0),
+            "images: 0 (live: 0), at most 10% fewer",
+        ),
     ],
 )
-def test_a_row_in_words(row: Check, text: str) -> None:
+def test_a_row_in_words(row: GateCheck, text: str) -> None:
     assert str(row) == text
 
 

@@ -11,7 +11,7 @@ from retrieval.errors import NoCollection, RetrievalError
 from retrieval.images.decode import decode
 from retrieval.live import Reader
 from retrieval.reindex.job import reindex
-from retrieval.reindex.options import Options
+from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.rollback import rollback
 from retrieval.search.query import Query
 from retrieval.search.results import Result
@@ -74,7 +74,7 @@ def test_no_answer_is_empty_or_mixed(store: Store, place: Place, root: Path) -> 
         thread.start()
     try:
         for encoder in (NEW, WIDE, OLD):
-            reindex(store, place.alias, lambda sources, e=encoder: e, place.settings, Options(keep=1))  # type: ignore[misc]
+            reindex(store, place.alias, lambda sources, e=encoder: e, place.settings, ReindexOptions(keep=1))  # type: ignore[misc]
         rollback(store, place.alias, place.settings)
     finally:
         over.set()
@@ -101,7 +101,7 @@ def test_a_collection_that_is_dropped_under_a_request(store: Store, place: Place
 
         def encode(self, images: np.ndarray) -> np.ndarray:
             if resolve(store, place.alias) == old:
-                reindex(store, place.alias, lambda sources: NEW, place.settings, Options(keep=0))
+                reindex(store, place.alias, lambda sources: NEW, place.settings, ReindexOptions(keep=0))
             return OLD.encode(images)
 
     old = resolve(store, place.alias)

@@ -8,10 +8,10 @@ import pytest
 from retrieval.errors import RetrievalError
 from retrieval.ingest.job import ingest
 from retrieval.ingest.ledger import Ledger
-from retrieval.ingest.options import Options as FillOptions
+from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
 from retrieval.reindex.job import reindex
-from retrieval.reindex.options import Options
+from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import Outcome
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
@@ -23,11 +23,11 @@ from tests.reindex.places import PICTURES, Place
 def again(store: Store, place: Place, root: Path, **options: int) -> Summary:
     """Ingest the pictures once more."""
     source = Folder("pictures", root, labels=True)
-    return ingest(store, OLD, [source], place.alias, FillOptions(**options), ledgers=place.settings.refused)  # type: ignore[arg-type]
+    return ingest(store, OLD, [source], place.alias, IngestOptions(**options), ledgers=place.settings.refused)  # type: ignore[arg-type]
 
 
 def run(store: Store, place: Place, encoder: Shades, **options: object) -> Outcome:
-    return reindex(store, place.alias, lambda sources: encoder, place.settings, Options(**options))  # type: ignore[arg-type]
+    return reindex(store, place.alias, lambda sources: encoder, place.settings, ReindexOptions(**options))  # type: ignore[arg-type]
 
 
 def dangle(root: Path, count: int) -> list[Path]:
@@ -71,7 +71,7 @@ def test_a_file_that_only_looks_newer_is_no_change(store: Store, place: Place, r
 
 def test_images_that_cannot_be_read_stop_a_run_once(store: Store, place: Place, root: Path) -> None:
     dangle(root, 5)
-    with pytest.raises(RetrievalError, match="5 images refused, --max-failures is 4"):
+    with pytest.raises(RetrievalError, match="5 images refused, at most 4 may be"):
         run(store, place, NEW, max_failures=4)
     done = run(store, place, NEW, max_failures=4)
     assert (done.state, done.counts and (done.counts.failed, done.counts.newly_refused)) == ("swapped", (5, 0))
@@ -89,7 +89,7 @@ def test_what_was_passing_and_is_lasting_now_is_news(store: Store, place: Place,
     second = again(store, place, root, max_failures=0)
     assert (second.newly_refused, second.refused[0].again) == (0, True)
     link.resolve().write_bytes(b"no picture")
-    with pytest.raises(RetrievalError, match="1 images refused, --max-failures is 0"):
+    with pytest.raises(RetrievalError, match="1 images refused, at most 0 may be"):
         again(store, place, root, max_failures=0)
     ledger = Ledger(place.settings.refused, store.location, place.alias)
     assert '"lasting": true' in ledger.path.read_text("utf-8")

@@ -12,7 +12,7 @@ import pytest
 from retrieval.errors import Locked, NoCollection, SourceError, StoreError
 from retrieval.ingest.job import ingest
 from retrieval.reindex.job import STEPS, preview, reindex
-from retrieval.reindex.options import Options
+from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import Outcome
 from retrieval.reindex.rollback import rollback
 from retrieval.reindex.tidy import drop_unused
@@ -26,7 +26,7 @@ from tests.reindex.places import PICTURES, Place
 
 
 def run(store: Store, place: Place, encoder: Shades, **options: object) -> Outcome:
-    return reindex(store, place.alias, lambda sources: encoder, place.settings, Options(**options))  # type: ignore[arg-type]
+    return reindex(store, place.alias, lambda sources: encoder, place.settings, ReindexOptions(**options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("encoder", [NEW, WIDE], ids=["same dimension", "another dimension"])

@@ -9,8 +9,8 @@ import pytest
 from retrieval.images.decode import decode
 from retrieval.reindex import sample as sample_module
 from retrieval.reindex.job import reindex
-from retrieval.reindex.options import Options
-from retrieval.reindex.sample import Copies, Sample, copies_found
+from retrieval.reindex.options import ReindexOptions
+from retrieval.reindex.sample import Copies, GateSample, measure_copies_found
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
 from tests.reindex.conftest import NEW, OLD
@@ -29,13 +29,13 @@ def place(root: Path, own_home: Path) -> Place:
 @pytest.fixture
 def both(store: Store, place: Place) -> tuple[str, str]:
     """The live collection, and a new one of the same images."""
-    made = reindex(store, place.alias, lambda sources: NEW, place.settings, Options(dry_run=True))
+    made = reindex(store, place.alias, lambda sources: NEW, place.settings, ReindexOptions(dry_run=True))
     return resolve(store, place.alias), made.collection
 
 
-def sampled(store: Store, both: tuple[str, str], root: Path) -> Sample:
+def sampled(store: Store, both: tuple[str, str], root: Path) -> GateSample:
     live, candidate = both
-    return Sample.of(store, candidate, live, [Folder("pictures", root)])
+    return GateSample.of(store, candidate, live, [Folder("pictures", root)])
 
 
 def test_shared_is_what_both_hold_with_the_same_content(store: Store, both: tuple[str, str], root: Path) -> None:
@@ -87,15 +87,15 @@ def test_few_images_have_more_copies_each_in_the_largest_size(
     # the distortion itself has its own tests, and is slow to compile
     monkeypatch.setattr(sample_module, "distorted_copies", lambda images, seed: images ^ (seed + 1))
     whole = sample.read(NEW.config).pixels
-    eight = sample.copies(NEW.config, OLD.config)
+    eight = sample.make_copies(NEW.config, OLD.config)
     assert eight.contents == contents * 8
     np.testing.assert_array_equal(eight.pixels, np.concatenate([whole ^ (seed + 1) for seed in range(8)]))
     for size, views in ((3 * PICTURES - 1, 2), (3 * PICTURES, 3), (1, 1)):
         monkeypatch.setattr(sample_module, "SIZE", size)
-        assert sample.copies(NEW.config).contents == contents * views
+        assert sample.make_copies(NEW.config).contents == contents * views
     largest = (replace(NEW.config, image_size=(9, 12)), replace(NEW.config, image_size=(11, 8), channels=3))
-    assert sample.copies(*largest).pixels.shape[1:] == (11, 12, 3)
-    none = replace(sample, shared=[]).copies(NEW.config)
+    assert sample.make_copies(*largest).pixels.shape[1:] == (11, 12, 3)
+    none = replace(sample, shared=[]).make_copies(NEW.config)
     assert (none.contents, none.pixels.shape) == ([], (0, SIDE, SIDE, 1))
 
 
@@ -105,17 +105,17 @@ def test_the_share_of_copies_that_find_their_original(store: Store, both: tuple[
     rows, pixels = sample.read(NEW.config)
     contents = [str(sample.points[row].payload["sha256"]) for row in rows]
     whole = Copies(pixels, contents)
-    assert copies_found(store, candidate, NEW, Copies(pixels[:0], []), 1) is None
-    assert copies_found(store, candidate, NEW, whole, 1) == 1
+    assert measure_copies_found(store, candidate, NEW, Copies(pixels[:0], []), 1) is None
+    assert measure_copies_found(store, candidate, NEW, whole, 1) == 1
     swapped = Copies(pixels, [*contents[:15][::-1], *contents[15:]])  # all but the middle one of fifteen are another's
-    assert copies_found(store, candidate, NEW, swapped, 1) == pytest.approx(46 / 60)
-    assert copies_found(store, candidate, NEW, swapped, PICTURES) == 1
+    assert measure_copies_found(store, candidate, NEW, swapped, 1) == pytest.approx(46 / 60)
+    assert measure_copies_found(store, candidate, NEW, swapped, PICTURES) == 1
     wide = Shades(2)
     wide.config = replace(NEW.config, image_size=(SIDE, 2 * SIDE))
     doubled = Copies(pixels.repeat(2, axis=2), contents)  # which each model takes its own way
-    assert copies_found(store, candidate, NEW, doubled, 1) == 1
+    assert measure_copies_found(store, candidate, NEW, doubled, 1) == 1
     seen: list[tuple[int, ...]] = []
     encode = wide.encode
     wide.encode = lambda images: (seen.append(images.shape), encode(images))[1]  # type: ignore[method-assign, func-returns-value]
-    copies_found(store, candidate, wide, whole, 1)
+    measure_copies_found(store, candidate, wide, whole, 1)
     assert seen == [(PICTURES, SIDE, 2 * SIDE, 1)]

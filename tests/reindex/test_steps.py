@@ -18,12 +18,12 @@ from retrieval.ingest.summary import Summary
 from retrieval.layout import DEFAULT
 from retrieval.reading import Refused
 from retrieval.reindex import candidate
-from retrieval.reindex.candidate import added, begin, settle
+from retrieval.reindex.candidate import add_counts, begin, settle
 from retrieval.reindex.job import preview, reindex
 from retrieval.reindex.preflight import check_room
 from retrieval.reindex.rollback import rollback
 from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back
-from retrieval.reindex.tidy import drop, drop_unused, earlier, tidy
+from retrieval.reindex.tidy import drop, drop_unused, find_earlier, tidy
 from retrieval.sources import Entry
 from retrieval.store.base import Health, Store, resolve
 from retrieval.store.connection import Connection, Patience
@@ -92,10 +92,10 @@ def test_the_counts_of_two_passes() -> None:
     second = Summary(
         "images", "a", found=12, encoded=1, copied=1, deleted=2, unchanged=9, seconds=2.0, refused=[refused]
     )
-    assert added(None, second) is second
-    both = added(first, second)
+    assert add_counts(None, second) is second
+    both = add_counts(first, second)
     assert both == replace(second, encoded=7, copied=3, deleted=3, seconds=3.5, unchanged=1)
-    assert added(first, replace(second, found=3)).unchanged == 0
+    assert add_counts(first, replace(second, found=3)).unchanged == 0
 
 
 @pytest.mark.parametrize(("busy", "passes"), [((), 2), ((1,), 3), ((1, 2), 4), ((1, 2, 3, 4), 4)])
@@ -110,11 +110,11 @@ def test_it_catches_up_until_nothing_came_but_not_for_ever(
         done.append(number)
         return honest(*arguments, **options)
 
-    def begun(entries: Iterator[Entry]) -> Iterator[Entry]:  # so that a pass finds what comes as it begins
+    def peek(entries: Iterator[Entry]) -> Iterator[Entry]:  # so that a pass finds what comes as it begins
         return entries
 
     monkeypatch.setattr(candidate, "fill", counted)
-    monkeypatch.setattr(candidate, "begun", begun)
+    monkeypatch.setattr(candidate, "peek", peek)
     found = reindex(store, place.alias, lambda sources: NEW, place.settings)
     assert len(done) == passes
     assert found.counts is not None
@@ -159,7 +159,7 @@ def test_what_can_be_gone_back_to(store: Store, place: Place) -> None:
     left(store, place, AFTER, "ready")
     pointed_at = left(store, place, "20000106t000000z", "ready")
     store.move_alias(f"{place.alias}-stable", pointed_at)
-    assert earlier(store, live, find_unused(store, place.alias)) == [second, first]
+    assert find_earlier(store, live, find_unused(store, place.alias)) == [second, first]
 
 
 def tidied(store: Store, place: Place) -> None:

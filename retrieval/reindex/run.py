@@ -1,0 +1,26 @@
+"""What a re-index works on, from the lock to the last step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from retrieval.config import Settings
+from retrieval.reindex.options import ReindexOptions
+from retrieval.reindex.outcome import Outcome
+from retrieval.store.base import Held, Store
+
+
+@dataclass(frozen=True, slots=True)
+class ReindexRun:
+    """The engine, what was asked for, and what has been done so far.
+
+    held: the lock of the alias
+    outcome: filled in while the run goes; it names the alias, the live collection and the new one
+    tell: called with the name of each step that begins
+    """
+
+    store: Store
+    held: Held
+    settings: Settings
+    options: ReindexOptions
+    outcome: Outcome
+    tell: Callable[[str], None]
