@@ -50,7 +50,7 @@ class FilterError(UsageError):
     """A filter is not understood; `context` are lines that point at the place."""
 
     def __init__(self, message: str, *context: str) -> None:
-        super().__init__(message)
+        super().__init__(message, option="where")
         self.context = context
 
 
