@@ -139,4 +139,4 @@ def plain(value: Any) -> tuple[str, "Token"]:
 
 def wrong(text: str, at: int | None, why: str) -> FilterError:
     """An error with a caret under the place."""
-    return FilterError(why, f"  {' '.join(text.splitlines())}", f"  {' ' * (at or 0)}^")
+    return FilterError(why, f"  {' '.join(text.splitlines())}", f"  {' ' * (at or 0)}^", option="where")

@@ -228,7 +228,7 @@ def test_a_filter_is_text_or_a_filter(index: Index) -> None:
     found = index.search(digits(COUNT)[0][7], where=f"path={path}")
     assert [hit.path for hit in found] == [path]
     assert index.search(digits(COUNT)[0][7], where=index.filter(f"path={path}"))[0] == found[0]
-    with pytest.raises(UsageError, match="where: no picture has a field 'paht'"):
+    with pytest.raises(UsageError, match="where: no image has a field 'paht'"):
         index.search(digits(COUNT)[0][7], where="paht=1")
 
 
