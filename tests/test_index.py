@@ -23,6 +23,9 @@ from retrieval.images.decode import decode, encode_png
 from retrieval.images.given import as_bytes
 from retrieval.records import point_id
 from retrieval.reindex.job import reindex
+from retrieval.reindex.options import Options as ReindexOptions
+from retrieval.search.job import encode_all
+from retrieval.search.options import Options
 from retrieval.store import open_store
 from tests.cli.conftest import (  # noqa: F401 - fixtures
     Trained,
@@ -282,6 +285,19 @@ def test_a_swap_is_seen(index: Index, settings: Settings, root: Path) -> None:
     assert after[0].distance == pytest.approx(0, abs=1e-4)  # by the old model's code it would be far away
     stored = index.explain(query, Stored("pictures/007.png"))
     assert stored.distance == pytest.approx(0, abs=1e-4)
+
+
+def test_a_query_prepared_before_a_swap_is_prepared_again(index: Index, settings: Settings) -> None:
+    query = as_query(digits(COUNT)[0][7])
+    ready = encode_all([index.prepare(query), index.prepare(Stored("pictures/007.png"))])
+    options = Options(k=1, include_self=True)
+    before = [result.hits for _, result in index.search_prepared(ready, options)]
+    reindex(index.store, index.alias, lambda sources: Flipped(), settings, ReindexOptions(keep=0))
+    assert ready[0].live.collection not in index.store.collections()
+    for (again, result), hits in zip(index.search_prepared(ready, options), before, strict=True):
+        assert again.live.meta.model == Flipped().fingerprint
+        assert [hit.path for hit in result.hits] == [hit.path for hit in hits] == ["007.png"]
+        assert result.hits[0].distance == pytest.approx(0, abs=1e-4)
 
 
 def test_hits_bring_their_pictures(index: Index, root: Path) -> None:
