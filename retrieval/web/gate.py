@@ -58,7 +58,7 @@ class Gate:
             return open_session(scope, self._key if same(shown, self._key) else "")
         if same(shown, self._key) or holds(headers.get("cookie", ""), self._key):
             return None
-        return answer(401, "this service wants its API key, in the header X-API-Key", {"WWW-Authenticate": "Bearer"})
+        return answer(401, "this service needs its API key, in the header X-API-Key", {"WWW-Authenticate": "Bearer"})
 
 
 def open_session(scope: Scope, key: str | None) -> Response | None:

@@ -148,7 +148,7 @@ async function boot({ quietly = false } = {}) {
     find({ quietly });
     return;
   }
-  // Images that are shown already stay, so that a retry does not disturb whoever looks at them.
+  // Images that are shown already stay, so that a retry does not disturb the user.
   const dealt = sample.querySelector("a") ? null : deal(ask).catch((problem) => problem);
   const ready = await readStatus(ask);
   const problem = await dealt;
