@@ -22,7 +22,7 @@ from retrieval.ingest.summary import Summary
 from retrieval.learn.job import learn
 from retrieval.learn.options import Options
 from retrieval.records import CollectionMeta
-from retrieval.search.job import Live, search
+from retrieval.search.job import LiveCollection, search
 from retrieval.search.options import Options as SearchOptions
 from retrieval.search.query import Query
 from retrieval.search.results import Result
@@ -80,7 +80,7 @@ def run(
     step(f"Searching with {QUERIED}")
     queries = [Query(f"{QUERIED}/{entry.key}", entry) for entry in queried.entries()]
     collection = resolve(store, ALIAS)
-    live = Live(collection, store.metadata(collection), lambda mark: encoder)
+    live = LiveCollection(collection, store.metadata(collection), lambda mark: encoder)
     results = list(search(store, live, queries, SearchOptions(k=K)))
     labels = [query.label or "" for query in queries]
     precision = precision_at_k(labels, [[hit.label or "" for hit in result.hits] for result in results], K)

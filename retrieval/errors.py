@@ -49,8 +49,8 @@ class UsageError(RetrievalError):
 class FilterError(UsageError):
     """A filter is not understood; `context` are lines that point at the place."""
 
-    def __init__(self, message: str, *context: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *context: str, hint: str = "", option: str = "") -> None:
+        super().__init__(message, hint=hint, option=option)
         self.context = context
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float32, UInt8
 from retrieval.errors import UsageError
 from retrieval.filters import Filter, Match
 from retrieval.nearness import percentile
-from retrieval.search.job import Asked, Live, prepare
+from retrieval.search.job import Asked, LiveCollection, prepare
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import rounded
 from retrieval.store.base import Store
@@ -47,8 +47,8 @@ class Explanation:
         }
 
 
-def explain(store: Store, live: Live, pair: Sequence[Query | Stored]) -> Explanation:
-    """Compare two pictures, each a file or one of the collection. Raises UsageError for one that cannot be used."""
+def explain(store: Store, live: LiveCollection, pair: Sequence[Query | Stored]) -> Explanation:
+    """Compare two images, each a file or one of the collection. Raises UsageError for one that cannot be used."""
     asked = []
     for query, item in zip(pair, prepare(store, live, pair), strict=True):
         if isinstance(item, str):
@@ -57,8 +57,7 @@ def explain(store: Store, live: Live, pair: Sequence[Query | Stored]) -> Explana
     a, b = asked
     distance = float(np.linalg.norm(a.code - b.code))
     ranks = ranked(store, live.collection, [a, b], distance)
-    seen = live.encoder.decode(np.stack([a.code, b.code]))
-    first, second = (np.rint(picture * 255).astype(np.uint8) for picture in seen)
+    first, second = live.reconstruct(np.stack([a.code, b.code]))
     return Explanation(
         (pair[0].name, pair[1].name),
         distance,

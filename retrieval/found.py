@@ -1,4 +1,4 @@
-"""One picture's hits as programs and notebooks hold them, and what programs may ask with."""
+"""The hits of one query as programs and notebooks see them, and the kinds of query that programs can pass."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from retrieval.gallery import Row
 
 Picture = Any
-"""A path, the bytes of an image file, a Pillow image, or an array u8[h, w] or u8[h, w, 3]; or `Stored`, one that the
-collection holds."""
+"""A path, the bytes of an image file, a Pillow image, an array u8[h, w] or u8[h, w, 3], or `Stored`: an image of the
+collection."""
 
 
-class Found(Sequence[Hit]):
-    """The hits of one picture, nearest first; a notebook shows them with their pictures."""
+class SearchHits(Sequence[Hit]):
+    """The hits of one query, nearest first; a notebook shows them with their images."""
 
     def __init__(self, result: Result, rows: "Callable[[list[Result]], list[Row]]") -> None:
-        """`rows` makes of results what galleries show."""
+        """rows: turns results into the rows of a gallery."""
         self.result, self._rows = result, rows
 
     @overload
@@ -41,7 +41,7 @@ class Found(Sequence[Hit]):
 
     @property
     def note(self) -> str | None:
-        """What there is to say of the hits: that nothing here looks like the picture, or why there are none."""
+        """A remark on the hits: that nothing in the collection resembles the query, or why there are no hits."""
         return self.result.note
 
     def __repr__(self) -> str:
@@ -57,8 +57,12 @@ class Found(Sequence[Hit]):
         return fragment(self._rows([self.result]))
 
 
+Found = SearchHits
+"""The old name, kept for one release."""
+
+
 def as_query(picture: Picture) -> Query | Stored:
-    """A picture in any of the ways that `Picture` names, as a query."""
+    """Turn an image, in any of the forms that `Picture` lists, into a query."""
     if isinstance(picture, Query | Stored):
         return picture
     if isinstance(picture, str | os.PathLike):

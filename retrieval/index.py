@@ -1,33 +1,37 @@
-"""The program for programs: open a collection, search it, and look into it. The command line is built on this."""
+"""The Python API: open a collection, search it and inspect it. The command line and the service are built on this."""
 
 import contextlib
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+from retrieval import checkpoint
 from retrieval.config import Settings, load_settings
 from retrieval.errors import BadImage, StoreError
 from retrieval.filters import Filter
-from retrieval.found import Found, Picture, as_query
-from retrieval.live import Reader
+from retrieval.found import Picture, SearchHits, as_query
+from retrieval.live import AliasFollower
 from retrieval.loading import collections_model, make_encoder, model_of
 from retrieval.nearness import distance_at
-from retrieval.records import Hit
+from retrieval.records import CollectionMeta, Hit, Point
 from retrieval.reporting import ReportCount, ReportStep, ignore
 from retrieval.search.fields import check_fields
-from retrieval.search.job import BATCH, Live, more_like
+from retrieval.search.job import BATCH, LiveCollection, Prepared, answer, prepare, prepare_one, recommend
 from retrieval.search.options import K, Options
 from retrieval.search.query import Query, Stored, stored_point
 from retrieval.search.results import Result
 from retrieval.sources import Source
 from retrieval.sources.open import open_known
 from retrieval.store import open_store
-from retrieval.store.base import Store, resolve
+from retrieval.store.base import Store, dashboard, resolve
 from retrieval.where import parse
 
 if TYPE_CHECKING:
@@ -39,17 +43,41 @@ if TYPE_CHECKING:
     from retrieval.gallery import Row
     from retrieval.outliers import Outlier
 
+SOURCES_SECONDS = 60.0
+"""Seconds that opened sources are kept: an archive may have been replaced, and an absent source may have come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionStatus:
+    """What there is to know of the live collection.
+
+    collection: its name
+    points: number of images
+    dashboard: URL of the engine's own page on it, None where there is none
+    model_found: whether its model is on this machine
+    """
+
+    collection: str
+    meta: CollectionMeta
+    points: int
+    dashboard: str | None
+    model_found: bool
+
 
 class Index:
-    """What an alias names, open for searching; close it, or use it as a block.
+    """The collection that an alias names, open for searching; use it as a context manager, or close it.
 
-    On the embedded engine one process at a time has the folder; on a server any number.
+    Any number of processes can open it on a server; the embedded engine's folder belongs to one process at a time.
+    All methods may be called from several threads. Each call uses the collection that is live then: after a swap, the
+    new one.
     """
 
     def __init__(self, store: Store, settings: Settings, alias: str = "images") -> None:
-        """See `open`."""
+        """Prefer `open`, which makes the store and closes it."""
         self.store, self.settings, self.alias = store, settings, alias
-        self._reader = Reader(store, alias, self._load)
+        self._follower = AliasFollower(store, alias, self._load)
+        self._sources = OpenSources(settings)
+        self._warm: str | None = None
         self._last = contextlib.ExitStack()
         self._closed = False
 
@@ -63,39 +91,47 @@ class Index:
         qdrant_url: str | None = None,
         settings: Settings | None = None,
     ) -> "Index":
-        """Open the collection behind an alias; what is not given comes from the environment and `retrieval.toml`.
+        """Open the collection that an alias names; what is not given comes from the environment and `retrieval.toml`.
 
-        model: must be the one that made the collection. Raises NoCollection, ModelError for another model,
-        StoreUnavailable, Locked when another process has the embedded engine.
+        model: must be the model that made the collection
+        Raises NoCollection, ModelError for another model, StoreUnavailable, and Locked when another process has the
+        embedded engine.
         """
         settings = settings or load_settings(home=home, qdrant_url=qdrant_url)
         with contextlib.ExitStack() as stack:
             store = stack.enter_context(open_store(settings))
             collection = resolve(store, alias)
-            store.metadata(collection)  # opens it: one that is damaged says so now, and others need not be whole
+            store.metadata(
+                collection
+            )  # opens it, so that damage to this collection shows now; others need not be whole
             if model is not None:
                 model_of(store, collection, settings, model)
             index = cls(store, settings, alias)
             index._last = stack.pop_all()
         return index
 
-    def search(self, picture: Picture, k: int = K, *, where: "str | Filter | None" = None, **options: Any) -> Found:
-        """The k pictures nearest to one, by Euclidean distance of their codes.
+    # Search.
 
-        where: what they must meet, as `--where` writes it · options: as in `search.options.Options`. Raises BadImage
-        for what is no picture, UsageError for options that make no sense.
+    def search(
+        self, picture: Picture, k: int = K, *, where: "str | Filter | None" = None, **options: Any
+    ) -> SearchHits:
+        """The k images nearest to one, by Euclidean distance of their embeddings.
+
+        where: a filter that hits must meet, as text in the language of `--where` or as a `Filter`
+        options: as in `search.options.Options`
+        Raises BadImage for something that is no image, UsageError for options that make no sense.
         """
-        (result,) = self.reader.search([as_query(picture)], self.options(k=k, where=where, **options))
+        (result,) = self._following.search([as_query(picture)], self.options(k=k, where=where, **options))
         if result.refused is not None:
             raise BadImage(result.query.name, result.refused)
-        return Found(result, self.rows)
+        return SearchHits(result, self.rows)
 
     def search_many(
         self, pictures: Iterable[Picture], k: int = K, *, where: "str | Filter | None" = None, **options: Any
-    ) -> Iterator[Found]:
-        """The same for many, in batches; what is no picture has no hits and says why in its `note`."""
+    ) -> Iterator[SearchHits]:
+        """As `search`, for many images in batches; something that is no image has no hits, and its `note` says why."""
         for result in self.stream(map(as_query, pictures), self.options(k=k, where=where, **options)):
-            yield Found(result, self.rows)
+            yield SearchHits(result, self.rows)
 
     def like(
         self,
@@ -105,26 +141,68 @@ class Index:
         *,
         where: "str | Filter | None" = None,
         **options: Any,
-    ) -> Found:
-        """Pictures more like some and less like others; distances are to the nearest of `like`."""
+    ) -> SearchHits:
+        """Images more like some and less like others; distances are to the nearest of `like`."""
         chosen = self.options(k=k, where=where, **options)
-        return Found(self.more_like([as_query(p) for p in like], [as_query(p) for p in unlike], chosen), self.rows)
+        return SearchHits(self.recommend([*map(as_query, like)], [*map(as_query, unlike)], chosen), self.rows)
 
     def stream(self, queries: Iterable[Query | Stored], options: Options) -> Iterator[Result]:
-        """Results in the order of the queries, which may be without end; each batch is asked of what is live then."""
+        """Results in the order of the queries, of which there may be endlessly many; searched in batches."""
         queries = iter(queries)
         while batch := list(itertools.islice(queries, BATCH)):
-            yield from self.reader.search(batch, options)
+            yield from self._following.search(batch, options)
 
-    def more_like(self, like: Sequence[Query | Stored], unlike: Sequence[Query | Stored], options: Options) -> Result:
-        """As `like`, of queries."""
-        return self.reader.ask(lambda live: more_like(self.store, live, like, unlike, options))
+    def recommend(self, like: Sequence[Query | Stored], unlike: Sequence[Query | Stored], options: Options) -> Result:
+        """As `like`, given queries."""
+        return self._following.ask(lambda live: recommend(self.store, live, like, unlike, options))
+
+    def prepare(self, query: Query | Stored) -> Prepared:
+        """The first half of a search: decode the image, or look up a stored embedding; loads no model.
+
+        Encode images with `search.job.encode_all`, then call `search_prepared`.
+        """
+        return self._following.ask(lambda live: prepare_one(self.store, live, query))
+
+    def search_prepared(self, items: Sequence[Prepared], options: Options) -> list[tuple[Prepared, Result]]:
+        """The second half of a search, for encoded queries of one collection, in one request to the engine.
+
+        If that collection has been dropped meanwhile, its successor is searched, with the queries prepared again for
+        it: the queries come back as they were searched with.
+        """
+        first, queries = items[0].live, [item.query for item in items]
+
+        def question(live: LiveCollection) -> list[tuple[Prepared, Result]]:
+            same = live.collection == first.collection
+            asked = [item.asked for item in items] if same else prepare(self.store, live, queries)
+            results = answer(self.store, live, queries, asked, options)
+            return [
+                (Prepared(live, query, each), result)
+                for query, each, result in zip(queries, asked, results, strict=True)
+            ]
+
+        return self._following.ask(question, first)
+
+    def options(self, *, where: "str | Filter | None" = None, **options: Any) -> Options:
+        """Check the options; `where` may be text. Raises UsageError, also for a field that no image has."""
+        return Options(where=self.filter(where), **options)
+
+    def filter(self, where: "str | Filter | None", pages: int | None = None) -> Filter | None:
+        """Parse a filter and check its fields. Raises UsageError for one that is malformed or names an unknown field.
+
+        pages: of points to look at for the user's own fields (default: all)
+        """
+        chosen = parse(where) if isinstance(where, str) else where
+        if chosen is not None:
+            self._following.ask(lambda live: check_fields(self.store, live.collection, chosen, pages))
+        return chosen
+
+    # Whole-collection jobs.
 
     def explain(self, a: Picture, b: Picture) -> "Explanation":
-        """Two pictures: their distance, what it means, the rank of each for the other, and what the decoder sees."""
+        """Compare two images: distance, percentile, each one's rank for the other, and both reconstructions."""
         from retrieval.explain import explain
 
-        return self.reader.ask(lambda live: explain(self.store, live, [as_query(a), as_query(b)]))
+        return self._following.ask(lambda live: explain(self.store, live, [as_query(a), as_query(b)]))
 
     def duplicates(
         self,
@@ -134,7 +212,7 @@ class Index:
         max_percentile: float | None = None,
         step: ReportStep = ignore,
     ) -> "Iterator[Group]":
-        """Groups of near-duplicates; without a limit, pictures are compared to be sure. Raises SourceError."""
+        """Groups of near-duplicates; without a limit, their pixels are compared to confirm them. Raises SourceError."""
         from retrieval.duplicates.job import Summary, find
 
         live = self.live()
@@ -146,77 +224,120 @@ class Index:
         )
 
     def outliers(self, limit: int = 50, *, report: ReportCount = ignore) -> "list[Outlier]":
-        """The pictures that fit least, the oddest first."""
+        """The images that fit least, the oddest first."""
         from retrieval.outliers import find
 
         return find(self.store, self.live(), self.sources(), limit, report)
 
     def export(self, file: "str | os.PathLike[str]", *, where: "str | Filter | None" = None) -> "Exported":
-        """Write ids, codes and payloads to a `.parquet` or `.npz` file; see `retrieval.export.export`."""
+        """Write ids, embeddings and payloads to a `.parquet` or `.npz` file; see `retrieval.export.export`."""
         from retrieval.export import export
 
         self.live()  # raises when the index is closed
         return export(self.store, self.alias, Path(file), where)
 
-    def options(self, *, where: "str | Filter | None" = None, **options: Any) -> Options:
-        """Checked; `where` may be text. Raises UsageError for a field that no picture has."""
-        return Options(where=self.filter(where), **options)
+    # The collection and its images.
 
-    def filter(self, where: "str | Filter | None") -> Filter | None:
-        """The filter that a text means; raises UsageError for one that is not understood, or for unknown fields."""
-        chosen = parse(where) if isinstance(where, str) else where
-        if chosen is not None:
-            check_fields(self.store, self.live().collection, chosen)
-        return chosen
+    def live(self) -> LiveCollection:
+        """What the alias names now: collection, metadata, encoder. Raises NoCollection, and StoreError once closed."""
+        return self._following.live()
 
-    def live(self) -> Live:
-        """Collection, metadata and encoder, as the alias is now. Raises StoreError when the index is closed."""
-        return self.reader.live()
+    def check(self) -> None:
+        """Search for a zero embedding, to see whether the engine answers. Raises NoCollection, StoreUnavailable."""
+        self.live()
+        self._following.ask(lambda live: self.store.query(live.collection, np.zeros((1, live.meta.dim), np.float32), 1))
+
+    def status(self) -> CollectionStatus:
+        """Size, metadata and model of the live collection. Raises NoCollection, StoreUnavailable."""
+        live = self.live()
+        return CollectionStatus(
+            collection=live.collection,
+            meta=live.meta,
+            points=self.store.count(live.collection),
+            dashboard=dashboard(self.store, self.alias),
+            model_found=checkpoint.of(self.settings.models, live.meta.model) is not None,
+        )
 
     @property
-    def reader(self) -> Reader:
-        """What follows the alias."""
-        if not self._closed:
-            return self._reader
-        raise StoreError(f"the index of {self.alias!r} is closed; open it again")
+    def engine(self) -> str:
+        """`embedded` or `server`."""
+        return self.store.engine
+
+    def warm(self) -> None:
+        """Load and compile the live collection's model, unless that has been done, so that searches need not wait.
+
+        Raises NoCollection, ModelError.
+        """
+        live = self._following.current()
+        if live.collection != self._warm:
+            from retrieval.encode import BATCH_SIZES
+
+            (height, width), channels = live.meta.image_size, live.meta.channels
+            for number in BATCH_SIZES:
+                live.encoder.encode(np.zeros((number, height, width, channels), np.uint8))
+            live.encoder.decode(np.zeros((1, live.meta.dim), np.float32))
+            self._warm = live.collection
+
+    def is_warm(self) -> bool:
+        """Whether the live collection's model has been loaded and compiled by `warm`."""
+        last = self._warm
+        return last is not None and self._following.current().collection == last
+
+    def points(self, ids: Iterable[str]) -> dict[str, Point]:
+        """Points by id, without their embeddings; ids that the collection does not hold are left out."""
+        wanted = sorted(set(ids))
+        return self._following.ask(lambda live: self.store.retrieve(live.collection, wanted))
+
+    def sample(self, n: int) -> list[Point]:
+        """At most n points chosen at random, different ones at each call, without their embeddings."""
+        return self._following.ask(lambda live: self.store.sample(live.collection, n))
+
+    def facets(self, fields: Iterable[str], limit: int) -> dict[str, dict[str, int]]:
+        """For each indexed text field, its most frequent values and the number of images that have each."""
+        names = list(fields)
+        return self._following.ask(
+            lambda live: {name: self.store.facet(live.collection, name, limit) for name in names}
+        )
 
     def sources(self) -> dict[str, Source]:
-        """The collection's sources that are in reach, by name; once closed, those of what was last seen."""
-        live = self._reader.last if self._closed else self.live()
-        return open_known(live.meta.sources, self.settings) if live else {}
+        """The collection's sources that can be opened, by name; once closed, those of the collection last seen."""
+        live = self._follower.last if self._closed else self._following.current()
+        return self._sources.of(live.meta.sources) if live else {}
 
-    def picture(self, hit: Hit) -> bytes:
-        """The image file of a hit, from where its source was last seen. Raises BadImage."""
-        source = self.sources().get(hit.source)
+    def image(self, of: Hit | Point) -> bytes:
+        """The image file of a hit or a point, from where its source was last seen. Raises BadImage."""
+        name, path = str(of.payload["source"]), str(of.payload["path"])
+        source = self.sources().get(name)
         if source is None:
-            raise BadImage(hit.name, "its source is out of reach")
-        return source.read(hit.path)
+            raise BadImage(f"{name}/{path}", "its source is out of reach")
+        return source.read(path)
 
     def read(self, query: Query | Stored) -> bytes:
-        """The image file of a query. Raises BadImage, UsageError for a stored picture that is not there."""
+        """The image file of a query. Raises BadImage, UsageError for a stored image that is not there."""
         if isinstance(query, Query):
             return query.read()
         if self._closed:
             raise BadImage(query.name, "its collection is closed")
-        point = stored_point(self.store, self.live().collection, query.name)
-        return self.picture(Hit(point.id, 0.0, point.payload))
+        return self.image(self._following.ask(lambda live: stored_point(self.store, live.collection, query.name)))
 
     def reconstruct(self, ids: Sequence[str]) -> "dict[str, UInt8[np.ndarray, 'h w c']]":
-        """What the decoder makes of stored codes, in [0, 255], by point id."""
-        live = self.live()
-        points = list(self.store.retrieve(live.collection, ids, codes=True).values())
-        codes = np.array([point.code for point in points], np.float32).reshape(-1, live.meta.dim)
-        seen = np.rint(live.encoder.decode(codes) * 255).astype(np.uint8)
-        return {point.id: pixels for point, pixels in zip(points, seen, strict=True)}
+        """What the decoder makes of stored embeddings, in [0, 255], by point id."""
+
+        def question(live: LiveCollection) -> "dict[str, UInt8[np.ndarray, 'h w c']]":
+            points = list(self.store.retrieve(live.collection, ids, codes=True).values())
+            codes = np.array([point.code for point in points], np.float32).reshape(-1, live.meta.dim)
+            return {point.id: pixels for point, pixels in zip(points, live.reconstruct(codes), strict=True)}
+
+        return self._following.ask(question)
 
     def rows(self, results: Iterable[Result]) -> "list[Row]":
-        """Results as galleries take them."""
+        """Results as rows of a gallery."""
         from retrieval.gallery.results import result_rows
 
         return result_rows(results, self.sources(), self.read)
 
     def close(self) -> None:
-        """Let the engine go; what was found can still be looked at."""
+        """Close the engine; hits that were found can still be looked at."""
         self._closed = True
         self._last.close()
 
@@ -226,5 +347,35 @@ class Index:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def _following(self) -> AliasFollower:
+        """Follows the alias. Raises StoreError when the index is closed."""
+        if not self._closed:
+            return self._follower
+        raise StoreError(f"the index of {self.alias!r} is closed", hint="open it again")
+
     def _load(self, fingerprint: str) -> "Encoder":
         return make_encoder(self.settings, collections_model(self.settings, self.live().collection, fingerprint))
+
+    # Old names, kept for one release.
+    reader = _following
+    more_like = recommend
+    picture = image
+
+
+class OpenSources:
+    """Opened sources, kept open between calls: opening an archive reads its whole directory."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._lock = settings, threading.Lock()
+        self._specs: dict[str, str] | None = None
+        self._since = 0.0
+        self._opened: dict[str, Source] = {}
+
+    def of(self, specs: Mapping[str, str]) -> dict[str, Source]:
+        """The sources that can be opened, by name; opened again when a spec changed or after SOURCES_SECONDS."""
+        with self._lock:
+            if self._specs != specs or time.monotonic() - self._since > SOURCES_SECONDS:
+                self._opened = open_known(specs, self._settings)
+                self._specs, self._since = dict(specs), time.monotonic()
+            return self._opened

@@ -18,7 +18,7 @@ from retrieval.nearness import percentile
 from retrieval.reading import Loaded, read_pictures
 from retrieval.records import Payload, Point
 from retrieval.reporting import ReportCount, ignore
-from retrieval.search.job import Live
+from retrieval.search.job import LiveCollection
 from retrieval.sources import Source
 from retrieval.stack import stored_entry
 from retrieval.store.base import Store
@@ -67,7 +67,7 @@ class Outlier:
 
 def find(
     store: Store,
-    live: Live,
+    live: LiveCollection,
     sources: Mapping[str, Source],
     limit: int,
     report: ReportCount = ignore,

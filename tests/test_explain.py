@@ -13,7 +13,7 @@ from retrieval.explain import Explanation, explain
 from retrieval.images.decode import encode_png
 from retrieval.nearness import percentile
 from retrieval.records import point_id
-from retrieval.search.job import Live
+from retrieval.search.job import LiveCollection
 from retrieval.search.query import Query, Stored
 from retrieval.store.base import Store
 from tests.duplicates.digits import Blocks, digits, filled, put, put_digits
@@ -24,7 +24,7 @@ COUNT, HELD = 90, 60
 
 
 @pytest.fixture(params=ENGINES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Store, Live]]:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Store, LiveCollection]]:
     """Sixty digits, and four copies of two of them, on either engine."""
     from retrieval.store.edge import EdgeStore
     from retrieval.store.server import ServerStore
@@ -61,7 +61,7 @@ def expected(a: int, b: int) -> tuple[float, tuple[int, int]]:
 
 
 @pytest.mark.parametrize(("a", "b"), [(3, 4), (1, 2), (5, 1), (8, 70), (75, 9), (80, 81)])
-def test_numbers_are_those_of_brute_force(place: tuple[Store, Live], a: int, b: int) -> None:
+def test_numbers_are_those_of_brute_force(place: tuple[Store, LiveCollection], a: int, b: int) -> None:
     store, live = place
     pair = [held(n) if n < HELD else file(n) for n in (a, b)]
     found = explain(store, live, pair)
@@ -78,7 +78,7 @@ def test_numbers_are_those_of_brute_force(place: tuple[Store, Live], a: int, b: 
     assert back.ranks == ranks[::-1]
 
 
-def test_a_file_and_the_stored_one_are_the_same(place: tuple[Store, Live]) -> None:
+def test_a_file_and_the_stored_one_are_the_same(place: tuple[Store, LiveCollection]) -> None:
     store, live = place
     pairs: list[list[Query | Stored]] = [
         [file(7), held(7)],
@@ -93,13 +93,13 @@ def test_a_file_and_the_stored_one_are_the_same(place: tuple[Store, Live]) -> No
         assert found.percentile == 0
 
 
-def test_by_id_and_by_name(place: tuple[Store, Live]) -> None:
+def test_by_id_and_by_name(place: tuple[Store, LiveCollection]) -> None:
     store, live = place
     by_id = [Stored(point_id("pictures", f"00{n}.png")) for n in (3, 4)]
     assert explain(store, live, by_id).distance == explain(store, live, [held(3), held(4)]).distance
 
 
-def test_each_is_shown_as_the_decoder_sees_it(place: tuple[Store, Live]) -> None:
+def test_each_is_shown_as_the_decoder_sees_it(place: tuple[Store, LiveCollection]) -> None:
     store, live = place
     found = explain(store, live, [held(3), file(70)])
     encoder = Blocks()
@@ -110,7 +110,9 @@ def test_each_is_shown_as_the_decoder_sees_it(place: tuple[Store, Live]) -> None
         np.testing.assert_allclose(picture, theirs, atol=1)
 
 
-def test_a_rank_beyond_the_farthest_is_not_told(place: tuple[Store, Live], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rank_beyond_the_farthest_is_not_told(
+    place: tuple[Store, LiveCollection], monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, live = place
     _, ranks = expected(3, 4)
     assert 2 < min(ranks) < max(ranks)
@@ -122,7 +124,7 @@ def test_a_rank_beyond_the_farthest_is_not_told(place: tuple[Store, Live], monke
 
 
 @pytest.mark.parametrize("bad", [Stored("pictures/nosuch.png"), Query.of("torn.png", lambda: b"no picture")])
-def test_one_that_cannot_be_used_is_named(place: tuple[Store, Live], bad: Query | Stored) -> None:
+def test_one_that_cannot_be_used_is_named(place: tuple[Store, LiveCollection], bad: Query | Stored) -> None:
     store, live = place
     for pair in ([bad, held(1)], [held(1), bad]):
         with pytest.raises(UsageError, match=rf"^{bad.name}: "):

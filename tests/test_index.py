@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,9 @@ from retrieval.images.decode import decode, encode_png
 from retrieval.images.given import as_bytes
 from retrieval.records import point_id
 from retrieval.reindex.job import reindex
+from retrieval.reindex.options import Options as ReindexOptions
+from retrieval.search.job import encode_all
+from retrieval.search.options import Options
 from retrieval.store import open_store
 from tests.cli.conftest import (  # noqa: F401 - fixtures
     Trained,
@@ -227,7 +231,7 @@ def test_a_filter_is_text_or_a_filter(index: Index) -> None:
     found = index.search(digits(COUNT)[0][7], where=f"path={path}")
     assert [hit.path for hit in found] == [path]
     assert index.search(digits(COUNT)[0][7], where=index.filter(f"path={path}"))[0] == found[0]
-    with pytest.raises(UsageError, match="--where: no picture has a field 'paht'"):
+    with pytest.raises(UsageError, match="where: no image has a field 'paht'"):
         index.search(digits(COUNT)[0][7], where="paht=1")
 
 
@@ -283,12 +287,26 @@ def test_a_swap_is_seen(index: Index, settings: Settings, root: Path) -> None:
     assert stored.distance == pytest.approx(0, abs=1e-4)
 
 
+def test_a_query_prepared_before_a_swap_is_prepared_again(index: Index, settings: Settings) -> None:
+    query = as_query(digits(COUNT)[0][7])
+    ready = encode_all([index.prepare(query), index.prepare(Stored("pictures/007.png"))])
+    options = Options(k=1, include_self=True)
+    before = [result.hits for _, result in index.search_prepared(ready, options)]
+    reindex(index.store, index.alias, lambda sources: Flipped(), settings, ReindexOptions(keep=0))
+    assert ready[0].live.collection not in index.store.collections()
+    for (again, result), hits in zip(index.search_prepared(ready, options), before, strict=True):
+        assert again.live.meta.model == Flipped().fingerprint
+        assert [hit.path for hit in result.hits] == [hit.path for hit in hits] == ["007.png"]
+        assert result.hits[0].distance == pytest.approx(0, abs=1e-4)
+
+
 def test_hits_bring_their_pictures(index: Index, root: Path) -> None:
     hit = index.search(root / "000.png")[0]
-    assert index.picture(hit) == (root / hit.path).read_bytes()
+    assert index.image(hit) == (root / hit.path).read_bytes()
+    assert index.picture(hit) == index.image(hit), "the old name"
     (root / hit.path).unlink()
     with pytest.raises(BadImage):
-        index.picture(hit)
+        index.image(hit)
 
 
 def test_the_decoder_is_asked_by_id(index: Index) -> None:
@@ -417,3 +435,55 @@ def test_the_real_model(home: Path, pictures: Path, trained: Trained) -> None:  
         assert seen.shape == (28, 28, 1)
     with pytest.raises(StoreError):
         index.search(file)
+
+
+NO_JAX = """
+import json, sys
+from pathlib import Path
+from retrieval import Index, Stored
+with Index.open(home=Path(sys.argv[1])) as index:
+    hits = index.search(Stored("pictures/000.png"), k=3)
+    liked = index.like([Stored("pictures/000.png")], [Stored("pictures/001.png")])
+    groups = list(index.duplicates(max_distance=1e9))
+    others = [index.sample(2), index.facets(["source"], 5), index.image(hits[0]), index.status(), index.check()]
+print(json.dumps([len(hits), len(liked), len(groups), sorted(set(sys.modules) & {"jax", "flax"})]))
+"""
+
+
+def test_searching_by_stored_images_imports_no_jax(index: Index, settings: Settings) -> None:
+    index.close()
+    given = [sys.executable, "-c", NO_JAX, str(settings.home)]
+    done = subprocess.run(given, capture_output=True, text=True, timeout=120, check=True)
+    assert json.loads(done.stdout) == [3, 5, 1, []]
+
+
+COMMAND_WITHOUT_JAX = """
+import sys
+from retrieval.cli import main
+try:
+    main()
+finally:
+    print(sorted(set(sys.modules) & {"jax", "flax"}), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("search", "--stored", "pictures/000.png", "--json"),
+        ("search", "--like", "pictures/000.png", "--json"),
+        ("duplicates", "--max-distance", "0.5", "--json"),
+        ("duplicates", "--json"),
+    ],
+)
+def test_commands_on_stored_images_import_no_jax(given: tuple[str, ...], index: Index, settings: Settings) -> None:
+    index.close()
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND_WITHOUT_JAX, *given],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "RETRIEVAL_HOME": str(settings.home)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "[]"

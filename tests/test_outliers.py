@@ -11,7 +11,7 @@ from PIL import Image
 from retrieval.images.decode import encode_png
 from retrieval.nearness import percentile
 from retrieval.outliers import NEIGHBOURS, Outlier, deviations, find
-from retrieval.search.job import Live
+from retrieval.search.job import LiveCollection
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store
 from retrieval.store.edge import EdgeStore
@@ -187,7 +187,7 @@ def test_an_empty_collection(edge: EdgeStore, tmp_path: Path) -> None:
 
 
 def test_progress_is_told_to_the_end(edge: EdgeStore, tmp_path: Path) -> None:
-    live: Live = filled(edge, {"pictures": put_digits(tmp_path / "pictures", 30)}, tmp_path / "ledgers")
+    live: LiveCollection = filled(edge, {"pictures": put_digits(tmp_path / "pictures", 30)}, tmp_path / "ledgers")
     told: list[tuple[int, int]] = []
     find(edge, live, {}, 5, lambda *said: told.append(said))
     assert told[-1] == (30, 30)

@@ -81,7 +81,7 @@ def search(
     with Index.open(alias, model=model, settings=settings) as index, printer(form, index) as show:
         options = replace(options, where=index.filter(where))
         if like:
-            results = iter([index.more_like([*map(example, like)], [*map(example, unlike or [])], options)])
+            results = iter([index.recommend([*map(example, like)], [*map(example, unlike or [])], options)])
         else:
             queries = all_queries(image or [], list_, settings, stored=stored)
             results = index.stream(itertools.islice(queries, limit), options)

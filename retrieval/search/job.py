@@ -1,23 +1,26 @@
-"""Queries through one encoder and one collection, many at a time."""
+"""Search one collection with many queries at a time, encoded by its model."""
 
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from retrieval.encode import Encoder
 from retrieval.errors import UsageError
 from retrieval.filters import Filter, Match
 from retrieval.reading import Loaded, read_pictures
 from retrieval.records import CollectionMeta, Hit
 from retrieval.search.options import Options
 from retrieval.search.query import MISSING, Query, Stored, find_stored
-from retrieval.search.results import Result, clean, is_far
+from retrieval.search.results import Result, is_far, postprocess
 from retrieval.store.base import Store
 from retrieval.store.conditions import without
+
+if TYPE_CHECKING:
+    from retrieval.encode import Encoder  # imports JAX, which a search by a stored image does not need
 
 BATCH = 512
 """Queries encoded and sent together."""
@@ -26,31 +29,56 @@ Code = Float32[np.ndarray, " d"]
 
 
 @dataclass(frozen=True)
-class Live:
-    """A collection, and the encoder of its codes, made when the first picture needs it; they belong together."""
+class LiveCollection:
+    """The collection that an alias names, and the encoder of its embeddings, loaded when first needed."""
 
     collection: str
     meta: CollectionMeta
-    load: Callable[[str], Encoder]
+    load: "Callable[[str], Encoder]"
 
     @functools.cached_property
-    def encoder(self) -> Encoder:
+    def encoder(self) -> "Encoder":
         """Raises ModelError when the model is not here."""
         return self.load(self.meta.model)
+
+    def reconstruct(self, codes: Float32[np.ndarray, "n d"]) -> UInt8[np.ndarray, "n h w c"]:
+        """What the decoder makes of embeddings, in [0, 255]."""
+        pixels: UInt8[np.ndarray, "n h w c"] = np.rint(self.encoder.decode(codes) * 255).astype(np.uint8)
+        return pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A query that can be asked: its code, its content's SHA-256 (hex), and its pixels where it is a picture."""
+    """A query's embedding, the SHA-256 of its content (hex), and its pixels unless it is a stored image."""
 
     code: Code
     content: str
     pixels: UInt8[np.ndarray, "h w c"] | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A query made ready for one collection.
+
+    live: the collection
+    query: where it came from, to prepare it again for another collection
+    given: the decoded image; once encoded, its embedding; a text when it cannot be used, which says why
+    """
+
+    live: LiveCollection
+    query: Query | Stored
+    given: Loaded | Asked | str
+
+    @property
+    def asked(self) -> Asked | str:
+        """Its embedding, or why there is none. An image must have been encoded."""
+        assert not isinstance(self.given, Loaded)
+        return self.given
+
+
 def search(
     store: Store,
-    live: Live,
+    live: LiveCollection,
     queries: Iterable[Query | Stored],
     options: Options = Options(),  # noqa: B008 - frozen
 ) -> Iterator[Result]:
@@ -64,43 +92,65 @@ def search(
         yield from search_batch(store, live, batch, options)
 
 
-def search_batch(store: Store, live: Live, queries: Sequence[Query | Stored], options: Options) -> list[Result]:
+def search_batch(
+    store: Store, live: LiveCollection, queries: Sequence[Query | Stored], options: Options
+) -> list[Result]:
     """One batch: all usable queries through one encoding and one request."""
     return answer(store, live, queries, prepare(store, live, queries), options)
 
 
+def prepare_one(store: Store, live: LiveCollection, query: Query | Stored) -> Prepared:
+    """Decode the query's image, or look up the embedding of a stored one. Loads no model."""
+    if isinstance(query, Stored):
+        (stored,) = prepare(store, live, [query])
+        return Prepared(live, query, stored)
+    (item,) = read_pictures([query.entry], live.meta.image_size, live.meta.channels)
+    return Prepared(live, query, item if isinstance(item, Loaded) else item.reason)
+
+
+def encode_all(items: Sequence[Prepared]) -> list[Prepared]:
+    """The same queries, of one collection, each decoded image encoded; all in one call of the model."""
+    images = [item.given for item in items if isinstance(item.given, Loaded)]
+    codes = iter(encoded(items[0].live, images) if images else ())
+    return [replace(item, given=next(codes)) if isinstance(item.given, Loaded) else item for item in items]
+
+
 def answer(
-    store: Store, live: Live, queries: Sequence[Query | Stored], asked: Sequence[Asked | str], options: Options
+    store: Store,
+    live: LiveCollection,
+    queries: Sequence[Query | Stored],
+    asked: Sequence[Asked | str],
+    options: Options,
 ) -> list[Result]:
-    """What the queries found, once each has its code, or why it has none."""
+    """The result of each query, given its embedding or the reason why it has none."""
     good = [item for item in asked if isinstance(item, Asked)]
     answers = iter(answered(store, live.collection, good, options) if good else ())
     results = [
-        Result(query, [], item) if isinstance(item, str) else clean(query, next(answers), live.meta, options)
+        Result(query, [], item) if isinstance(item, str) else postprocess(query, next(answers), live.meta, options)
         for query, item in zip(queries, asked, strict=True)
     ]
-    return doubted(live, results, asked)
+    return flag_no_match(live, results, asked)
 
 
-def doubted(live: Live, results: list[Result], asked: Sequence[Asked | str]) -> list[Result]:
-    """The same results; one whose picture the model cannot draw, and whose hits are far, is `unlike`.
+def flag_no_match(live: LiveCollection, results: list[Result], asked: Sequence[Asked | str]) -> list[Result]:
+    """Flag results whose query the decoder cannot reconstruct and whose hits are distant, as `no_match`.
 
-    Only pictures with far hits are looked at so, which costs a decoding.
+    Only queries with distant hits are decoded, because decoding takes time.
     """
     far = [
         (number, item.pixels, item.code)
         for number, (result, item) in enumerate(zip(results, asked, strict=True))
-        if not isinstance(item, str) and item.pixels is not None and not result.unlike and is_far(result)
+        if not isinstance(item, str) and item.pixels is not None and not result.no_match and is_far(result)
     ]
     if far:
         missed = live.encoder.missed(np.stack([p for _, p, _ in far]), np.stack([c for *_, c in far]))
         for (number, *_), share in zip(far, missed, strict=True):
-            results[number] = replace(results[number], unlike=bool(share > 1))
+            results[number] = replace(results[number], no_match=bool(share > 1))
     return results
 
 
-def prepare(store: Store, live: Live, queries: Sequence[Query | Stored]) -> list[Asked | str]:
-    """Each query's code, or why it has none."""
+def prepare(store: Store, live: LiveCollection, queries: Sequence[Query | Stored]) -> list[Asked | str]:
+    """Each query's embedding, or why it has none."""
     stored = [query for query in queries if isinstance(query, Stored)]
     points = find_stored(store, live.collection, stored) if stored else {}
     asked: list[Asked | str] = [MISSING.format(live.collection)] * len(queries)
@@ -126,14 +176,14 @@ def prepare(store: Store, live: Live, queries: Sequence[Query | Stored]) -> list
     return asked
 
 
-def encoded(live: Live, pictures: Sequence[Loaded]) -> list[Asked]:
-    """Their codes, all in one call of the model."""
+def encoded(live: LiveCollection, pictures: Sequence[Loaded]) -> list[Asked]:
+    """Embeddings of decoded images, in one call of the model."""
     codes = live.encoder.encode(np.stack([item.picture.pixels for item in pictures]))
     return [Asked(code, item.sha256, item.picture.pixels) for item, code in zip(pictures, codes, strict=True)]
 
 
 def answered(store: Store, collection: str, asked: Sequence[Asked], options: Options) -> list[list[Hit]]:
-    """The engine's hits for each query."""
+    """Each query's hits, as the engine returns them."""
     own = [() if options.include_self else (Match("sha256", (item.content,)),) for item in asked]
     filters = [without(options.where, *match) if match else options.where for match in own]
     if options.diverse:
@@ -144,10 +194,14 @@ def answered(store: Store, collection: str, asked: Sequence[Asked], options: Opt
     return store.query(collection, codes, options.k, filters, distinct=None if options.keep_copies else "sha256")
 
 
-def more_like(
-    store: Store, live: Live, like: Sequence[Query | Stored], unlike: Sequence[Query | Stored], options: Options
+def recommend(
+    store: Store,
+    live: LiveCollection,
+    like: Sequence[Query | Stored],
+    unlike: Sequence[Query | Stored],
+    options: Options,
 ) -> Result:
-    """Pictures more like some and less like others, by Qdrant's recommendation; the examples themselves are left out.
+    """Images more like some and less like others, by Qdrant's recommendation; the examples themselves are left out.
 
     Raises UsageError when an example cannot be used, or `like` is empty.
     """
@@ -167,4 +221,4 @@ def more_like(
     found = store.recommend(live.collection, codes[: len(like)], codes[len(like) :], options.k, where)
     names = " + ".join(query.name for query in like) + "".join(f" − {query.name}" for query in unlike)
     query = Query.of(names, like[0].read) if isinstance(like[0], Query) else Stored(names)
-    return clean(query, found, live.meta, options)
+    return postprocess(query, found, live.meta, options)

@@ -19,14 +19,16 @@ NOTHING_MEETS = "nothing else in the collection meets the filter"
 class Result:
     """A query's hits, nearest first; `refused` says why there are none when the query could not be used.
 
-    nearest: of all hits, those that a limit left out too · unlike: it was measured to be farther than chance brings ·
-    filtered: hits had to meet a filter · limited: in words, the limits that left out every hit.
+    nearest: of all hits, including those that a limit left out
+    no_match: nothing resembles the query: the nearest hit is as far away as chance would put it
+    filtered: hits had to meet a filter
+    limited: the limits that left out every hit, in words
     """
 
     query: Query | Stored
     hits: list[Hit]
     refused: str | None = None
-    unlike: bool = False
+    no_match: bool = False
     filtered: bool = False
     nearest: Hit | None = None
     limited: str | None = None
@@ -37,8 +39,8 @@ class Result:
         if self.refused is not None:
             return self.refused
         alike = NONE_THAT_MEETS_ALIKE if self.filtered else NOTHING_ALIKE
-        if self.unlike or self.limited:
-            return "; ".join(filter(None, (alike if self.unlike else None, self.limited)))
+        if self.no_match or self.limited:
+            return "; ".join(filter(None, (alike if self.no_match else None, self.limited)))
         if self.hits:
             return None
         return NOTHING_MEETS if self.filtered else NOTHING_ELSE
@@ -50,16 +52,16 @@ class Result:
         return {"query": self.query.name, "hits": [hit.to_json() for hit in self.hits], **note}
 
 
-def clean(query: Query | Stored, found: Sequence[Hit], meta: CollectionMeta, options: Options) -> Result:
-    """Hits from the engine as a result: copies collapsed, percentiles beside distances, what is too far left out."""
-    hits = list(found) if options.keep_copies else collapsed(found)
+def postprocess(query: Query | Stored, found: Sequence[Hit], meta: CollectionMeta, options: Options) -> Result:
+    """Turn the engine's hits into a result: group copies, add percentiles, leave out hits beyond the limits."""
+    hits = list(found) if options.keep_copies else group_copies(found)
     hits = [replace(hit, percentile=rounded(percentile(meta, hit.distance))) for hit in hits[: options.k]]
     near = [hit for hit in hits if not passed(hit, options)]
     nearest = min(hits, key=lambda hit: hit.distance, default=None)
     return Result(
         query,
         near,
-        unlike=beyond(nearest, UNLIKE),
+        no_match=beyond(nearest, UNLIKE),
         filtered=options.where is not None,
         nearest=nearest,
         limited=none_within(nearest, options) if nearest and not near else None,
@@ -76,8 +78,8 @@ def beyond(nearest: Hit | None, share: float) -> bool:
     return nearest is not None and (nearest.percentile or 0.0) >= share
 
 
-def collapsed(hits: Sequence[Hit]) -> list[Hit]:
-    """One hit for each content, the first of it; the others' names are its `copies`."""
+def group_copies(hits: Sequence[Hit]) -> list[Hit]:
+    """Keep the first hit of each content; the others' names become its `copies`."""
     first: dict[str, Hit] = {}
     copies: dict[str, list[str]] = {}
     for hit in hits:

@@ -1,1 +1,1 @@
-"""The HTTP service: an API, a page, pictures by id, health and metrics."""
+"""The HTTP service: an API, a page, images by id, health and metrics."""

@@ -1,4 +1,4 @@
-"""Errors as HTTP answers: one sentence that says what and what to do, and never a path, a key or a stack trace."""
+"""Errors as HTTP answers: one line that says what is wrong and what to do, never a path, a key or a stack trace."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,35 +18,37 @@ from retrieval.errors import (
 )
 
 ENGINE_DOWN = "the engine does not answer; try again in a moment"
-NO_COLLECTION = "there is no collection yet; whoever runs this service makes it with: retrieval ingest SOURCE"
-NO_MODEL = "the model that made this collection is not on this machine; whoever runs this service has to bring it"
+NO_COLLECTION = "there is no collection yet; ask the operator to make one: retrieval ingest SOURCE"
+NO_MODEL = "the model that made this collection is not on this machine; ask the operator to install it"
 DEFECT = "something went wrong here; the service's log says what"
+SPELLED = {"where": "filter"}
+"""Arguments that the API calls by another name than Python does."""
 TOO_BUSY = "too busy; try again in a moment"
-NO_SUCH_PICTURE = "no such picture in the collection"
+NO_SUCH_IMAGE = "no such image in the collection"
 
 
 class Problem(BaseModel):
-    """Why there is no answer: one sentence; `context` points at the place in a filter."""
+    """Why there is no answer, in one line; `context` points at the place in a filter."""
 
     error: str
     context: list[str] = []
 
 
 PROBLEMS = {
-    400: "Not understood.",
-    401: "An API key is wanted.",
-    404: "No such picture.",
+    400: "The request is malformed.",
+    401: "The API key is missing or wrong.",
+    404: "No such image.",
     408: "The upload took too long.",
     413: "The upload is too large.",
-    415: "Another kind of body.",
-    422: "Not an image that can be used.",
+    415: "The body is of another content type.",
+    422: "The image cannot be used.",
     429: "Too many requests.",
-    503: "The engine, the collection or the model is not there, or too much is asked at once.",
+    503: "The engine, the collection or the model is not available, or too many requests wait.",
 }
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Those answers, for the API's description."""
+    """Those errors, for the API's description."""
     return {status: {"model": Problem, "description": PROBLEMS[status]} for status in statuses}
 
 
@@ -60,9 +62,9 @@ def status_of(error: RetrievalError) -> int:
 
 
 def sentence(error: RetrievalError) -> str:
-    """What a client is told of it: of what is wrong inside, only that, for messages name places on this machine."""
+    """What a client is told. An internal error's own message is left out, because it may contain paths."""
     if isinstance(error, UsageError):
-        return str(error).replace("--where", "filter").replace("--", "")
+        return error.text(lambda option: SPELLED.get(option, option))
     if isinstance(error, BadImage):
         return error.reason
     if isinstance(error, NoCollection):
@@ -75,16 +77,16 @@ def sentence(error: RetrievalError) -> str:
 def answer(
     status: int, text: str, headers: Mapping[str, str] | None = None, context: tuple[str, ...] = ()
 ) -> JSONResponse:
-    """The JSON of an error."""
+    """An error as JSON."""
     more = {"context": list(context)} if context else {}
     return JSONResponse({"error": text, **more}, status, headers)
 
 
 def of_error(error: RetrievalError) -> JSONResponse:
-    """The answer to a request that ended in an error of ours."""
+    """The answer to a request that ended in a `RetrievalError`."""
     return answer(status_of(error), sentence(error), context=error.context if isinstance(error, FilterError) else ())
 
 
 def of_http(error: HTTPException) -> JSONResponse:
-    """The answer to a request that was refused before anything was done."""
+    """The answer to a request that a route or the framework refused."""
     return answer(error.status_code, str(error.detail), error.headers)

@@ -1,4 +1,4 @@
-"""The application: routes, the page's files, and what stands before them."""
+"""The application: routes, the page's files, and the middleware around them."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ from retrieval.web.state import service_of
 from retrieval.web.uploads import Uploads
 
 STATIC = Path(str(files("retrieval.web"))) / "static"
-KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="Where the service has a key.")
+KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="Needed if the service has a key.")
 page = APIRouter(include_in_schema=False)
 
 
@@ -47,14 +47,15 @@ async def docs_page() -> FileResponse:
 
 @page.get("/favicon.ico")
 async def icon() -> Response:
-    """The page names its own."""
+    """No content: the page brings its own icon."""
     return Response(status_code=204)
 
 
 def create_app(index: Index, limits: Limits = Limits(), *, key: str | None = None, any_host: bool = False) -> ASGIApp:  # noqa: B008 - frozen
     """The service on an open index; read-only.
 
-    key: what clients must show, None: nothing · any_host: see `Gate`.
+    key: the API key that clients must send (default: none)
+    any_host: see `Gate`
     """
     service = Service(index, limits)
 
@@ -82,7 +83,7 @@ def create_app(index: Index, limits: Limits = Limits(), *, key: str | None = Non
 
 
 def described(app: FastAPI) -> dict[str, Any]:
-    """The API's description, without the 422 that the framework promises and we answer as 400."""
+    """The API's description, without the framework's 422 for bad parameters: they are answered with 400."""
     schema = app.openapi()
     for operation in (each for path in schema["paths"].values() for each in path.values()):
         if "HTTPValidationError" in str(operation["responses"].get("422")):
@@ -93,7 +94,7 @@ def described(app: FastAPI) -> dict[str, Any]:
 
 
 async def refused(request: Request, error: Exception) -> Response:
-    """An error of ours; whoever runs the service reads all of it in its log."""
+    """A `RetrievalError`; those that are the service's own fault go to its log in full."""
     assert isinstance(error, RetrievalError)
     said = of_error(error)
     if said.status_code >= 500:
@@ -102,23 +103,23 @@ async def refused(request: Request, error: Exception) -> Response:
 
 
 async def misunderstood(_: Request, error: Exception) -> Response:
-    """A parameter that makes no sense."""
+    """A malformed parameter."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     return answer(400, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}")
 
 
 async def turned_away(_: Request, error: Exception) -> Response:
-    """What a route or the framework refused."""
+    """A request that a route or the framework refused."""
     assert isinstance(error, HTTPException)
     return of_http(error)
 
 
 async def gone(_: Request, _error: Exception) -> Response:
-    """Nobody is there any more to read it."""
+    """The client disconnected; nobody reads this answer."""
     return Response(status_code=400)
 
 
 async def failed(_: Request, _error: Exception) -> Response:
-    """A defect: the server's log has its trace."""
+    """A defect; its stack trace is in the server's log."""
     return answer(500, DEFECT)

@@ -1,4 +1,4 @@
-"""What a client asks, out of JSON or a form: checked once, the same for both."""
+"""Reads a search request from JSON or a form, with the same checks for both."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -22,19 +22,23 @@ LONGEST_NAME = 200
 
 
 class Ask(BaseModel):
-    """A search: by a picture, by a point's id, or by points to be like and unlike."""
+    """A search: by an uploaded image, by a point's id, or by points to be like and unlike."""
 
     model_config = ConfigDict(extra="forbid")
 
-    id: PointId | None = Field(None, description="A picture of the collection to search from.")
-    like: Examples = Field([], description="Pictures of the collection to be like.")
-    unlike: Examples = Field([], description="Pictures of the collection to be unlike; with `like` only.")
-    k: int = Field(K, ge=1, le=MAX_K, description="Hits.")
+    id: PointId | None = Field(None, description="An image of the collection to search with.")
+    like: Examples = Field([], description="Images of the collection to be like.")
+    unlike: Examples = Field([], description="Images of the collection to be unlike; only with `like`.")
+    k: int = Field(K, ge=1, le=MAX_K, description="Number of hits.")
     filter: str | None = Field(
-        None, max_length=10_000, description="What hits must meet, as `retrieval search --where`."
+        None,
+        max_length=10_000,
+        description="Condition that hits must meet, in the language of `retrieval search --where`.",
     )
     diverse: bool = Field(False, description="Find hits that differ among themselves.")
-    reconstruct: bool = Field(False, description="Send what the model makes of the query's code, as a data URL.")
+    reconstruct: bool = Field(
+        False, description="Also send the query as the model reconstructs it from its embedding, as a data URL."
+    )
 
     @model_validator(mode="after")
     def _sensible(self) -> "Ask":
@@ -46,7 +50,7 @@ class Ask(BaseModel):
 
 
 class Upload(BaseModel):
-    """A picture, by its file's bytes."""
+    """An uploaded image file."""
 
     name: str
     data: bytes
@@ -55,14 +59,14 @@ class Upload(BaseModel):
 def body_schema() -> dict[str, Any]:
     """The request's body for the API's description."""
     schema = Ask.model_json_schema()
-    image = {"type": "string", "format": "binary", "description": "A picture to search with, as a file."}
+    image = {"type": "string", "format": "binary", "description": "An image file to search with."}
     form = {**schema, "properties": {"image": image, **schema["properties"]}}
     content = {JSON: {"schema": schema}, FORMS[0]: {"schema": form}}
     return {"requestBody": {"required": True, "content": content}}
 
 
 async def read(request: Request) -> tuple[Ask, Upload | None]:
-    """The question, and the picture where there is one. Raises UsageError, HTTPException."""
+    """The search, and the uploaded image if there is one. Raises UsageError, HTTPException."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     upload = None
     try:
@@ -85,7 +89,7 @@ async def read(request: Request) -> tuple[Ask, Upload | None]:
 
 @contextlib.asynccontextmanager
 async def form(request: Request) -> AsyncIterator[tuple[dict[str, Any], Upload | None]]:
-    """A form's fields, lists where a field may come several times, and its file."""
+    """A form's fields, and its file. Fields that may come several times are lists."""
     async with request.form(max_files=1, max_fields=3 * MAX_EXAMPLES, max_part_size=FIELD_BYTES) as sent:
         image = sent.get("image")
         upload = None

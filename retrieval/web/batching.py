@@ -1,6 +1,6 @@
-"""Searches that wait at the same time are encoded together and sent to the engine together.
+"""Batches searches: those that wait at the same time are encoded together and sent to the engine together.
 
-Nobody waits for others to come: while a batch is away, the next one gathers.
+No search waits for more to come: the next batch gathers while the current ones run.
 """
 
 import asyncio
@@ -12,48 +12,48 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from retrieval.index import Index
 from retrieval.reading import Loaded
-from retrieval.search.job import Asked, Live, answer, encoded
+from retrieval.search.job import Prepared, encode_all
 from retrieval.search.options import Options
-from retrieval.search.query import Query, Stored
 from retrieval.search.results import Result
-from retrieval.store.base import Store
 from retrieval.web.answers import TOO_BUSY
 from retrieval.web.metrics import Metrics
 
 MOST = 64
-"""Searches in a batch: what the encoder and the engine take in one go."""
+"""Searches in one batch at most: the encoder's largest batch size."""
 BATCHES = 2
-"""At once: one is encoded while the engine works on the other."""
+"""Batches at once: one is encoded while the engine works on the other."""
 
-Answer = tuple[Result, Asked]
+Answer = tuple[Prepared, Result]
 
 
 @dataclass(eq=False)
 class Waiting:
-    """A search whose picture is ready: decoded, or a code that the collection holds."""
+    """A prepared search in the queue."""
 
-    live: Live
-    query: Query | Stored
-    given: Loaded | Asked
+    prepared: Prepared
     options: Options
     future: "asyncio.Future[Answer]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Batcher:
-    """Runs searches in an event loop; the work itself is done by `threads`."""
+    """Queues searches in the event loop; `threads` do the work."""
 
-    def __init__(self, store: Store, threads: Executor, metrics: Metrics, waiting: int) -> None:
+    def __init__(self, index: Index, threads: Executor, metrics: Metrics, waiting: int) -> None:
         """waiting: searches in the queue at most."""
-        self._store, self._threads, self._metrics, self._most = store, threads, metrics, waiting
+        self._index, self._threads, self._metrics, self._most = index, threads, metrics, waiting
         self._queue: list[Waiting] = []
         self._running: set[asyncio.Task[None]] = set()
 
-    async def search(self, live: Live, query: Query | Stored, given: Loaded | Asked, options: Options) -> Answer:
-        """What one query found, and its code. Raises what its batch raised, HTTPException when too many wait."""
+    async def search(self, prepared: Prepared, options: Options) -> Answer:
+        """The result of one query, and the query as it was searched with.
+
+        Raises what its batch raised, and HTTPException when too many searches wait.
+        """
         if len(self._queue) >= self._most:
             raise HTTPException(503, TOO_BUSY)
-        item = Waiting(live, query, given, options)
+        item = Waiting(prepared, options)
         self._queue.append(item)
         if len(self._running) < BATCHES:
             task = asyncio.create_task(self._run())
@@ -68,7 +68,7 @@ class Batcher:
             batch, self._queue = self._queue[:MOST], self._queue[MOST:]
             found = await loop.run_in_executor(self._threads, self._work, batch)
             for item, outcome in zip(batch, found, strict=True):
-                if item.future.done():  # its client has gone
+                if item.future.done():  # the client disconnected
                     continue
                 if isinstance(outcome, Exception):
                     item.future.set_exception(outcome)
@@ -76,38 +76,37 @@ class Batcher:
                     item.future.set_result(outcome)
 
     def _work(self, batch: Sequence[Waiting]) -> "list[Answer | Exception]":
-        """An answer or an error for each, in their order."""
+        """An answer or an error for each search, in their order."""
         done: dict[Waiting, Answer | Exception] = {}
-        for some in grouped(batch, lambda item: item.live.collection):
+        for some in grouped(batch, lambda item: item.prepared.live.collection):
             try:
-                asked = dict(zip(some, self._codes(some), strict=True))
+                prepared = dict(zip(some, self._encode([item.prepared for item in some]), strict=True))
             except Exception as error:  # noqa: BLE001 - handed to those who wait
                 done |= dict.fromkeys(some, error)
                 continue
             for few in grouped(some, lambda item: repr(item.options)):
-                done |= self._ask(few, [asked[item] for item in few])
+                done |= self._ask(few, [prepared[item] for item in few])
         return [done[item] for item in batch]
 
-    def _codes(self, items: Sequence[Waiting]) -> list[Asked]:
-        """All pictures of one collection through its model."""
-        pictures = [item.given for item in items if isinstance(item.given, Loaded)]
-        if pictures:
-            self._metrics.batch_size.observe(len(pictures))
-            with self._metrics.stage("encode"):
-                codes = iter(encoded(items[0].live, pictures))
-        return [item.given if isinstance(item.given, Asked) else next(codes) for item in items]
+    def _encode(self, items: Sequence[Prepared]) -> list[Prepared]:
+        """Encode all images of one collection together."""
+        images = sum(isinstance(item.given, Loaded) for item in items)
+        if not images:
+            return list(items)
+        self._metrics.batch_size.observe(images)
+        with self._metrics.stage("encode"):
+            return encode_all(items)
 
-    def _ask(self, items: Sequence[Waiting], asked: Sequence[Asked]) -> "dict[Waiting, Answer | Exception]":
-        """One request to the engine."""
-        first = items[0]
+    def _ask(self, items: Sequence[Waiting], prepared: Sequence[Prepared]) -> "dict[Waiting, Answer | Exception]":
+        """One request to the engine, for searches with the same options."""
         try:
             with self._metrics.stage("engine"):
-                results = answer(self._store, first.live, [item.query for item in items], asked, first.options)
+                answers = self._index.search_prepared(prepared, items[0].options)
         except Exception as error:  # noqa: BLE001 - handed to those who wait
             return dict.fromkeys(items, error)
-        return dict(zip(items, zip(results, asked, strict=True), strict=True))
+        return dict(zip(items, answers, strict=True))
 
 
 def grouped(items: Sequence[Waiting], key: Callable[[Waiting], Any]) -> Iterator[list[Waiting]]:
-    """Those that have the same key together."""
+    """Group the items that have the same key."""
     return (list(group) for _, group in groupby(sorted(items, key=key), key))

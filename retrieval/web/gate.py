@@ -1,4 +1,4 @@
-"""Who may ask, and how often: the host that was meant, the rate, the key. What is refused here costs little."""
+"""Checks each request's host, rate and API key, before any work is done for it."""
 
 import hashlib
 import hmac
@@ -16,22 +16,24 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from retrieval.web.answers import answer
 
 OPEN = ("/", "/docs", "/healthz", "/openapi.json", "/readyz")
-"""Paths that need no key: nothing of the collection is there. So do static files."""
+"""Paths that need no key, because they show nothing of the collection. Static files need none either."""
 SESSION = "/api/session"
 COOKIE = "retrieval"
 SESSION_SECONDS = 7 * 24 * 3600
 WINDOW = 10
-"""Seconds over which a client's requests are counted: a page of pictures comes at once."""
+"""Seconds over which a client's requests are counted: a page of images is requested all at once."""
 
 
 class Gate:
-    """Lets a request through, or answers it."""
+    """Passes a request on, or answers it with an error."""
 
     def __init__(self, app: ASGIApp, *, key: str | None, rate: int, any_host: bool) -> None:
-        """rate: requests of one client in a second, 0: any number · any_host: the name that was asked for is no matter.
+        """Make the gate.
 
-        Without a key the name must be this machine's own: a page elsewhere could else have its own name point here, and
-        read what only people at this machine may see.
+        key: the API key (default: none)
+        rate: requests of one client per second, 0 for no limit
+        any_host: accept any Host header. Without a key only this machine's own names are accepted: otherwise a page
+            elsewhere could point its own name at this machine (DNS rebinding) and read what only local users may see.
         """
         self._app, self._key, self._any_host = app, key, any_host or key is not None
         self._most = RateLimitItemPerSecond(rate * WINDOW, WINDOW) if rate else None
@@ -56,16 +58,16 @@ class Gate:
             return open_session(scope, self._key if same(shown, self._key) else "")
         if same(shown, self._key) or holds(headers.get("cookie", ""), self._key):
             return None
-        return answer(401, "this service wants its API key, in the header X-API-Key", {"WWW-Authenticate": "Bearer"})
+        return answer(401, "this service needs its API key, in the header X-API-Key", {"WWW-Authenticate": "Bearer"})
 
 
 def open_session(scope: Scope, key: str | None) -> Response | None:
-    """A cookie for browsers, whose pictures cannot bear a header.
+    """Set a session cookie for browsers, which cannot send a header with an `<img>` request.
 
-    key: None when none is needed, empty when a wrong one was shown.
+    key: the right key; None when none is needed, empty when a wrong one was sent
     """
     if scope["method"] != "POST":
-        return answer(405, "POST, with the key in the header X-API-Key", {"Allow": "POST"})
+        return answer(405, "use POST, with the key in the header X-API-Key", {"Allow": "POST"})
     response = (
         answer(401, "that is not the key", {"WWW-Authenticate": "Bearer"}) if key == "" else Response(status_code=204)
     )
@@ -76,18 +78,18 @@ def open_session(scope: Scope, key: str | None) -> Response | None:
 
 
 def token(key: str, now: float | None = None) -> str:
-    """What a cookie holds: when it ends, and that time signed with the key, which cannot be had from it."""
+    """A cookie's value: the time when it expires, and an HMAC of it, from which the key cannot be recovered."""
     ends = str(int((time.time() if now is None else now) + SESSION_SECONDS))
     return f"{ends}.{signed(ends, key)}"
 
 
 def signed(ends: str, key: str) -> str:
-    """HMAC-SHA-256, hex."""
+    """HMAC-SHA-256 of the time, hex."""
     return hmac.new(key.encode(), f"session until {ends}".encode(), hashlib.sha256).hexdigest()
 
 
 def holds(cookies: str, key: str) -> bool:
-    """Whether a valid session is among the cookies of a request."""
+    """Whether the request's cookies contain a valid session."""
     try:
         found = SimpleCookie(cookies).get(COOKIE)
     except CookieError:
@@ -97,12 +99,12 @@ def holds(cookies: str, key: str) -> bool:
 
 
 def same(shown: str, wanted: str) -> bool:
-    """Compared in a time that says nothing of where they differ."""
+    """Compare two keys in constant time."""
     return hmac.compare_digest(shown.encode("utf-8", "replace"), wanted.encode())
 
 
 def is_here(host: str) -> bool:
-    """Whether a Host header names this machine itself.
+    """Whether a Host header names this machine.
 
     >>> is_here("localhost:8000"), is_here("127.0.0.1"), is_here("[::1]:80"), is_here("evil.example:8000")
     (True, True, True, False)
@@ -112,7 +114,7 @@ def is_here(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens there."""
+    """Whether the host is a loopback address, which only this machine can reach."""
     if host.lower() == "localhost":
         return True
     try:

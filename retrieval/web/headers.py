@@ -1,4 +1,4 @@
-"""Outermost: what every answer carries, whatever made it, and what is counted of it."""
+"""Outermost middleware: adds security headers to every answer, including errors, and counts requests."""
 
 import time
 
@@ -19,7 +19,7 @@ HEADERS = {
 
 
 class Headers:
-    """Adds HEADERS, and counts."""
+    """Adds HEADERS to every answer and counts it in the metrics."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics

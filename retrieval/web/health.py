@@ -1,4 +1,4 @@
-"""For monitors: whether it lives, whether it is ready, and its numbers."""
+"""For monitoring: liveness, readiness and metrics."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ Asked = Annotated[Service, Depends(service_of)]
 
 @router.get("/healthz", summary="Whether the engine answers a real query", responses=problems(503))
 async def healthz(service: Asked) -> dict[str, str]:
-    """503 when it does not, or there is no collection."""
+    """503 when it does not, or when there is no collection."""
     await service.run(service.asking, service.check)
     return {"status": "ok"}
 
@@ -26,7 +26,7 @@ async def healthz(service: Asked) -> dict[str, str]:
 async def readyz(service: Asked) -> dict[str, str]:
     """503 until the model is loaded and compiled."""
     await service.run(service.asking, service.check)
-    if not await service.run(service.asking, service.ready):
+    if not await service.run(service.asking, service.index.is_warm):
         raise HTTPException(503, "the model is being made ready")
     return {"status": "ready"}
 

@@ -1,4 +1,4 @@
-"""What a client may ask of the service at most: sizes, times, numbers at once."""
+"""Limits on what a client may ask: sizes, times, requests at once."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,19 @@ RATE = 100
 class Limits:
     """Sizes in bytes, times in seconds.
 
-    upload: of a request's body · small: of a body that is read at once, larger ones wait for one of `large` places ·
-    body_seconds: from a request's head to the end of its body · request_seconds: to the end of the answer ·
-    head_seconds: a connection without a request is closed then · pixels: of a picture · decoders: pictures opened at
-    once · decode_seconds: for one, waiting included · askers: requests that the engine works on at once · waiting:
-    searches in the queue · connections: open at once · rate: requests of one client in a second, 0: any number.
+    upload: size of a request's body
+    small: size of a body that is read at once; larger ones wait for one of the places
+    large: places for large bodies
+    body_seconds: from the end of a request's head to the end of its body
+    request_seconds: from the end of a request's head to the end of the answer
+    head_seconds: a connection that has sent no request by then is closed
+    pixels: of an image, height × width
+    decoders: images decoded at once
+    decode_seconds: for one image, including its wait for a decoder
+    askers: requests that the engine works on at once
+    waiting: searches in the queue
+    connections: open at once
+    rate: requests of one client per second, 0 for no limit
     """
 
     upload: int = 20 * 2**20
@@ -32,9 +40,10 @@ class Limits:
 
 
 MAX_K = 200
-"""Hits of one search."""
+"""Hits of one search at most."""
 MAX_EXAMPLES = 32
-"""Pictures to be like, and to be unlike."""
+"""Images to be like, and images to be unlike, at most."""
 MAX_SAMPLE = 60
+"""Random images in one answer at most."""
 MAX_FACETS = 100
-"""Values of a field that are counted."""
+"""Values of a field in one answer at most."""

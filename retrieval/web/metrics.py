@@ -1,4 +1,4 @@
-"""What Prometheus sees of the service. Names and labels are an interface: `infra/monitoring` is built on them."""
+"""The service's metrics for Prometheus. Their names and labels are an interface that `infra/monitoring` relies on."""
 
 import contextlib
 import time
@@ -11,17 +11,17 @@ from prometheus_client.registry import Collector
 
 METRICS = {
     "retrieval_http_requests_total": "Requests by route, method and status.",
-    "retrieval_http_request_seconds": "From a request's head to the end of its answer, by route.",
-    "retrieval_search_stage_seconds": "Of a search: read the upload, decode it, wait, encode, ask the engine.",
-    "retrieval_encode_batch_size": "Pictures encoded together.",
-    "retrieval_engine_errors_total": "Requests that failed for want of engine, collection or model.",
-    "retrieval_uploads_refused_total": "Uploads that were not used, by reason.",
-    "retrieval_engine_up": "1 when the engine answers a real query.",
-    "retrieval_collection_points": "Pictures in the collection.",
+    "retrieval_http_request_seconds": "Seconds from a request's head to the end of its answer, by route.",
+    "retrieval_search_stage_seconds": "Seconds of each stage of a search: read, decode, wait, encode, engine.",
+    "retrieval_encode_batch_size": "Images encoded together.",
+    "retrieval_engine_errors_total": "Requests that failed for lack of the engine, the collection or the model.",
+    "retrieval_uploads_refused_total": "Uploads that were refused, by reason.",
+    "retrieval_engine_up": "1 if the engine answers a real query, else 0.",
+    "retrieval_collection_points": "Images in the collection.",
     "retrieval_collection_info": "Always 1; collection and model are labels.",
-    "retrieval_reindex_age_seconds": "Since the collection was made; missing where that lies in the future.",
+    "retrieval_reindex_age_seconds": "Seconds since the collection was made; missing if that time lies in the future.",
 }
-"""Name → what it says."""
+"""Name → help text."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 Facts = Mapping[str, Any]
 
@@ -41,7 +41,7 @@ class Metrics:
         self.refused = self._counter("retrieval_uploads_refused_total", "reason")
 
     def follow(self, facts: Callable[[], Facts]) -> None:
-        """Export what `facts` says at each scrape: `up`, `alias`, and while it is up the fields of the status."""
+        """At each scrape, export what `facts` returns: `up`, `alias` and, while it is up, the fields of the status."""
         self.registry.register(Current(facts))
 
     @contextlib.contextmanager
@@ -61,13 +61,13 @@ class Metrics:
 
 
 class Current(Collector):
-    """Gauges that are asked for when they are wanted."""
+    """Gauges whose values are computed at each scrape."""
 
     def __init__(self, facts: Callable[[], Facts]) -> None:
         self._facts = facts
 
     def describe(self) -> list[Metric]:
-        """Nothing: or else the engine would be asked when this is registered."""
+        """Return nothing; otherwise registering this would query the engine."""
         return []
 
     def collect(self) -> Iterator[Metric]:

@@ -1,4 +1,4 @@
-"""Pictures by the id of a known point, read inside its source's root and nowhere else."""
+"""Images by point id. Files are read inside the root of the point's source and nowhere else."""
 
 import functools
 from typing import Annotated, Literal
@@ -11,14 +11,14 @@ from retrieval.errors import BadImage
 from retrieval.images.decode import encode_jpeg, encode_png, probe, thumbnail
 from retrieval.images.draw import placeholder
 from retrieval.records import Point, is_id
-from retrieval.web.answers import NO_SUCH_PICTURE, problems
+from retrieval.web.answers import NO_SUCH_IMAGE, problems
 from retrieval.web.service import Service
 from retrieval.web.state import service_of
 
 router = APIRouter()
 
 SIDE = {"jpg": 256, "png": 2048}
-"""Longer edge in pixels at most: of a thumbnail, and of what is shown as the original."""
+"""Longest edge in pixels: of a thumbnail, and of the original as it is shown."""
 TYPES = {"jpg": "image/jpeg", "png": "image/png"}
 Kind = Literal["jpg", "png"]
 FRESH = "private, max-age=60"
@@ -26,7 +26,7 @@ FRESH = "private, max-age=60"
 
 @router.get(
     "/images/{id}.{kind}",
-    summary="A picture: jpg its thumbnail, png its own pixels",
+    summary="An image: jpg is its thumbnail, png its own pixels",
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}, "image/png": {}}}, 304: {}, **problems(400, 404, 503)},
 )
@@ -36,17 +36,16 @@ async def picture(
     request: Request,
     service: Annotated[Service, Depends(service_of)],
 ) -> Response:
-    """By its id; a placeholder where there is no such picture, or its file is gone, so that no page shows a hole."""
+    """By its id. A placeholder if there is no such image or its file is gone, so that no page shows a broken image."""
     if not is_id(id) or kind not in SIDE:
-        raise HTTPException(404, NO_SUCH_PICTURE)
+        raise HTTPException(404, NO_SUCH_IMAGE)
     known = request.headers.get("if-none-match")
     return await service.run(service.drawing, drawn, service, id, "jpg" if kind == "jpg" else "png", known)
 
 
 def drawn(service: Service, id_: str, kind: Kind, known: str | None) -> Response:
-    """The answer: the picture, that it has not changed, or a placeholder."""
-    live = service.index.reader.current()
-    point = service.index.store.retrieve(live.collection, [id_]).get(id_)
+    """The answer: the image, 304 when it has not changed, or a placeholder."""
+    point = service.index.points([id_]).get(id_)
     if point is None:
         return empty(kind)
     tag = f'"{str(point.payload["sha256"])[:32]}"'
@@ -54,15 +53,14 @@ def drawn(service: Service, id_: str, kind: Kind, known: str | None) -> Response
     if known == tag:
         return Response(status_code=304, headers=headers)
     try:
-        source = service.sources(live)[str(point.payload["source"])]
-        content = encoded(source.read(str(point.payload["path"])), point, kind, service.limits.pixels)
-    except (KeyError, BadImage):
+        content = encoded(service.index.image(point), point, kind, service.limits.pixels)
+    except BadImage:
         return empty(kind)
     return Response(content, media_type=TYPES[kind], headers=headers)
 
 
 def encoded(data: bytes, point: Point, kind: Kind, most: int) -> bytes:
-    """A file of the picture. Raises BadImage."""
+    """The image as a file of that kind, from its own file's bytes. Raises BadImage."""
     where = f"{point.payload['source']}/{point.payload['path']}"
     height, width, _ = probe(data, where)
     if height * width > most:
@@ -73,12 +71,12 @@ def encoded(data: bytes, point: Point, kind: Kind, most: int) -> bytes:
 
 
 def empty(kind: Kind) -> Response:
-    """A picture that says there is none."""
+    """The placeholder, as an answer."""
     return Response(nothing(kind), media_type=TYPES[kind], headers={"Cache-Control": "no-store"})
 
 
 @functools.cache
 def nothing(kind: Kind) -> bytes:
-    """Drawn once."""
+    """The placeholder's file, drawn once."""
     pixels = placeholder(SIDE["jpg"])
     return encode_jpeg(pixels) if kind == "jpg" else encode_png(pixels)

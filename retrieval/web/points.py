@@ -1,4 +1,4 @@
-"""What is there: status, counts of labels and sources, pictures by chance, one picture's payload."""
+"""What the collection holds: status, counts of labels and sources, random images, one image's payload."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from retrieval.records import is_id
-from retrieval.web.answers import NO_SUCH_PICTURE, problems
+from retrieval.web.answers import NO_SUCH_IMAGE, problems
 from retrieval.web.limits import MAX_FACETS, MAX_SAMPLE
 from retrieval.web.service import Service
 from retrieval.web.state import service_of
@@ -19,7 +19,7 @@ FACETS = ("label", "source")
 
 
 class Status(BaseModel):
-    """What the service serves, and how that is."""
+    """What is served, and its state."""
 
     version: str
     alias: str
@@ -38,7 +38,7 @@ class Status(BaseModel):
 
 
 class PointAnswer(BaseModel):
-    """A picture's payload; fields beside these are the user's."""
+    """An image's payload; further fields are the user's own."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -48,21 +48,21 @@ class PointAnswer(BaseModel):
 
 
 class Sample(BaseModel):
-    """Some pictures."""
+    """Some images."""
 
     points: list[PointAnswer]
 
 
 class Count(BaseModel):
-    """How many pictures bear a value."""
+    """How many images have a value."""
 
     value: str
     count: int
 
 
-@router.get("/status", summary="What is served, and how that is", response_model=Status)
+@router.get("/status", summary="What is served, and its state", response_model=Status)
 async def status(service: Asked) -> dict[str, Any]:
-    """Always answers; `state` is ready, empty, no-collection, no-model or engine-down, and `message` what to do."""
+    """Always answers; `state` is ready, empty, no-collection, no-model or engine-down, `message` says what to do."""
     return await service.run(service.asking, service.status)
 
 
@@ -71,8 +71,7 @@ async def facets(service: Asked) -> dict[str, list[Count]]:
     """The most frequent first."""
 
     def ask() -> dict[str, list[Count]]:
-        live, store = service.index.reader.current(), service.index.store
-        found = {field: store.facet(live.collection, field, MAX_FACETS) for field in FACETS}
+        found = service.index.facets(FACETS, MAX_FACETS)
         return {
             field: [Count(value=value, count=count) for value, count in counts.items()]
             for field, counts in found.items()
@@ -81,29 +80,28 @@ async def facets(service: Asked) -> dict[str, list[Count]]:
     return await service.run(service.asking, ask)
 
 
-@router.get("/sample", summary="Pictures by chance", response_model=Sample, responses=problems(400, 503))
+@router.get("/sample", summary="Random images", response_model=Sample, responses=problems(400, 503))
 async def sample(service: Asked, n: Annotated[int, Query(ge=1, le=MAX_SAMPLE)] = 12) -> dict[str, Any]:
-    """Others at each call."""
+    """Different ones at each call."""
 
     def ask() -> list[dict[str, Any]]:
-        points = service.index.store.sample(service.index.reader.current().collection, n)
-        return [{"id": point.id, **point.payload} for point in points]
+        return [{"id": point.id, **point.payload} for point in service.index.sample(n)]
 
     return {"points": await service.run(service.asking, ask)}
 
 
 @router.get(
-    "/points/{id}", summary="One picture's payload", response_model=PointAnswer, responses=problems(400, 404, 503)
+    "/points/{id}", summary="One image's payload", response_model=PointAnswer, responses=problems(400, 404, 503)
 )
 async def point(id: str, service: Asked) -> dict[str, Any]:  # noqa: A002 - the API's own word
     """By its id."""
     if not is_id(id):
-        raise HTTPException(404, NO_SUCH_PICTURE)
+        raise HTTPException(404, NO_SUCH_IMAGE)
 
     def ask() -> dict[str, Any]:
-        found = service.index.store.retrieve(service.index.reader.current().collection, [id])
+        found = service.index.points([id])
         if id not in found:
-            raise HTTPException(404, NO_SUCH_PICTURE)
+            raise HTTPException(404, NO_SUCH_IMAGE)
         return {"id": id, **found[id].payload}
 
     return await service.run(service.asking, ask)

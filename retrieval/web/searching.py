@@ -4,31 +4,27 @@ import asyncio
 import base64
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from retrieval.errors import BadImage, NoCollection
+from retrieval.errors import BadImage
 from retrieval.images.decode import encode_png, probe
-from retrieval.reading import Loaded, Refused, read_pictures
-from retrieval.search.fields import check_fields
-from retrieval.search.job import Asked, Live, more_like, prepare
+from retrieval.search.job import Asked, Prepared
 from retrieval.search.options import Options
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import Result
-from retrieval.web.answers import NO_SUCH_PICTURE, problems
+from retrieval.web.answers import NO_SUCH_IMAGE, problems
 from retrieval.web.asking import Ask, Upload, body_schema, read
 from retrieval.web.service import Service
 from retrieval.web.state import service_of
-from retrieval.where import parse
 
 router = APIRouter()
 
 
 class HitAnswer(BaseModel):
-    """A picture of the collection; fields beside these are its payload's."""
+    """An image of the collection; further fields come from its payload."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -40,7 +36,7 @@ class HitAnswer(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """Hits, nearest first; `note` says what there is to say of them."""
+    """Hits, nearest first; `note` is a remark on them, for example that nothing resembles the query."""
 
     query: str
     hits: list[HitAnswer]
@@ -50,53 +46,43 @@ class SearchAnswer(BaseModel):
 
 @router.post(
     "/api/search",
-    summary="Find the pictures nearest to one",
+    summary="Find the images nearest to one",
     response_model=SearchAnswer,
     responses=problems(400, 404, 408, 413, 415, 422, 503),
     openapi_extra=body_schema(),
 )
 async def search(request: Request, service: Annotated[Service, Depends(service_of)]) -> Response:
-    """By an image (a form's file), by the `id` of a stored picture, or by stored pictures to be `like` and `unlike`."""
+    """By an image (a form's file), by the `id` of a stored image, or by stored images to be `like` and `unlike`."""
     with service.metrics.stage("read"):
         ask, upload = await read(request)
     options = await service.run(service.asking, options_of, service, ask) if ask.filter else options_of(service, ask)
-    try:
-        answer = await found(service, ask, upload, options)
-    except NoCollection:  # dropped between two steps: its successor answers, or there is none
-        await service.run(service.asking, service.index.live)
-        answer = await found(service, ask, upload, options)
-    return JSONResponse(answer)  # made of our own values, which need no check
+    return JSONResponse(await found(service, ask, upload, options))  # our own values, which need no validation
 
 
 def options_of(service: Service, ask: Ask) -> Options:
-    """Raises UsageError for a filter that makes no sense; looks at few pictures to know which fields there are."""
-    where = parse(ask.filter) if ask.filter else None
-    if where is not None:
-        check_fields(service.index.store, service.index.reader.current().collection, where, pages=1)
-    return Options(k=ask.k, where=where, diverse=ask.diverse)
+    """Raises UsageError for a malformed filter; looks at one page of points only to learn which fields exist."""
+    return Options(k=ask.k, where=service.index.filter(ask.filter or None, pages=1), diverse=ask.diverse)
 
 
 async def found(service: Service, ask: Ask, upload: Upload | None, options: Options) -> dict[str, Any]:
-    """The answer, all of it by one collection and its model."""
+    """The answer, all of it from one collection and its model."""
     if ask.like:
         return (await service.run(service.asking, like, service, ask, options)).to_json()
-    query: Query | Stored
-    given: Loaded | Asked
     if upload is not None:
-        query = Query.of(upload.name, lambda: upload.data)
-        live, given = await decoded(service, query)
+        data = upload.data
+        prepared = await decoded(service, Query.of(upload.name, lambda: data))
     else:
-        query = Stored(str(ask.id))
-        live, given = await service.run(service.asking, stored, service, query)
-    result, asked = await service.batcher.search(live, query, given, options)
+        prepared = await service.run(service.asking, service.index.prepare, Stored(str(ask.id)))
+    prepared, result = await service.batcher.search(usable(prepared), options)
+    usable(prepared)  # when its collection was dropped meanwhile, it was prepared again for the successor
     answer = result.to_json()
     if ask.reconstruct:
-        answer["reconstruction"] = await service.run(service.drawing, reconstruction, live, asked)
+        answer["reconstruction"] = await service.run(service.drawing, reconstruction, prepared)
     return answer
 
 
-async def decoded(service: Service, query: Query) -> tuple[Live, Loaded]:
-    """A picture as the live model takes it. Raises BadImage, also when it takes too long."""
+async def decoded(service: Service, query: Query) -> Prepared:
+    """Decode an image at the live model's size. Raises BadImage, also when it takes too long."""
     try:
         async with asyncio.timeout(service.limits.decode_seconds):
             return await service.run(service.decoding, opened, service, query)
@@ -104,38 +90,33 @@ async def decoded(service: Service, query: Query) -> tuple[Live, Loaded]:
         raise BadImage(query.name, "it takes too long to open; scale it down") from error
 
 
-def opened(service: Service, query: Query) -> tuple[Live, Loaded]:
-    """Checked, then decoded."""
-    live = service.index.reader.current()
+def opened(service: Service, query: Query) -> Prepared:
+    """Check an image's size, then decode it. Raises BadImage."""
     with service.metrics.stage("decode"):
         height, width, _ = probe(query.read(), query.name)
         if height * width > service.limits.pixels:
             raise BadImage(query.name, f"{width}×{height} pixels; at most {service.limits.pixels:,}; scale it down")
-        (item,) = read_pictures([query.entry], live.meta.image_size, live.meta.channels)
-    if isinstance(item, Refused):
-        raise BadImage(query.name, item.reason)
-    return live, item
+        return service.index.prepare(query)
 
 
-def stored(service: Service, query: Stored) -> tuple[Live, Asked]:
-    """A code that the collection holds. Raises HTTPException 404."""
-    live = service.index.reader.current()
-    (asked,) = prepare(service.index.store, live, [query])
-    if isinstance(asked, str):
-        raise HTTPException(404, NO_SUCH_PICTURE)
-    return live, asked
+def usable(prepared: Prepared) -> Prepared:
+    """The same query. Raises BadImage for an image that cannot be used, HTTPException 404 for a missing stored one."""
+    if not isinstance(prepared.given, str):
+        return prepared
+    if isinstance(prepared.query, Stored):
+        raise HTTPException(404, NO_SUCH_IMAGE)
+    raise BadImage(prepared.query.name, prepared.given)
 
 
 def like(service: Service, ask: Ask, options: Options) -> Result:
     """More like some, less like others. Raises HTTPException 404 for an example that is not there."""
-    live, store = service.index.reader.current(), service.index.store
-    examples = [[Stored(id_) for id_ in ids] for ids in (ask.like, ask.unlike)]
-    if len(store.retrieve(live.collection, list({*ask.like, *ask.unlike}))) < len({*ask.like, *ask.unlike}):
-        raise HTTPException(404, NO_SUCH_PICTURE)
-    return more_like(store, live, examples[0], examples[1], options)
+    if {*ask.like, *ask.unlike} - service.index.points([*ask.like, *ask.unlike]).keys():
+        raise HTTPException(404, NO_SUCH_IMAGE)
+    return service.index.recommend([*map(Stored, ask.like)], [*map(Stored, ask.unlike)], options)
 
 
-def reconstruction(live: Live, asked: Asked) -> str:
-    """What the decoder makes of a code, as a data URL."""
-    pixels = np.rint(live.encoder.decode(asked.code[None])[0] * 255).astype(np.uint8)
+def reconstruction(prepared: Prepared) -> str:
+    """What the decoder makes of a query's embedding, as a data URL."""
+    assert isinstance(prepared.given, Asked)
+    (pixels,) = prepared.live.reconstruct(prepared.given.code[None])
     return f"data:image/png;base64,{base64.b64encode(encode_png(pixels)).decode()}"

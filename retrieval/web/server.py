@@ -1,4 +1,4 @@
-"""The server: its socket, its patience with slow clients, its way to end."""
+"""The HTTP server: its socket, its time limits for slow clients, and how it shuts down."""
 
 import asyncio
 import signal
@@ -13,30 +13,32 @@ from retrieval.errors import RetrievalError, UsageError
 from retrieval.web.limits import Limits
 
 GRACE_SECONDS = 10
-"""For requests that are under way when the service is told to end."""
+"""Seconds that running requests are given at shutdown."""
 HEAD_BYTES = 32 * 2**10
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 is any that is free. Raises RetrievalError when the place is taken or not ours."""
+    """A listening socket; port 0 takes any free one. Raises RetrievalError when the address is taken or not allowed."""
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=1024)
     except OverflowError as error:
-        raise UsageError(f"--port {port}: use a number from 0 to 65535") from error
+        raise UsageError(f"{port} is no port", option="port", hint="use a number from 0 to 65535") from error
     except OSError as error:
-        raise RetrievalError(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from error
+        raise RetrievalError(
+            f"cannot listen on {host} port {port}: {error.strerror}", hint="choose another --port"
+        ) from error
 
 
 def run(app: ASGIApp, listening: socket.socket, limits: Limits) -> None:
-    """Answer until SIGTERM or Ctrl-C; requests under way are answered first."""
+    """Serve until SIGTERM or Ctrl-C; running requests are finished first."""
     for ending in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(ending, lambda *_: None)  # the server hears them too, and sends them on when it has ended
+        signal.signal(ending, lambda *_: None)  # uvicorn handles them too, and raises them again once it has shut down
     uvicorn.Server(config(app, limits)).run(sockets=[listening])
 
 
 def config(app: ASGIApp, limits: Limits) -> uvicorn.Config:
-    """How the server is to be."""
+    """The server's settings."""
 
     class Patient(Patience):
         most = limits
@@ -56,12 +58,12 @@ def config(app: ASGIApp, limits: Limits) -> uvicorn.Config:
 
 
 class Patience(H11Protocol):
-    """Closes a connection that sends no whole head, or goes on sending after its answer, or never ends a request."""
+    """Closes a connection that sends no complete head, keeps sending after its answer, or never ends a request."""
 
     most: Limits
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to watch it."""
+        """Start to watch the connection."""
         super().connection_made(transport)
         self._since = self.loop.time()
         self._seen: object = None

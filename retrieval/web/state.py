@@ -1,4 +1,4 @@
-"""How a route finds the service."""
+"""Gives routes the service."""
 
 from typing import cast
 
@@ -8,5 +8,5 @@ from retrieval.web.service import Service
 
 
 def service_of(request: Request) -> Service:
-    """The one that the application was made with."""
+    """The service that the application was made with."""
     return cast("Service", request.app.state.service)

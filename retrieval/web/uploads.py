@@ -1,7 +1,7 @@
-"""Bodies, bounded while they are read: in size, in time, and in how many large ones there are at once.
+"""Limits request bodies while they are read: their size, their time, and the number of large ones at once.
 
-A large body waits, unread, for one of few places; a small one never does. So memory stays bounded whatever comes, and
-those who ask for little are answered throughout.
+A large body waits, unread, for one of a few places; a small body never waits. This bounds memory under any load, and
+small requests are answered all the time.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from retrieval.web.metrics import Metrics
 
 
 class Uploads:
-    """Hands bodies on, or raises HTTPException 408, 413 or 503 where they are read."""
+    """Passes bodies on; raises HTTPException 408, 413 or 503 where the body is read."""
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics) -> None:
         self._app, self._limits, self._metrics = app, limits, metrics
@@ -46,7 +46,7 @@ class Body:
         self._end = asyncio.get_running_loop().time() + limits.body_seconds
 
     async def receive(self) -> Message:
-        """The next piece; after the last one, whatever the server has to say."""
+        """The next part of the body; after the last, the server's other messages."""
         if self._ended:
             return await self._receive()
         if self._declared > self._limits.upload:
@@ -78,6 +78,6 @@ class Body:
         return HTTPException(status, text)
 
     def close(self) -> None:
-        """Let the next large body in."""
+        """Free the place for the next large body."""
         if self._held:
             self._places.release()

@@ -13,7 +13,7 @@ from retrieval.config import Settings
 from retrieval.encode import Encoder
 from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
-from retrieval.search.job import Live
+from retrieval.search.job import LiveCollection
 from retrieval.sources.dataset import open_dataset
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
@@ -68,9 +68,11 @@ def put_digits(root: Path, count: int) -> Path:
     return put(root, {f"{n:03d}.png": encode_png(pixels) for n, pixels in enumerate(digits(count)[0])})
 
 
-def filled(store: Store, folders: Mapping[str, Path], ledgers: Path, alias: str = "images", channels: int = 1) -> Live:
+def filled(
+    store: Store, folders: Mapping[str, Path], ledgers: Path, alias: str = "images", channels: int = 1
+) -> LiveCollection:
     """The alias with all images of the folders, by their sources' names."""
     encoder = Blocks(channels)
     ingest(store, encoder, [Folder(name, root) for name, root in folders.items()], alias, ledgers=ledgers)
     collection = resolve(store, alias)
-    return Live(collection, store.metadata(collection), lambda model: encoder)  # type: ignore[arg-type, return-value]
+    return LiveCollection(collection, store.metadata(collection), lambda model: encoder)  # type: ignore[arg-type, return-value]

@@ -18,7 +18,7 @@ from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
 from retrieval.nearness import distance_at
 from retrieval.records import CollectionMeta, Point, point_id
-from retrieval.search.job import Live
+from retrieval.search.job import LiveCollection
 from retrieval.sources import Source
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store
@@ -58,7 +58,7 @@ def plant(root: Path) -> Path:
 
 
 def found(
-    store: Store, live: Live, sources: Mapping[str, Source], max_distance: float | None = None
+    store: Store, live: LiveCollection, sources: Mapping[str, Source], max_distance: float | None = None
 ) -> tuple[dict[str, Group], Summary]:
     """Groups by the name of the one to keep."""
     summary = Summary()

@@ -15,7 +15,7 @@ from retrieval.duplicates.groups import Group, Member
 from retrieval.duplicates.job import Summary, find
 from retrieval.duplicates.quarantine import UNDO, Moved, put_back, set_aside
 from retrieval.errors import RetrievalError, UsageError
-from retrieval.search.job import Live
+from retrieval.search.job import LiveCollection
 from retrieval.sources import Source
 from retrieval.sources.folder import File, Folder
 from retrieval.store.edge import EdgeStore
@@ -45,12 +45,12 @@ def edge(tmp_path: Path) -> Iterator[EdgeStore]:
 
 
 @pytest.fixture
-def live(edge: EdgeStore, root: Path, tmp_path: Path) -> Live:
+def live(edge: EdgeStore, root: Path, tmp_path: Path) -> LiveCollection:
     return filled(edge, {"pictures": root}, tmp_path / "ledgers")
 
 
 @pytest.fixture
-def groups(edge: EdgeStore, live: Live, root: Path) -> list[Group]:
+def groups(edge: EdgeStore, live: LiveCollection, root: Path) -> list[Group]:
     return list(find(edge, live.collection, live.meta, sources(root), Summary()))
 
 
@@ -139,7 +139,7 @@ list(quarantine.set_aside(groups, sources, Path(folder)))
 @pytest.mark.parametrize("moves", [0, 1, 2])
 @pytest.mark.parametrize("when", ["before", "amid", "after"])
 def test_killed_between_two_moves(
-    edge: EdgeStore, live: Live, root: Path, tmp_path: Path, when: str, moves: int
+    edge: EdgeStore, live: LiveCollection, root: Path, tmp_path: Path, when: str, moves: int
 ) -> None:
     before, folder = tree(root), tmp_path / "quarantine"
     edge.close()

@@ -9,7 +9,7 @@ import pytest
 
 from retrieval.errors import NoCollection, RetrievalError
 from retrieval.images.decode import decode
-from retrieval.live import Reader
+from retrieval.live import AliasFollower
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.rollback import rollback
@@ -24,8 +24,8 @@ ENCODERS = {encoder.fingerprint: encoder for encoder in (OLD, NEW, WIDE)}
 THREADS = 4
 
 
-def reader(store: Store, alias: str) -> Reader:
-    return Reader(store, alias, ENCODERS.__getitem__)  # type: ignore[arg-type]
+def reader(store: Store, alias: str) -> AliasFollower:
+    return AliasFollower(store, alias, ENCODERS.__getitem__)  # type: ignore[arg-type]
 
 
 def query(file: Path) -> Query:
@@ -106,7 +106,7 @@ def test_a_collection_that_is_dropped_under_a_request(store: Store, place: Place
 
     old = resolve(store, place.alias)
     slow = Slow(1)
-    long_lived = Reader(store, place.alias, lambda mark: slow if mark == OLD.fingerprint else NEW)  # type: ignore[arg-type,return-value]
+    long_lived = AliasFollower(store, place.alias, lambda mark: slow if mark == OLD.fingerprint else NEW)  # type: ignore[arg-type,return-value]
     hits = long_lived.search([query(next(root.rglob("*.png")))])[0].hits
     assert len(hits) == 5
     assert old not in store.collections()

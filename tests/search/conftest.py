@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from retrieval.encode import Encoder
-from retrieval.search.job import Live
+from retrieval.search.job import LiveCollection
 from retrieval.search.query import Query
 from retrieval.store.base import Store
 from tests.reindex.encoders import Shades
@@ -35,7 +35,7 @@ class Shelf:
     store: Store
     place: Place
     root: Path
-    live: Live
+    live: LiveCollection
 
     def query(self, key: str) -> Query:
         return Query.of(key, (self.root / key).read_bytes)
@@ -52,7 +52,7 @@ def shelf(request: pytest.FixtureRequest, root: Path, own_home: Path) -> Iterato
     place.ingest(root, SHADES)
     with place.opened() as store:
         collection = store.aliases()[place.alias]
-        yield Shelf(store, place, root, Live(collection, store.metadata(collection), ready))
+        yield Shelf(store, place, root, LiveCollection(collection, store.metadata(collection), ready))
     if url:
         clean(url)
 

@@ -14,7 +14,7 @@ from retrieval.images.decode import decode, encode_png
 from retrieval.ingest.job import ingest
 from retrieval.nearness import distance_at, learn, percentile
 from retrieval.records import Hit, point_id
-from retrieval.search.job import Live, more_like, search
+from retrieval.search.job import LiveCollection, recommend, search
 from retrieval.search.options import Options
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import (
@@ -23,7 +23,7 @@ from retrieval.search.results import (
     NOTHING_ELSE,
     NOTHING_MEETS,
     Result,
-    clean,
+    postprocess,
 )
 from retrieval.sources.folder import Folder
 from tests.reindex.encoders import SIDE
@@ -143,7 +143,7 @@ def test_a_limit_that_leaves_out_every_hit_says_nothing_of_likeness(shelf: Shelf
     assert (nearest.percentile or 0) < 90, "a picture like others"
     limit = nearest.distance / 2
     cut = one(shelf, query, max_distance=limit)
-    assert (cut.hits, cut.unlike) == ([], False)
+    assert (cut.hits, cut.no_match) == ([], False)
     words = f"no picture within --max-distance {limit:g}; the nearest is at {nearest.distance:.4f}"
     assert cut.to_json() == {"query": query.name, "hits": [], "note": words}
     (row,) = result_rows([cut], {})
@@ -151,8 +151,8 @@ def test_a_limit_that_leaves_out_every_hit_says_nothing_of_likeness(shelf: Shelf
     both = one(shelf, query, max_distance=limit, max_percentile=0.0).note or ""
     assert "--max-distance" in both
     assert "--max-percentile 0;" in both
-    liked = more_like(shelf.store, shelf.live, [query], [], Options(max_distance=limit))
-    assert (liked.hits, liked.unlike, liked.note) == ([], False, words)
+    liked = recommend(shelf.store, shelf.live, [query], [], Options(max_distance=limit))
+    assert (liked.hits, liked.no_match, liked.note) == ([], False, words)
 
 
 def test_filters_hold_and_say_when_nothing_meets_them(shelf: Shelf) -> None:
@@ -165,7 +165,7 @@ def test_filters_hold_and_say_when_nothing_meets_them(shelf: Shelf) -> None:
 
 
 def test_stored_pictures_ask_without_a_model(shelf: Shelf) -> None:
-    bare = Live(shelf.live.collection, shelf.live.meta, never)  # type: ignore[arg-type]
+    bare = LiveCollection(shelf.live.collection, shelf.live.meta, never)  # type: ignore[arg-type]
     names = [f"pictures/{GREY}", point_id("pictures", GREY), "pictures/nothing.png", point_id("pictures", "x")]
     results = list(search(shelf.store, bare, map(Stored, names), Options(k=3)))
     by_picture = one(shelf, shelf.query(GREY), k=3)
@@ -207,18 +207,18 @@ def test_other_sizes_and_colours_go_through_the_one_pipeline(shelf: Shelf) -> No
 def test_more_like_some_and_less_like_others(shelf: Shelf) -> None:
     like: list[Query | Stored] = [shelf.query("dark/000.png"), Stored("pictures/dark/003.png")]
     unlike: list[Query | Stored] = [shelf.query("light/002.png")]
-    found = more_like(shelf.store, shelf.live, like, unlike, Options(k=10))
+    found = recommend(shelf.store, shelf.live, like, unlike, Options(k=10))
     assert {hit.label for hit in found.hits} == {"dark"}
     assert not {"dark/000.png", "dark/003.png"} & {hit.path for hit in found.hits}
     distances = [hit.distance for hit in found.hits]
     assert distances == sorted(distances)
     assert found.query.name == "dark/000.png + pictures/dark/003.png − light/002.png"
     light = Filter(must=(Match("label", ("light",)),))
-    assert {hit.label for hit in more_like(shelf.store, shelf.live, like, [], Options(where=light)).hits} == {"light"}
+    assert {hit.label for hit in recommend(shelf.store, shelf.live, like, [], Options(where=light)).hits} == {"light"}
     with pytest.raises(UsageError, match="name at least one picture to be like"):
-        more_like(shelf.store, shelf.live, [], unlike, Options())
+        recommend(shelf.store, shelf.live, [], unlike, Options())
     with pytest.raises(UsageError, match=r"gone\.png: no such picture"):
-        more_like(shelf.store, shelf.live, [Stored("pictures/gone.png")], [], Options())
+        recommend(shelf.store, shelf.live, [Stored("pictures/gone.png")], [], Options())
 
 
 def test_diverse_hits_leave_the_query_out(shelf: Shelf) -> None:
@@ -247,6 +247,6 @@ def test_numbers_out_of_range(wrong: dict[str, float], message: str) -> None:
 def test_a_collection_of_before_has_no_percentiles(shelf: Shelf) -> None:
     old = dataclasses.replace(shelf.live.meta, neighbours=(), neighbours_of=0)
     hit = Hit("id", 9.0, {"source": "s", "path": "p", "sha256": "c"})
-    found = clean(shelf.query(GREY), [hit], old, Options(max_percentile=1.0))
+    found = postprocess(shelf.query(GREY), [hit], old, Options(max_percentile=1.0))
     assert [(hit.percentile, found.note) for hit in found.hits] == [(None, None)]
-    assert clean(shelf.query(GREY), [], old, Options()).note == NOTHING_ELSE
+    assert postprocess(shelf.query(GREY), [], old, Options()).note == NOTHING_ELSE

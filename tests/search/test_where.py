@@ -90,14 +90,14 @@ def test_false_sentences(false: str) -> None:
 def test_wrong_sentences_are_pointed_at(wrong: str, at: int, message: str) -> None:
     with pytest.raises(FilterError) as error:
         parse(wrong)
-    assert str(error.value).startswith(f"--where: {message}")
+    assert str(error.value).startswith(f"where: {message}")
     assert error.value.context == (f"  {wrong}", f"  {' ' * at}^")
     assert error.value.exit_code == 2
 
 
 @pytest.mark.parametrize("empty", ["", "  ", "\n"])
 def test_an_empty_filter(empty: str) -> None:
-    with pytest.raises(UsageError, match=r"--where is empty; write a condition, like label=7"):
+    with pytest.raises(UsageError, match=r"where: it is empty; write a condition, like label=7"):
         parse(empty)
 
 
@@ -119,7 +119,7 @@ def test_the_fields_of_a_filter() -> None:
 def test_unknown_fields_are_named_with_the_known_ones(shelf: Shelf, tmp_path: Path) -> None:
     store, collection = shelf.store, shelf.live.collection
     check_fields(store, collection, parse("label=dark and width=8 and id!=" + ID))
-    with pytest.raises(UsageError, match=r"no picture has a field 'labl'; there are bytes, .*; did you mean label\?"):
+    with pytest.raises(UsageError, match=r"no image has a field 'labl'; there are bytes, .*; did you mean label\?"):
         check_fields(store, collection, parse("label=dark and not labl=grey"))
     (point,) = store.retrieve(collection, [point_id("pictures", "copy/b.png")]).values()
     store.set_payload(collection, {point.id: {**point.payload, "rare": dt.date(2026, 1, 1).isoformat()}})

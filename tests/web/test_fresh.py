@@ -10,7 +10,7 @@ import pytest
 from retrieval import live
 from retrieval.errors import StoreUnavailable
 from retrieval.index import Index
-from retrieval.live import Reader
+from retrieval.live import AliasFollower
 from retrieval.store.base import Store
 from tests.cli.conftest import Ingested, copy, done_well
 from tests.store.conftest import clean, meta, name, open_engine, store  # noqa: F401 - fixtures
@@ -57,7 +57,7 @@ def test_metadata_written_beside_it_are_seen_and_the_encoder_stays(
         done_well("ingest", new, "--alias", ALIAS, "--public-url", URL, home=home, env=environment)
 
         until(lambda: shown(service, hit["id"]), SECONDS)
-        after = service.index.reader.current()
+        after = service.index.live()
         assert after.collection == before.collection
         assert (after.meta.neighbours_of, after.meta.public_url) == (200, URL)
         assert after.meta.sources == {"pictures": str(new)}
@@ -86,7 +86,7 @@ def test_an_engine_that_cannot_say_now_is_searched_by_what_it_said(
     monkeypatch.setattr(live, "META_SECONDS", 0.0)
     store.create_collection(name, meta())
     store.move_alias(f"{name}-alias", name)
-    reader = Reader(store, f"{name}-alias", lambda model: pytest.fail("nobody encodes"))
+    reader = AliasFollower(store, f"{name}-alias", lambda model: pytest.fail("nobody encodes"))
     known = reader.live()
 
     def silent(collection: str) -> None:
@@ -96,5 +96,5 @@ def test_an_engine_that_cannot_say_now_is_searched_by_what_it_said(
         patch.setattr(store, "metadata", silent)
         assert reader.live().meta == known.meta
         with pytest.raises(StoreUnavailable):
-            Reader(store, f"{name}-alias", reader._load).live()
+            AliasFollower(store, f"{name}-alias", reader._load).live()
     assert reader.live().meta == known.meta

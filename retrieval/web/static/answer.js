@@ -1,4 +1,4 @@
-// An answer, and what it means in words.
+// Shows an answer, and explains its numbers in words.
 
 import { $, count, sentence } from "./dom.js";
 import { showHits } from "./grid.js";
@@ -7,24 +7,29 @@ import { showReconstruction } from "./query.js";
 import { announce, hush, say } from "./say.js";
 import { filterText, kind } from "./state.js";
 
-const DISTANCE = "Nearest first. Distance is Euclidean, between the codes of two pictures: smaller is nearer.";
+const DISTANCE = "Nearest first. Distance is Euclidean, between the embeddings of two images: smaller is nearer.";
 const EXAMPLES =
-  "Nearest first, those that are nearer to a picture you like than to any you do not. " +
-  "Distance is Euclidean, to the nearest one you like: smaller is nearer.";
+  "Nearest first, beginning with images that are nearer to one you like than to any you do not. " +
+  "Distance is Euclidean, to the nearest image you like: smaller is nearer.";
 const PERCENTILE = "p3: as near as the closest 3% of neighbours here.";
 
-/** word: something else that there is to say · clear: what takes the filters away. */
+/**
+ * Show an answer.
+ *
+ * word: a remark to show if the answer has no note of its own
+ * clear: removes the filters
+ */
 export function showAnswer(state, { hits, note, reconstruction }, { word, clear }) {
   const some = hits.length > 0;
   learn(hits);
   showHits($("#results"), hits, state, Boolean(note) && some);
   showReconstruction(reconstruction);
-  $("#title").textContent = some ? count(hits.length, "nearest picture") : "Nothing found";
+  $("#title").textContent = some ? count(hits.length, "nearest image") : "Nothing found";
   $("#meaning").hidden = !some;
   $("#meaning").textContent = meaning(state, hits);
   const text = note ? sentence(note) : some ? word : "Nothing was found.";
   if (text) {
-    const hint = note && some ? "The nearest are shown all the same." : "";
+    const hint = note && some ? "The nearest images are shown anyway." : "";
     const filtered = !some && filterText(state) !== "";
     say("info", text, { hint, actions: filtered ? [["Clear the filters", clear]] : [] });
   } else {
@@ -33,7 +38,7 @@ export function showAnswer(state, { hits, note, reconstruction }, { word, clear 
   announce(`${text ?? ""} ${count(hits.length, "result")}`);
 }
 
-/** No answer: what was shown before belongs to another question. */
+/** Show that there is no answer; what was shown before belongs to another query. */
 export function showNone() {
   $("#results").replaceChildren();
   $("#meaning").hidden = true;

@@ -1,11 +1,11 @@
-// Requests, and what goes wrong with them as one kind of error.
+// Requests to the service. Everything that goes wrong with one is a Problem.
 
-const DEADLINE = 95_000; // longer than the service's own, so that its sentence is the one that is read
+const DEADLINE = 95_000; // longer than the service's own deadline, so that its message is the one shown
 
 export const NETWORK = 0;
 export const NO_ANSWER = 504;
 
-/** What went wrong: an HTTP status, or NETWORK; `seconds` is when the service wants to be asked again. */
+/** What went wrong: an HTTP status, NETWORK or NO_ANSWER; `seconds`: the service's Retry-After, or 0. */
 export class Problem extends Error {
   constructor(status, message = "", seconds = 0) {
     super(message);
@@ -19,18 +19,18 @@ let locked = async () => {
 };
 let unlocking = null;
 
-/** Say who asks for the key when one is wanted. */
+/** Set the function that asks the user for the key. */
 export function whenLocked(handler) {
   locked = handler;
 }
 
-/** The JSON answer. `ask: false` for what nobody waits for: it does not ask for a key. Raises Problem. */
+/** The JSON answer. `ask: false`: do not ask the user for a key, for background requests. Throws Problem. */
 export async function call(path, { ask = true, ...options } = {}) {
   try {
     return await reach(path, options);
   } catch (error) {
     if (error.status !== 401 || !ask) throw error;
-    // Several requests meet the lock at once; one question serves them all.
+    // Several requests may be refused at once; the user is asked once for all of them.
     unlocking ??= locked().finally(() => (unlocking = null));
     await unlocking;
     return reach(path, options);
@@ -41,7 +41,7 @@ export function openSession(key) {
   return reach("./api/session", { method: "POST", headers: { "X-API-Key": key } });
 }
 
-/** The nearest of a picture (`file`), of a stored one, or of examples. */
+/** Search by an image (`file`), by a stored one, or by examples. */
 export function search(state, { file, filter, reconstruct, ...options }) {
   const form = new FormData();
   if (state.like.length) {
@@ -78,7 +78,7 @@ async function reach(path, { signal, ...options }) {
   }
 }
 
-/** The service's own sentence, where the answer is not a proxy's page. */
+/** The service's own error message; empty if a proxy answered. */
 async function reason(response) {
   try {
     const { error } = await response.json();

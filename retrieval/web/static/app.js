@@ -1,4 +1,4 @@
-// The page: what is asked is in the address; everything that is shown follows from it.
+// The page. The address holds the query; everything that is shown follows from it.
 
 import { showAnswer, showNone } from "./answer.js";
 import { Problem, call, search, whenLocked } from "./api.js";
@@ -15,7 +15,7 @@ import { hush, isRetrying, say } from "./say.js";
 import { asking, filterText, fromUrl, keep, kept, kind, toUrl, withExample, withoutExample } from "./state.js";
 import { whenGiven } from "./ways.js";
 
-const LATE = 300; // milliseconds until something moves, until it is said, and between two looks at the status
+const LATE = 300; // milliseconds until a skeleton is shown, until a message is, and between two status requests
 const SLOW = 3000;
 const LOOK = 60_000;
 const SAMPLE = 12;
@@ -31,7 +31,7 @@ let deals = 0;
 const START = "Or start from one of these";
 const atStart = () => kind(state) === "start";
 
-/** To another question, with an entry in the history; `move`: to where the answer will be. */
+/** Go to another query, with an entry in the history. `move`: scroll to its results. */
 function go(next, { replace = false, move = false, word = null } = {}) {
   const same = toUrl(next) === toUrl(state) && next.upload === state.upload;
   if (!replace && !same) history.replaceState({ ...history.state, y: scrollY }, "");
@@ -42,7 +42,7 @@ function go(next, { replace = false, move = false, word = null } = {}) {
   else if (move && (top < 0 || top > innerHeight * 0.6)) answer.scrollIntoView();
 }
 
-/** What an entry of the history asks. */
+/** Show the query of a history entry. */
 function open(entry, y) {
   const upload = kept(entry?.upload) ? entry.upload : null;
   const next = fromUrl(location.search, upload);
@@ -50,9 +50,9 @@ function open(entry, y) {
   if (!atStart()) return;
   if (entry?.upload) {
     history.replaceState(null, "", toUrl(next));
-    say("info", "Your picture is not kept when the page is loaded again.", { hint: "Choose it once more." });
+    say("info", "Your image is not kept when the page is reloaded.", { hint: "Choose it once more." });
   } else if (/[?&](id|like)=/.test(location.search)) {
-    say("info", "This address names no picture.", { hint: "Start with another." });
+    say("info", "This address names no image.", { hint: "Choose another." });
   }
 }
 
@@ -116,7 +116,7 @@ function wait() {
 }
 
 function saySlow() {
-  say("wait", "Still working…", { hint: "It takes longer than usual.", actions: [["Cancel", cancel]] });
+  say("wait", "Still working…", { hint: "This takes longer than usual.", actions: [["Cancel", cancel]] });
 }
 
 function cancel() {
@@ -124,10 +124,10 @@ function cancel() {
   running = null;
   results.removeAttribute("aria-busy");
   showNone();
-  say("info", "Stopped before there was an answer.", { actions: [["Search again", () => find()]] });
+  say("info", "The search was cancelled.", { actions: [["Search again", () => find()]] });
 }
 
-/** Names and labels of pictures that only an address names. */
+/** Fetch names and labels of images that are known by their id only. */
 async function identify(asked, ask) {
   const ids = [asked.id, ...asked.like, ...asked.unlike].filter((id) => id && !known(id));
   if (!ids.length) return;
@@ -138,7 +138,7 @@ async function identify(asked, ask) {
   retitle();
 }
 
-/** Everything anew: at first, after a key was given, and while something is tried again. */
+/** Load everything: at first, after a key was entered, and at each retry. */
 async function boot({ quietly = false } = {}) {
   const mine = (boots += 1);
   const ask = !quietly;
@@ -148,7 +148,7 @@ async function boot({ quietly = false } = {}) {
     find({ quietly });
     return;
   }
-  // Pictures that are there already stay: who looks at them is not to be disturbed by a retry.
+  // Images that are shown already stay, so that a retry does not disturb the user.
   const dealt = sample.querySelector("a") ? null : deal(ask).catch((problem) => problem);
   const ready = await readStatus(ask);
   const problem = await dealt;
@@ -157,7 +157,7 @@ async function boot({ quietly = false } = {}) {
   else if (isRetrying()) hush();
 }
 
-/** Whether searches can be answered, as far as the start is concerned. */
+/** Fetch the status; returns whether the start page can be used. */
 async function readStatus(ask) {
   let fresh = null;
   try {
@@ -174,7 +174,7 @@ async function readStatus(ask) {
   return !atStart() || sayState();
 }
 
-/** Says what is wrong, if anything is. */
+/** Show what is wrong, if anything is; returns whether all is well. */
 function sayState() {
   const wrong = status && explainState(status);
   if (!wrong) return true;
@@ -184,12 +184,12 @@ function sayState() {
 }
 
 async function readFacets(ask) {
-  // Without counts there are no filters to choose; what else is wrong, others say.
+  // Without counts there are no filters to choose. Other requests report what is wrong.
   const facets = await call("./api/facets", { ask }).catch(() => null);
   if (facets) setFacets(facets, state);
 }
 
-/** Random pictures to begin with. */
+/** Show random images to start from. */
 async function deal(ask) {
   const mine = (deals += 1);
   const late = setTimeout(() => sample.childElementCount || showSkeleton(sample, SAMPLE), LATE);
@@ -209,7 +209,7 @@ async function deal(ask) {
 
 function headStart() {
   others.hidden = !sample.childElementCount;
-  title.textContent = others.hidden ? "No pictures to start from" : START;
+  title.textContent = others.hidden ? "No images to start from" : START;
 }
 
 function failed(problem) {
@@ -235,9 +235,9 @@ function take(file, many = 1) {
     const { text, hint } = tooLarge(most, file.size);
     say("error", text, { hint, code: 413 });
   } else if (!file.size) {
-    say("error", "This file is empty.", { hint: "Choose another picture.", code: 422 });
+    say("error", "This file is empty.", { hint: "Choose another image.", code: 422 });
   } else {
-    const word = many > 1 ? `This is the first of ${many} pictures; one is searched with at a time.` : null;
+    const word = many > 1 ? `Searched with the first of ${many} images; only one can be used at a time.` : null;
     go(asking(state, { upload: keep(file) }), { move: true, word });
   }
 }
@@ -246,7 +246,7 @@ const refuse = (text, hint) => say("error", text, { hint });
 
 whenLocked(askKey);
 whenGiven({ take, refuse, follow: (id) => go(asking(state, { id }), { move: true }) });
-whenDrawn((file) => (file ? take(file) : refuse("There is nothing drawn yet.", "Draw in the black square first.")));
+whenDrawn((file) => (file ? take(file) : refuse("Nothing is drawn yet.", "Draw in the black square first.")));
 whenChanged((choice) => go({ ...state, ...choice }, { replace: atStart() }));
 others.addEventListener("click", () => deal(true).catch(failed));
 
@@ -267,7 +267,7 @@ document.addEventListener("click", (event) => {
   if (removed) go(withoutExample(state, removed));
 });
 
-// A jump to a fragment would be an entry in the history, and entries are questions here.
+// A jump to a fragment would add a history entry, and every entry here is a query.
 $(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   title.focus();

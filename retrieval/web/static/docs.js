@@ -1,4 +1,4 @@
-// The API's own description, as a page: each operation with what it takes and what it answers.
+// Shows the API's description as a page: each operation with its parameters, body and answers.
 
 import { $, el } from "./dom.js";
 
@@ -15,7 +15,7 @@ async function show() {
     $("#operations").replaceChildren(...Object.entries(paths).flatMap(([path, item]) => sections(path, item)));
     line.textContent = [info.title, info.version].filter(Boolean).join(" ");
   } catch {
-    line.textContent = "The description cannot be read just now. Load the page again in a moment.";
+    line.textContent = "The description cannot be loaded. Reload the page in a moment.";
   }
 }
 
@@ -30,16 +30,16 @@ function sections(path, item) {
       title,
       operation.summary && el("p", {}, el("strong", {}, operation.summary)),
       ...paragraphs(operation.description),
-      table("Parameters", ["name", "in", "type", "what"], parameters.map(parameterRow)),
+      table("Parameters", ["name", "in", "type", "description"], parameters.map(parameterRow)),
       ...bodies(operation.requestBody),
-      table("Answers", ["status", "what", "fields"], Object.entries(operation.responses ?? {}).map(answerRow)),
+      table("Answers", ["status", "description", "fields"], Object.entries(operation.responses ?? {}).map(answerRow)),
     );
   });
 }
 
 const paragraphs = (text = "") => text.split(/\n\s*\n/).filter(Boolean).map((each) => el("p", {}, ...words(each)));
 
-/** What stands between backticks is code. */
+/** Text between backticks becomes code. */
 const words = (text) => text.split("`").map((part, number) => (number % 2 ? el("code", {}, part) : part));
 
 const parameterRow = (parameter) => [
@@ -57,7 +57,7 @@ function bodies(body) {
       typeOf(of),
       el("span", {}, ...words(resolved(of).description ?? of.description ?? "")),
     ]);
-    return table(`Body, as ${kind}`, ["field", "type", "what"], rows.length ? rows : [["", typeOf(schema), ""]]);
+    return table(`Body, as ${kind}`, ["field", "type", "description"], rows.length ? rows : [["", typeOf(schema), ""]]);
   });
 }
 
@@ -76,7 +76,7 @@ function resolved(schema) {
   return target ? (schemas[target] ?? {}) : (schema ?? {});
 }
 
-/** In a few words: `list of uuid`, `integer, 1 to 200, default 5`. */
+/** A type in a few words: `list of uuid`, `integer, 1 to 200, default 5`. */
 function typeOf(schema) {
   if (!schema) return "";
   const several = schema.anyOf ?? schema.oneOf ?? schema.allOf;

@@ -1,8 +1,8 @@
-// Nodes are built, never parsed from text: names and labels come from people's files.
+// Builds elements. Nothing is parsed as HTML, because names and labels come from users' files.
 
 export const $ = (selector) => document.querySelector(selector);
 
-/** An element; attributes that are null or false are left out, those that begin with `on` are listeners. */
+/** Make an element. Attributes that are null or false are left out; those that begin with `on` are listeners. */
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -14,12 +14,12 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** `1 picture`, `60,000 pictures`. */
+/** `1 image`, `60,000 images`. */
 export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
-/** At most `fits` characters, the middle left out, so that both ends can be read. */
+/** At most `fits` characters; the middle is left out, so that both ends can be read. */
 export function shorten(text, fits) {
   const all = Array.from(text);
   if (all.length <= fits) return text;
@@ -40,7 +40,7 @@ export function ago(time) {
   return "just now";
 }
 
-/** A server's words as a sentence. */
+/** The service's message as a sentence. */
 export function sentence(text) {
   const whole = text.trim();
   return whole.charAt(0).toUpperCase() + whole.slice(1) + (/[.!?…]$/.test(whole) ? "" : ".");

@@ -1,10 +1,10 @@
-// A digit drawn by hand, white on black. Strokes are kept as points, to be drawn again at any place and size.
+// Drawing a digit, white on black. Strokes are kept as points, so that they can be moved and scaled.
 
 import { $ } from "./dom.js";
 
-const LARGEST = 64; // models of larger images have learned from pictures that nobody draws
+const LARGEST = 64; // models of larger images have not learned from drawings
 const SIDE = 224;
-const PEN = 0.085; // the pen's width and the figure's size, as shares of the side: about those of MNIST
+const PEN = 0.085; // width of the pen and size of the figure as shares of the side, about as in MNIST
 const FIGURE = 0.63;
 const LARGER = 4;
 
@@ -12,7 +12,7 @@ const canvas = $("#canvas");
 const context = canvas.getContext("2d");
 let strokes = [];
 
-/** Offer drawing when the model's images are small and grey. */
+/** Offer drawing if the model takes small grey images. */
 export function fitCanvas({ channels, image_size: size }) {
   const fits = channels === 1 && Array.isArray(size) && Math.max(...size) <= LARGEST;
   $("#draw").hidden = !fits;
@@ -24,7 +24,7 @@ export function fitCanvas({ channels, image_size: size }) {
   clear();
 }
 
-/** Call `taken` with a PNG, or with null when nothing was drawn. */
+/** Set the function that is called with a PNG, or with null if nothing was drawn. */
 export function whenDrawn(taken) {
   $("#draw-clear").addEventListener("click", clear);
   $("#draw-search").addEventListener("click", async () => taken(strokes.length ? await file() : null));
@@ -48,7 +48,7 @@ function clear() {
   paint(context, strokes);
 }
 
-/** Where on the canvas, in its own pixels. */
+/** Position on the canvas, in its own pixels. */
 function place(event) {
   const box = canvas.getBoundingClientRect();
   const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
@@ -70,7 +70,7 @@ function paint(target, lines) {
   }
 }
 
-/** Collections of digits have theirs in the middle and of one size, so this one is put there, too. */
+/** The strokes centred and scaled, as the digits of the usual collections are. */
 function centred() {
   const [xs, ys] = [0, 1].map((axis) => strokes.flat().map((point) => point[axis]));
   const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];

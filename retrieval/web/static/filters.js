@@ -1,4 +1,4 @@
-// Labels and sources with their counts, and how many results.
+// The filters: labels and sources with their counts. And the number of results.
 
 import { $, count, el } from "./dom.js";
 import { SIZES } from "./state.js";
@@ -7,9 +7,9 @@ const NAMES = { label: "Labels", source: "Sources" };
 
 let facets = { label: [], source: [] };
 
-/** Call `changed` with what is chosen: `{k}` or `{label, source}`. */
+/** Set the function that is called with what was chosen: `{k}` or `{label, source}`. */
 export function whenChanged(changed) {
-  $("#filters").open = matchMedia("(min-width: 801px)").matches; // beside the results, else in their way
+  $("#filters").open = matchMedia("(min-width: 801px)").matches; // on a narrow screen they would hide the results
   $("#k").addEventListener("change", (event) => changed({ k: Number(event.target.value) }));
   $("#filter-fields").addEventListener("change", () => changed({ label: chosen("label"), source: chosen("source") }));
   $("#filters-clear").addEventListener("click", () => {
@@ -18,13 +18,13 @@ export function whenChanged(changed) {
   });
 }
 
-/** Counts as the service has them. */
+/** Show the service's counts. */
 export function setFacets(fresh, state) {
   facets = Object.fromEntries(Object.keys(NAMES).map((field) => [field, fresh[field] ?? []]));
   draw(state);
 }
 
-/** Tick what the state says. */
+/** Tick the boxes of the query's filters. */
 export function showChoice(state) {
   showSize(state.k);
   const all = boxes();
@@ -54,7 +54,7 @@ function showNumber(number) {
 function draw(state) {
   const fields = Object.keys(NAMES).map((field) => {
     const values = facets[field].map(({ value, count: many }) => [String(value), many]);
-    // What a link asks for can be taken back, though it may be in no picture any more.
+    // A value from a link can be unticked even if no image has it any more.
     const others = state[field].filter((value) => !values.some(([each]) => each === value));
     return fieldset(field, [...others.map((value) => [value, 0]), ...values], state);
   });
@@ -68,7 +68,7 @@ function fieldset(field, values, state) {
   const ticks = values.map(([value, many]) => {
     const box = el("input", { type: "checkbox", name: field, value, checked: state[field].includes(value) });
     const number = el("span", { class: "number" }, many.toLocaleString("en"));
-    const title = `${value}: ${count(many, "picture")}`;
+    const title = `${value}: ${count(many, "image")}`;
     return el("label", { class: "tick", title }, box, el("span", { class: "value" }, value), number);
   });
   return el("fieldset", {}, el("legend", {}, NAMES[field]), el("div", { class: `ticks by-${field}` }, ...ticks));

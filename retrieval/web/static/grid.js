@@ -1,13 +1,13 @@
-// Hits, and pictures to begin with: each a link that searches from it.
+// The grids of hits and of images to start from. Each image is a link that searches with it.
 
 import { count, el, shorten } from "./dom.js";
 import { nameOf, stored } from "./picture.js";
 import { asking, toUrl } from "./state.js";
 
-const PATH = 44; // characters that are shown; the whole is in the title
+const PATH = 44; // characters shown; the title has the whole path
 const SKELETON = 20;
 
-/** far: nothing here is alike, so the pictures step back. */
+/** far: nothing resembles the query, so the images are dimmed. */
 export function showHits(list, hits, state, far) {
   list.classList.toggle("far", far);
   const first = columns(list);
@@ -22,14 +22,14 @@ export function showSample(list, points, state) {
   list.replaceChildren(...items);
 }
 
-/** Tiles without pictures, while an answer is late. */
+/** Empty tiles, while an answer takes long. */
 export function showSkeleton(list, number) {
   list.classList.remove("far");
   const tile = () => el("li", { class: "waiting", "aria-hidden": "true" }, el("span", { class: "mat" }));
   list.replaceChildren(...Array.from({ length: Math.min(number, SKELETON) }, tile));
 }
 
-/** Links that keep the size and the filters that are chosen now. */
+/** Update the links to the number of results and the filters chosen now. */
 export function relink(list, state) {
   for (const item of list.children) {
     const { id } = item.dataset;
@@ -37,7 +37,7 @@ export function relink(list, state) {
   }
 }
 
-/** Pictures in a row: the first row is loaded at once, the others when they come near. */
+/** Images in a row. The first row is loaded at once, the others when they are about to be scrolled into view. */
 const columns = (list) => getComputedStyle(list).gridTemplateColumns.split(" ").length;
 
 function result(hit, rank, state, lazy) {
@@ -58,7 +58,7 @@ function result(hit, rank, state, lazy) {
       label && el("span", { class: "label", title: label }, label),
       el("span", { class: "path", title: where }, shorten(where, PATH)),
       copies(hit.copies ?? []),
-      hit.stale === true ? el("span", { title: "Its file is no image any more" }, "stale") : null,
+      hit.stale === true ? el("span", { title: "Its file is no longer an image" }, "stale") : null,
     ),
     el("div", { class: "pair" }, example(hit.id, "like", state), example(hit.id, "unlike", state)),
   );

@@ -1,4 +1,4 @@
-// What is searched: alias, pictures, collection, model, and since when.
+// The header: alias, number of images, collection, model and age.
 
 import { $, ago, count, el } from "./dom.js";
 
@@ -9,7 +9,7 @@ export function showHeader(status) {
   $("#status-line").replaceChildren(
     ...[
       alias && el("b", {}, alias),
-      collection && el("span", {}, count(points, "picture")),
+      collection && el("span", {}, count(points, "image")),
       collection && el("span", {}, "collection ", el("code", {}, collection)),
       model && el("span", {}, "model ", el("code", { title: model }, model.slice(0, 8))),
       created && el("span", {}, "re-indexed ", el("time", { datetime: created, title: exact(created) }, ago(created))),

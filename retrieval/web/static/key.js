@@ -1,4 +1,5 @@
-// The key is asked for once, and changed for a cookie, which pictures can bear; the page does not keep it.
+// Asks for the key once and exchanges it for a cookie, which the browser sends with image requests too. The page
+// does not keep the key.
 
 import { Problem, openSession } from "./api.js";
 import { $ } from "./dom.js";
@@ -6,9 +7,9 @@ import { $ } from "./dom.js";
 const dialog = $("#key-dialog");
 const input = $("#key");
 const wrong = $("#key-error");
-const HEADER = /^[\x20-\x7e]+$/; // what a header can bear
+const HEADER = /^[\x20-\x7e]+$/; // characters allowed in a header
 
-/** Resolves when the service has taken a key; raises Problem 401 when none is given. */
+/** Resolves when the service has accepted a key; rejects with Problem 401 when the user cancels. */
 export function askKey() {
   input.value = wrong.textContent = dialog.returnValue = "";
   input.removeAttribute("aria-invalid");
@@ -34,9 +35,9 @@ $("#key-form").addEventListener("submit", async (event) => {
   input.select();
 });
 
-/** Null when it is taken, else why not. */
+/** Null if the key is accepted, else the reason. */
 async function tryKey(key) {
-  const mistaken = "That is not the key. Try again.";
+  const mistaken = "This key is wrong. Try again.";
   if (!HEADER.test(key)) return mistaken;
   try {
     await openSession(key);
@@ -44,6 +45,6 @@ async function tryKey(key) {
     return null;
   } catch ({ status }) {
     if (status === 401) return mistaken;
-    return status === 429 ? "Too many tries at once. Wait a few seconds." : "The service does not answer. Try again.";
+    return status === 429 ? "Too many attempts. Wait a few seconds." : "The service does not answer. Try again.";
   }
 }

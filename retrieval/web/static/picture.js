@@ -1,33 +1,33 @@
-// Pictures, and what is known of the stored ones.
+// Image elements, and what is known of stored images.
 
 import { el } from "./dom.js";
 
-const EDGE = 256; // longer edge of a thumbnail, in pixels
-const TINY = 64; // up to here a picture's own pixels are what there is to see
+const EDGE = 256; // longest edge of a thumbnail, in pixels
+const TINY = 64; // up to this size, images are shown with sharp pixels
 const TILE = 168;
 
 const points = new Map();
 
-/** Remember stored pictures by their id. */
+/** Remember stored images by their id. */
 export function learn(found) {
   for (const point of found) points.set(point.id, point);
 }
 
 export const known = (id) => points.get(id);
 
-/** `digits/7/00012.png`; of a picture that nothing is known of, the beginning of its id. */
+/** `digits/7/00012.png`; the beginning of the id if the image is not known. */
 export function nameOf(id) {
   const point = points.get(id);
-  return point ? `${point.source}/${point.path}` : `picture ${id.slice(0, 8)}`;
+  return point ? `${point.source}/${point.path}` : `image ${id.slice(0, 8)}`;
 }
 
-/** A stored picture's thumbnail. */
+/** A stored image's thumbnail. */
 export function stored(id, options = {}) {
   const { width, height } = points.get(id) ?? {};
   return picture(`./images/${encodeURIComponent(id)}.jpg`, { width, height, ...options });
 }
 
-/** An image, or words in its place when it cannot be drawn; width and height are those of the original. */
+/** An image element, replaced by words if it cannot be loaded. width, height: of the original. */
 export function picture(src, { width, height, alt = "", lazy = false, id = null } = {}) {
   const image = el("img", { id, alt, loading: lazy ? "lazy" : "eager", ...size(width, height) });
   const crisp = (w, h) => image.classList.toggle("tiny", Math.max(w, h) <= TINY);
@@ -39,11 +39,11 @@ export function picture(src, { width, height, alt = "", lazy = false, id = null 
 }
 
 function missing(alt, id) {
-  const said = alt ? { role: "img", "aria-label": `${alt}, no picture` } : {};
-  return el("span", { id, class: "nothing", ...said }, "no picture");
+  const said = alt ? { role: "img", "aria-label": `${alt}, no image` } : {};
+  return el("span", { id, class: "nothing", ...said }, "no image");
 }
 
-/** Of the thumbnail: large ones are scaled down, small ones enlarged by a whole factor. */
+/** Size of the thumbnail: large images are scaled down, small ones enlarged by a whole factor. */
 function size(width, height) {
   if (!width || !height) return { width: TILE, height: TILE };
   const longer = Math.max(width, height);

@@ -1,4 +1,4 @@
-// Each problem as one plain sentence, what to do, and whether it is tried again by itself.
+// Each problem as a sentence, a hint, and whether it is retried automatically.
 
 import { NETWORK, NO_ANSWER } from "./api.js";
 import { sentence } from "./dom.js";
@@ -6,16 +6,21 @@ import { sentence } from "./dom.js";
 const EVERY = 5;
 const LONGEST = 60;
 const RETRY = `Trying again every ${EVERY} s.`;
-const THEN = "This page goes on by itself then.";
+const THEN = "This page then continues by itself.";
 
 const WORDS = {
-  401: ["A key is needed here.", "Whoever runs this service can give you one.", "key"],
-  404: ["This picture is not in the collection any more.", "Start with another.", "start"],
+  401: ["This service needs a key.", "Ask the operator for one.", "key"],
+  404: ["This image is no longer in the collection.", "Choose another.", "start"],
   408: ["The upload took too long.", "Try again, or choose a smaller file.", "again"],
-  [NO_ANSWER]: ["No answer came in time.", "Try again, or ask for less.", "again"],
+  [NO_ANSWER]: ["The answer took too long.", "Try again, or ask for fewer results.", "again"],
 };
 
-/** action: `again`, `start`, `clear`, `key` or none · seconds: until it is tried again by itself, or none. */
+/**
+ * A problem in words.
+ *
+ * action: `again`, `start`, `clear`, `key` or none
+ * seconds: until it is retried automatically, or none
+ */
 export function explain({ status, message, seconds }, { bytes, filtered }) {
   const said = sentence(message || "something went wrong in the service");
   const [text, hint, action] = WORDS[status] ?? [];
@@ -24,18 +29,18 @@ export function explain({ status, message, seconds }, { bytes, filtered }) {
     case NETWORK:
       return navigator.onLine
         ? { text: "The service does not answer.", hint: RETRY, seconds: EVERY }
-        : { text: "You are offline.", hint: "This goes on when the connection is back.", seconds: EVERY };
+        : { text: "You are offline.", hint: "This page continues when the connection is back.", seconds: EVERY };
     case 400:
       return filtered
         ? { text: said, hint: "Change the filters, or clear them.", action: "clear" }
-        : { text: said, hint: "Start with another picture.", action: "start" };
+        : { text: said, hint: "Choose another image.", action: "start" };
     case 413:
       return tooLarge(bytes);
     case 422:
       return { text: sentence(`This file cannot be used: ${message || "not an image"}`), hint: "Choose another." };
     case 429: {
       const wait = Math.min(seconds || EVERY, LONGEST);
-      return { text: "Too many requests came at once.", hint: `Trying again in ${wait} s.`, seconds: wait };
+      return { text: "Too many requests at once.", hint: `Trying again in ${wait} s.`, seconds: wait };
     }
     case 502:
     case 503:
@@ -46,13 +51,13 @@ export function explain({ status, message, seconds }, { bytes, filtered }) {
 }
 
 export function tooLarge(most, size = 0) {
-  const text = size ? `This picture is too large: ${megabytes(size)}.` : "This picture is too large.";
-  return { text, hint: `At most ${megabytes(most)} can be sent; scale it down or choose another.` };
+  const text = size ? `This image is too large: ${megabytes(size)}.` : "This image is too large.";
+  return { text, hint: `The limit is ${megabytes(most)}; scale it down or choose another.` };
 }
 
 const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes % 2 ** 20 ? 1 : 0)} MB`;
 
-/** What is wrong before anything is asked, in the service's own words; null when nothing is. */
+/** What the status says is wrong, in the service's own words; null if all is well. */
 export function explainState({ state, message }) {
   if (state === "ready") return null;
   return { text: sentence(message ?? "not ready yet"), hint: state === "engine-down" ? RETRY : THEN };

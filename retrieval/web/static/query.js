@@ -1,4 +1,4 @@
-// What was asked, beside what the model sees of it; or the examples, as chips.
+// Shows the query beside its reconstruction, or the examples as chips.
 
 import { $, el, shorten } from "./dom.js";
 import { known, nameOf, picture, stored } from "./picture.js";
@@ -7,7 +7,7 @@ import { kept, kind } from "./state.js";
 const PATH = 44;
 const CHIP = 18;
 
-/** At once, before there is an answer. */
+/** Show the query, before there is an answer. */
 export function showQuery(state) {
   const own = queryFigure(state);
   $("#figures").replaceChildren(...(own ? [own] : []));
@@ -15,7 +15,7 @@ export function showQuery(state) {
   showExamples(state);
 }
 
-/** Names that were not known when the query was shown. */
+/** Update names that were not known when the query was shown. */
 export function nameQuery(state) {
   const own = queryFigure(state);
   if (own) $("#figures figure").replaceWith(own);
@@ -27,22 +27,22 @@ function queryFigure(state) {
   const id = "query-picture";
   if (what === "upload") {
     const { url, name } = kept(state.upload);
-    return figure(picture(url, { id, alt: "Your picture" }), "Your picture", name);
+    return figure(picture(url, { id, alt: "Your image" }), "Your image", name);
   }
   if (what !== "id") return null;
   const name = nameOf(state.id);
-  return figure(stored(state.id, { id, alt: `The picture ${name}` }), "Searched from", name, known(state.id)?.label);
+  return figure(stored(state.id, { id, alt: `The image ${name}` }), "Searched with", name, known(state.id)?.label);
 }
 
-/** Once there is an answer. */
+/** Show the reconstruction, once there is an answer. */
 export function showReconstruction(source) {
   $("#reconstruction")?.closest("figure").remove();
   if (!source?.startsWith("data:image/")) return;
   const image = picture(source, { id: "reconstruction", alt: "What the model sees in it" });
-  $("#figures").append(figure(image, "What the model sees", "drawn from the code that is compared"));
+  $("#figures").append(figure(image, "What the model sees", "reconstructed from the embedding that is compared"));
 }
 
-/** What the page is called in a list of tabs. */
+/** The page's title, in the browser's tab. */
 export function titleOf(state) {
   const what = kind(state);
   if (what === "upload") return kept(state.upload).name;
@@ -64,8 +64,8 @@ function showExamples(state) {
 
 function note(state) {
   if (!state.upload) return "";
-  if (!state.like.length) return "These count as soon as there is one picture to be more like.";
-  return "Your own picture is set aside while there are examples; it comes back when they are gone.";
+  if (!state.like.length) return "These take effect once there is an image to be more like.";
+  return "Your own image is not used while there are examples; remove them to search with it again.";
 }
 
 function chip(id, list) {

@@ -1,4 +1,4 @@
-// One banner for what there is to know, and the same words for those who listen.
+// The banner for messages, which are announced to screen readers too.
 
 import { $, el } from "./dom.js";
 
@@ -9,8 +9,12 @@ let timer = 0;
 let due = false;
 
 /**
- * Show a sentence and what to do. kind: `info`, `wait` or `error` · code: the HTTP status, for tests and support ·
- * actions: [words, function] · retry: called after `seconds`, once, while the page is looked at.
+ * Show a sentence and what to do.
+ *
+ * kind: `info`, `wait` or `error`
+ * code: the HTTP status, for tests and support
+ * actions: buttons, as [label, function]
+ * retry: called once after `seconds`, when the page is visible
  */
 export function say(kind, text, { hint = "", code = "", actions = [], retry = null, seconds = 5 } = {}) {
   const news = box.hidden || box.dataset.text !== text;
@@ -30,7 +34,7 @@ export function say(kind, text, { hint = "", code = "", actions = [], retry = nu
   }, seconds * 1000);
 }
 
-/** Take the banner away. */
+/** Hide the banner. */
 export function hush() {
   const held = box.contains(document.activeElement);
   stop();
@@ -39,10 +43,10 @@ export function hush() {
   if (held) $("#title").focus({ preventScroll: true });
 }
 
-/** Whether what is shown goes away by itself. */
+/** Whether the banner shown is retried automatically. */
 export const isRetrying = () => !box.hidden && box.dataset.retry === "yes";
 
-/** For those who listen; the same words twice are two pieces of news. */
+/** Announce a text to screen readers, even if it is the same as the last one. */
 export function announce(text) {
   const words = text.trim();
   live.textContent = live.textContent === words ? `${words}\u00a0` : words;

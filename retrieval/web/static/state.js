@@ -1,13 +1,13 @@
-// What is asked: in the address, so that it can be shared and gone back to; only uploads are kept in memory.
+// The query. It is in the address, so that it can be shared and gone back to; only uploads are in memory.
 
 export const SIZES = [10, 20, 50, 100];
 const SIZE = 20;
 const MOST = 200;
-const EXAMPLES = 32; // as many as the service takes, of each
+const EXAMPLES = 32; // the service's limit for each list
 const UPLOADS = 20;
 const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-/** `start`, `upload`, `id` or `like`. Examples come before the picture that they were found with. */
+/** `start`, `upload`, `id` or `like`. Examples take precedence over the image that they were found with. */
 export function kind(state) {
   if (state.like.length) return "like";
   if (state.upload) return "upload";
@@ -44,12 +44,12 @@ export function toUrl(state) {
   return text ? `./?${text}` : "./";
 }
 
-/** Another query; size and filters stay. */
+/** Another query, with the same number of results and filters. */
 export function asking(state, { id = null, upload = null } = {}) {
   return { ...state, id, upload, like: [], unlike: [] };
 }
 
-/** With an example more in `list`; the stored picture that asked is the first to be like. */
+/** With one more example in `list`; the stored image that was searched with becomes the first to be like. */
 export function withExample(state, id, list) {
   const like = (state.id ? [state.id, ...state.like] : state.like).filter((each) => each !== id);
   const lists = { like, unlike: state.unlike.filter((each) => each !== id) };
@@ -62,14 +62,14 @@ export function withoutExample(state, id) {
   return settled({ ...state, like, unlike });
 }
 
-/** One picture to be like, and nothing else, is that picture's own search. */
+/** A single image to be like, and nothing else, is a search with that image. */
 function settled(state) {
   if (state.upload) return state;
   if (!state.like.length) return { ...state, unlike: [] };
   return state.like.length === 1 && !state.unlike.length ? { ...state, id: state.like[0], like: [] } : state;
 }
 
-/** In the language of the service: `label in ("7", "9") and source in ("digits")`. */
+/** The filter in the service's language: `label in ("7", "9") and source in ("digits")`. */
 export function filterText(state) {
   return ["label", "source"]
     .filter((field) => state[field].length)
@@ -81,13 +81,13 @@ const quoted = (text) => `"${text.replace(/["\\]/g, "\\$&")}"`;
 const unique = (values) => [...new Set(values)];
 
 const uploads = new Map();
-const session = Date.now(); // keys of an earlier load of the page must find nothing
+const session = Date.now(); // so that keys from before a reload find nothing
 let made = 0;
 
-/** Keep a file for as long as the page lives, or until many more came; returns its key. */
+/** Keep a file until the page is closed or UPLOADS more came; returns its key. */
 export function keep(file) {
   const key = `${session}-${(made += 1)}`;
-  uploads.set(key, { file, name: file.name || "picture", url: URL.createObjectURL(file) });
+  uploads.set(key, { file, name: file.name || "image", url: URL.createObjectURL(file) });
   for (const [oldest, { url }] of uploads) {
     if (uploads.size <= UPLOADS) break;
     URL.revokeObjectURL(url);

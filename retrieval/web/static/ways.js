@@ -1,10 +1,16 @@
-// Ways in: drop anywhere, paste, pick. Dropping one of our own pictures searches from it.
+// Takes images: dropped anywhere, pasted or chosen. Dropping one of this page's own images searches with it.
 
 import { $ } from "./dom.js";
 
 const OURS = /^\/.*images\/([0-9a-f-]{36})\.(?:jpg|png)$/i;
 
-/** take: called with a file, and how many there were · follow: with a stored picture's id · refuse: with words. */
+/**
+ * Set what is called for an image.
+ *
+ * take: called with a file, and the number of files given
+ * follow: called with the id of a stored image
+ * refuse: called with a message and a hint
+ */
 export function whenGiven({ take, follow, refuse }) {
   const pick = $("#pick");
   pick.addEventListener("change", () => {
@@ -18,7 +24,7 @@ export function whenGiven({ take, follow, refuse }) {
     const files = [...(event.clipboardData?.files ?? [])];
     event.preventDefault();
     if (files.length) take(files[0], files.length);
-    else refuse("There is no picture in the clipboard.", "Copy a picture, not its name or address.");
+    else refuse("There is no image in the clipboard.", "Copy an image, not its name or link.");
   });
 
   const carries = ({ dataTransfer }) => ["Files", "text/uri-list"].some((type) => dataTransfer?.types.includes(type));
@@ -38,9 +44,9 @@ export function whenGiven({ take, follow, refuse }) {
     const { files, items } = event.dataTransfer;
     const id = ownId(event.dataTransfer.getData("text/uri-list"));
     if (id) follow(id);
-    else if (items[0]?.webkitGetAsEntry?.()?.isDirectory) refuse("That is a folder.", "Drop one picture from it.");
+    else if (items[0]?.webkitGetAsEntry?.()?.isDirectory) refuse("That is a folder.", "Drop an image from it.");
     else if (files.length) take(files[0], files.length);
-    else refuse("That is an address and no picture.", "Save the picture, or copy it and paste it here.");
+    else refuse("That is a link, not an image.", "Save the image, or copy it and paste it here.");
   });
 
   addEventListener("keydown", (event) => {
@@ -51,7 +57,7 @@ export function whenGiven({ take, follow, refuse }) {
   });
 }
 
-/** The id in the address of a picture or a search of this page; null for any other. */
+/** The id in the address of one of this page's images or searches; null for any other address. */
 function ownId(addresses) {
   const first = addresses.split(/\r?\n/).find((line) => line && !line.startsWith("#"));
   if (!first || !URL.canParse(first)) return null;
