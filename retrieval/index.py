@@ -177,7 +177,7 @@ class Index:
         """What follows the alias."""
         if not self._closed:
             return self._reader
-        raise StoreError(f"the index of {self.alias!r} is closed; open it again")
+        raise StoreError(f"the index of {self.alias!r} is closed", hint="open it again")
 
     def sources(self) -> dict[str, Source]:
         """The collection's sources that are in reach, by name; once closed, those of what was last seen."""

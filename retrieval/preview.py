@@ -35,7 +35,8 @@ def preview(
     """
     if options.objective == "reconstruction":
         raise UsageError(
-            "--preview with --objective reconstruction: it learns from the images as they are; leave --preview out"
+            "--preview with --objective reconstruction: it learns from the images as they are",
+            hint="leave --preview out",
         )
     pictures = gather(sources, options, reading, most=READ)
     images = pictures.images[:: max(1, len(pictures.images) // ROWS)][:ROWS]

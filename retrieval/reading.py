@@ -297,7 +297,7 @@ def started() -> Executor:
     try:
         pool.submit(os.getpid).result()
     except BrokenExecutor as error:
-        raise RetrievalError("processes that read images die as they start; is there memory left?") from error
+        raise RetrievalError("processes that read images die as they start", hint="is there memory left?") from error
     return pool
 
 

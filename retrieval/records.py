@@ -213,6 +213,6 @@ class CollectionMeta:
             return cls(**{**known, **lists, "roots": roots, "layout": Layout.from_json(known.get("layout") or {})})
         except (KeyError, TypeError) as error:
             raise NotOurs(
-                f"collection {collection} carries no metadata of retrieval's ({error}): it was made by something"
-                " else; choose another --alias"
+                f"collection {collection} carries no metadata of retrieval's ({error}): it was made by something else",
+                hint="choose another --alias",
             ) from error

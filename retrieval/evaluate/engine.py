@@ -39,7 +39,7 @@ def engine_recall(store: Store, collection: str, codes: Float32[np.ndarray, "q d
     """
     limits, points = kth_distances(store, collection, codes, k)
     if not points:
-        raise StoreError(f"collection {collection} is empty; fill it with: retrieval ingest SOURCE")
+        raise StoreError(f"collection {collection} is empty", hint="fill it with: retrieval ingest SOURCE")
     answers = [{hit.id for hit in hits} for hits in store.query(collection, codes, k)]
     stored = store.retrieve(collection, sorted(set().union(*answers)), codes=True)
     right = 0

@@ -54,7 +54,10 @@ def evaluate(
     )
     others = pictures.indexed - (asking is None)
     if k > others:
-        raise UsageError(f"k = {k}, but a query has only {others:,} others to find; ask for between 1 and as many")
+        raise UsageError(
+            f"k = {k}, but a query has only {others:,} others to find",
+            hint="ask for between 1 and as many",
+        )
     notes = []
     engine: EngineRecall | None = None
     try:

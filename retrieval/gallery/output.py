@@ -11,4 +11,4 @@ def write(path: Path, data: bytes) -> None:
     try:
         replace_file(path, data)
     except OSError as error:
-        raise RetrievalError(f"{path} cannot be written: {error.strerror}; choose another place") from error
+        raise RetrievalError(f"{path} cannot be written: {error.strerror}", hint="choose another place") from error

@@ -36,5 +36,6 @@ class Options:
             raise UsageError(f"--channels {self.channels}: must be 1 (grey) or 3 (colour)")
         if self.hosts and self.budget:
             raise UsageError(
-                "--time-budget with --processes: each has its own clock, and all must take the same steps; use --epochs"
+                "--time-budget with --processes: each has its own clock, and all must take the same steps",
+                hint="use --epochs",
             )

@@ -26,4 +26,7 @@ def check_fields(store: Store, collection: str, where: Filter, pages: int | None
         name = min(missing)
         close = difflib.get_close_matches(name, known, n=1)
         guess = f"; did you mean {close[0]}?" if close else ""
-        raise UsageError(f"--where: no picture has a field {name!r}; there are {', '.join(sorted(known))}{guess}")
+        raise UsageError(
+            f"--where: no picture has a field {name!r}",
+            hint=f"there are {', '.join(sorted(known))}{guess}",
+        )

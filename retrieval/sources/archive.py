@@ -59,7 +59,9 @@ class Archive:
                 self._add(member)
         except _DAMAGE as error:
             close()
-            raise SourceError(f"{spec} cannot be read as an archive: {_reason(error)}; is the file whole?") from error
+            raise SourceError(
+                f"{spec} cannot be read as an archive: {_reason(error)}", hint="is the file whole?"
+            ) from error
 
     def entries(self) -> Iterator[Entry]:
         """Every image, in the archive's order; raises SourceError when there is none."""

@@ -45,11 +45,15 @@ def find_columns(spec: str, schema: pa.Schema) -> Columns:
     if not could:
         columns = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
         raise SourceError(
-            f"{spec} has no image column, that is one of bytes, or of structs with `bytes`; its columns: {columns}"
+            f"{spec} has no image column, that is one of bytes, or of structs with `bytes`",
+            hint=f"its columns: {columns}",
         )
     best = named or marked or list(could)
     if not named and len(best) > 1:
-        raise SourceError(f"{spec}: the images may be in {' or '.join(best)}; call their column {IMAGE_NAMES[0]}")
+        raise SourceError(
+            f"{spec}: the images may be in {' or '.join(best)}",
+            hint=f"call their column {IMAGE_NAMES[0]}",
+        )
     image = best[0]
     struct = could[image] if types.is_struct(could[image]) else None
     has_path = struct is not None and struct.get_field_index("path") >= 0 and _is_text(struct.field("path").type)

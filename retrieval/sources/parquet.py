@@ -60,7 +60,9 @@ class Parquet:
         except SourceError:
             raise
         except Exception as error:  # pyarrow's, and by URL each protocol's own
-            raise SourceError(f"{spec} cannot be read as Parquet: {one_line(error)}; is the file whole?") from error
+            raise SourceError(
+                f"{spec} cannot be read as Parquet: {one_line(error)}", hint="is the file whole?"
+            ) from error
         self._rows = Rows(self._file, self._columns.image)
 
     def entries(self) -> Iterator[Entry]:

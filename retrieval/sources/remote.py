@@ -161,7 +161,7 @@ class RemoteFolder:
             raise SourceError(f"{self.spec} cannot be listed: {key_of(folder)}: {one_line(error)}") from error
         found = [{**item, "name": item["name"].rstrip("/")} for item in items]
         if any(item["name"] == self._root and item["type"] == "file" for item in found):
-            raise SourceError(f"{self.spec} is a file, neither an archive nor a Parquet file; give its folder")
+            raise SourceError(f"{self.spec} is a file, neither an archive nor a Parquet file", hint="give its folder")
         below = len(folder) + 1
         found = [item for item in found if item["name"].startswith(f"{folder}/") and item["name"][below] != "."]
         return sorted(found, key=lambda item: item["name"], reverse=True)

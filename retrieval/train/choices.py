@@ -31,7 +31,7 @@ class Hosts:
                 f"--coordinator {self.coordinator}: must be HOST:PORT, process 0's host and a free port there"
             )
         if self.processes < 2:
-            raise UsageError(f"--processes {self.processes}: must be 2 or more; leave it out to train with one")
+            raise UsageError(f"--processes {self.processes}: must be 2 or more", hint="leave it out to train with one")
         if not 0 <= self.process < self.processes:
             raise UsageError(
                 f"--process {self.process}: must be from 0 to {self.processes - 1} with --processes {self.processes}"

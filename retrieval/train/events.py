@@ -24,7 +24,7 @@ def event_files(folder: Path) -> Iterator[Callable[[Line], None]]:
         writer = SummaryWriter(str(folder), flush_secs=1)
     except OSError as error:
         raise TrainingError(
-            f"--tensorboard {folder} cannot be written: {error.strerror}; choose another place"
+            f"--tensorboard {folder} cannot be written: {error.strerror}", hint="choose another place"
         ) from error
 
     def write(line: Line) -> None:

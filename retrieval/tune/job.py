@@ -41,13 +41,14 @@ def tune(
     """
     if store.engine == "embedded":
         raise UsageError(
-            "the embedded engine compares every code, there is nothing to tune; set QDRANT_URL to a server"
+            "the embedded engine compares every code, there is nothing to tune",
+            hint="set QDRANT_URL to a server",
         )
     with store.lock(alias) as held:
         live = resolve(store, alias)
         points, dim = store.count(live), store.metadata(live).dim
         if points < FEWEST:
-            raise UsageError(f"{live} has {points:,} points; of fewer than {FEWEST:,} any index is good")
+            raise UsageError(f"{live} has {points:,} points", hint=f"of fewer than {FEWEST:,} any index is good")
         with trial(store, held, alias, live, points, step) as name:
             sample = next(store.scroll(name, codes=True, page=QUERIES + WARM))
             codes = np.array([point.code for point in sample], np.float32)
@@ -85,7 +86,10 @@ def trial(store: Store, held: Held, alias: str, live: str, points: int, step: St
             copied += len(page)
             step("copy", copied, points)
         if copied != points:
-            raise StoreError(f"{live} changed while it was copied ({points:,} points, then {copied:,}); run again")
+            raise StoreError(
+                f"{live} changed while it was copied ({points:,} points, then {copied:,})",
+                hint="run again",
+            )
         yield name
     finally:
         store.drop_collection(name)
