@@ -158,7 +158,7 @@ def find(models: Path, model: str | None) -> Path:
     if len(found) != 1:
         known = ", ".join(sorted(p.name[:8] for p in models.glob("[0-9a-f]*"))) or "none"
         many = "more than one model" if found else "no model"
-        raise ModelError(f"--model {model}: {many} of that name in {models}", hint=f"there are {known}")
+        raise ModelError(f"{model}: {many} of that name in {models}", option="model", hint=f"there are {known}")
     return found[0]
 
 

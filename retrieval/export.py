@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from retrieval.errors import RetrievalError, StoreError, UsageError
-from retrieval.files import replacing
+from retrieval.files import replacing, unwritable
 from retrieval.filters import Filter
-from retrieval.records import FIELDS, CollectionMeta, Point, utc_now
+from retrieval.records import FIELDS, CollectionMeta, Point, codes_of, utc_now
 from retrieval.search.fields import check_fields
 from retrieval.store.base import Store, resolve
 from retrieval.where import parse
@@ -149,9 +149,7 @@ def check_file(file: Path) -> None:
         with tempfile.TemporaryFile(dir=file.parent):
             pass
     except OSError as error:
-        raise UsageError(
-            f"{file} cannot be written: {error.strerror}: {file.parent}", hint="choose another place"
-        ) from error
+        raise unwritable(file, error, UsageError) from error
 
 
 def described(meta: CollectionMeta, alias: str, collection: str, where: str | None) -> dict[str, Any]:
@@ -223,7 +221,7 @@ def table(collection: str, points: Sequence[Point], columns: Sequence[Column], d
     """The points as rows; raises StoreError for a field that is not of its column's kind, or has none."""
     known = {column.field for column in columns}
     new = {name for point in points for name in point.payload.keys() - known if point.payload[name] is not None}
-    codes = np.array([point.code for point in points], np.float32)
+    codes = codes_of(points)
     starts = pa.array(np.arange(0, codes.size + 1, dim, dtype=np.int32))
     try:
         if new:

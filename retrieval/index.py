@@ -17,7 +17,7 @@ from retrieval.found import Found, Picture, as_query
 from retrieval.live import Reader
 from retrieval.loading import collections_model, make_encoder, model_of
 from retrieval.nearness import distance_at
-from retrieval.records import Hit
+from retrieval.records import Hit, codes_of
 from retrieval.search.fields import check_fields
 from retrieval.search.job import BATCH, Live, more_like
 from retrieval.search.options import K, Options
@@ -204,7 +204,7 @@ class Index:
         """What the decoder makes of stored codes, in [0, 255], by point id."""
         live = self.live()
         points = list(self.store.retrieve(live.collection, ids, codes=True).values())
-        codes = np.array([point.code for point in points], np.float32).reshape(-1, live.meta.dim)
+        codes = codes_of(points).reshape(-1, live.meta.dim)
         seen = np.rint(live.encoder.decode(codes) * 255).astype(np.uint8)
         return {point.id: pixels for point, pixels in zip(points, seen, strict=True)}
 

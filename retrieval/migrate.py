@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.errors import NoCollection, StoreError
-from retrieval.records import Point
+from retrieval.records import Point, codes_of
 from retrieval.store.base import Store, resolve
 
 PAGE = 1000
@@ -165,7 +165,7 @@ def verify(source: Store, target: Store, summary: Summary, sample: list[Point]) 
             f" {wrong[0]} first",
             hint=undone,
         )
-    codes = np.array([point.code for point in sample[:: max(1, len(sample) // QUERIES)]], np.float32)
+    codes = codes_of(sample[:: max(1, len(sample) // QUERIES)])
     answers = [store.query(collection, codes, K) if sample else [] for store in (source, target)]
     for ours, theirs in zip(*answers, strict=True):
         mine, yours = ({hit.id: hit.distance for hit in hits} for hits in (ours, theirs))

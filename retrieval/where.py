@@ -36,9 +36,9 @@ def parse(text: str) -> Filter:
     from lark.exceptions import UnexpectedInput, UnexpectedToken
 
     if not text.strip():
-        raise UsageError("--where is empty", hint="write a condition, like label=7")
+        raise UsageError("it is empty", option="where", hint="write a condition, like label=7")
     if len(text) > LONGEST:
-        raise UsageError(f"--where has {len(text):,} characters", hint=f"use at most {LONGEST:,}")
+        raise UsageError(f"it has {len(text):,} characters", option="where", hint=f"use at most {LONGEST:,}")
     try:
         tree: Any = grammar().parse(text)
     except UnexpectedInput as error:
@@ -60,7 +60,7 @@ def grammar() -> "Lark":
 def either(tree: Any, text: str, depth: int = 0) -> Condition:
     """A node of the grammar as a condition."""
     if depth > DEEPEST:
-        raise UsageError(f"--where is nested more than {DEEPEST // 3} deep", hint="write it flatter")
+        raise UsageError(f"it is nested more than {DEEPEST // 3} deep", option="where", hint="write it flatter")
     match tree.data:
         case "either":
             parts = tuple(either(child, text, depth + 1) for child in tree.children)
@@ -139,4 +139,4 @@ def plain(value: Any) -> tuple[str, "Token"]:
 
 def wrong(text: str, at: int | None, why: str) -> FilterError:
     """An error with a caret under the place."""
-    return FilterError(f"--where: {why}", f"  {' '.join(text.splitlines())}", f"  {' ' * (at or 0)}^")
+    return FilterError(why, f"  {' '.join(text.splitlines())}", f"  {' ' * (at or 0)}^", option="where")

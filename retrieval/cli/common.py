@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from retrieval.errors import DEFAULT_ALIAS as DEFAULT_ALIAS
 from retrieval.errors import REFUSED
 from retrieval.files import json_text
 from retrieval.outside import visible
@@ -71,7 +72,6 @@ Labels = Annotated[
 
 SOURCES = "folders, archives, Parquet files, lists of paths, data sets, URLs"
 """Where an argument's images may come from, in its help."""
-DEFAULT_ALIAS = "images"
 SHOWN_REFUSALS = 10
 
 

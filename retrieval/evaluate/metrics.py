@@ -32,7 +32,7 @@ def matches(queries: Sequence[object], hits: Sequence[Sequence[object]], k: int)
     Raises UsageError for k < 1 and for no queries.
     """
     if k < 1:
-        raise UsageError(f"k = {k}: ask for at least 1 hit")
+        raise UsageError(f"must be 1 hit or more, not {k}", option="k")
     if not queries:
         raise UsageError("0 queries: nothing to measure", hint="give at least 1")
     right = np.zeros((len(queries), k), bool)

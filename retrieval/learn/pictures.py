@@ -60,8 +60,7 @@ def gather(
     stack = read_stack(chosen, shape.size, shape.channels, reading)
     if not len(stack.images):
         first = stack.refused[0]
-        where = f"{first.entry.source}/{first.entry.key}"
-        raise SourceError(f"none of {len(entries):,} images can be used", hint=f"the first: {where}: {first.reason}")
+        raise SourceError(f"none of {len(entries):,} images can be used; the first: {first.entry.name}: {first.reason}")
     warnings = list(shape.warnings)
     if limit < len(entries) and not most:
         warnings.append(
@@ -79,11 +78,11 @@ def choose_size(entries: Sequence[Entry], options: Options = Options()) -> Shape
     shapes, reasons = [], []
     for entry in entries[::step]:
         try:
-            shapes.append(probe(entry.read(), f"{entry.source}/{entry.key}"))
+            shapes.append(probe(entry.read(), entry.name))
         except BadImage as error:
             reasons.append(str(error))
     if not shapes:
-        raise SourceError(f"none of {len(reasons):,} images tried can be used", hint=f"the first: {reasons[0]}")
+        raise SourceError(f"none of {len(reasons):,} images tried can be used; the first: {reasons[0]}")
     colours = max(c for _, _, c in shapes)
     channels = options.channels or colours
     height, width = (int(statistics.median(sides)) for sides in list(zip(*shapes, strict=True))[:2])

@@ -25,8 +25,8 @@ def check_fields(store: Store, collection: str, where: Filter, pages: int | None
     if missing:
         name = min(missing)
         close = difflib.get_close_matches(name, known, n=1)
-        guess = f"; did you mean {close[0]}?" if close else ""
         raise UsageError(
-            f"--where: no picture has a field {name!r}",
-            hint=f"there are {', '.join(sorted(known))}{guess}",
+            f"no image has a field {name!r}; there are {', '.join(sorted(known))}",
+            hint=f"did you mean {close[0]}?" if close else "",
+            option="where",
         )

@@ -45,8 +45,7 @@ def find_columns(spec: str, schema: pa.Schema) -> Columns:
     if not could:
         columns = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
         raise SourceError(
-            f"{spec} has no image column, that is one of bytes, or of structs with `bytes`",
-            hint=f"its columns: {columns}",
+            f"{spec} has no image column, that is one of bytes, or of structs with `bytes`; its columns: {columns}"
         )
     best = named or marked or list(could)
     if not named and len(best) > 1:

@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
-from retrieval.records import Root
+from retrieval.records import Root, full_name
 from retrieval.sources.base import Entry
 from retrieval.sources.catalog import DATASETS, PACKAGED, SPLITS, SYSTEM_DATA, Named
 from retrieval.sources.download import Progress, download
@@ -61,7 +61,7 @@ class DataSet:
         """The image with that key as a PGM file; raises BadImage."""
         pixels = self._pixels(key)
         if pixels is None:
-            raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
+            raise BadImage(full_name(self.name, key), f"no such image in {self.spec}")
         return _pgm_header(*pixels.shape) + bytes(pixels)
 
     def place(self) -> Root:

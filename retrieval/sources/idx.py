@@ -33,7 +33,7 @@ def read_idx(path: Path, dimensions: int) -> UInt8[ndarray, "..."]:
                 )
             size = math.prod(shape)
             if size > MAX_IDX_BYTES:
-                raise SourceError(f"{path}: announces {size:,} bytes", hint=f"at most {MAX_IDX_BYTES:,} are read")
+                raise SourceError(f"{path}: announces {size:,} bytes; at most {MAX_IDX_BYTES:,} are read")
             data = file.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"{path} cannot be read: {error}", hint="replace it") from error
