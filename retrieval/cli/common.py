@@ -75,6 +75,15 @@ SOURCES = "folders, archives, Parquet files, lists of paths, data sets, URLs"
 SHOWN_REFUSALS = 10
 
 
+def as_flag(option: str) -> str:
+    """An argument as it is typed.
+
+    >>> as_flag("max_distance")
+    '--max-distance'
+    """
+    return f"--{option.replace('_', '-')}"
+
+
 def stderr() -> "Console":
     """For progress and notes."""
     return console(stderr=True)

@@ -101,7 +101,7 @@ def test_filters_and_their_mistakes(home: Path, one: Path, call: Call) -> None:
     assert (none.code, none.object["hits"]) == (0, [])
     assert none.object["note"] == "nothing else in the collection meets the filter"
     assert "did you mean label?" in call("search", one, "--where", "lable=7").error(2)
-    assert "--where is empty" in call("search", one, "--where", "").error(2)
+    assert "--where: it is empty" in call("search", one, "--where", "").error(2)
     wrong = call("search", one, "--where", "label=7 and width>wide")
     assert wrong.code == 2
     assert wrong.err.splitlines() == [
@@ -121,7 +121,7 @@ def test_noise_looks_like_nothing_here(learned: Path, own_home: Path, tmp_path: 
     nearer = found["hits"][0]["percentile"] - 1  # which it is differs a little from processor to processor
     assert nearer > 90
     cut = call("search", noise, "--json", "--max-percentile", nearer).object
-    assert cut["note"].startswith("nothing here looks like this; no picture within --max-percentile ")
+    assert cut["note"].startswith("nothing here looks like this; no image within percentile ")
     assert cut["hits"] == []
     assert call("search", noise).err == f"note: {noise}: nothing here looks like this\n"
 

@@ -146,7 +146,7 @@ def test_a_source_that_has_moved_is_an_error_with_a_way_out(edge: EdgeStore, tmp
     sources = folder(root)
     root.rename(tmp_path / "elsewhere")
     for known in ({}, sources):
-        with pytest.raises(SourceError, match=rf"^none of the {COUNT + MANY + 3} pictures of images-.*--max-distance$"):
+        with pytest.raises(SourceError, match=rf"^none of the {COUNT + MANY + 3} pictures of images-.*distance"):
             found(edge, live, known)
 
 

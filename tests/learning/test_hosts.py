@@ -209,10 +209,12 @@ def test_a_batch_is_shared_evenly_or_not_at_all() -> None:
 
 @pytest.mark.parametrize("coordinator", ["host", ":1234", "host:", "host:0", "host:65536", "host:http", "host:-1"])
 def test_no_coordinators(coordinator: str) -> None:
-    with pytest.raises(UsageError, match=rf"--coordinator {coordinator}: must be HOST:PORT"):
+    with pytest.raises(UsageError, match="HOST:PORT") as caught:
         Hosts(coordinator, 2, 0)
+    assert caught.value.option == "coordinator"
+    assert coordinator in caught.value.message
 
 
 def test_a_time_budget_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"--time-budget with --processes: .*; use --epochs"):
+    with pytest.raises(UsageError, match="epochs", check=lambda error: error.option == "time_budget"):
         Options(budget=60, hosts=Hosts("[::1]:1234", 2, 1))
