@@ -31,6 +31,7 @@ from tests.cli.conftest import (  # noqa: F401 - fixtures
     trained,
 )
 from tests.duplicates.digits import SIDE, Blocks, digits, filled, put, put_digits
+from tests.errors import about
 from tests.images.samples import file_of, noise, photo
 from tests.store.conftest import ENGINES, clean
 
@@ -235,7 +236,7 @@ def test_a_filter_is_text_or_a_filter(index: Index) -> None:
 def test_options_that_make_no_sense(index: Index) -> None:
     for option, value in (("k", 0), ("max_distance", -1), ("max_percentile", 101)):
         with pytest.raises(UsageError) as caught:
-            index.search(digits(COUNT)[0][0], **{option: value})
+            index.search(digits(COUNT)[0][0], **{option: value})  # type: ignore[arg-type]
         assert caught.value.option == option
         assert str(caught.value).startswith(f"{option}: must be ")
     with pytest.raises(TypeError, match="max_distanse"):
@@ -253,7 +254,7 @@ def test_more_like_some_and_less_like_others(index: Index, root: Path) -> None:
         assert hit.distance == pytest.approx(expected, abs=1e-5)
     with pytest.raises(UsageError, match=r"nowhere\.png: cannot be read"):
         index.like(["nowhere.png"])
-    with pytest.raises(UsageError, check=lambda error: error.option == "like"):
+    with pytest.raises(UsageError, check=about("like")):
         index.like([])
 
 

@@ -20,6 +20,7 @@ from retrieval.sources import Source
 from retrieval.sources.folder import File, Folder
 from retrieval.store.edge import EdgeStore
 from tests.duplicates.digits import digits, filled, put
+from tests.errors import about, hinted
 from tests.images.samples import file
 
 ROOT = Path(__file__).parents[2]
@@ -218,14 +219,14 @@ def test_a_place_that_is_taken(groups: list[Group], root: Path, tmp_path: Path) 
 def test_a_folder_inside_the_source_is_refused(groups: list[Group], root: Path, where: str) -> None:
     before = tree(root)
     (root.parent / "link").symlink_to(root / "sub")
-    with pytest.raises(UsageError, match="inside the source", check=lambda error: error.option == "apply"):
+    with pytest.raises(UsageError, match="inside the source", check=about("apply")):
         list(set_aside(groups, sources(root), root / where))
     assert tree(root) == before
 
 
 def test_a_folder_that_cannot_be_made(groups: list[Group], root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(RetrievalError, match=r"undo\.jsonl cannot be written", check=lambda error: error.hint):
+    with pytest.raises(RetrievalError, match=r"undo\.jsonl cannot be written", check=hinted("choose another place")):
         list(set_aside(groups, sources(root), tmp_path / "file"))
 
 

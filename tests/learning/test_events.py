@@ -11,6 +11,7 @@ import pytest
 
 from retrieval.errors import TrainingError, UsageError
 from retrieval.train.events import event_files
+from tests.errors import about
 
 
 def events(folder: Path) -> Iterator[Any]:
@@ -49,6 +50,6 @@ def test_the_extra_is_named_when_it_is_missing(tmp_path: Path, monkeypatch: pyte
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    named = pytest.raises(TrainingError, match="file/run", check=lambda error: error.option == "tensorboard")
+    named = pytest.raises(TrainingError, match="file/run", check=about("tensorboard"))
     with named, event_files(tmp_path / "file" / "run"):
         pass

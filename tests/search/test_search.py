@@ -26,6 +26,7 @@ from retrieval.search.results import (
     clean,
 )
 from retrieval.sources.folder import Folder
+from tests.errors import about
 from tests.reindex.encoders import SIDE
 from tests.search.conftest import SHADES, Shelf
 
@@ -214,7 +215,7 @@ def test_more_like_some_and_less_like_others(shelf: Shelf) -> None:
     assert found.query.name == "dark/000.png + pictures/dark/003.png − light/002.png"
     light = Filter(must=(Match("label", ("light",)),))
     assert {hit.label for hit in more_like(shelf.store, shelf.live, like, [], Options(where=light)).hits} == {"light"}
-    with pytest.raises(UsageError, check=lambda error: error.option == "like"):
+    with pytest.raises(UsageError, check=about("like")):
         more_like(shelf.store, shelf.live, [], unlike, Options())
     with pytest.raises(UsageError, match=r"gone\.png: no such picture"):
         more_like(shelf.store, shelf.live, [Stored("pictures/gone.png")], [], Options())
