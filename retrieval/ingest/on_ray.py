@@ -175,7 +175,7 @@ class Actor:
     def __call__(self, batch: "pa.Table") -> "pa.Table":
         (given,) = batch.to_pylist()
         if given["error"] or given["part"]:
-            return row(**{name: given[name] for name in COLUMNS})
+            return row(**{name: given[name] for name in ("error", "message", "part")})
         try:
             with self._starting:
                 self._worker = self._worker or Worker(self._job, careful=was_started_again())
@@ -191,25 +191,16 @@ def was_started_again() -> bool:
     return bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
 
-COLUMNS = ("error", "message", "hint", "option", "part")
-"""Of every row on its way through Ray: an error's class and what it says, or a part."""
-
-
 def row(**fields: str) -> "pa.Table":
     """A table of one row; every row has all columns."""
     import pyarrow as pa
 
-    return pa.table({name: [value] for name, value in {**dict.fromkeys(COLUMNS, ""), **fields}.items()})
+    return pa.table({name: [value] for name, value in {"error": "", "message": "", "part": "", **fields}.items()})
 
 
 def as_error(error: RetrievalError) -> dict[str, str]:
     """An error on its way through Ray, which would wrap it in a page of its own."""
-    return {
-        "error": type(error).__name__,
-        "message": error.message,
-        "hint": error.hint,
-        "option": error.option,
-    }
+    return {"error": type(error).__name__, "message": str(error)}
 
 
 def told(given: dict[str, str]) -> Part:
@@ -217,6 +208,4 @@ def told(given: dict[str, str]) -> Part:
     if not given["error"]:
         return Part.from_json(given["part"])
     kind = getattr(errors, given["error"], RetrievalError)
-    if kind is errors.BadImage:  # made of other parts
-        kind = RetrievalError
-    raise kind(given["message"], hint=given["hint"], option=given["option"])
+    raise kind(given["message"]) if kind is not errors.BadImage else RetrievalError(given["message"])

@@ -62,7 +62,7 @@ def status_of(error: RetrievalError) -> int:
 def sentence(error: RetrievalError) -> str:
     """What a client is told of it: of what is wrong inside, only that, for messages name places on this machine."""
     if isinstance(error, UsageError):
-        return error.text(lambda option: "filter" if option == "where" else option).replace("--", "")
+        return str(error).replace("--where", "filter").replace("--", "")
     if isinstance(error, BadImage):
         return error.reason
     if isinstance(error, NoCollection):
