@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrieval.errors import UsageError
-from retrieval.files import unwritable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,4 +91,4 @@ def draw(file: Path, rows: "Sequence[Measured]", least: float, chosen: "Measured
     try:
         file.write_bytes(plots(pictures, "recall@5", low, least))
     except OSError as error:
-        raise unwritable(file, error, UsageError, option="png") from error
+        raise UsageError(f"--png {file} cannot be written: {error.strerror}; choose another place") from error

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from retrieval.errors import SourceError, UsageError, with_alias
+from retrieval.errors import SourceError, UsageError
 from retrieval.filters import Filter, Match
 from retrieval.ingest.ledger import Ledger
 from retrieval.nearness import learn
@@ -103,5 +103,5 @@ def retired(name: str, alias: str | None) -> Iterator[None]:
     try:
         yield
     except SourceError as error:
-        forget = with_alias(f"retrieval forget {name}", alias)
-        raise SourceError(str(error), hint=f"if it is gone for good: {forget}") from error
+        following = f" --alias {alias}" if alias not in (None, "images") else ""
+        raise SourceError(f"{error}; if it is gone for good: retrieval forget {name}{following}") from error

@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_string_to_metric_families
 
 from retrieval.errors import REFUSED, UsageError
-from retrieval.files import unwritable
 from retrieval.ingest.summary import COUNTS, Summary
 
 _DONE = (0, REFUSED)
@@ -47,7 +46,7 @@ def write_metrics(
     try:
         write_to_textfile(str(file), registry)
     except OSError as error:
-        raise unwritable(file, error, UsageError, option="metrics_file") from error
+        raise UsageError(f"--metrics-file {file} cannot be written: {error.strerror}; choose another place") from error
 
 
 def last_success(file: Path, name: str, alias: str) -> float | None:

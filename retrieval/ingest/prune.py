@@ -14,7 +14,6 @@ from retrieval.ingest.options import Options
 from retrieval.ingest.plan import Planner
 from retrieval.ingest.stale import removed, stale
 from retrieval.ingest.summary import Summary
-from retrieval.records import full_name
 from retrieval.sources import Entry, Source
 from retrieval.sources.asking import ask
 from retrieval.sources.base import folder_label
@@ -132,7 +131,7 @@ def note(source: Source, points: Sequence[Unlisted], summary: Summary) -> None:
     """Count what was removed, and keep the first names."""
     summary.deleted += len(points)
     removed([point.id for point in points], summary)
-    summary.gone += [full_name(source.name, point.key) for point in points[: NAMED - len(summary.gone)]]
+    summary.gone += [f"{source.name}/{point.key}" for point in points[: NAMED - len(summary.gone)]]
 
 
 def points_of(source: Source) -> Filter:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from retrieval.errors import Locked, StoreError, with_alias
+from retrieval.errors import Locked, StoreError
 from retrieval.ingest.address import address
 from retrieval.ingest.payload import said_of
 from retrieval.records import CollectionMeta, Payload, Point
@@ -74,14 +74,12 @@ def carried(store: Store, held: Held, left: str, back: str) -> Carried:
 def commands(meta: CollectionMeta, alias: str, sources: Iterable[str]) -> list[str]:
     """What brings the sources' missing images in, one command line each."""
     return [
-        with_alias(
-            shlex.join(
-                [
-                    *("retrieval", "ingest", meta.sources[name], "--name", name),
-                    *(("--labels", "folder") if name in meta.labelled else ()),
-                ]
-            ),
-            alias,
+        shlex.join(
+            [
+                *("retrieval", "ingest", meta.sources[name], "--name", name),
+                *(("--labels", "folder") if name in meta.labelled else ()),
+                *(("--alias", alias) if alias != "images" else ()),
+            ]
         )
         for name in sources
         if name in meta.sources

@@ -16,7 +16,7 @@ from retrieval.evaluate.metrics import effective_rank
 from retrieval.filters import Filter, Match
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.summary import Summary
-from retrieval.records import Point, codes_of
+from retrieval.records import Point
 from retrieval.reindex.options import Options
 from retrieval.reindex.outcome import Check
 from retrieval.reindex.sample import Sample, copies_found
@@ -123,7 +123,7 @@ class Gate:
 
         Other copies of the same image are left out; images without a label say nothing, and may have come meanwhile.
         """
-        codes: Float32[np.ndarray, "n d"] = codes_of(points)
+        codes: Float32[np.ndarray, "n d"] = np.array([point.code for point in points], np.float32)
         others = [Filter(must_not=(Match("sha256", (point.payload["sha256"],)),)) for point in points]
         hits = self.store.query(collection, codes, K, others)
         pairs = [(p.payload["label"], hit.label) for p, found in zip(points, hits, strict=True) for hit in found]

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float32
 
-from retrieval.errors import ModelError, NoCollection, StoreError, with_alias
+from retrieval.errors import ModelError, NoCollection, StoreError
 from retrieval.filters import Filter
 from retrieval.layout import Layout
 from retrieval.records import FIELDS, CollectionMeta, Hit, Payload, Point
@@ -195,10 +195,10 @@ def resolve(store: Store, alias: str) -> str:
     if found is not None:
         return found
     if alias in store.collections():
-        raise StoreError(f"{alias!r} at {store.location} is a collection, not an alias", hint="choose another --alias")
+        raise StoreError(f"{alias!r} at {store.location} is a collection, not an alias; choose another --alias")
     raise NoCollection(
-        f"no collection {alias!r} at {store.location} yet",
-        hint=f"make it with: {with_alias('retrieval ingest SOURCE', alias)}",
+        f"no collection {alias!r} at {store.location} yet; make it with: retrieval ingest SOURCE"
+        + ("" if alias == "images" else f" --alias {alias}")
     )
 
 
