@@ -17,7 +17,7 @@ from retrieval.found import Found, Picture, as_query
 from retrieval.live import Reader
 from retrieval.loading import collections_model, make_encoder, model_of
 from retrieval.nearness import distance_at
-from retrieval.records import Hit, codes_of
+from retrieval.records import Hit
 from retrieval.search.fields import check_fields
 from retrieval.search.job import BATCH, Live, more_like
 from retrieval.search.options import K, Options
@@ -177,7 +177,7 @@ class Index:
         """What follows the alias."""
         if not self._closed:
             return self._reader
-        raise StoreError(f"the index of {self.alias!r} is closed", hint="open it again")
+        raise StoreError(f"the index of {self.alias!r} is closed; open it again")
 
     def sources(self) -> dict[str, Source]:
         """The collection's sources that are in reach, by name; once closed, those of what was last seen."""
@@ -204,7 +204,7 @@ class Index:
         """What the decoder makes of stored codes, in [0, 255], by point id."""
         live = self.live()
         points = list(self.store.retrieve(live.collection, ids, codes=True).values())
-        codes = codes_of(points).reshape(-1, live.meta.dim)
+        codes = np.array([point.code for point in points], np.float32).reshape(-1, live.meta.dim)
         seen = np.rint(live.encoder.decode(codes) * 255).astype(np.uint8)
         return {point.id: pixels for point, pixels in zip(points, seen, strict=True)}
 

@@ -42,8 +42,7 @@ def tune(
     """
     if store.engine == "embedded":
         raise UsageError(
-            "the embedded engine compares every code, there is nothing to tune",
-            hint="set QDRANT_URL to a server",
+            "the embedded engine compares every code, there is nothing to tune", hint="set QDRANT_URL to a server"
         )
     with store.lock(alias) as held:
         live = resolve(store, alias)
