@@ -61,7 +61,7 @@ def save(
     """
     for name, array in weights.items():
         if not np.isfinite(array).all():
-            raise ModelError(f"{name} is not finite: such a model is not saved; train again")
+            raise ModelError(f"{name} is not finite: such a model is not saved", hint="train again")
     mark = fingerprint(config, weights)
     metrics = {"fingerprint": mark, **metrics}
     for_people = {
@@ -96,7 +96,8 @@ def put(models: Path, mark: str, files: Mapping[str, bytes]) -> Path:
             sync_folder(models)
     except OSError as error:
         raise ModelError(
-            f"{target} cannot be written: {error.strerror}; mend that and run the same command again"
+            f"{target} cannot be written: {error.strerror}",
+            hint="fix that and run the same command again",
         ) from error
     return target
 
@@ -113,7 +114,7 @@ def bring(models: Path, model: SavedModel) -> SavedModel:
     put(models, model.fingerprint, beside | needed(model.config, model.weights, model.metrics))
     brought = load_of(models, model.fingerprint)
     if brought is None:
-        raise ModelError(f"{models}: model {model.fingerprint[:8]} is gone again; run the same command again")
+        raise ModelError(f"{models}: model {model.fingerprint[:8]} is gone again", hint="run the same command again")
     return brought
 
 
@@ -130,15 +131,16 @@ def load(path: Path) -> SavedModel:
     metrics = _read(path / "metrics.json", _json_object)
     weights = _read(path / "weights.safetensors", safetensors.numpy.load)
     if data.pop("format", None) != FORMAT:
-        raise ModelError(f"{path} was made by another version of retrieval; train again")
+        raise ModelError(f"{path} was made by another version of retrieval", hint="train again")
     try:
         config = ModelConfig.from_json(data)
     except ModelError as error:
-        raise ModelError(f"{path / 'config.json'}: {error}; train again or restore it") from error
+        raise ModelError(f"{path / 'config.json'}: {error}", hint="train again or restore it") from error
     mark, recorded = fingerprint(config, weights), metrics.get("fingerprint")
     if mark != recorded:
         raise ModelError(
-            f"{path} is damaged: its fingerprint is {mark[:8]}, not {str(recorded)[:8]}; train again or restore it"
+            f"{path} is damaged: its fingerprint is {mark[:8]}, not {str(recorded)[:8]}",
+            hint="train again or restore it",
         )
     return SavedModel(config, weights, mark, metrics, path)
 
@@ -156,7 +158,7 @@ def find(models: Path, model: str | None) -> Path:
     if len(found) != 1:
         known = ", ".join(sorted(p.name[:8] for p in models.glob("[0-9a-f]*"))) or "none"
         many = "more than one model" if found else "no model"
-        raise ModelError(f"--model {model}: {many} of that name in {models}; there are {known}")
+        raise ModelError(f"{model}: {many} of that name in {models}", option="model", hint=f"there are {known}")
     return found[0]
 
 
@@ -173,8 +175,8 @@ def load_of(models: Path, fingerprint: str) -> SavedModel | None:
     model = load(path)
     if model.fingerprint != fingerprint:
         raise ModelError(
-            f"{path} holds model {model.fingerprint[:8]}, not {fingerprint[:8]}; copy the folder of {fingerprint[:8]}"
-            " there again"
+            f"{path} holds model {model.fingerprint[:8]}, not {fingerprint[:8]}",
+            hint=f"copy the folder of {fingerprint[:8]} there again",
         )
     return model
 
@@ -197,7 +199,8 @@ def set_default(model: SavedModel) -> None:
         replace_file(marker, f"{model.path.name}\n".encode())
     except OSError as error:
         raise ModelError(
-            f"{marker} cannot be written: {error.strerror}; mend that and run the same command again"
+            f"{marker} cannot be written: {error.strerror}",
+            hint="fix that and run the same command again",
         ) from error
 
 
@@ -235,9 +238,11 @@ def _read(file: Path, parse: Callable[[bytes], T]) -> T:
     try:
         return parse(file.read_bytes())
     except FileNotFoundError as error:
-        raise ModelError(f"{file.parent} is not a model: {file.name} is missing; train again or restore it") from error
+        raise ModelError(
+            f"{file.parent} is not a model: {file.name} is missing", hint="train again or restore it"
+        ) from error
     except (OSError, TypeError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{file} cannot be read: {error}; train again or restore it") from error
+        raise ModelError(f"{file} cannot be read: {error}", hint="train again or restore it") from error
 
 
 def _json_object(data: bytes) -> dict[str, Any]:
@@ -246,6 +251,6 @@ def _json_object(data: bytes) -> dict[str, Any]:
 
 def _none_yet(models: Path) -> Path:
     raise ModelError(
-        f"no model in {models} yet; make one with: retrieval train SOURCE, or with the first"
-        " ingest: retrieval ingest SOURCE --train"
+        f"no model in {models} yet",
+        hint="make one with: retrieval train SOURCE, or with the first ingest: retrieval ingest SOURCE --train",
     )

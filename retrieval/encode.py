@@ -62,12 +62,13 @@ class Encoder:
         if images.shape[1:] != expected:
             given, takes = ("×".join(map(str, shape)) for shape in (images.shape[1:], expected))
             raise ModelError(
-                f"images are {given}, but model {self.fingerprint[:8]} takes {takes}; read them at its size"
+                f"images are {given}, but model {self.fingerprint[:8]} takes {takes}",
+                hint="read them at its size",
             )
         batches = cut(images)
         codes = np.concatenate([np.empty((0, self.config.dim), np.float32), *self._threads.map(self._batch, batches)])
         if not np.isfinite(codes).all():
-            raise BadCode(f"model {self.fingerprint[:8]} gives codes that are not finite; train again")
+            raise BadCode(f"model {self.fingerprint[:8]} gives codes that are not finite", hint="train again")
         return codes
 
     def _batch(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:

@@ -11,6 +11,8 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 TERMINATED = 143
 """Exit code after SIGTERM."""
+DEFAULT_ALIAS = "images"
+"""The alias that every command means where none is named."""
 
 
 class RetrievalError(Exception):
@@ -33,11 +35,24 @@ class RetrievalError(Exception):
         >>> UsageError("-1 is less than 0", option="max_distance", hint="give 0 or more").text()
         'max_distance: -1 is less than 0; give 0 or more'
         """
-        said = f"{spell(self.option)}: {self.message}" if self.option else self.message
-        return f"{said}; {self.hint}" if self.hint else said
+        what = self.what(spell)
+        return f"{what}; {self.hint}" if self.hint else what
+
+    def what(self, spell: Callable[[str], str] = str) -> str:
+        """What is wrong, without the hint."""
+        return f"{spell(self.option)}: {self.message}" if self.option else self.message
 
     def __str__(self) -> str:
         return self.text()
+
+
+def with_alias(command: str, alias: str | None) -> str:
+    """The command as it is typed for this alias; the default one (also None) need not be named.
+
+    >>> with_alias("retrieval reindex", "digits"), with_alias("retrieval reindex", "images")
+    ('retrieval reindex --alias digits', 'retrieval reindex')
+    """
+    return command if alias in (None, DEFAULT_ALIAS) else f"{command} --alias {alias}"
 
 
 class UsageError(RetrievalError):
@@ -63,6 +78,7 @@ class BadImage(RetrievalError):
 
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(f"{where}: {reason}")
+        self.args = where, reason  # what another process makes it from again
         self.where = where
         self.reason = reason
 

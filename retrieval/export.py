@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from retrieval.errors import RetrievalError, StoreError, UsageError
-from retrieval.files import replacing
+from retrieval.files import replacing, unwritable
 from retrieval.filters import Filter
-from retrieval.records import FIELDS, CollectionMeta, Point, utc_now
+from retrieval.records import FIELDS, CollectionMeta, Point, codes_of, utc_now
 from retrieval.reporting import ReportCount, ignore
 from retrieval.search.fields import check_fields
 from retrieval.store.base import Store, resolve
@@ -131,8 +131,8 @@ def export(
             taken = os.fstat(draft.fileno()).st_size
     except OSError as error:
         raise RetrievalError(
-            f"{file} cannot be written: {error.strerror or error}; what was there before is still there; make room or"
-            " choose another place, and run the same command again"
+            f"{file} cannot be written: {error.strerror or error}; what was there before is still there",
+            hint="make room or choose another place, and run the same command again",
         ) from error
     names = ("id", "code", *(column.name for column in columns))
     found, seconds = store.count(collection, chosen), time.monotonic() - started
@@ -144,12 +144,12 @@ def check_file(file: Path) -> None:
     if file.suffix.lower() not in (".parquet", ".npz"):
         raise UsageError(f"{file}: its name must end in .parquet or .npz, which says what is written")
     if file.is_dir():
-        raise UsageError(f"{file} is a folder; name a file")
+        raise UsageError(f"{file} is a folder", hint="name a file")
     try:
         with tempfile.TemporaryFile(dir=file.parent):
             pass
     except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}: {file.parent}; choose another place") from error
+        raise unwritable(file, error, UsageError) from error
 
 
 def described(meta: CollectionMeta, alias: str, collection: str, where: str | None) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def table(collection: str, points: Sequence[Point], columns: Sequence[Column], d
     """The points as rows; raises StoreError for a field that is not of its column's kind, or has none."""
     known = {column.field for column in columns}
     new = {name for point in points for name in point.payload.keys() - known if point.payload[name] is not None}
-    codes = np.array([point.code for point in points], np.float32)
+    codes = codes_of(points)
     starts = pa.array(np.arange(0, codes.size + 1, dim, dtype=np.int32))
     try:
         if new:
@@ -232,7 +232,8 @@ def table(collection: str, points: Sequence[Point], columns: Sequence[Column], d
         ]
     except pa.ArrowException as error:
         raise StoreError(
-            f"{collection} was changed while it was read ({' '.join(str(error).split())}); run the same command again"
+            f"{collection} was changed while it was read ({' '.join(str(error).split())})",
+            hint="run the same command again",
         ) from error
     ids = pa.array([point.id for point in points], pa.string())
     return pa.table([ids, pa.ListArray.from_arrays(starts, pa.array(codes.reshape(-1))), *fields], schema_of(columns))

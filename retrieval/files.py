@@ -9,8 +9,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from retrieval.errors import RetrievalError
+
 BLOCK = 512
 """Bytes in a block of `st_blocks`, on every system that has it."""
+
+
+def unwritable(
+    path: Path, error: OSError, kind: type[RetrievalError] = RetrievalError, *, option: str = ""
+) -> RetrievalError:
+    """The error to raise for a place that the user named and that cannot be written to."""
+    return kind(f"{path} cannot be written: {error.strerror}", hint="choose another place", option=option)
 
 
 @contextlib.contextmanager

@@ -36,9 +36,11 @@ def collections_model(settings: Settings, collection: str, fingerprint: str) -> 
     model = checkpoint.load_of(settings.models, fingerprint)
     if model is None:
         raise ModelError(
-            f"collection {collection} holds codes of model {fingerprint[:8]}, which is not in {settings.models}; copy"
-            f" the folder {fingerprint[:16]} there from the machine that made the collection, or make a new one with"
-            " another model: retrieval reindex --model MODEL"
+            f"collection {collection} holds codes of model {fingerprint[:8]}, which is not in {settings.models}",
+            hint=(
+                f"copy the folder {fingerprint[:16]} there from the machine that made the collection, or make a new"
+                " one with another model: retrieval reindex --model MODEL"
+            ),
         )
     return model
 

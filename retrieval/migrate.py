@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.errors import NoCollection, StoreError
-from retrieval.records import Point
+from retrieval.records import Point, codes_of
 from retrieval.reporting import ReportCount, ignore
 from retrieval.store.base import Store, resolve
 
@@ -68,8 +68,8 @@ def migrate(
         def may_change(what: str) -> None:
             if in_use and not yes:
                 raise StoreError(
-                    f"{collection} is in use at {target.location} and differs in {what} from that at {source.location};"
-                    " --yes makes it the same, and what was written there since is lost"
+                    f"{collection} is in use at {target.location} and differs in {what} from that at {source.location}",
+                    hint="--yes makes it the same, and what was written there since is lost",
                 )
             held.check()
 
@@ -93,7 +93,8 @@ def check_alias(target: Store, alias: str, collection: str, *, yes: bool) -> Non
     if found != collection and not yes:
         raise StoreError(
             f"alias {alias!r} at {target.location} points at {found} ({target.count(found):,} points), not at"
-            f" {collection}; --yes moves it and leaves {found} there"
+            f" {collection}",
+            hint=f"--yes moves it and leaves {found} there",
         )
 
 
@@ -154,22 +155,27 @@ def verify(source: Store, target: Store, summary: Summary, sample: list[Point]) 
     if not here == there == summary.points:
         raise StoreError(
             f"{collection}: {summary.points:,} points were copied, {source.location} now holds {here:,} and"
-            f" {target.location} {there:,} (does another job write there?); {undone}"
+            f" {target.location} {there:,} (does another job write there?)",
+            hint=undone,
         )
     stored = target.retrieve(collection, [point.id for point in sample], codes=True)
     wrong = [point.id for point in sample if not same(point, stored.get(point.id))]
     if wrong:
         raise StoreError(
             f"{collection}: {len(wrong):,} of {len(sample):,} points read back from {target.location} differ,"
-            f" {wrong[0]} first; {undone}"
+            f" {wrong[0]} first",
+            hint=undone,
         )
-    codes = np.array([point.code for point in sample[:: max(1, len(sample) // QUERIES)]], np.float32)
+    codes = codes_of(sample[:: max(1, len(sample) // QUERIES)])
     answers = [store.query(collection, codes, K) if sample else [] for store in (source, target)]
     for ours, theirs in zip(*answers, strict=True):
         mine, yours = ({hit.id: hit.distance for hit in hits} for hits in (ours, theirs))
         pairs = [(ours[0].distance, theirs[0].distance), *((mine[id_], yours[id_]) for id_ in mine.keys() & yours)]
         if not all(np.isclose(*pair, rtol=1e-4, atol=1e-6) for pair in pairs):
-            raise StoreError(f"{collection}: {source.location} and {target.location} measure other distances; {undone}")
+            raise StoreError(
+                f"{collection}: {source.location} and {target.location} measure other distances",
+                hint=undone,
+            )
 
 
 def same(point: Point, other: Point | None) -> bool:

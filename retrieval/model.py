@@ -191,11 +191,15 @@ def from_flat(config: ModelConfig, flat: Mapping[str, Any]) -> tuple[nnx.GraphDe
     graph, shapes = structure(config)
     named = [(".".join(map(str, path)), path, leaf) for path, leaf in nnx.to_flat_state(shapes)]
     if extra := set(flat) ^ {name for name, _, _ in named}:
-        raise ModelError(f"the weights do not fit the config: {sorted(extra)[0]} is missing or not known; train again")
+        raise ModelError(
+            f"the weights do not fit the config: {sorted(extra)[0]} is missing or not known",
+            hint="train again",
+        )
     for name, _, leaf in named:
         if leaf.shape != flat[name].shape:
             raise ModelError(
-                f"the weights do not fit the config: {name} is {flat[name].shape}, not {leaf.shape}; train again"
+                f"the weights do not fit the config: {name} is {flat[name].shape}, not {leaf.shape}",
+                hint="train again",
             )
     pairs = [(path, nnx.Param(jnp.asarray(flat[name]))) for name, path, _ in named]
     return graph, nnx.from_flat_state(pairs)

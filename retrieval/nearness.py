@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from retrieval.filters import Filter, Match
-from retrieval.records import CollectionMeta
+from retrieval.records import CollectionMeta, codes_of
 from retrieval.store.base import Store
 
 SAMPLE = 500
@@ -51,7 +51,7 @@ def learn(store: Store, collection: str) -> CollectionMeta:
     if points < FEWEST or abs(points - meta.neighbours_of) <= GROWN * meta.neighbours_of:
         return meta
     sample = next(store.scroll(collection, codes=True, page=SAMPLE), [])
-    codes = np.array([point.code for point in sample], np.float32)
+    codes = codes_of(sample)
     others = [Filter(must_not=(Match("sha256", (point.payload["sha256"],)),)) for point in sample]
     nearest = [hits[0].distance for hits in store.query(collection, codes, 1, others, payload=False) if hits]
     if not nearest:

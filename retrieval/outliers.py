@@ -16,7 +16,7 @@ from retrieval.encode import Encoder
 from retrieval.filters import Filter, Match
 from retrieval.nearness import percentile
 from retrieval.reading import Loaded, read_pictures
-from retrieval.records import Payload, Point
+from retrieval.records import Payload, Point, codes_of
 from retrieval.reporting import ReportCount, ignore
 from retrieval.search.job import LiveCollection
 from retrieval.sources import Source
@@ -82,7 +82,7 @@ def find(
     total = store.count(live.collection)
     for page in store.scroll(live.collection, codes=True, page=PAGE):
         ids += [point.id for point in page]
-        codes = np.array([point.code for point in page], np.float32)
+        codes = codes_of(page)
         others = [Filter(must_not=(Match("sha256", (point.payload["sha256"],)),)) for point in page]
         hits = store.query(live.collection, codes, NEIGHBOURS, others, distinct="sha256", payload=False)
         distances += [found[-1].distance if found else 0.0 for found in hits]

@@ -36,7 +36,9 @@ def preview(
     """
     if options.objective == "reconstruction":
         raise UsageError(
-            "--preview with --objective reconstruction: it learns from the images as they are; leave --preview out"
+            "the objective reconstruction learns from the images as they are, so there are no views to show",
+            option="preview",
+            hint="leave it out, or choose another objective",
         )
     pictures = gather(sources, options, reading, most=READ)
     images = pictures.images[:: max(1, len(pictures.images) // ROWS)][:ROWS]

@@ -137,7 +137,7 @@ def read_here(items: Iterable[Entry | T], size: tuple[int, int], channels: int) 
     """The same in this thread, one after the other."""
     for item in items:
         if isinstance(item, Entry):
-            (read,) = load_chunk([(item.fetch, f"{item.source}/{item.key}")], size, channels)
+            (read,) = load_chunk([(item.fetch, item.name)], size, channels)
             yield Loaded(item, *read) if isinstance(read, Good) else Refused(item, *read)
         else:
             yield item
@@ -184,7 +184,7 @@ class Reader:
 
     def begin(self, entries: Sequence[Entry]) -> Waiting:
         """Entries that are all, or none, to be read in turn."""
-        tasks: list[Task] = [(entry.fetch, f"{entry.source}/{entry.key}") for entry in entries]
+        tasks: list[Task] = [(entry.fetch, entry.name) for entry in entries]
         in_turn = entries[0].in_turn
         if not in_turn and (self._there or isinstance(self._decoders, Threads)):
             return partial(self._decoders.finish, self._decoders.begin(tasks), tasks)
@@ -297,7 +297,7 @@ def started() -> Executor:
     try:
         pool.submit(os.getpid).result()
     except BrokenExecutor as error:
-        raise RetrievalError("processes that read images die as they start; is there memory left?") from error
+        raise RetrievalError("processes that read images die as they start", hint="is there memory left?") from error
     return pool
 
 

@@ -4,12 +4,12 @@ import dataclasses
 import datetime as dt
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from jaxtyping import Float32
-from numpy import ndarray
+from numpy import array, empty, float32, ndarray
 
 from retrieval.errors import NotOurs
 from retrieval.layout import DEFAULT, Layout
@@ -48,6 +48,11 @@ _NAMESPACE = uuid.NAMESPACE_URL.bytes
 _VARIANT = {digit: f"{8 | int(digit, 16) & 3:x}" for digit in "0123456789abcdef"}
 
 
+def full_name(source: str, key: str) -> str:
+    """What an image is called wherever more than one source may be meant: `<source>/<key>`."""
+    return f"{source}/{key}"
+
+
 def point_id(source: str, key: str) -> str:
     """UUIDv5 (URL namespace) of `<source>/<key>`: the same image is the same point wherever its root lies.
 
@@ -56,7 +61,7 @@ def point_id(source: str, key: str) -> str:
     >>> point_id("digits", "7/0.png") == str(uuid.uuid5(uuid.NAMESPACE_URL, "digits/7/0.png"))
     True
     """
-    sha = hashlib.sha1(_NAMESPACE + f"{source}/{key}".encode(), usedforsecurity=False).hexdigest()
+    sha = hashlib.sha1(_NAMESPACE + full_name(source, key).encode(), usedforsecurity=False).hexdigest()
     return f"{sha[:8]}-{sha[8:12]}-5{sha[13:16]}-{_VARIANT[sha[16]]}{sha[17:20]}-{sha[20:32]}"
 
 
@@ -97,6 +102,11 @@ class Point:
     payload: Payload
 
 
+def codes_of(points: Sequence[Point]) -> Float32[ndarray, "n d"]:
+    """The points' codes as the rows of an array; 0×0 where there are no points."""
+    return array([point.code for point in points], float32) if points else empty((0, 0), float32)
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """One search result; `distance` is Euclidean, smaller is nearer, 0 is the same code.
@@ -113,7 +123,7 @@ class Hit:
 
     @property
     def name(self) -> str:
-        return f"{self.source}/{self.path}"
+        return full_name(self.source, self.path)
 
     @property
     def source(self) -> str:
@@ -213,6 +223,6 @@ class CollectionMeta:
             return cls(**{**known, **lists, "roots": roots, "layout": Layout.from_json(known.get("layout") or {})})
         except (KeyError, TypeError) as error:
             raise NotOurs(
-                f"collection {collection} carries no metadata of retrieval's ({error}): it was made by something"
-                " else; choose another --alias"
+                f"collection {collection} carries no metadata of retrieval's ({error}): it was made by something else",
+                hint="choose another alias",
             ) from error

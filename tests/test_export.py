@@ -29,6 +29,7 @@ from retrieval.where import parse
 from tests.cli.conftest import SECONDS, Call, command, environment
 from tests.cli.conftest import call as call  # a fixture
 from tests.cli.test_interrupted import stop_when
+from tests.errors import hinted
 from tests.store.conftest import ENGINES, codes, connected, meta
 from tests.store.conftest import name as name  # fixtures
 from tests.store.conftest import open_engine as open_engine
@@ -225,7 +226,7 @@ def test_a_filter_that_cannot_be_meant(store: Store, name: str, tmp_path: Path) 
     fill(store, name, odd_points())
     with pytest.raises(FilterError):
         export(store, f"{name}-alias", tmp_path / "x.parquet", "label==")
-    with pytest.raises(UsageError, match=r"no picture has a field 'wieght'.*did you mean weight"):
+    with pytest.raises(UsageError, match="'wieght'", check=hinted("weight")):
         export(store, f"{name}-alias", tmp_path / "x.parquet", "wieght>1")
     assert list(tmp_path.glob("*.parquet")) == []
 
@@ -256,7 +257,7 @@ def test_what_a_job_writes_meanwhile(store: Store, name: str, tmp_path: Path, mo
     assert pq.read_metadata(tmp_path / "x.parquet").num_rows == 20
     before = (tmp_path / "x.parquet").read_bytes()
     for _ in ("kind", "field"):
-        with pytest.raises(StoreError, match=rf"{name} was changed while it was read .*; run the same command again"):
+        with pytest.raises(StoreError, match=f"{name} was changed", check=hinted("run the same command again")):
             export(store, f"{name}-alias", tmp_path / "x.parquet")
         store.delete(name, [last])
     assert (tmp_path / "x.parquet").read_bytes() == before

@@ -23,7 +23,7 @@ from retrieval.images.decode import decode, encode_png
 from retrieval.images.given import as_bytes
 from retrieval.records import point_id
 from retrieval.reindex.job import reindex
-from retrieval.reindex.options import Options as ReindexOptions
+from retrieval.reindex.options import ReindexOptions
 from retrieval.search.job import encode_all
 from retrieval.search.options import Options
 from retrieval.store import open_store
@@ -35,6 +35,7 @@ from tests.cli.conftest import (  # noqa: F401 - fixtures
     trained,
 )
 from tests.duplicates.digits import SIDE, Blocks, digits, filled, put, put_digits
+from tests.errors import about
 from tests.images.samples import file_of, noise, photo
 from tests.store.conftest import ENGINES, clean
 
@@ -231,13 +232,17 @@ def test_a_filter_is_text_or_a_filter(index: Index) -> None:
     found = index.search(digits(COUNT)[0][7], where=f"path={path}")
     assert [hit.path for hit in found] == [path]
     assert index.search(digits(COUNT)[0][7], where=index.filter(f"path={path}"))[0] == found[0]
-    with pytest.raises(UsageError, match="where: no image has a field 'paht'"):
+    with pytest.raises(UsageError, match="'paht'") as caught:
         index.search(digits(COUNT)[0][7], where="paht=1")
+    assert (caught.value.option, caught.value.hint) == ("where", "did you mean path?")
 
 
 def test_options_that_make_no_sense(index: Index) -> None:
-    with pytest.raises(UsageError, match="k = 0: ask for between 1 and"):
-        index.search(digits(COUNT)[0][0], k=0)
+    for option, value in (("k", 0), ("max_distance", -1), ("max_percentile", 101)):
+        with pytest.raises(UsageError) as caught:
+            index.search(digits(COUNT)[0][0], **{option: value})  # type: ignore[arg-type]
+        assert caught.value.option == option
+        assert str(caught.value).startswith(f"{option}: must be ")
     with pytest.raises(TypeError, match="max_distanse"):
         index.search(digits(COUNT)[0][0], max_distanse=1)
 
@@ -253,7 +258,7 @@ def test_more_like_some_and_less_like_others(index: Index, root: Path) -> None:
         assert hit.distance == pytest.approx(expected, abs=1e-5)
     with pytest.raises(UsageError, match=r"nowhere\.png: cannot be read"):
         index.like(["nowhere.png"])
-    with pytest.raises(UsageError, match="name at least one picture"):
+    with pytest.raises(UsageError, check=about("like")):
         index.like([])
 
 

@@ -9,7 +9,7 @@ import typer
 from retrieval import __version__
 from retrieval.cli import logs
 from retrieval.cli.collections import collections
-from retrieval.cli.common import echo
+from retrieval.cli.common import as_flag, echo
 from retrieval.cli.demo import demo
 from retrieval.cli.doctor import doctor
 from retrieval.cli.duplicates import duplicates
@@ -67,15 +67,6 @@ def root(
     debug: bool = typer.Option(False, DEBUG, help="Show the traceback of an error; anywhere on the line."),
 ) -> None:
     """Find the pictures that look like a given picture, in collections nobody has labelled."""
-
-
-def as_flag(option: str) -> str:
-    """An argument as it is typed.
-
-    >>> as_flag("max_distance")
-    '--max-distance'
-    """
-    return f"--{option.replace('_', '-')}"
 
 
 def main() -> None:

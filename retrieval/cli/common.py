@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from retrieval.errors import DEFAULT_ALIAS as DEFAULT_ALIAS
 from retrieval.errors import REFUSED
 from retrieval.files import json_text
 from retrieval.outside import visible
@@ -71,8 +72,16 @@ Labels = Annotated[
 
 SOURCES = "folders, archives, Parquet files, lists of paths, data sets, URLs"
 """Where an argument's images may come from, in its help."""
-DEFAULT_ALIAS = "images"
 SHOWN_REFUSALS = 10
+
+
+def as_flag(option: str) -> str:
+    """An argument as it is typed.
+
+    >>> as_flag("max_distance")
+    '--max-distance'
+    """
+    return f"--{option.replace('_', '-')}"
 
 
 def stderr() -> "Console":

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval.cli.common import DEFAULT_ALIAS, echo, print_warnings, training_task
+from retrieval.cli.common import echo, print_warnings, training_task
 from retrieval.cli.logs import is_json, log
 from retrieval.cli.watching import Watch
-from retrieval.errors import UsageError
+from retrieval.errors import UsageError, with_alias
+from retrieval.files import unwritable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +44,7 @@ def errors_to(file: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], No
             yield take
     except OSError as error:
         if file and error.filename == str(file):
-            raise UsageError(f"--errors {file} cannot be written: {error.strerror}; choose another place") from error
+            raise unwritable(file, error, UsageError, option="errors") from error
         raise
 
 
@@ -107,10 +108,9 @@ def print_summary(summary: "Summary", points: int, location: str, dashboard: str
     print_passed_over(summary)
     if summary.stale:
         echo(f"{summary.stale:,} refused ones are stored as they were, marked stale; --prune removes them")
-    following = "" if summary.alias == DEFAULT_ALIAS else f" --alias {summary.alias}"
     console.print(
         f"{summary.alias} → {summary.collection}: {points:,} points at {location}\n"
-        f"Next: retrieval search IMAGE{following}",
+        f"Next: {with_alias('retrieval search IMAGE', summary.alias)}",
         soft_wrap=True,
     )
     if dashboard:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from retrieval.cli.common import DEFAULT_ALIAS, print_json, stdout
+from retrieval.cli.common import print_json, stdout
 from retrieval.cli.tables import print_table
 from retrieval.cli.watching import Watch
+from retrieval.errors import with_alias
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,9 +74,8 @@ def say(
     model: "Path | None" = None,
 ) -> None:
     """What was done, and the way back; model: the folder of a new one, which other machines need too."""
-    following = "" if outcome.alias == DEFAULT_ALIAS else f" --alias {outcome.alias}"
     if outcome.state == "absent":
-        made = f"there is no collection yet; make it with: retrieval ingest SOURCE{following}"
+        made = f"there is no collection yet; make it with: {with_alias('retrieval ingest SOURCE', outcome.alias)}"
         console.print(f"{outcome.alias}: nothing was due: {made}", soft_wrap=True)
         return
     if outcome.state in ("recent", "unchanged"):
@@ -89,14 +89,15 @@ def say(
     if outcome.state == "checked":
         console.print(
             f"{outcome.collection}: {points:,} points at {location}, good enough; {outcome.live} is live as before\n"
-            f"{others}Next: retrieval reindex{following}   (goes on with it)",
+            f"{others}Next: {with_alias('retrieval reindex', outcome.alias)}   (goes on with it)",
             soft_wrap=True,
         )
         return
     dropped = f"dropped: {', '.join(outcome.dropped)}\n" if outcome.dropped else ""
     console.print(
         f"{outcome.alias} → {outcome.collection}: {points:,} points at {location}, in {outcome.seconds:.1f} s, the swap"
-        f" in {1000 * (outcome.swap_seconds or 0):.0f} ms\n{dropped}{others}Way back: retrieval rollback{following}"
+        f" in {1000 * (outcome.swap_seconds or 0):.0f} ms\n{dropped}{others}"
+        f"Way back: {with_alias('retrieval rollback', outcome.alias)}"
         + (f"\nDashboard: {dashboard}" if dashboard else ""),
         soft_wrap=True,
     )

@@ -15,6 +15,7 @@ from retrieval.cli.common import (
     stdout,
 )
 from retrieval.cli.values import parse_share
+from retrieval.errors import with_alias
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,8 +80,8 @@ def tune(
     if apply:
         apply_layout(alias, settings, chosen.layout, least, as_json=as_json)
     elif not as_json:
-        following = "" if alias == DEFAULT_ALIAS else f" --alias {alias}"
-        said = f"{chosen.layout} is the cheapest that finds {least:g}; to have it: retrieval tune --apply{following}"
+        apply_it = with_alias("retrieval tune --apply", alias)
+        said = f"{chosen.layout} is the cheapest that finds {least:g}; to have it: {apply_it}"
         stdout().print(said, soft_wrap=True)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval.cli.common import echo, progress_bar
+from retrieval.cli.common import as_flag, echo, progress_bar
 from retrieval.cli.logs import is_json, log
 from retrieval.errors import INTERRUPTED, REFUSED, TERMINATED, RetrievalError
 from retrieval.outside import redacted
@@ -61,7 +61,7 @@ def recorded(job: str, alias: str, folder: Path) -> Iterator["Run"]:
         yield run
         code = REFUSED if run.facts.get("failed") else 0
     except RetrievalError as error:
-        code, run.facts["error"] = error.exit_code, redacted(str(error))
+        code, run.facts["error"] = error.exit_code, redacted(error.text(as_flag))
         raise
     except KeyboardInterrupt:
         code = INTERRUPTED

@@ -1,1 +1,1 @@
-"""What is wrong, and how to mend it: one small function for each check, and nothing is changed by any of them."""
+"""What is wrong, and how to fix it: one small function for each check, none of which changes anything."""

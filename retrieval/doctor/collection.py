@@ -52,7 +52,7 @@ def index(case: Live) -> Iterator[Row]:
 def replicas(case: Live) -> Iterator[Row]:
     """Every part of it answers, on every peer."""
     troubles = case.store.health(case.collection).troubles
-    mend = "mend what is away first, and look again; the log of the server says more"
+    mend = "bring back what is away first, and look again; the log of the server says more"
     for trouble in troubles:
         yield Row("replicas", "error", trouble, mend)
     if not troubles and "copies" in case.facts:

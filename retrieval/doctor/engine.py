@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from retrieval.doctor.rows import Check, Engine, Row, parted
+from retrieval.doctor.rows import Check, Engine, Row, in_one_line
 from retrieval.errors import StoreDamaged, StoreError, StoreUnavailable
 from retrieval.store.family import alias_of, stamp
 
@@ -87,7 +87,7 @@ def sorted_out(case: Engine) -> tuple[list[str], list[str], list[str], list[str]
         except StoreUnavailable:
             return kept, left, [name], broken
         except StoreDamaged as error:
-            broken.append(parted(str(error))[0])
+            broken.append(in_one_line(error))
             continue
         except StoreError:  # something else's, though it is called so
             continue

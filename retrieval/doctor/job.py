@@ -57,7 +57,6 @@ def missing(store: Store, case: Machine) -> Row:
     try:
         return Row("alias", "ok", resolve(store, case.alias))
     except NoCollection as error:
-        found, _, way_out = str(error).partition("; ")
-        return Row("alias", "error", found, way_out.removeprefix("make it with: "))
+        return Row("alias", "error", error.message, case.call("retrieval ingest SOURCE"))
     except StoreError as error:
         return failed("alias", error, "choose another --alias")

@@ -82,7 +82,7 @@ def jobs(case: Machine) -> Iterator[Row]:
             yield Row("jobs", "ok", f"{when}: done")
         else:
             words = ": ".join(filter(None, (when, outcome, in_words(record))))
-            yield Row("jobs", "warning", words, MENDS.get(outcome, f"mend that, and run it again: retrieval {job}"))
+            yield Row("jobs", "warning", words, MENDS.get(outcome, f"fix that and run it again: retrieval {job}"))
     if not seen:
         yield Row("jobs", "ok", "none has run from this home")
 

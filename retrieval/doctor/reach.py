@@ -3,7 +3,7 @@
 import threading
 
 from retrieval.config import Settings
-from retrieval.doctor.rows import parted
+from retrieval.doctor.rows import in_one_line
 from retrieval.errors import RetrievalError
 from retrieval.sources import open_source
 
@@ -20,7 +20,7 @@ def reached(name: str, spec: str, settings: Settings) -> str | None:
             next(open_source(spec, settings, name=name).entries())
             said.clear()
         except (RetrievalError, OSError) as error:
-            said[:] = [f"{name}: {parted(str(error))[0]}"]
+            said[:] = [f"{name}: {in_one_line(error)}"]
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()

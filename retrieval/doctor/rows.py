@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from retrieval.config import Settings
-from retrieval.errors import RetrievalError
+from retrieval.errors import RetrievalError, with_alias
 from retrieval.records import CollectionMeta
 from retrieval.store.base import Store
 
@@ -35,7 +35,7 @@ class Machine:
 
     def call(self, command: str) -> str:
         """The command as it has to be typed for this alias."""
-        return command if self.alias == "images" else f"{command} --alias {self.alias}"
+        return with_alias(command, self.alias)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,20 +71,11 @@ def rows(check: Check[T], case: T) -> list[Row]:
 
 
 def failed(name: str, error: Exception, mend: str) -> Row:
-    """An error as a row: our messages say what is wrong, a semicolon, and the way out."""
-    found, way_out = parted(" ".join(str(error).split()))
-    return Row(name, "error", found, way_out or mend)
+    """An error as a row; its own hint says what to do, or else `mend` does."""
+    hint = error.hint if isinstance(error, RetrievalError) else ""
+    return Row(name, "error", in_one_line(error), hint or mend)
 
 
-def parted(message: str) -> tuple[str, str]:
-    """A message at its first semicolon outside of brackets; the second part is empty where there is none.
-
-    >>> parted("it does not answer (refused; 4 s); is it running?")
-    ('it does not answer (refused; 4 s)', 'is it running?')
-    """
-    depth = 0
-    for place, letter in enumerate(message):
-        depth += (letter in "([") - (letter in ")]")
-        if depth <= 0 and message.startswith("; ", place):
-            return message[:place], message[place + 2 :]
-    return message, ""
+def in_one_line(error: Exception) -> str:
+    """What is wrong, without what to do about it."""
+    return " ".join((error.what() if isinstance(error, RetrievalError) else str(error)).split())

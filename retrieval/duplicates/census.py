@@ -15,7 +15,7 @@ from jaxtyping import Int, UInt8
 from retrieval.duplicates.compare import blurred
 from retrieval.filters import Filter, Match
 from retrieval.reading import Loaded, read_pictures
-from retrieval.records import CollectionMeta, Hit, Point
+from retrieval.records import CollectionMeta, Hit, Point, codes_of
 from retrieval.reporting import ReportCount
 from retrieval.sources import Source
 from retrieval.stack import stored_entry
@@ -134,7 +134,7 @@ def nearest_others(store: Store, collection: str, page: Sequence[Point]) -> list
 
     Where its exact copies crowd out what is only like it, those of other content are asked for, which takes longer.
     """
-    codes = np.array([point.code for point in page], np.float32)
+    codes = codes_of(page)
     answers = store.query(collection, codes, CANDIDATES + 1, payload=False)
     crowded = [row for row, hits in enumerate(answers) if sum(hit.distance <= TWIN for hit in hits) > 1]
     if crowded:

@@ -56,8 +56,9 @@ def find(
         summary.points, summary.unread = len(census), census.unread
         if look and census.unread and census.unread == len(census):
             raise SourceError(
-                f"none of the {len(census):,} pictures of {collection} can be read from its sources, to confirm what"
-                " the engine finds; bring them back, or judge by distance alone: --max-distance"
+                f"none of the {len(census):,} pictures of {collection} can be read from its sources, to confirm"
+                " what the engine finds",
+                hint="bring them back, or set the largest distance to judge by distance alone",
             )
         pairs, _ = census.candidates()
         alike = confirmed(census, pairs, step) if look else np.ones(len(pairs), bool)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from retrieval.duplicates.groups import Group, Member
-from retrieval.errors import BadImage, RetrievalError, UsageError
+from retrieval.errors import BadImage, UsageError
+from retrieval.files import unwritable
 from retrieval.sources import Source
 from retrieval.sources.folder import Folder
 
@@ -34,7 +35,11 @@ def set_aside(groups: Iterable[Group], sources: Mapping[str, Source], folder: Pa
     folder = folder.absolute()
     for source in sources.values():
         if isinstance(source, Folder) and folder.resolve().is_relative_to(source.root.resolve()):
-            raise UsageError(f"--apply {folder}: lies inside the source {source.spec}; choose a folder elsewhere")
+            raise UsageError(
+                f"{folder} lies inside the source {source.spec}",
+                option="apply",
+                hint="choose a folder elsewhere",
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / UNDO).open("a", encoding="utf-8") as undo:
@@ -47,7 +52,7 @@ def set_aside(groups: Iterable[Group], sources: Mapping[str, Source], folder: Pa
                 for member in group.others:
                     yield move(member, kept, sources, folder, undo)
     except OSError as error:
-        raise RetrievalError(f"{folder / UNDO} cannot be written: {error.strerror}; choose another place") from error
+        raise unwritable(folder / UNDO, error) from error
 
 
 def check(member: Member, sources: Mapping[str, Source]) -> tuple[Path | None, str | None]:
@@ -96,7 +101,9 @@ def put_back(undo: Path) -> Iterator[Moved]:
     try:
         moves = written(undo.read_text("utf-8"))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"--undo {undo}: cannot be read ({error}); give the {UNDO} of a quarantine") from error
+        raise UsageError(
+            f"{undo} cannot be read ({error})", option="undo", hint=f"give the {UNDO} of a quarantine"
+        ) from error
     for origin, target in reversed(moves):
         if not os.path.lexists(target):
             continue  # never moved, or put back already

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from retrieval.errors import StoreError
+from retrieval.records import codes_of
 from retrieval.store.base import Store
 
 QUERIES = 500
@@ -39,12 +40,12 @@ def engine_recall(store: Store, collection: str, codes: Float32[np.ndarray, "q d
     """
     limits, points = kth_distances(store, collection, codes, k)
     if not points:
-        raise StoreError(f"collection {collection} is empty; fill it with: retrieval ingest SOURCE")
+        raise StoreError(f"collection {collection} is empty", hint="fill it with: retrieval ingest SOURCE")
     answers = [{hit.id for hit in hits} for hits in store.query(collection, codes, k)]
     stored = store.retrieve(collection, sorted(set().union(*answers)), codes=True)
     right = 0
     for code, ids, limit in zip(codes, answers, limits, strict=True):
-        found = np.array([stored[id_].code for id_ in ids if id_ in stored], np.float32).reshape(-1, codes.shape[1])
+        found = codes_of([stored[id_] for id_ in ids if id_ in stored]).reshape(-1, codes.shape[1])
         right += int((np.linalg.norm(found - code, axis=1) <= limit * (1 + TIE)).sum())
     return EngineRecall(store.engine, collection, points, len(codes), k, right / (len(codes) * min(k, points)))
 
@@ -55,7 +56,7 @@ def kth_distances(
     """Distance of each code's k-th nearest point (of its last, where there are fewer), and the number of points."""
     best, points = np.full((len(codes), k), np.inf, np.float32), 0
     for page in store.scroll(collection, codes=True):
-        stored = np.array([point.code for point in page], np.float32)
+        stored = codes_of(page)
         points += len(stored)
         for row, code in zip(best, codes, strict=True):
             distances = np.concatenate([row, np.linalg.norm(stored - code, axis=1)])

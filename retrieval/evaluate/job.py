@@ -52,7 +52,10 @@ def evaluate(
     )
     others = pictures.indexed - (asking is None)
     if k > others:
-        raise UsageError(f"k = {k}, but a query has only {others:,} others to find; ask for between 1 and as many")
+        raise UsageError(
+            f"must be between 1 and {others:,}, the others that a query has to find, not {k}",
+            option="k",
+        )
     notes = []
     engine: EngineRecall | None = None
     try:

@@ -32,9 +32,9 @@ def matches(queries: Sequence[object], hits: Sequence[Sequence[object]], k: int)
     Raises UsageError for k < 1 and for no queries.
     """
     if k < 1:
-        raise UsageError(f"k = {k}: ask for at least 1 hit")
+        raise UsageError(f"must be 1 hit or more, not {k}", option="k")
     if not queries:
-        raise UsageError("0 queries: nothing to measure; give at least 1")
+        raise UsageError("0 queries: nothing to measure", hint="give at least 1")
     right = np.zeros((len(queries), k), bool)
     for row, query, found in zip(right, queries, hits, strict=True):
         row[: len(found)] = [label == query for label in found[:k]]
@@ -69,7 +69,7 @@ def r_precision(ranks: Int[np.ndarray, " r"]) -> float:
 def check_ranks(ranks: Int[np.ndarray, " r"]) -> None:
     """Raise UsageError when there is no rank to average over."""
     if not len(ranks):
-        raise UsageError("0 ranks: nothing is right for this query; leave it out")
+        raise UsageError("0 ranks: nothing is right for this query", hint="leave it out")
 
 
 def effective_rank(codes: Float[np.ndarray, "n d"]) -> float:

@@ -30,7 +30,7 @@ def nearest(
     ([[1, 0]], [[1.0, 5.0]])
     """
     if not 1 <= k <= len(codes):
-        raise UsageError(f"k = {k}, but there are {len(codes):,} codes; ask for between 1 and as many")
+        raise UsageError(f"must be at least 1 and at most the number of codes ({len(codes):,}), not {k}", option="k")
     rows, distances = [], []
     for part, table in distance_tables(queries, codes):
         for squared, query in zip(table, queries[part], strict=True):

@@ -99,7 +99,7 @@ def row(report: Report, case: Case) -> Row:
         Tile(entry.read, float(distance), entry.source, entry.key, entry.label)
         for entry, distance in zip((entries[hit] for hit in case.hits), case.distances, strict=True)
     ]
-    where = f"{asked.source}/{asked.key}"
+    where = asked.name
     if case.copy is not None:
         copy = encode_png(case.copy)
         return Row(where, lambda: copy, hits, note=f"a distorted copy; its original is in place {case.copy_rank:,}")

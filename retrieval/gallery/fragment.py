@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from retrieval.gallery.page import picture, text
 from retrieval.gallery.rows import NOTHING, Row
+from retrieval.records import full_name
 
 MOST_HITS = 20
 
@@ -17,7 +18,7 @@ def line(row: Row) -> str:
     """A query and its hits, side by side."""
     cells = [cell(picture(row.read, row.query, row.query), "query", row.query)]
     cells += [
-        cell(picture(hit.read, hit.path, hit.name), hit.nearness, f"{hit.source}/{hit.name}")
+        cell(picture(hit.read, hit.path, hit.name), hit.nearness, full_name(hit.source, hit.name))
         for hit in row.hits[:MOST_HITS]
     ]
     said = row.note or (None if row.hits else row.refused or NOTHING)

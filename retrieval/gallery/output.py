@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from retrieval.errors import RetrievalError
-from retrieval.files import replace_file
+from retrieval.files import replace_file, unwritable
 
 
 def write(path: Path, data: bytes) -> None:
@@ -11,4 +10,4 @@ def write(path: Path, data: bytes) -> None:
     try:
         replace_file(path, data)
     except OSError as error:
-        raise RetrievalError(f"{path} cannot be written: {error.strerror}; choose another place") from error
+        raise unwritable(path, error) from error

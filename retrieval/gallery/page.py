@@ -13,6 +13,7 @@ from retrieval.gallery.output import write
 from retrieval.gallery.rows import EXPLANATION, NOTHING, TITLE, Read, Row, Table, Tile, left_out, small
 from retrieval.images.decode import encode_jpeg, encode_png
 from retrieval.images.draw import shorten
+from retrieval.records import full_name
 
 MAX_PICTURES, MAX_HITS = 3000, 60
 """Pictures in a page, and hits of one query: at most some 30 MB of photos, a few of digits."""
@@ -63,7 +64,7 @@ def section(row: Row) -> str:
 
 def hit_figure(row: Row, rank: int, hit: Tile) -> str:
     """A hit: rank, distance, label and path under its picture."""
-    where = f"{hit.source}/{hit.name}"
+    where = full_name(hit.source, hit.name)
     kind = {True: "same", False: "other", None: ""}[row.right(hit)]
     caption = f'<span class="rank">{rank}</span><b>{hit.nearness}</b>{label(hit.label, kind)}{name(where)}'
     return figure(hit.read, where, f"hit {rank}: {where}, distance {hit.distance:.4f}", caption, "hit")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retrieval.reading import Refused
+from retrieval.records import full_name
 from retrieval.sources.base import NAMED, PassedOver
 
 COUNTS = ("found", "encoded", "unchanged", "copied", "deleted", "failed")
@@ -76,6 +77,6 @@ class Summary:
         return {**plan, **counts, **unasked, "seconds": round(self.seconds, 2)}
 
     def to_json(self) -> dict[str, Any]:
-        first = [f"{source}/{key}" for source, passed in self.passed_over.items() for key in passed.first]
+        first = [full_name(source, key) for source, passed in self.passed_over.items() for key in passed.first]
         passed = {"count": sum(each.count for each in self.passed_over.values()), "first": first[:NAMED]}
         return {**self.numbers(), "passed_over": passed, "refused": [refused.to_json() for refused in self.refused]}

@@ -30,11 +30,13 @@ class Options:
         if self.image_size and not MIN_SIDE <= min(self.image_size) <= max(self.image_size) <= MAX_SIDE:
             height, width = self.image_size
             raise UsageError(
-                f"--image-size {height}x{width}: each side must be between {MIN_SIDE} and {MAX_SIDE} pixels"
+                f"each side must be between {MIN_SIDE} and {MAX_SIDE} pixels, not {height}x{width}", option="image_size"
             )
         if self.channels not in (None, 1, 3):
-            raise UsageError(f"--channels {self.channels}: must be 1 (grey) or 3 (colour)")
+            raise UsageError(f"must be 1 (grey) or 3 (colour), not {self.channels}", option="channels")
         if self.hosts and self.budget:
             raise UsageError(
-                "--time-budget with --processes: each has its own clock, and all must take the same steps; use --epochs"
+                "several processes have a clock each, but must all take the same steps",
+                option="time_budget",
+                hint="give a number of epochs instead",
             )

@@ -61,8 +61,7 @@ def gather(
     stack = read_stack(chosen, shape.size, shape.channels, reading)
     if not len(stack.images):
         first = stack.refused[0]
-        where = f"{first.entry.source}/{first.entry.key}"
-        raise SourceError(f"none of {len(entries):,} images can be used; the first: {where}: {first.reason}")
+        raise SourceError(f"none of {len(entries):,} images can be used; the first: {first.entry.name}: {first.reason}")
     warnings = list(shape.warnings)
     if limit < len(entries) and not most:
         warnings.append(
@@ -80,7 +79,7 @@ def choose_size(entries: Sequence[Entry], options: Options = Options()) -> Shape
     shapes, reasons = [], []
     for entry in entries[::step]:
         try:
-            shapes.append(probe(entry.read(), f"{entry.source}/{entry.key}"))
+            shapes.append(probe(entry.read(), entry.name))
         except BadImage as error:
             reasons.append(str(error))
     if not shapes:

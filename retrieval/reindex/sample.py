@@ -11,7 +11,7 @@ from jaxtyping import Float32, Int, UInt8
 from retrieval.architecture import ModelConfig
 from retrieval.images.decode import decode, encode_png
 from retrieval.ingest.encoder import Encoding
-from retrieval.records import Point
+from retrieval.records import Point, codes_of
 from retrieval.sources import Source
 from retrieval.stack import read_stack, stored_entry
 from retrieval.store.base import Store
@@ -59,7 +59,7 @@ class GateSample:
     @functools.cached_property
     def codes(self) -> Float32[np.ndarray, "n d"]:
         """As stored."""
-        return np.array([point.code for point in self.points], np.float32)
+        return codes_of(self.points)
 
     def read(self, config: ModelConfig) -> SamplePixels:
         """The images as a model takes them; one that is gone or has changed since is left out."""

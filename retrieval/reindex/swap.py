@@ -4,11 +4,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from retrieval import checkpoint
 from retrieval.errors import Locked, StoreError
-from retrieval.records import CollectionMeta
+from retrieval.records import CollectionMeta, codes_of
 from retrieval.store.base import Store, resolve
 
 LEFT = ("rolling-back", "rolled-back")
@@ -45,7 +43,7 @@ def read_back(store: Store, alias: str, collection: str, live: str) -> None:
 def check_answer(store: Store, collection: str) -> None:
     """Raise StoreError unless a stored code finds itself."""
     page = next(store.scroll(collection, codes=True, page=1), [])
-    codes = np.array([point.code for point in page], np.float32)
+    codes = codes_of(page)
     if not page or not (hits := store.query(collection, codes, 1)[0]) or hits[0].distance > SAME:
         raise StoreError(f"{collection}: its first point does not find itself")
 

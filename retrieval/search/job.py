@@ -206,7 +206,7 @@ def recommend(
     Raises UsageError when an example cannot be used, or `like` is empty.
     """
     if not like:
-        raise UsageError("--unlike without --like: name at least one picture to be like")
+        raise UsageError("none is given, only images to be unlike", option="like", hint="name at least one")
     examples = [*like, *unlike]
     asked = prepare(store, live, examples)
     for query, item in zip(examples, asked, strict=True):

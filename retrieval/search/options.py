@@ -30,12 +30,12 @@ class Options:
     def __post_init__(self) -> None:
         check_k(self.k)
         if self.max_distance is not None and not self.max_distance >= 0:
-            raise UsageError(f"--max-distance {self.max_distance:g}: a distance is 0 or more")
+            raise UsageError(f"must be 0 or more, not {self.max_distance:g}", option="max_distance")
         if self.max_percentile is not None and not 0 <= self.max_percentile <= 100:
-            raise UsageError(f"--max-percentile {self.max_percentile:g}: use a number between 0 and 100")
+            raise UsageError(f"must be between 0 and 100, not {self.max_percentile:g}", option="max_percentile")
 
 
 def check_k(k: int) -> None:
     """Raise UsageError for a number of hits that cannot be asked for."""
     if not 1 <= k <= MAX_K:
-        raise UsageError(f"k = {k}: ask for between 1 and {MAX_K:,} hits")
+        raise UsageError(f"must be between 1 and {MAX_K:,} hits, not {k}", option="k")

@@ -96,16 +96,16 @@ def passed(hit: Hit, options: Options) -> list[tuple[str, str]]:
     distance, share = options.max_distance, options.max_percentile
     found = []
     if distance is not None and hit.distance > distance:
-        found.append((f"--max-distance {distance:g}", f"{hit.distance:.4f}"))
+        found.append((f"a distance of {distance:g}", f"{hit.distance:.4f}"))
     if share is not None and hit.percentile is not None and hit.percentile > share:
-        found.append((f"--max-percentile {share:g}", f"percentile {hit.percentile:g}"))
+        found.append((f"percentile {share:g}", f"percentile {hit.percentile:g}"))
     return found
 
 
 def none_within(nearest: Hit, options: Options) -> str:
     """In words, that the limits leave out all hits."""
     asked, places = zip(*passed(nearest, options), strict=True)
-    return f"no picture within {' and '.join(asked)}; the nearest is at {', '.join(places)}"
+    return f"no image within {' and '.join(asked)}; the nearest is at {', '.join(places)}"
 
 
 def rounded(share: float | None) -> float | None:

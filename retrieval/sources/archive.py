@@ -16,7 +16,7 @@ from lzma import LZMAError
 from typing import BinaryIO
 
 from retrieval.errors import BadImage, SourceError
-from retrieval.records import Root
+from retrieval.records import Root, full_name
 from retrieval.sources.asking import Unchanged
 from retrieval.sources.base import Entry, PassedOver, folder_label, is_image, is_passed_over, key_of, no_images
 from retrieval.sources.members import Contents, Member, Zip
@@ -59,7 +59,9 @@ class Archive:
                 self._add(member)
         except _DAMAGE as error:
             close()
-            raise SourceError(f"{spec} cannot be read as an archive: {_reason(error)}; is the file whole?") from error
+            raise SourceError(
+                f"{spec} cannot be read as an archive: {_reason(error)}", hint="is the file whole?"
+            ) from error
 
     def entries(self) -> Iterator[Entry]:
         """Every image, in the archive's order; raises SourceError when there is none."""
@@ -71,7 +73,7 @@ class Archive:
 
     def read(self, key: str) -> bytes:
         """The image with that key; raises BadImage."""
-        where = f"{self.name}/{key}"
+        where = full_name(self.name, key)
         member = self._images.get(key)
         if member is None:
             raise BadImage(where, f"no such image in {self.spec}")

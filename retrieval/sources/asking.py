@@ -66,7 +66,10 @@ class Unchanged:
 
 def changed(spec: str) -> SourceError:
     """The error for a source that is another now, or not there."""
-    return SourceError(f"{spec} is not what it was when its listing began; is it still mounted? Run the same again")
+    return SourceError(
+        f"{spec} is not what it was when its listing began",
+        hint="is it still mounted? Run the same again",
+    )
 
 
 def state(path: Path) -> tuple[int, ...] | None:

@@ -12,7 +12,7 @@ from typing import IO, Protocol
 
 from retrieval.errors import BadImage, SourceError, UsageError
 from retrieval.images.formats import MAX_BYTES, NOT_TAKEN, SUFFIXES
-from retrieval.records import Root
+from retrieval.records import Root, full_name
 
 _NAME_CHARACTERS = r"\w.:-"
 _LIKE_A_BYTE = re.compile(r"\\(?=x(?:5c|[89a-f][0-9a-f]))")
@@ -39,6 +39,10 @@ class Entry:
     label: str | None
     fetch: Callable[[], builtins.bytes] = field(repr=False, compare=False)
     in_turn: bool = False
+
+    @property
+    def name(self) -> str:
+        return full_name(self.source, self.key)
 
     def read(self) -> builtins.bytes:
         """The encoded image; raises BadImage when it has vanished, cannot be read or is over MAX_BYTES."""

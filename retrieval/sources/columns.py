@@ -49,7 +49,10 @@ def find_columns(spec: str, schema: pa.Schema) -> Columns:
         )
     best = named or marked or list(could)
     if not named and len(best) > 1:
-        raise SourceError(f"{spec}: the images may be in {' or '.join(best)}; call their column {IMAGE_NAMES[0]}")
+        raise SourceError(
+            f"{spec}: the images may be in {' or '.join(best)}",
+            hint=f"call their column {IMAGE_NAMES[0]}",
+        )
     image = best[0]
     struct = could[image] if types.is_struct(could[image]) else None
     has_path = struct is not None and struct.get_field_index("path") >= 0 and _is_text(struct.field("path").type)

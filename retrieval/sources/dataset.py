@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
-from retrieval.records import Root
+from retrieval.records import Root, full_name
 from retrieval.sources.base import Entry
 from retrieval.sources.catalog import DATASETS, PACKAGED, SPLITS, SYSTEM_DATA, Named
 from retrieval.sources.download import Progress, download
@@ -61,7 +61,7 @@ class DataSet:
         """The image with that key as a PGM file; raises BadImage."""
         pixels = self._pixels(key)
         if pixels is None:
-            raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
+            raise BadImage(full_name(self.name, key), f"no such image in {self.spec}")
         return _pgm_header(*pixels.shape) + bytes(pixels)
 
     def place(self) -> Root:
@@ -89,7 +89,7 @@ def open_dataset(spec: str, settings: Settings, name: str, progress: Progress | 
     """`mnist`, `mnist:train` …; raises SourceError for an unknown split and for missing or damaged files."""
     base, _, wanted = spec.partition(":")
     if wanted not in ("", *SPLITS):
-        raise SourceError(f"{spec}: no such split; there are {base}:train and {base}:test")
+        raise SourceError(f"{spec}: no such split", hint=f"there are {base}:train and {base}:test")
     splits = []
     for split in [wanted] if wanted else SPLITS:
         images, labels = _locate(DATASETS[base], SPLITS[split], settings, progress)
@@ -129,8 +129,8 @@ def _locate(named: Named, stem: str, settings: Settings, progress: Progress | No
         except SourceError as error:
             folder = (settings.data or Path("$RETRIEVAL_DATA")) / named.name
             raise SourceError(
-                f"{named.name}: not on this machine, and no mirror served it ({error});"
-                f" put its files ({target.name} …) into {folder}/, or {named.instead}"
+                f"{named.name}: not on this machine, and no mirror served it ({error})",
+                hint=f"put its files ({target.name} …) into {folder}/, or {named.instead}",
             ) from error
     return targets[0], targets[1]
 

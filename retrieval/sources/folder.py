@@ -18,7 +18,7 @@ from typing import Literal
 
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.formats import HEAD_BYTES, begins_as
-from retrieval.records import Root
+from retrieval.records import Root, full_name
 from retrieval.sources.asking import changed, identity, local
 from retrieval.sources.base import (
     Entry,
@@ -82,7 +82,7 @@ class Folder:
 
     def read(self, key: str) -> bytes:
         """The image with that key; raises BadImage, also for a key that leads outside the folder."""
-        where, bare = f"{self.name}/{key}", has_no_suffix(key)
+        where, bare = full_name(self.name, key), has_no_suffix(key)
         if is_listable(f"{key}.png" if bare else key):
             data = read_inside(self.path_of(key), self._real_root, where)
             if not bare or begins_as(data[:HEAD_BYTES]) == "taken":
@@ -117,7 +117,7 @@ class Folder:
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise SourceError(f"{self.name}/{key} cannot be looked at: {error.strerror}") from error
+            raise SourceError(f"{full_name(self.name, key)} cannot be looked at: {error.strerror}") from error
 
     def _folder(self, key: str) -> Path | None:
         """The folder with that key, None when it is none or is gone.
@@ -177,9 +177,9 @@ class Folder:
             size, mtime_ns = status.st_size, status.st_mtime_ns
         label = folder_label(key) if self.labels else None
         fetch = (
-            partial(read_inside, Path(item.path), self._real_root, f"{self.name}/{key}")
+            partial(read_inside, Path(item.path), self._real_root, full_name(self.name, key))
             if link
-            else partial(read_file, item.path, f"{self.name}/{key}")
+            else partial(read_file, item.path, full_name(self.name, key))
         )
         return Entry(self.name, key, size, mtime_ns, label, fetch)
 
@@ -215,8 +215,8 @@ class File:
     def read(self, key: str) -> bytes:
         """The image; raises BadImage for any other key."""
         if key != self._key:
-            raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
-        return read_file(self._path, f"{self.name}/{key}")
+            raise BadImage(full_name(self.name, key), f"no such image in {self.spec}")
+        return read_file(self._path, full_name(self.name, key))
 
     def place(self) -> Root:
         """Its folder's."""

@@ -23,22 +23,23 @@ def read_idx(path: Path, dimensions: int) -> UInt8[ndarray, "..."]:
         with opened(path, "rb") as file:
             header = file.read(4 + 4 * dimensions)
             if len(header) < 4 + 4 * dimensions:
-                raise SourceError(f"{path}: too short for an IDX file; replace it")
+                raise SourceError(f"{path}: too short for an IDX file", hint="replace it")
             magic, *shape = struct.unpack(f">{1 + dimensions}I", header)
             if magic != 0x0800 + dimensions:
                 raise SourceError(
                     f"{path}: starts with {magic:#010x}, but an IDX file of bytes in {dimensions} dimensions"
-                    f" starts with {0x0800 + dimensions:#010x}; replace it"
+                    f" starts with {0x0800 + dimensions:#010x}",
+                    hint="replace it",
                 )
             size = math.prod(shape)
             if size > MAX_IDX_BYTES:
                 raise SourceError(f"{path}: announces {size:,} bytes; at most {MAX_IDX_BYTES:,} are read")
             data = file.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"{path} cannot be read: {error}; replace it") from error
+        raise SourceError(f"{path} cannot be read: {error}", hint="replace it") from error
     if len(data) != size:
         found = f"{len(data):,}" if len(data) < size else "more"
-        raise SourceError(f"{path}: announces {size:,} bytes, but holds {found}; replace it")
+        raise SourceError(f"{path}: announces {size:,} bytes, but holds {found}", hint="replace it")
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
@@ -47,8 +48,9 @@ def read_pair(images: Path, labels: Path) -> tuple[UInt8[ndarray, "n h w"], UInt
     pixels, classes = read_idx(images, 3), read_idx(labels, 1)
     if len(pixels) != len(classes):
         raise SourceError(
-            f"{images} holds {len(pixels):,} images, but {labels.name} {len(classes):,} labels; replace both"
+            f"{images} holds {len(pixels):,} images, but {labels.name} {len(classes):,} labels",
+            hint="replace both",
         )
     if not pixels.size:
-        raise SourceError(f"{images} holds no images; replace it")
+        raise SourceError(f"{images} holds no images", hint="replace it")
     return pixels, classes

@@ -75,14 +75,14 @@ def _open_path(spec: str, name: str | None, labels: bool) -> Source:
         str(path).encode()  # it is kept in the collection's metadata
         mode = path.stat().st_mode if spec else 0
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise SourceError(f"{spec}: no such file or folder; {_near_miss(spec, path) or _UNDERSTOOD}") from error
+        raise SourceError(f"{spec}: no such file or folder", hint=_near_miss(spec, path) or _UNDERSTOOD) from error
     except (OSError, ValueError) as error:
         raise SourceError(f"{spec!r} cannot be opened: {error}") from error
     if stat.S_ISDIR(mode):
         return Folder(name or default_name(path.name), path, labels=labels)
     stem, kind = _stem_and_kind(path.name)
     if not stat.S_ISREG(mode) or not (kind or is_image(path.name)):
-        raise SourceError(f"{spec!r} is not understood; {_UNDERSTOOD}")
+        raise SourceError(f"{spec!r} is not understood", hint=_UNDERSTOOD)
     try:
         if kind == LIST_SUFFIX:
             return PathList(name or default_name(stem), path, labels=labels)
@@ -104,7 +104,7 @@ def _open_url(url: str, name: str | None, labels: bool) -> Source:
     path = url.partition("?")[0] if place.protocol in ("http", "https") else url
     stem, kind = _stem_and_kind(path.rstrip("/").rpartition("/")[2])
     if kind == LIST_SUFFIX or is_image(stem):
-        raise SourceError(f"{url} is not understood; {_UNDERSTOOD}")
+        raise SourceError(f"{url} is not understood", hint=_UNDERSTOOD)
     name = name or default_name(stem)
     if kind == PARQUET_SUFFIX:
         from retrieval.sources.parquet import Parquet

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from retrieval.errors import BadImage, SourceError
-from retrieval.records import Root
+from retrieval.records import Root, full_name
 from retrieval.sources.asking import Unchanged
 from retrieval.sources.base import Entry, check_size, folder_label, is_listable
 from retrieval.sources.columns import find_columns
@@ -60,7 +60,9 @@ class Parquet:
         except SourceError:
             raise
         except Exception as error:  # pyarrow's, and by URL each protocol's own
-            raise SourceError(f"{spec} cannot be read as Parquet: {one_line(error)}; is the file whole?") from error
+            raise SourceError(
+                f"{spec} cannot be read as Parquet: {one_line(error)}", hint="is the file whole?"
+            ) from error
         self._rows = Rows(self._file, self._columns.image)
 
     def entries(self) -> Iterator[Entry]:
@@ -79,7 +81,7 @@ class Parquet:
         """The image with that key; raises BadImage."""
         number = self._number(key)
         if number is None:
-            raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
+            raise BadImage(full_name(self.name, key), f"no such image in {self.spec}")
         return self._read(number, key)
 
     def place(self) -> Root:
@@ -95,7 +97,7 @@ class Parquet:
         return self._number(key) is not None
 
     def _read(self, number: int, key: str) -> bytes:
-        where = f"{self.name}/{key}"
+        where = full_name(self.name, key)
         try:
             data = self._rows.value(number)
         except Exception as error:  # pyarrow's, and by URL each protocol's own

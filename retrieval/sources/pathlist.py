@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from retrieval.errors import BadImage, SourceError
-from retrieval.records import Root
+from retrieval.records import Root, full_name
 from retrieval.sources.asking import Unchanged, local, state
 from retrieval.sources.base import Entry, folder_label, key_of
 from retrieval.sources.folder import read_file
@@ -63,11 +63,11 @@ class PathList:
             else:
                 size, mtime_ns = status.st_size, status.st_mtime_ns
             label = folder_label(key) if self.labels else None
-            yield Entry(self.name, key, size, mtime_ns, label, partial(read_file, path, f"{self.name}/{key}"))
+            yield Entry(self.name, key, size, mtime_ns, label, partial(read_file, path, full_name(self.name, key)))
 
     def read(self, key: str) -> bytes:
         """The image with that key; raises BadImage, also for a file that the list does not name."""
-        where = f"{self.name}/{key}"
+        where = full_name(self.name, key)
         try:
             known = self._paths_by_key()
         except SourceError as error:

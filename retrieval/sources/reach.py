@@ -82,8 +82,9 @@ def check_no_secret(url: str) -> None:
     """Raise SourceError, without repeating it, for a URL with a password or a signature: a source's is written down."""
     if _SECRET.search(url):
         raise SourceError(
-            f"the {url.partition('://')[0]}:// URL holds a password, key or signature, and a source's URL is kept with"
-            " the collection; leave it out, and give it as the protocol's own settings do (AWS_ACCESS_KEY_ID …)"
+            f"the {url.partition('://')[0]}:// URL holds a password, key or signature, and a source's URL is kept"
+            " with the collection",
+            hint="leave it out, and give it as the protocol's own settings do (AWS_ACCESS_KEY_ID …)",
         )
 
 

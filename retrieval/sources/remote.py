@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.formats import MAX_BYTES
-from retrieval.records import Root
+from retrieval.records import Root, full_name
 from retrieval.sources.base import (
     Entry,
     PassedOver,
@@ -76,7 +76,7 @@ class RemoteFolder:
     def read(self, key: str) -> bytes:
         """The image with that key; raises BadImage, also for a key that leads outside the folder."""
         if not is_image(key) or is_hidden(key):  # `..` is hidden too
-            raise BadImage(f"{self.name}/{key}", f"no such image in {self.spec}")
+            raise BadImage(full_name(self.name, key), f"no such image in {self.spec}")
         path = key if hasattr(self._place.fs, "call_s3") else path_of(key)
         return self._read(key, f"{self._root}/{path}", None)
 
@@ -106,7 +106,7 @@ class RemoteFolder:
             raise SourceError(f"{self.spec}: {key_of(path)} cannot be looked at: {one_line(error)}") from error
 
     def _read(self, key: str, path: str, size: int | None) -> bytes:
-        where = f"{self.name}/{key}"
+        where = full_name(self.name, key)
         try:
             if size is None:
                 size = self._place.call("info", path)["size"]
@@ -161,7 +161,7 @@ class RemoteFolder:
             raise SourceError(f"{self.spec} cannot be listed: {key_of(folder)}: {one_line(error)}") from error
         found = [{**item, "name": item["name"].rstrip("/")} for item in items]
         if any(item["name"] == self._root and item["type"] == "file" for item in found):
-            raise SourceError(f"{self.spec} is a file, neither an archive nor a Parquet file; give its folder")
+            raise SourceError(f"{self.spec} is a file, neither an archive nor a Parquet file", hint="give its folder")
         below = len(folder) + 1
         found = [item for item in found if item["name"].startswith(f"{folder}/") and item["name"][below] != "."]
         return sorted(found, key=lambda item: item["name"], reverse=True)

@@ -28,13 +28,17 @@ class Hosts:
         host, _, port = self.coordinator.rpartition(":")
         if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
             raise UsageError(
-                f"--coordinator {self.coordinator}: must be HOST:PORT, process 0's host and a free port there"
+                f"must be HOST:PORT, process 0's host and a free port there, not {self.coordinator}",
+                option="coordinator",
             )
         if self.processes < 2:
-            raise UsageError(f"--processes {self.processes}: must be 2 or more; leave it out to train with one")
+            raise UsageError(
+                f"must be 2 or more, not {self.processes}", option="processes", hint="leave it out to train with one"
+            )
         if not 0 <= self.process < self.processes:
             raise UsageError(
-                f"--process {self.process}: must be from 0 to {self.processes - 1} with --processes {self.processes}"
+                f"must be from 0 to {self.processes - 1} for {self.processes} processes, not {self.process}",
+                option="process",
             )
 
     def __str__(self) -> str:

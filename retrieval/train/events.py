@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from retrieval.errors import TrainingError, UsageError
+from retrieval.files import unwritable
 from retrieval.train.resume import Line
 
 
@@ -18,14 +19,14 @@ def event_files(folder: Path) -> Iterator[Callable[[Line], None]]:
         from tensorboardX import SummaryWriter
     except ImportError as error:
         raise UsageError(
-            "--tensorboard needs a package that is not installed: pip install 'retrieval[tensorboard]'"
+            "it needs a package that is not installed",
+            option="tensorboard",
+            hint="pip install 'retrieval[tensorboard]'",
         ) from error
     try:
         writer = SummaryWriter(str(folder), flush_secs=1)
     except OSError as error:
-        raise TrainingError(
-            f"--tensorboard {folder} cannot be written: {error.strerror}; choose another place"
-        ) from error
+        raise unwritable(folder, error, TrainingError, option="tensorboard") from error
 
     def write(line: Line) -> None:
         for name, value in line.items():

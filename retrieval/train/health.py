@@ -28,9 +28,12 @@ FAIR_STEPS = 300
 def check_data(images: UInt8[np.ndarray, "n h w c"]) -> None:
     """Raise TrainingError for data from which nothing can be learned."""
     if len(images) < MIN_IMAGES:
-        raise TrainingError(f"{len(images)} images to train on, but at least {MIN_IMAGES} are needed; add more")
+        raise TrainingError(f"{len(images)} images to train on, but at least {MIN_IMAGES} are needed", hint="add more")
     if (images == images[0]).all():
-        raise TrainingError(f"all {len(images)} images are the same: there is nothing to learn; check the source")
+        raise TrainingError(
+            f"all {len(images)} images are the same: there is nothing to learn",
+            hint="check the source",
+        )
 
 
 def held_out(n: int, seed: int) -> tuple[Int[np.ndarray, " learned"], Int[np.ndarray, " held"]]:
@@ -65,8 +68,8 @@ class Health:
         """What to tell about a run of so many steps; raises TrainingError when it has collapsed."""
         if self.dead > 0.5:
             raise TrainingError(
-                f"the code has collapsed: {self.dead:.0%} of its dimensions hardly vary; nothing was saved; try a"
-                " smaller --dim, another --objective, or more varied images"
+                f"the code has collapsed: {self.dead:.0%} of its dimensions hardly vary; nothing was saved",
+                hint="try a smaller --dim, another --objective, or more varied images",
             )
         warnings = []
         if self.dead:
@@ -80,8 +83,8 @@ class Health:
                 warnings.append(f"{what}; try more --epochs or a longer --time-budget")
             else:
                 raise TrainingError(
-                    f"{what}; nothing was saved; try a larger --dim, --preset base, or images that have something in"
-                    " common"
+                    f"{what}; nothing was saved",
+                    hint="try a larger --dim, --preset base, or images that have something in common",
                 )
         return warnings
 

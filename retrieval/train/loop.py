@@ -165,8 +165,8 @@ def finite(terms: Terms, step: int) -> float:
     value = float(terms["loss"])
     if not np.isfinite(value):
         raise TrainingError(
-            f"the loss is {value} at step {step}; nothing was saved; try another --seed or --objective denoising, and"
-            " look at the images with --preview"
+            f"the loss is {value} at step {step}; nothing was saved",
+            hint="try another --seed or --objective denoising, and look at the images with --preview",
         )
     return value
 

@@ -25,7 +25,8 @@ class Pace:
         self.setup = time.monotonic() - self.started
         if self.budget and not self.spent and self.setup >= self.budget:
             raise TrainingError(
-                f"a time budget of {self.budget:g} s, but {self.setup:.1f} s went by before the first step; give more"
+                f"a time budget of {self.budget:g} s, but {self.setup:.1f} s went by before the first step",
+                hint="give more",
             )
 
     @property

@@ -68,8 +68,8 @@ def save(folder: Path, state: State) -> None:
         undisturbed(lambda checkpointer: checkpointer.save(folder.absolute() / str(state.step), arrays))
     except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
         raise TrainingError(
-            f"checkpoint {folder / str(state.step)} cannot be written: {first_line(error)}; mend that and run the same"
-            " command again: training goes on from the last one"
+            f"checkpoint {folder / str(state.step)} cannot be written: {first_line(error)}",
+            hint="fix that and run the same command again: training goes on from the last one",
         ) from error
     for older in saved_steps(folder)[:-1]:
         shutil.rmtree(folder / str(older), ignore_errors=True)
@@ -98,8 +98,8 @@ def check_room(folder: Path, arrays: dict[str, Any]) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise TrainingError(
-            f"{folder}: {free // 2**20:,} MiB free, but a checkpoint takes up to {needed // 2**20:,} MiB; make room"
-            " and run the same command again: training goes on from the last one"
+            f"{folder}: {free // 2**20:,} MiB free, but a checkpoint takes up to {needed // 2**20:,} MiB",
+            hint="make room and run the same command again: training goes on from the last one",
         )
 
 
@@ -118,10 +118,11 @@ def load(folder: Path, like: State) -> State | None:
         arrays = undisturbed(lambda checkpointer: checkpointer.restore(newest.absolute()))
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(
-            f"checkpoint {newest} is damaged: {first_line(error)}; delete {folder} to start over"
+            f"checkpoint {newest} is damaged: {first_line(error)}",
+            hint=f"delete {folder} to start over",
         ) from error
     if {name: array.shape for name, array in arrays.items()} != {name: array.shape for name, array in target.items()}:
-        raise TrainingError(f"checkpoint {newest} is of another network; delete {folder} to start over")
+        raise TrainingError(f"checkpoint {newest} is of another network", hint=f"delete {folder} to start over")
     return from_arrays(arrays, like, steps[-1], history)
 
 

@@ -41,7 +41,8 @@ def devices_for(batch: int, processes: int, each: int) -> int:
     if batch % processes:
         fewer = max(number for number in range(1, processes) if batch % number == 0)
         raise TrainingError(
-            f"a batch of {batch} images cannot be shared evenly by {processes} processes; train with {fewer}"
+            f"a batch of {batch} images cannot be shared evenly by {processes} processes",
+            hint=f"train with {fewer}",
         )
     return math.gcd(batch // processes, each)
 

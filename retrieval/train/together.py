@@ -44,7 +44,7 @@ def joined(hosts: Hosts | None) -> Iterator[None]:
         yield
     except JaxRuntimeError as error:
         reason = str(error).partition("\n")[0].partition(" [")[0]
-        raise TrainingError(f"{hosts} cannot go on, perhaps for want of another one: {reason}; {AGAIN}") from error
+        raise TrainingError(f"{hosts} cannot go on, perhaps for want of another one: {reason}", hint=AGAIN) from error
 
 
 def join(hosts: Hosts) -> None:
@@ -72,16 +72,20 @@ def join(hosts: Hosts) -> None:
     if thread.is_alive():
         absent = "process 0 does not answer" if hosts.process else "not all of the others have come"
         raise TrainingError(
-            f"{hosts}: {absent} at {hosts.coordinator} after {DEADLINE} s; start the same command on every host, each"
-            " with its own --process, and see that they reach that port"
+            f"{hosts}: {absent} at {hosts.coordinator} after {DEADLINE} s",
+            hint=(
+                "start the same command on every host, each with its own --process, and see that they reach that port"
+            ),
         )
     if failures:
         reason = str(failures[0]).partition("\n")[0]
-        raise TrainingError(f"{hosts} cannot use {hosts.coordinator}: {reason}; try another port") from failures[0]
+        raise TrainingError(f"{hosts} cannot use {hosts.coordinator}: {reason}", hint="try another port") from failures[
+            0
+        ]
     devices = Counter(device.process_index for device in jax.devices())
     if len(set(devices.values())) > 1:
         numbers = ", ".join(str(devices[process]) for process in sorted(devices))
-        raise TrainingError(f"the processes have different numbers of devices ({numbers}); give each as many")
+        raise TrainingError(f"the processes have different numbers of devices ({numbers})", hint="give each as many")
 
 
 def first() -> bool:
@@ -106,8 +110,9 @@ def check_same(run: str) -> None:
     for process, other in enumerate(runs):
         if other != runs[0]:
             raise TrainingError(
-                f"process {process} has other images or other options than process 0 (its run would be {other}, not"
-                f" {runs[0]}); give every process the same source and the same options"
+                f"process {process} has other images or other options than process 0 (its run would be {other},"
+                f" not {runs[0]})",
+                hint="give every process the same source and the same options",
             )
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float32
 from retrieval.errors import StoreError, UsageError
 from retrieval.evaluate.engine import TIE
 from retrieval.layout import Layout
+from retrieval.records import codes_of
 from retrieval.reindex.candidate import CALM, wait
 from retrieval.reporting import ReportStep, ignore
 from retrieval.store.base import Held, SearchParams, Store, resolve
@@ -46,10 +47,10 @@ def tune(
         live = resolve(store, alias)
         points, dim = store.count(live), store.metadata(live).dim
         if points < FEWEST:
-            raise UsageError(f"{live} has {points:,} points; of fewer than {FEWEST:,} any index is good")
+            raise UsageError(f"{live} has {points:,} points; with fewer than {FEWEST:,} any index is good")
         with trial(store, held, alias, live, points, step) as name:
             sample = next(store.scroll(name, codes=True, page=QUERIES + WARM))
-            codes = np.array([point.code for point in sample], np.float32)
+            codes = codes_of(sample)
             truth: list[float] = []
             for number, build in enumerate((EXACT, *builds)):
                 step(f"index {build}", number, 1 + len(builds))
@@ -83,7 +84,10 @@ def trial(store: Store, held: Held, alias: str, live: str, points: int, step: Re
             copied += len(page)
             step("copy", copied, points)
         if copied != points:
-            raise StoreError(f"{live} changed while it was copied ({points:,} points, then {copied:,}); run again")
+            raise StoreError(
+                f"{live} changed while it was copied ({points:,} points, then {copied:,})",
+                hint="run again",
+            )
         yield name
     finally:
         store.drop_collection(name)

@@ -106,9 +106,9 @@ def test_a_collection_of_another_model(home: Path, pictures: Path, call: Call) -
 
 
 def test_what_is_refused(home: Path, pictures: Path, tmp_path: Path, call: Call) -> None:
-    assert "k = 0" in call("evaluate", pictures, "-k", 0).error(2)
+    assert "--k: must be between 1 and" in call("evaluate", pictures, "-k", 0).error(2)
     error = call("evaluate", pictures, "-k", PICTURES).error(2)
-    assert f"k = {PICTURES}, but a query has only {PICTURES - 1} others" in error
+    assert f"--k: must be between 1 and {PICTURES - 1}," in error
     assert "'others'" in call("evaluate", pictures, "--alias", "others").error()
     assert "colour" in call("evaluate", pictures, "--labels", "colour").error(2)
     (tmp_path / "one").mkdir()

@@ -121,7 +121,7 @@ def test_noise_looks_like_nothing_here(learned: Path, own_home: Path, tmp_path: 
     nearer = found["hits"][0]["percentile"] - 1  # which it is differs a little from processor to processor
     assert nearer > 90
     cut = call("search", noise, "--json", "--max-percentile", nearer).object
-    assert cut["note"].startswith("nothing here looks like this; no picture within --max-percentile ")
+    assert cut["note"].startswith("nothing here looks like this; no image within percentile ")
     assert cut["hits"] == []
     assert call("search", noise).err == f"note: {noise}: nothing here looks like this\n"
 

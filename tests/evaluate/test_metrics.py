@@ -12,6 +12,7 @@ from retrieval.errors import UsageError
 from retrieval.evaluate import metrics
 from retrieval.evaluate.metrics import average_precision, effective_rank, precision_at_k, r_precision
 from retrieval.evaluate.ranking import ranks
+from tests.errors import about, hinted
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
@@ -56,7 +57,7 @@ def test_codes_that_are_all_alike_gain_nothing() -> None:
 
 @pytest.mark.parametrize("metric", [average_precision, r_precision])
 def test_where_nothing_is_right_there_is_no_average(metric) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(UsageError, match=r"^0 ranks: nothing is right for this query; leave it out$"):
+    with pytest.raises(UsageError, match=r"^0 ranks", check=hinted("leave it out")):
         metric(np.array([], int))
 
 
@@ -72,7 +73,7 @@ def test_a_missing_hit_counts_as_wrong() -> None:
 
 
 def test_what_cannot_be_measured() -> None:
-    with pytest.raises(UsageError, match=r"^k = 0: ask for at least 1 hit$"):
+    with pytest.raises(UsageError, check=about("k")):
         precision_at_k(["7"], [["7"]], k=0)
     with pytest.raises(UsageError, match=r"^0 queries: nothing to measure"):
         precision_at_k([], [], k=1)

@@ -99,14 +99,14 @@ def test_a_tie_for_the_last_place_gives_no_more_than_k_and_loses_nothing_nearer(
 @pytest.mark.parametrize(
     ("queries", "codes", "k", "message"),
     [
-        (2, 3, 0, "k = 0, but there are 3 codes; ask for between 1 and as many"),
-        (2, 3, 4, "k = 4, but there are 3 codes"),
-        (2, 0, 1, "k = 1, but there are 0 codes"),
-        (0, 3, 1, "0 queries and 3 codes: give at least 1 of each"),
+        (2, 3, 0, r"^k: .*\(3\), not 0$"),
+        (2, 3, 4, r"^k: .*\(3\), not 4$"),
+        (2, 0, 1, r"^k: .*\(0\), not 1$"),
+        (0, 3, 1, "^0 queries and 3 codes"),
     ],
 )
 def test_what_cannot_be_asked(queries: int, codes: int, k: int, message: str) -> None:
-    with pytest.raises(UsageError, match=f"^{message}"):
+    with pytest.raises(UsageError, match=message):
         nearest(random_codes(queries), random_codes(codes), k)
 
 

@@ -15,6 +15,7 @@ from retrieval import checkpoint
 from retrieval.checkpoint import SavedModel
 from retrieval.encode import Encoder
 from retrieval.errors import ModelError
+from tests.errors import hinted
 from tests.learning.conftest import PNG
 from tests.learning.samples import CONFIG, blobs, file_size_limit
 
@@ -82,7 +83,7 @@ def test_a_missing_file_is_named(saved: SavedModel, name: str) -> None:
 def test_a_truncated_file_is_named(saved: SavedModel, name: str, keep: float) -> None:
     file = saved.path / name
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * keep)])
-    with pytest.raises(ModelError, match=rf"{file} cannot be read: .*train again or restore it"):
+    with pytest.raises(ModelError, match=rf"{file} ", check=hinted("restore")):
         checkpoint.load(saved.path)
 
 
@@ -98,7 +99,7 @@ def test_one_flipped_bit_is_found(saved: SavedModel) -> None:
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    with pytest.raises(ModelError, match=rf"{saved.path} is damaged: .* not {saved.fingerprint[:8]}; train again"):
+    with pytest.raises(ModelError, match=rf"{saved.path} .*{saved.fingerprint[:8]}", check=hinted("train again")):
         checkpoint.load(saved.path)
 
 
@@ -194,7 +195,7 @@ def test_at_every_moment_there_is_a_model_to_load(saved: SavedModel, monkeypatch
             assert checkpoint.load(saved.path).fingerprint == saved.fingerprint
             if not failure:
                 break
-            assert "cannot be written: Input/output error; mend that" in failure
+            assert "cannot be written: Input/output error; " in failure
     assert moved == fails - 1 > 0
     assert checkpoint.load(saved.path).metrics["seconds"] == fails
     assert [file.name for file in saved.path.parent.iterdir()] == [saved.path.name]
@@ -230,7 +231,7 @@ def test_all_is_synced_before_it_bears_its_name(
 def test_a_full_disk_leaves_the_old_model(saved: SavedModel) -> None:
     models = saved.path.parent
     checkpoint.set_default(saved)
-    with file_size_limit(1000), pytest.raises(ModelError, match="cannot be written: File too large; mend that"):
+    with file_size_limit(1000), pytest.raises(ModelError, match="File too large", check=hinted("same command")):
         checkpoint.save(models, saved.config, saved.weights, {"seconds": 2.0}, PNG)
     assert sorted(file.name for file in models.iterdir()) == sorted([saved.path.name, "default"])
     assert checkpoint.load(checkpoint.find(models, None)).metrics == saved.metrics
@@ -246,7 +247,7 @@ def test_find(saved: SavedModel) -> None:
     models = saved.path.parent
     for model in (str(saved.path), saved.fingerprint, saved.fingerprint[:8], saved.fingerprint[:4]):
         assert checkpoint.find(models, model) == saved.path
-    with pytest.raises(ModelError, match=r"no model in .* yet; make one with: retrieval train SOURCE"):
+    with pytest.raises(ModelError, match="no model", check=hinted("retrieval train SOURCE")):
         checkpoint.find(models, None)
     checkpoint.set_default(saved)
     assert checkpoint.find(models, None) == saved.path
@@ -254,12 +255,12 @@ def test_find(saved: SavedModel) -> None:
 
 @pytest.mark.parametrize("model", ["feedfeed", "abc", "*", "../*", "no/such/folder", ""])
 def test_a_model_that_is_not_there(saved: SavedModel, model: str) -> None:
-    with pytest.raises(ModelError, match=rf"no model of that name in .*; there are {saved.fingerprint[:8]}"):
+    with pytest.raises(ModelError, match="no model of that name", check=hinted(saved.fingerprint[:8])):
         checkpoint.find(saved.path.parent, model)
 
 
 def test_no_model_at_all(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no model of that name in .*; there are none"):
+    with pytest.raises(ModelError, match="feedfeed", check=hinted("none")):
         checkpoint.find(tmp_path / "models", "feedfeed")
 
 
@@ -267,7 +268,7 @@ def test_a_prefix_of_two_models_is_ambiguous(saved: SavedModel) -> None:
     models = saved.path.parent
     first, _ = save_as(models, "aaaa111100000000", saved), save_as(models, "aaaa222200000000", saved)
     assert checkpoint.find(models, "aaaa1") == first
-    with pytest.raises(ModelError, match=r"--model aaaa: more than one model .*; there are .*aaaa1111.*aaaa2222"):
+    with pytest.raises(ModelError, match="more than one model", check=hinted("aaaa1111, aaaa2222")):
         checkpoint.find(models, "aaaa")
 
 
@@ -314,7 +315,7 @@ def test_a_damaged_one_is_replaced_by_the_one_that_is_brought(saved: SavedModel,
 
 def test_a_model_that_does_not_fit_the_disk_is_not_brought_in_part(saved: SavedModel, tmp_path: Path) -> None:
     models = tmp_path / "elsewhere" / "models"
-    with file_size_limit(1000), pytest.raises(ModelError, match="cannot be written: File too large; mend that"):
+    with file_size_limit(1000), pytest.raises(ModelError, match="File too large", check=hinted("same command")):
         checkpoint.bring(models, saved)
     assert list(models.iterdir()) == []
     assert checkpoint.load_of(models, saved.fingerprint) is None
@@ -323,5 +324,5 @@ def test_a_model_that_does_not_fit_the_disk_is_not_brought_in_part(saved: SavedM
 def test_a_folder_of_another_models_name(saved: SavedModel) -> None:
     mark = "aaaa1111" * 8
     save_as(saved.path.parent, mark[:16], saved)
-    with pytest.raises(ModelError, match=f"{mark[:16]} holds model {saved.fingerprint[:8]}, not aaaa1111; copy"):
+    with pytest.raises(ModelError, match=f"{mark[:16]} .*{saved.fingerprint[:8]}, not aaaa1111", check=hinted("copy")):
         checkpoint.load_of(saved.path.parent, mark)

@@ -11,6 +11,7 @@ from retrieval.train import health, loop, optimiser
 from retrieval.train.health import Health, held_out
 from retrieval.train.loop import train
 from retrieval.train.recipe import doubts
+from tests.errors import hinted
 from tests.learning.samples import blobs, recipe
 
 
@@ -20,12 +21,12 @@ def noise(n: int) -> UInt8[np.ndarray, "n h w c"]:
 
 
 def test_too_few_images_are_refused() -> None:
-    with pytest.raises(TrainingError, match="31 images to train on, but at least 32 are needed"):
+    with pytest.raises(TrainingError, match=r"\b31 .*\b32\b", check=hinted("add more")):
         train(blobs(31), recipe())
 
 
 def test_images_all_alike_are_refused() -> None:
-    with pytest.raises(TrainingError, match="all 40 images are the same: there is nothing to learn"):
+    with pytest.raises(TrainingError, match="all 40 images are the same"):
         train(blobs(1).repeat(40, axis=0), recipe())
 
 
@@ -33,7 +34,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(
     images: UInt8[np.ndarray, "n h w c"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(optimiser, "LEARNING_RATE", 1e30)
-    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) at step \d+; nothing was saved.*--preview"):
+    with pytest.raises(TrainingError, match=r"(nan|inf) at step \d+; nothing was saved", check=hinted("--preview")):
         train(images, recipe())
 
 
@@ -42,7 +43,7 @@ def test_a_code_that_collapses_ends_the_run(
 ) -> None:
     monkeypatch.setattr(optimiser, "LEARNING_RATE", 3e-5)
     monkeypatch.setattr(optimiser, "WEIGHT_DECAY", 3e4)  # every weight goes to zero, and so does the code
-    with pytest.raises(TrainingError, match=r"the code has collapsed: 100% of its dimensions hardly vary.*--objective"):
+    with pytest.raises(TrainingError, match="collapsed: 100%", check=hinted("--objective")):
         train(images, recipe(epochs=20))
 
 

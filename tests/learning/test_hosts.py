@@ -23,6 +23,7 @@ from retrieval.sources import open_source
 from retrieval.train.choices import Hosts, Objective
 from retrieval.train.resume import saved_steps
 from retrieval.train.step import devices_for
+from tests.errors import about, hinted
 from tests.learning.samples import OFTEN, blobs
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
@@ -203,16 +204,18 @@ def test_other_images_are_told_of_by_all(pair: Pair, pictures: Path, tmp_path: P
 
 def test_a_batch_is_shared_evenly_or_not_at_all() -> None:
     assert [devices_for(32, 1, 8), devices_for(28, 1, 8), devices_for(32, 2, 8), devices_for(28, 2, 8)] == [8, 4, 8, 2]
-    with pytest.raises(TrainingError, match=r"a batch of 256 images cannot be shared evenly by 3 .*; train with 2"):
+    with pytest.raises(TrainingError, match=r"batch of 256 .*\b3\b", check=hinted("train with 2")):
         devices_for(256, 3, 1)
 
 
 @pytest.mark.parametrize("coordinator", ["host", ":1234", "host:", "host:0", "host:65536", "host:http", "host:-1"])
 def test_no_coordinators(coordinator: str) -> None:
-    with pytest.raises(UsageError, match=rf"--coordinator {coordinator}: must be HOST:PORT"):
+    with pytest.raises(UsageError, match="HOST:PORT") as caught:
         Hosts(coordinator, 2, 0)
+    assert caught.value.option == "coordinator"
+    assert coordinator in caught.value.message
 
 
 def test_a_time_budget_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"--time-budget with --processes: .*; use --epochs"):
+    with pytest.raises(UsageError, match="epochs", check=about("time_budget")):
         Options(budget=60, hosts=Hosts("[::1]:1234", 2, 1))

@@ -22,6 +22,7 @@ from retrieval.train.loop import Progress, Trained, train
 from retrieval.train.optimiser import make_optimiser
 from retrieval.train.resume import State
 from retrieval.train.step import Learner
+from tests.errors import hinted
 from tests.learning.samples import CONFIG, file_size_limit, recipe
 from tests.learning.test_loop import untimed, weight_bytes
 
@@ -149,13 +150,13 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     for file in (tmp_path / "3").rglob("*"):
         if file.is_file():
             file.write_bytes(b"damaged")
-    with pytest.raises(TrainingError, match=r"checkpoint .*/3 is damaged: .*; delete .* to start over"):
+    with pytest.raises(TrainingError, match="/3 is damaged: ", check=hinted("delete ")):
         resume.load(tmp_path, some_state())
 
 
 def test_a_checkpoint_from_another_config_is_named(tmp_path: Path) -> None:
     resume.save(tmp_path, some_state())
-    with pytest.raises(TrainingError, match=r"checkpoint .*/3 is of another network; delete .* to start"):
+    with pytest.raises(TrainingError, match="/3 is of another network", check=hinted("delete ")):
         resume.load(tmp_path, some_state(dim=5))
 
 
@@ -165,7 +166,7 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(tmp_path: Path) 
     resume.save(tmp_path, some_state())
     with (
         file_size_limit(1000),
-        pytest.raises(TrainingError, match=r"/6 cannot be written: .*run the same"),
+        pytest.raises(TrainingError, match="/6 cannot be written: ", check=hinted("run the same")),
     ):
         resume.save(tmp_path, some_state(np.pi, step=6))
     gc.collect()

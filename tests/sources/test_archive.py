@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.sources import base, open_source, tar
+from tests.errors import hinted
 from tests.sources.conftest import PGM, Open, listed, only, put
 
 TARS = ["tar", "tar.gz", "tgz", "tar.bz2", "tbz2", "tar.xz", "txz"]
@@ -152,7 +153,9 @@ def test_broken_archives(tmp_path: Path, opened: Open, kind: str) -> None:
     path = tmp_path / f"broken.{kind}"
     for data in (b"", b"no archive at all", b"PK and no more", whole[: len(whole) // 2], whole[:20]):
         path.write_bytes(data)
-        with pytest.raises(SourceError, match=r"broken.* cannot be read as an archive: .+; is") as caught:
+        with pytest.raises(
+            SourceError, match=r"broken.* cannot be read as an archive", check=hinted("whole")
+        ) as caught:
             opened(path)
         assert "\n" not in str(caught.value)
 

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import importlib.machinery
 import importlib.util
-import re
 import struct
 import tempfile
 from collections import Counter
@@ -22,6 +21,7 @@ from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import decode
 from retrieval.sources import catalog, dataset, open_source
 from retrieval.sources.idx import read_idx
+from tests.errors import hinted
 from tests.sources.conftest import Open, listed
 
 STEMS = {"train": "train", "test": "t10k"}
@@ -144,17 +144,17 @@ def test_keys_that_are_none(tmp_path: Path, key: str) -> None:
 
 
 def test_unknown_split(opened: Open) -> None:
-    with pytest.raises(SourceError, match=r"^mnist:val: no such split; there are mnist:train and mnist:test$"):
+    with pytest.raises(SourceError, match=r"^mnist:val: ", check=hinted("mnist:train and mnist:test")):
         opened("mnist:val")
 
 
 @pytest.mark.parametrize(("name", "instead"), [("mnist", "mnist-sample"), ("fashion-mnist", "dataset-fashion-mnist")])
 def test_offline_names_the_other_ways(tmp_path: Path, opened: Open, name: str, instead: str) -> None:
-    with pytest.raises(SourceError, match=re.escape(f"$RETRIEVAL_DATA/{name}/, or ")) as caught:
+    with pytest.raises(SourceError, check=hinted(f"$RETRIEVAL_DATA/{name}/, or ")) as caught:
         opened(name)
     assert "mirror.example: unreachable" in str(caught.value)
     assert instead in str(caught.value)
-    with pytest.raises(SourceError, match=re.escape(f"{tmp_path}/{name}/")):
+    with pytest.raises(SourceError, check=hinted(f"{tmp_path}/{name}/")):
         open_source(name, Settings(home=tmp_path, data=tmp_path))
 
 
@@ -196,5 +196,5 @@ def test_damaged_gzip(tmp_path: Path, cut: int) -> None:
     folder = make(tmp_path / "mnist", zipped=True, count=500)
     path = folder / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(SourceError, match=r"images-idx3-ubyte.gz cannot be read: .+; replace it"):
+    with pytest.raises(SourceError, match=r"images-idx3-ubyte\.gz cannot be read: .+", check=hinted("replace it")):
         open_source("mnist:test", Settings(home=tmp_path, data=tmp_path))

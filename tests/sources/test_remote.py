@@ -21,6 +21,7 @@ from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.sources import Source, base, open_source
 from retrieval.sources.reach import mtime_ns
+from tests.errors import hinted
 from tests.sources.conftest import PGM, Open, listed, only, put
 
 
@@ -141,7 +142,7 @@ def test_nothing_to_find(bucket: str, opened: Open) -> None:
         listed(opened(bucket))
     with pytest.raises(SourceError, match=r"2 files, none of them an image"):
         listed(opened(fill(bucket, "a.txt", "b/c.csv")))
-    with pytest.raises(SourceError, match=r"a\.csv is a file, neither an archive nor a Parquet file; give its folder$"):
+    with pytest.raises(SourceError, match=r"a\.csv is a file", check=hinted("give its folder")):
         listed(opened(fill(f"{bucket}/a.csv", "")))
 
 
@@ -176,7 +177,7 @@ def test_a_protocol_whose_package_is_missing(opened: Open, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("url", ["memory://x/list.txt", "memory://x/1.png", "memory://x/1.PNG/"])
 def test_what_is_not_understood_by_url(opened: Open, url: str) -> None:
-    with pytest.raises(SourceError, match=rf"^{url} is not understood; a source is a folder"):
+    with pytest.raises(SourceError, match=f"^{url} ", check=hinted("a source is a folder")):
         opened(url)
 
 
