@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from retrieval.cli.common import Json, QdrantUrl, echo, print_json, stdout
+from retrieval.cli.help import ACTION
 from retrieval.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -23,13 +24,20 @@ def collections(
         bool,
         typer.Option(
             "--prune",
-            help="Drop the collections that no alias points at, damaged ones too; there is no way back to them.",
+            rich_help_panel=ACTION,
+            help="Drop the collections that no alias points at, damaged ones too; this cannot be undone.",
         ),
     ] = False,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """List the collections, each named by time and model: alias, state, points, age, evaluation."""
+    """List collections: alias, state, points, age, evaluation.
+
+    A collection is named after its alias, the time it was made, and its model.
+
+    $ retrieval collections
+    $ retrieval collections --prune
+    """
     from retrieval.config import load_settings
     from retrieval.reindex.tidy import drop_unused
     from retrieval.store import open_store

@@ -1,11 +1,13 @@
-"""Options that several commands share, and the few ways in which they all print."""
+"""Options that several commands share, and how all commands print."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from retrieval.cli.help import CLUSTER, ENGINE, FIELDS, LIMITS, OUTPUT, SELECTION
 from retrieval.errors import REFUSED
 from retrieval.files import json_text
 from retrieval.outside import visible
@@ -20,57 +22,116 @@ if TYPE_CHECKING:
     from retrieval.sources import Source
     from retrieval.train.loop import Progress as Training
 
-Alias = Annotated[str, typer.Option(help="The collection's alias.")]
+Alias = Annotated[str, typer.Option(metavar="NAME", rich_help_panel=ENGINE, help="Alias of the collection.")]
 Model = Annotated[
     str | None,
-    typer.Option(help="A model's folder or the start of its fingerprint; else the collection's, else the default."),
+    typer.Option(
+        metavar="MODEL",
+        rich_help_panel=ENGINE,
+        show_default="the collection's model, or the default model",
+        help="A model's folder, or the start of its fingerprint.",
+    ),
 ]
 AnyModel = Annotated[
-    str | None, typer.Option(help="A model's folder or the start of its fingerprint; else the default.")
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        rich_help_panel=ENGINE,
+        show_default="the default model",
+        help="A model's folder, or the start of its fingerprint.",
+    ),
 ]
-"""For a command that does not go by a collection's model."""
+"""For a command that does not use the collection's model."""
 QdrantUrl = Annotated[
     str | None,
     typer.Option(
-        metavar="URL[,URL…]",
-        help="A Qdrant server, or nodes of one cluster; else $QDRANT_URL, else the embedded engine.",
+        metavar="URL[,URL...]",
+        rich_help_panel=ENGINE,
+        show_default="$QDRANT_URL, or the embedded engine",
+        help="A Qdrant server, or the nodes of a cluster.",
     ),
 ]
 PublicUrl = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Where `retrieval serve` is reached, for the dashboard's pictures; else as before.",
+        rich_help_panel=ENGINE,
+        show_default="keep the current one",
+        help="Public URL of `retrieval serve`, from which the Qdrant dashboard loads images.",
     ),
 ]
 Shards = Annotated[
-    int | None, typer.Option(min=1, max=1000, help="Parts of a new collection, on a cluster; else one for each peer.")
+    int | None,
+    typer.Option(
+        min=1, max=1000, rich_help_panel=CLUSTER, show_default="one per peer", help="Shards of a new collection."
+    ),
 ]
 Replicas = Annotated[
-    int | None, typer.Option(min=1, max=100, help="Peers that hold each part of a new collection; else 2 on a cluster.")
+    int | None,
+    typer.Option(
+        min=1,
+        max=100,
+        rich_help_panel=CLUSTER,
+        show_default="2 on a cluster",
+        help="Replicas of each shard of a new collection.",
+    ),
 ]
 WriteConsistency = Annotated[
-    int | None, typer.Option(min=1, max=100, help="Peers that must take a write to a new collection; else 1.")
+    int | None,
+    typer.Option(
+        min=1,
+        max=100,
+        rich_help_panel=CLUSTER,
+        show_default="1",
+        help="Replicas that must confirm a write to a new collection.",
+    ),
 ]
 Runner = Annotated[
     Literal["here", "ray"],
-    typer.Option(help="Who reads, encodes and writes: this machine, or the workers of a Ray cluster."),
+    typer.Option(
+        rich_help_panel=CLUSTER, help="Read, encode and write on this machine, or on the workers of a Ray cluster."
+    ),
 ]
 Address = Annotated[
     str | None,
     typer.Option(
-        metavar="HOST:PORT|auto", help="The Ray cluster of --runner ray; else one is started on this machine."
+        metavar="HOST:PORT|auto",
+        rich_help_panel=CLUSTER,
+        show_default="start Ray on this machine",
+        help="Address of the Ray cluster, with --runner ray.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Name = Annotated[str | None, typer.Option(help="The source's short name; else its folder's or file's.")]
+Json = Annotated[bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print JSON.")]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=SELECTION,
+        show_default="the name of its folder or file",
+        help="Short name of the source.",
+    ),
+]
 Labels = Annotated[
     str | None,
-    typer.Option(metavar="folder", help="Where labels come from: each image's folder's name; never learned from."),
+    typer.Option(
+        metavar="folder",
+        rich_help_panel=FIELDS,
+        show_default="no labels",
+        help="Take each image's label from the name of its folder; training does not use it.",
+    ),
+]
+MetricsFile = Annotated[
+    Path | None,
+    typer.Option(rich_help_panel=OUTPUT, help="Write the run's metrics to this file, as Prometheus text."),
+]
+LogJson = Annotated[bool, typer.Option("--log-json", rich_help_panel=OUTPUT, help="Log to stderr, as JSON lines.")]
+MaxFailures = Annotated[
+    int,
+    typer.Option(min=0, rich_help_panel=LIMITS, help="Stop when more images than this are newly refused."),
 ]
 
-SOURCES = "folders, archives, Parquet files, lists of paths, data sets, URLs"
-"""Where an argument's images may come from, in its help."""
+SOURCES = "folders, archives, Parquet files, lists of paths, data sets or URLs"
+"""What a SOURCE may be, in the help of an argument."""
 DEFAULT_ALIAS = "images"
 SHOWN_REFUSALS = 10
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, Model, QdrantUrl, echo, print_json, stdout
+from retrieval.cli.help import OUTPUT
 from retrieval.cli.queries import example
 
 if TYPE_CHECKING:
@@ -13,17 +14,27 @@ if TYPE_CHECKING:
 
 
 def explain(
-    a: Annotated[str, typer.Argument(help="Image, id or SOURCE/PATH.")],
-    b: Annotated[str, typer.Argument(help="Another.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="Image file, id, or SOURCE/PATH of a stored image.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The image to compare it with.")],
     html: Annotated[
-        Path | None, typer.Option(help="Write both, with their reconstructions, to this file, as a page.")
+        Path | None,
+        typer.Option(
+            rich_help_panel=OUTPUT, help="Write both images and their reconstructions to this file, as a page."
+        ),
     ] = None,
     alias: Alias = DEFAULT_ALIAS,
     model: Model = None,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two images: distance, what that means here, the rank of each for the other, and what the model sees."""
+    """Compare two images: distance, ranks, reconstructions.
+
+    Says how far apart the images are, how near that is in this collection, and the rank of each among the nearest
+    neighbours of the other.
+
+    $ retrieval explain query.png digits/4/00013.png
+    $ retrieval explain a.png b.png --html pair.html
+    """
     from retrieval.config import load_settings
     from retrieval.index import Index
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json, progress_bar
+from retrieval.cli.help import ACTION
 from retrieval.cli.watching import recorded
 from retrieval.errors import UsageError
 from retrieval.outside import visible
@@ -15,14 +16,25 @@ if TYPE_CHECKING:
 
 
 def forget(
-    name: Annotated[str, typer.Argument(help="The source's short name, as `retrieval status` shows it.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Short name of the source, as `retrieval status` shows it.")
+    ],
     alias: Alias = DEFAULT_ALIAS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", rich_help_panel=ACTION, help="Show what would be removed, and change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", rich_help_panel=ACTION, help="Do not ask for confirmation.")] = False,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Remove a source that was retired: its points, its refused images and its record; no file is touched."""
+    """Remove a retired source from the collection.
+
+    Removes its points, its refused images from the ledger, and its record; image files are not touched. Shows what
+    would be removed and asks first.
+
+    $ retrieval forget old-scans --dry-run
+    $ retrieval forget old-scans --yes
+    """
     from retrieval.config import load_settings
     from retrieval.ingest import forget as job
     from retrieval.store import open_store

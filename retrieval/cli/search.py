@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.common import DEFAULT_ALIAS, SOURCES, Alias, Json, Model, QdrantUrl, echo
+from retrieval.cli.help import OUTPUT, QUERIES, SELECTION
 from retrieval.cli.output import Output, chosen_output, printer
 from retrieval.cli.queries import STDIN, all_queries, example
 from retrieval.errors import REFUSED, SourceError, UsageError
@@ -23,42 +24,89 @@ SHOWN = 3000
 
 def search(
     image: Annotated[
-        list[str] | None, typer.Argument(help=f"Images to search with: {SOURCES}, or - for one on stdin.")
+        list[str] | None,
+        typer.Argument(metavar="IMAGE", help=f"Queries: image files, {SOURCES}; - reads one image from stdin."),
     ] = None,
     stored: Annotated[
-        bool, typer.Option("--stored", help="The images are ids, or SOURCE/PATH, of pictures in the collection.")
+        bool,
+        typer.Option("--stored", rich_help_panel=QUERIES, help="IMAGE is the id or SOURCE/PATH of a stored image."),
     ] = False,
-    list_: Annotated[Path | None, typer.Option("--list", help="File of more images, one a line; - for stdin.")] = None,
+    list_: Annotated[
+        Path | None,
+        typer.Option("--list", rich_help_panel=QUERIES, help="File with more images, one per line; - for stdin."),
+    ] = None,
     like: Annotated[
-        list[str] | None, typer.Option(help="Image, id or SOURCE/PATH to be like; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            metavar="IMAGE",
+            rich_help_panel=QUERIES,
+            help="Find images like this image file, id or SOURCE/PATH; may be repeated.",
+        ),
     ] = None,
     unlike: Annotated[
-        list[str] | None, typer.Option(help="Image, id or SOURCE/PATH to be unlike; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            metavar="IMAGE", rich_help_panel=QUERIES, help="With --like: and unlike this one; may be repeated."
+        ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", "--k", help="Hits of each query.")] = K,
+    k: Annotated[int, typer.Option("-k", "--k", rich_help_panel=SELECTION, help="Hits per query.")] = K,
     where: Annotated[
         str | None,
-        typer.Option(help="Only pictures that meet this, like 'label=7 and width>=640 and path~\"2024/*\"'."),
+        typer.Option(
+            metavar="FILTER",
+            rich_help_panel=SELECTION,
+            help="Only images that match this filter, like 'label=7 and width>=640 and path~\"2024/*\"'.",
+        ),
     ] = None,
-    max_distance: Annotated[float | None, typer.Option(help="Leave out hits that are farther.")] = None,
+    max_distance: Annotated[
+        float | None,
+        typer.Option(metavar="DISTANCE", rich_help_panel=SELECTION, help="Leave out hits farther than this."),
+    ] = None,
     max_percentile: Annotated[
-        float | None, typer.Option(help="Leave out hits beyond this percentile of the distances between neighbours.")
+        float | None,
+        typer.Option(
+            metavar="PERCENTILE",
+            rich_help_panel=SELECTION,
+            help="Leave out hits beyond this percentile of the distances to the nearest neighbour.",
+        ),
     ] = None,
-    diverse: Annotated[bool, typer.Option("--diverse", help="Find hits that differ among themselves.")] = False,
-    keep_copies: Annotated[
-        bool, typer.Option("--keep-copies", help="Show each exact copy of a picture as a hit of its own.")
+    diverse: Annotated[
+        bool, typer.Option("--diverse", rich_help_panel=SELECTION, help="Prefer hits that differ from each other.")
     ] = False,
-    include_self: Annotated[bool, typer.Option(help="Do not leave out the query's own picture.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Queries at most, the first ones; else all.")] = None,
-    output: Annotated[Output | None, typer.Option(help="How hits are printed; else as a table.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write the results to this file, as a page with pictures.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write the results to this file, as one picture.")] = None,
+    keep_copies: Annotated[
+        bool,
+        typer.Option("--keep-copies", rich_help_panel=SELECTION, help="Show each exact copy as a hit of its own."),
+    ] = False,
+    include_self: Annotated[
+        bool, typer.Option(rich_help_panel=SELECTION, help="Do not leave out the query image itself.")
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, rich_help_panel=QUERIES, show_default="all", help="Maximum number of queries."),
+    ] = None,
+    output: Annotated[
+        Output | None, typer.Option(rich_help_panel=OUTPUT, show_default="table", help="How hits are printed.")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(rich_help_panel=OUTPUT, help="Write the results to this file, as a page with images."),
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option(rich_help_panel=OUTPUT, help="Write the results to this file, as one image.")
+    ] = None,
     alias: Alias = DEFAULT_ALIAS,
     model: Model = None,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Find the pictures nearest to each query, by Euclidean distance of their codes (smaller is nearer)."""
+    """Find the images nearest to each query.
+
+    Nearest by Euclidean distance between embeddings: smaller is nearer. If nothing in the collection resembles the
+    query, the result says so.
+
+    $ retrieval search query.png
+    $ retrieval search scans --limit 20 --where 'label=7' --html hits.html
+    """
     options = Options(
         k=k,
         include_self=include_self,

@@ -10,7 +10,13 @@ if TYPE_CHECKING:
 
 
 def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: Json = False) -> None:
-    """Show what is there: engine and its nodes, collection, model and sources."""
+    """Show the engine, its nodes, collection, model and sources.
+
+    Answers also while a node is away, with what can be found out.
+
+    $ retrieval status
+    $ retrieval status --alias scans --json
+    """
     from retrieval import checkpoint
     from retrieval.config import load_settings
     from retrieval.store import open_store

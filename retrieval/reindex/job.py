@@ -137,17 +137,6 @@ def nothing_yet(store: Store, alias: str) -> bool:
     return alias not in (*store.aliases(), *store.collections()) and not family(store, alias)
 
 
-def preview(store: Store, alias: str, settings: Settings) -> list[str]:
-    """What a re-index would do, after its preflight; nothing is changed. Raises as `reindex` before it begins."""
-    live = resolve(store, alias)
-    check_engine(store, live)
-    meta = store.metadata(live)
-    sources = recorded_sources(store, meta, live, settings)
-    check_room(store, live, (meta.dim, meta.dim))
-    found = [f"{source.name}: {source.spec}" for source in sources]
-    return [f"live: {live}, {store.count(live):,} points, model {meta.model[:8]}", *found]
-
-
 def check(
     store: Store,
     outcome: Outcome,
