@@ -4,12 +4,9 @@ Typer's own groups need Rich, which would cost every start 0.1 s.
 """
 
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from typer.core import TyperCommand
-
-if TYPE_CHECKING:
-    from typer import Context
 
 ACTION, QUERIES, SELECTION, FIELDS = "Action", "Queries", "Selection", "Labels and fields"
 SERVICE, MODEL, TRAINING, HOSTS = "Service", "Model", "Training", "Several hosts"
@@ -31,21 +28,21 @@ EXAMPLE = "$ "
 class Command(TyperCommand):
     """A command whose docstring is: a line, paragraphs, and at the end a paragraph of examples."""
 
-    def collect_usage_pieces(self, ctx: "Context") -> list[str]:
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return ["[OPTIONS]", *(usage(each, ctx) for each in self.get_params(ctx) if is_argument(each))]
 
-    def format_help_text(self, ctx: "Context", formatter: Any) -> None:  # noqa: ARG002
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         for paragraph in prose(self.help or ""):
             formatter.write_paragraph()
             with formatter.indentation():
                 formatter.write_text(paragraph)
 
-    def format_options(self, ctx: "Context", formatter: Any) -> None:
+    def format_options(self, ctx: Any, formatter: Any) -> None:
         for title, rows in sections(self, ctx):
             with formatter.section(title):
                 formatter.write_dl(rows)
 
-    def format_epilog(self, ctx: "Context", formatter: Any) -> None:  # noqa: ARG002
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         if lines := examples(self.help or ""):
             with formatter.section("Examples"):
                 for line in lines:
@@ -66,7 +63,7 @@ def examples(text: str) -> list[str]:
     return [line.removeprefix(EXAMPLE) for line in text.splitlines() if line.startswith(EXAMPLE)]
 
 
-def sections(command: TyperCommand, ctx: "Context") -> list[tuple[str, list[tuple[str, str]]]]:
+def sections(command: TyperCommand, ctx: Any) -> list[tuple[str, list[tuple[str, str]]]]:
     """The arguments, then the options by GROUPS: title, and of each parameter how it is written and what it does."""
     parameters = command.get_params(ctx)
     arguments = [each for each in parameters if is_argument(each)]
@@ -85,16 +82,15 @@ def group(option: Any) -> str:
     return getattr(option, "rich_help_panel", None) or OTHER
 
 
-def usage(argument: Any, ctx: "Context") -> str:
+def usage(argument: Any, ctx: Any) -> str:
     """An argument in the usage line."""
-    name = written(argument, ctx)
-    return name if argument.required else f"[{name}]"
+    return written(argument, ctx) if argument.required else f"[{written(argument, ctx)}]"
 
 
-def written(parameter: Any, ctx: "Context") -> str:
+def written(parameter: Any, ctx: Any) -> str:
     """A parameter as it is typed: its names and what comes after them."""
     shown = parameter.metavar or parameter.display_type(ctx).strip("<>")
-    value = WORDS.get(shown, shown)
+    value: str = WORDS.get(shown, shown)
     if is_argument(parameter):
         return value + ("" if parameter.nargs == 1 else "...")
     names = [", ".join(sorted(some, key=len)) for some in (parameter.opts, parameter.secondary_opts) if some]
@@ -107,7 +103,7 @@ def described(parameter: Any) -> str:
     facts = [f"{low} to {high}"] if low is not None and high is not None else []
     default = parameter.show_default if isinstance(parameter.show_default, str) else plain(parameter.default)
     facts += [f"default: {default}"] if default else []
-    text = parameter.help or ""
+    text: str = parameter.help or ""
     return f"{text.removesuffix('.')} ({'; '.join(facts)})." if facts else text
 
 
