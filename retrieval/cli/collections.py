@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from retrieval.store.base import Store
 
 MEASURED = ("recall_at_5", "copies_found", "P@5")
-"""Of what the gate wrote down, what tells one collection from another."""
+"""The metrics of the gate that the table shows."""
 KEPT = ("model", "dim", "created", "state", "sources", "evaluation")
-"""Of the metadata, what is printed as JSON."""
+"""The metadata that is printed as JSON."""
 DAMAGED = "damaged"
 
 
@@ -77,9 +77,9 @@ def cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def described(store: "Store", collection: str, aliases: Mapping[str, str]) -> dict[str, Any] | None:
-    """What there is to say of a collection; None for one that this program did not make.
+    """The facts about a collection; None for one that this program did not make.
 
-    Of a damaged one that is its name, the aliases that point at it, and the `reason`.
+    For a damaged one: its name, the aliases that point at it, and the `reason`.
     """
     from retrieval.errors import StoreDamaged, StoreError
 

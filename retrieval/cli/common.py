@@ -137,17 +137,17 @@ SHOWN_REFUSALS = 10
 
 
 def stderr() -> "Console":
-    """For progress and notes."""
+    """A console for progress and notes."""
     return console(stderr=True)
 
 
 def stdout() -> "Console":
-    """For data."""
+    """A console for data."""
     return console(stderr=False)
 
 
 def console(*, stderr: bool) -> "Console":
-    """What prints more than a line to people; whoever wrote a text, nothing in it steers the terminal or is markup."""
+    """A console for people: no text in it is taken for markup or for a control character of the terminal."""
     from rich.console import Console
     from rich.text import Text
 
@@ -159,21 +159,24 @@ def console(*, stderr: bool) -> "Console":
 
 
 def echo(*fields: str, err: bool = False) -> None:
-    """A line for people, on stderr if `err`: fields with tabs between. Nothing in them steers the terminal.
+    """Print a line for people, on stderr if `err`: fields separated by tabs, control characters made visible.
 
-    With `console`, the one way to a terminal; what programs read (JSON, CSV, `paths0`) is written as it is.
+    With `console` this is the only way to a terminal; what programs read (JSON, CSV, `paths0`) is written as it is.
     """
     typer.echo("\t".join(map(visible, fields)), err=err)
 
 
 def print_json(data: dict[str, Any]) -> None:
-    """One object a line, so that it pipes."""
+    """Print one JSON object per line."""
     typer.echo(json_text(data, ensure_ascii=False))
 
 
 @contextlib.contextmanager
 def progress_bar(*columns: str) -> Iterator["Progress"]:
-    """A bar on stderr while the block runs, on a terminal only; `columns` are task fields shown after it."""
+    """Show a progress bar on stderr while the block runs, on a terminal only.
+
+    columns: task fields shown after the bar.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = stderr()
@@ -190,12 +193,12 @@ def progress_bar(*columns: str) -> Iterator["Progress"]:
 
 
 def training_task(bar: "Progress") -> "Callable[[Training], None]":
-    """What shows a training's progress on the bar, which has a `note`, by the share that is done."""
+    """A callback that shows a training's progress on the bar, which needs a `note` column."""
     task = bar.add_task("Training", total=100, start=False, visible=False, note="")
 
     def show(p: "Training") -> None:
         bar.start_task(task)
-        note = f"loss {p.loss:.4f}, {p.images_per_second:,.0f} images/s{', gone on with' if p.resumed else ''}"
+        note = f"loss {p.loss:.4f}, {p.images_per_second:,.0f} images/s{', resumed' if p.resumed else ''}"
         bar.update(task, visible=True, completed=100 * p.done, note=note)
         if p.done >= 1:
             bar.update(task, description="Saving")
@@ -206,9 +209,9 @@ def training_task(bar: "Progress") -> "Callable[[Training], None]":
 def open_sources(
     specs: list[str], settings: "Settings", name: str | None = None, labels: str | None = None
 ) -> list["Source"]:
-    """The sources of a command line; a data set that is not on this machine is downloaded behind a bar.
+    """Open the sources of a command line; a data set that is not on this machine is downloaded, with a progress bar.
 
-    Raises UsageError for a name or labels that cannot be meant, SourceError as `open_source`.
+    Raises UsageError for a name or labels that do not fit the sources, SourceError as `open_source`.
     """
     from retrieval.errors import UsageError
     from retrieval.sources import open_source
@@ -234,7 +237,7 @@ def chosen(**options: int | None) -> dict[str, int]:
 
 
 def ray_of(runner: str, address: str | None, settings: "Settings") -> "Ray | None":
-    """The Ray cluster that is to do the work; raises UsageError for an address without `--runner ray`."""
+    """The Ray cluster to run on, None for this machine; raises UsageError for an address without `--runner ray`."""
     from retrieval.errors import UsageError
     from retrieval.ingest.options import Ray
 
@@ -244,13 +247,13 @@ def ray_of(runner: str, address: str | None, settings: "Settings") -> "Ray | Non
 
 
 def print_warnings(warnings: Sequence[str]) -> None:
-    """What the user should know, though the command has done its work."""
+    """Print warnings, on stderr."""
     for warning in warnings:
         echo(f"warning: {warning}", err=True)
 
 
 def end_with(refused: Sequence["Refused"], *, silent: bool = False) -> None:
-    """Name the first few images that could not be used, unless `silent`, and end with the exit code for that."""
+    """End with REFUSED if images were refused; unless `silent`, name the first few."""
     if refused and not silent:
         print_refused(refused)
     if refused:
@@ -258,7 +261,7 @@ def end_with(refused: Sequence["Refused"], *, silent: bool = False) -> None:
 
 
 def print_refused(refused: Sequence["Refused"]) -> None:
-    """The first few by name."""
+    """Name the first few refused images, on stderr."""
     for item in refused[:SHOWN_REFUSALS]:
         echo(f"refused: {item.entry.source}/{item.entry.key}: {item.reason}", err=True)
     if len(refused) > SHOWN_REFUSALS:

@@ -39,7 +39,7 @@ def doctor(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
 
 
 def print_row(row: "Row") -> None:
-    """A line, and what to do below it."""
+    """Print the finding, and below it how to fix it."""
     echo(f"{SHOWN[row.state]:<8} {row.check:<12} {row.found}")
     if row.mend:
         echo(f"{'':<22}→ {row.mend}")

@@ -106,29 +106,29 @@ def duplicates(
         from retrieval.duplicates.quarantine import set_aside
 
         moved = [say_moved(each) for each in set_aside(found, sources, apply)]
-        echo(f"{sum(moved):,} files moved to {apply}; way back: retrieval duplicates --undo {apply}/undo.jsonl")
+        echo(f"{sum(moved):,} files moved to {apply}; undo with: retrieval duplicates --undo {apply}/undo.jsonl")
         if not all(moved):
             raise typer.Exit(REFUSED)
 
 
 def say(summary: Any) -> None:
-    """How much was found, and of what."""
-    unread = f"; {summary.unread:,} pictures are out of reach, only their exact copies are found" * bool(summary.unread)
+    """Print how many duplicates were found, among how many images."""
+    unread = f"; {summary.unread:,} images cannot be read; only their exact copies are found" * bool(summary.unread)
     echo(
-        f"{summary.points:,} pictures: {summary.groups:,} groups, {summary.duplicates:,} pictures could go{unread}",
+        f"{summary.points:,} images: {summary.groups:,} groups, {summary.duplicates:,} images can be removed{unread}",
         err=True,
     )
 
 
 def say_moved(moved: "Moved") -> bool:
-    """Name a file that was left where it is; returns whether it was moved."""
+    """Whether the file was moved; if not, print why."""
     if moved.problem:
         echo(f"refused: {moved.origin}: {moved.problem}", err=True)
     return moved.problem is None
 
 
 def put_back(undo: Path) -> None:
-    """Undo, and say what could not be."""
+    """Move the files back, and name those that could not be."""
     from retrieval.duplicates.quarantine import put_back as put
 
     moved = [say_moved(each) for each in put(undo)]

@@ -109,7 +109,7 @@ def evaluate(
     for note in report.notes:
         echo(f"note: {note}", err=True)
     if report.helped is False:
-        echo(f"warning: {report.verdict}; try more --epochs or more pictures", err=True)
+        echo(f"warning: {report.verdict}; try more --epochs or more images", err=True)
     if html:
         write_report(html, report)
     end_with(report.refused)

@@ -41,11 +41,11 @@ def explain(
     with Index.open(alias, model=model, settings=load_settings(qdrant_url=qdrant_url)) as index:
         pair = [example(a), example(b)]
         found = index.explain(*pair)
-        pictures = [index.read(query) for query in pair]
+        images = [index.read(query) for query in pair]
     if html:
         from retrieval.gallery.review import write_explanation
 
-        write_explanation(html, found, pictures, lines(found))
+        write_explanation(html, found, images, lines(found))
     if as_json:
         print_json(found.to_json())
         return
@@ -56,16 +56,16 @@ def explain(
         from retrieval.cli.pictures import strip
         from retrieval.images.decode import encode_png
 
-        shown = [pictures[0], encode_png(found.seen[0]), pictures[1], encode_png(found.seen[1])]
+        shown = [images[0], encode_png(found.seen[0]), images[1], encode_png(found.seen[1])]
         colour = not console.no_color
         console.print(strip(shown, ["a", "a, decoded", "b", "b, decoded"], console.width, colour=colour))
 
 
 def lines(found: "Explanation") -> list[str]:
-    """What there is to say, in words."""
+    """The findings, in words."""
     share = "" if found.percentile is None else f", p{found.percentile:.0f}: "
     if found.percentile is not None:
-        share += f"{found.percentile:.0f}% of the pictures here are nearer to their nearest"
+        share += f"{found.percentile:.0f}% of the images here have a nearer nearest neighbour"
     said = [f"distance {found.distance:.4f}{share}"]
     for who, other, rank in ((0, 1, found.ranks[0]), (1, 0, found.ranks[1])):
         place = f"number {rank:,}" if rank is not None else "not among the nearest 1,000"

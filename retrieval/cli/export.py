@@ -55,5 +55,5 @@ def export(
             f" ({summary.bytes / 1e6:,.1f} MB, {summary.seconds:.1f} s)"
         )
     if summary.found != summary.points:
-        said = f"{summary.points:,} points were written and {summary.found:,} are there now: a job wrote meanwhile"
-        print_warnings([f"{said}; run the same command again when it is done"])
+        said = f"{summary.points:,} points written, but {summary.found:,} are there now: a job wrote during the export"
+        print_warnings([f"{said}; rerun the command when the job is done"])

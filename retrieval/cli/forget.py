@@ -43,7 +43,7 @@ def forget(
     with open_store(settings) as store:
         found = job.look(store, alias, name)
     if not (dry_run or yes or sys.stdin.isatty()):
-        raise UsageError(f"forget {name}: removes {found.points:,} points of {alias}; if that is meant, --yes")
+        raise UsageError(f"forget {name}: removes {found.points:,} points of {alias}; confirm with --yes")
     if not as_json:
         say(found)
     if not dry_run:
@@ -63,7 +63,7 @@ def forget(
 
 
 def say(found: "Forgotten") -> None:
-    """What would go."""
+    """Print what would be removed."""
     where = f", last seen at {found.root}" if found.root else ""
     lines = [f"{found.alias} → {found.collection}: {found.points:,} points of {found.name}{where}"]
     lines += [f"goes: {found.name}/{path}" for path in found.examples]

@@ -140,7 +140,7 @@ def ingest(
     $ retrieval ingest s3://bucket/scans --prune --errors refused.jsonl
     """
     if train and model:
-        raise UsageError(f"--train with --model {model}: the model is either trained now or there already; give one")
+        raise UsageError(f"--train with --model {model}: give one: the model is either trained now or exists already")
 
     from retrieval import checkpoint
     from retrieval.config import load_settings

@@ -129,9 +129,7 @@ def reindex(
     $ retrieval reindex --if-changed --metrics-file retrieval-reindex.prom
     """
     if train and model:
-        raise UsageError(
-            f"--train with --model {model}: the model is either trained now or there already; leave one of them out"
-        )
+        raise UsageError(f"--train with --model {model}: give one: the model is either trained now or exists already")
 
     from retrieval.config import load_settings
     from retrieval.loading import load_model
@@ -166,7 +164,10 @@ def run(
     json_logs: bool = False,
     as_json: bool = False,
 ) -> None:
-    """The re-index itself, behind a bar; `given` is the model, None: one is trained on the sources."""
+    """Run the re-index with a progress bar.
+
+    given: the model to use; None trains one on the sources.
+    """
     from retrieval import checkpoint
     from retrieval.reindex import job
     from retrieval.store import open_store
@@ -213,13 +214,13 @@ def run(
 
 
 def trained(sources: Sequence["Source"], before: str, settings: "Settings", watch: Watch) -> "SavedModel":
-    """A model learned from the sources now, of the shape and by the objective of the one before where that is here."""
+    """Train a model on the sources, with dimensions and objective of the model `before` if that is on this machine."""
     from retrieval import checkpoint
     from retrieval.learn.job import learn
     from retrieval.learn.options import Options as LearnOptions
 
     options, old = LearnOptions(), None
-    with contextlib.suppress(ModelError):  # damaged: to train another is the way out
+    with contextlib.suppress(ModelError):  # the model is damaged: training another one fixes that
         old = checkpoint.load_of(settings.models, before)
     if old is not None:
         options = LearnOptions(

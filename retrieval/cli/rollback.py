@@ -44,12 +44,12 @@ def rollback(
     else:
         echo(
             f"{alias} → {done.collection}: {done.points:,} points by model {done.model[:8]}, made {done.created};"
-            f" {done.carried:,} brought up to date"
+            f" {done.carried:,} updated"
         )
-        echo(f"{done.left} is left and stays until the next reindex; see: retrieval collections")
+        echo(f"{done.left} is no longer live, and is kept until the next reindex; see: retrieval collections")
         if done.missing:
-            echo(f"{sum(done.missing.values()):,} images came or changed since; run:")
+            echo(f"{sum(done.missing.values()):,} images are new or changed since; run:")
             for line in done.next:
                 echo(line)
     if checkpoint.of(settings.models, done.model) is None:
-        print_warnings([f"model {done.model[:8]} is not in {settings.models}; whoever searches needs its folder there"])
+        print_warnings([f"model {done.model[:8]} is not in {settings.models}; searches need its folder there"])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from retrieval.search.results import Result
 
 SHOWN = 3000
-"""Results that are kept for a page or a picture, at most; neither shows more."""
+"""Maximum number of results kept for --html and --png, which show no more."""
 
 
 def search(
@@ -156,11 +156,11 @@ def check_together(
 ) -> None:
     """Raise UsageError for options that contradict each other, and for no query at all."""
     if unlike and not like:
-        raise UsageError("--unlike without --like; name at least one picture to be like")
+        raise UsageError("--unlike without --like; name at least one image that hits should be like")
     if like and (image or list_ or stored):
-        raise UsageError("--like with images to search with; give either")
+        raise UsageError("--like with other queries; give one")
     if like and diverse:
-        raise UsageError("--like with --diverse; give either")
+        raise UsageError("--like with --diverse; give one")
     if not (image or like or list_):
         raise UsageError("nothing to search with; give an image, --list or --like")
     if STDIN in (image or []) and (stored or str(list_) == STDIN):
@@ -168,7 +168,7 @@ def check_together(
 
 
 def end(refused: "list[Result]", asked: int, seconds: float) -> None:
-    """Say how quick it was, where that matters, and which queries could not be used."""
+    """Print how long several queries took, and name the queries that could not be used."""
     if refused and len(refused) == asked:
         none = "" if asked == 1 else f"none of {asked:,} queries can be used; the first: "
         raise SourceError(f"{none}{refused[0].query.name}: {refused[0].refused}")

@@ -49,8 +49,8 @@ def serve(
     key = settings.api_key.get_secret_value() if settings.api_key else None
     if not (key or insecure or is_loopback(host)):
         raise UsageError(
-            f"--host {host} can be reached by others; set RETRIEVAL_API_KEY to a key that they must show, or let"
-            " everybody in with --insecure"
+            f"--host {host} is reachable from the network; set RETRIEVAL_API_KEY to the key that clients must send, or"
+            " allow everyone with --insecure"
         )
 
     from retrieval.index import Index

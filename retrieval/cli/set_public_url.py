@@ -38,6 +38,6 @@ def set_public_url(
     if as_json:
         print_json({"alias": alias, "collection": collection, "public_url": settings.public_url, "changed": changed})
         return
-    echo(f"{alias} → {collection}: {changed:,} points now say {settings.public_url}/images/…")
+    echo(f"{alias} → {collection}: {changed:,} points now link to {settings.public_url}/images/…")
     if page:
         echo(f"Dashboard: {page}")

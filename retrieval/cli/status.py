@@ -41,7 +41,10 @@ def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
 
 
 def engine(store: "Store", alias: str) -> dict[str, Any]:
-    """What could be found out; `unknown` says why not all. Raises StoreUnavailable when nothing answers."""
+    """The facts about engine and collection; `unknown` says why some are missing.
+
+    Raises StoreUnavailable when nothing answers.
+    """
     from retrieval.errors import NoCollection, StoreUnavailable
     from retrieval.filters import Filter, Match
     from retrieval.records import STALE
@@ -64,7 +67,7 @@ def engine(store: "Store", alias: str) -> dict[str, Any]:
 
 
 def in_words(name: str, facts: dict[str, Any]) -> str:
-    """A fact for people, a share beside its whole."""
+    """A fact as text, with its total where it is a part of one."""
     if name == "points" and facts[name] is None:
         return "unknown"
     whole = {"indexed": facts.get("points"), "active": facts.get("copies")}.get(name)

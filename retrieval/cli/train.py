@@ -170,7 +170,7 @@ def train(
 
 
 def draw(file: Path, sources: Sequence["Source"], options: "Options", *, as_json: bool) -> list["Refused"]:
-    """The picture of distorted views, in place of training."""
+    """Draw distorted views instead of training."""
     from retrieval.preview import preview
 
     with progress_bar() as bar:
@@ -189,7 +189,7 @@ def draw(file: Path, sources: Sequence["Source"], options: "Options", *, as_json
 def learn(
     sources: Sequence["Source"], settings: "Settings", options: "Options", tensorboard: Path | None
 ) -> tuple["SavedModel", list["Refused"]]:
-    """The training itself, behind a bar."""
+    """Train, with a progress bar."""
     from retrieval.learn import job
     from retrieval.train.events import event_files
 
@@ -209,7 +209,7 @@ def learn(
 
 
 def say(model: "SavedModel", source: str, hosts: "Hosts | None", settings: "Settings", *, as_json: bool) -> None:
-    """What has been made, and what to beware of; of several processes only number 0 has saved it."""
+    """Print the new model and its warnings; with several processes only process 0 has saved it."""
     m = model.metrics
     saved = not hosts or hosts.process == 0
     if as_json:
@@ -227,7 +227,7 @@ def say(model: "SavedModel", source: str, hosts: "Hosts | None", settings: "Sett
 
 
 def following(model: "SavedModel", source: str, settings: "Settings") -> str:
-    """The command that makes use of the model: an ingest goes on with the model of a collection that is there."""
+    """The next command: reindex where there is a collection already, because ingest keeps to the collection's model."""
     from retrieval.errors import RetrievalError
     from retrieval.store import open_store
 
@@ -238,7 +238,7 @@ def following(model: "SavedModel", source: str, settings: "Settings") -> str:
         with open_store(settings, hurry=True) as store:
             aliases = store.aliases()
             made_by = store.metadata(aliases[DEFAULT_ALIAS]).model if DEFAULT_ALIAS in aliases else model.fingerprint
-    except RetrievalError:  # in use, or away: the training was a success all the same
+    except RetrievalError:  # in use, or not reachable: the training succeeded all the same
         return f"{ingest}, or where there is a collection already: {reindex}"
     if made_by != model.fingerprint:
         return f"{reindex}   ({DEFAULT_ALIAS} holds codes of model {made_by[:8]}, which ingest goes on with)"

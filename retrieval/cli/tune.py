@@ -94,7 +94,7 @@ def tune(
         print_rows(rows, chosen, stdout())
     if chosen is None:
         raise GateRefused(
-            f"none finds {least:g} of the five nearest with a p95 of {max_p95:g} ms; allow --on-disk, or ask for less:"
+            f"none finds {least:g} of the five nearest with a p95 of {max_p95:g} ms; allow --on-disk, or relax"
             " --min-recall, --max-p95"
         )
     if apply:
