@@ -3,16 +3,16 @@
 _list:
     @just --list --unsorted
 
-# make or mend .venv with the tools for developing
+# make or update .venv with the tools for developing
 setup:
     scripts/setup dev
 
-# lay the code out
+# format the code
 format: setup
     .venv/bin/ruff format .
     .venv/bin/ruff check --fix .
 
-# what .ci/run holds against it, but for the tests
+# the checks of .ci/run, without types and tests
 lint: setup
     .venv/bin/ruff format --check .
     .venv/bin/ruff check .
@@ -20,15 +20,13 @@ lint: setup
 
 # the type checker, strict, over package, tests and scripts
 types: setup
-    .venv/bin/mypy
-    MYPYPATH=scripts .venv/bin/mypy --scripts-are-modules scripts/bench scripts/bench_ingest scripts/bench_quality \
-      scripts/bench_reindex scripts/bench_search scripts/bench_serve scripts/qdrant scripts/make_mnist_sample scripts/screenshots
+    scripts/types
 
 # the tests; takes pytest's arguments: just test tests/store -k alias
 test *arguments:
     scripts/test {{ arguments }}
 
-# the measured table of the README
+# start-up time and agreement with brute force: the table in docs/benchmarks.md
 bench: setup
     .venv/bin/python scripts/bench
 
@@ -53,9 +51,13 @@ bench-quality *arguments: setup
     scripts/setup bench
     .venv/bin/python scripts/bench_quality {{ arguments }}
 
-# the whole way on real digits
+# train, ingest and search on real digits
 demo *arguments:
     scripts/demo {{ arguments }}
+
+# write docs/cli.md from the command line
+cli-docs: setup
+    .venv/bin/python scripts/write_cli_docs
 
 # write the lock files; `just lock --upgrade` takes newer versions
 lock *arguments:

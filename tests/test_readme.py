@@ -1,4 +1,4 @@
-"""The README is tested: every command is described, and every command it shows runs."""
+"""The documents are tested: docs/cli.md describes every command, and every command that the README shows runs."""
 
 import os
 import re
@@ -15,6 +15,8 @@ from retrieval.sources import open_source
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+COMMANDS = (ROOT / "docs" / "cli.md").read_text()
+PAGES = ("README.md", "CONTRIBUTING.md", *(f"docs/{file.name}" for file in sorted((ROOT / "docs").glob("*.md"))))
 ELSEWHERE = ("./scripts/demo", "./scripts/test", "docker", "git ", "cd ", "just ")
 """Commands that have tests of their own or need what a test machine lacks."""
 NOT_THE_USERS = ("QDRANT_URL", "QDRANT_API", "RETRIEVAL_", "JAX_")
@@ -40,19 +42,30 @@ def quick(line: str) -> str:
 @pytest.mark.parametrize("command", app.registered_commands, ids=lambda c: c.callback.__name__)
 def test_every_command_is_described(command) -> None:  # type: ignore[no-untyped-def]
     name = command.callback.__name__.replace("_", "-")
-    assert f"`retrieval {name}" in README or f"$ retrieval {name}" in README
+    assert f"\n## retrieval {name}\n" in COMMANDS
     assert command.callback.__doc__
 
 
-def test_every_local_link_leads_somewhere() -> None:
-    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES)
+def test_every_local_link_leads_somewhere(page: str) -> None:
+    file = ROOT / page
+    links = [
+        (file.parent / link if link else file, part)
+        for link, part in re.findall(r"\]\((?!https?://)([^)#]*)(?:#([^)]+))?\)", file.read_text())
+    ]
+    assert [target for target, _ in links if not target.exists()] == []
+    assert [(target.name, part) for target, part in links if part and part not in anchors(target)] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to a page's headings."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.fixture
 def digits(tmp_path: Path) -> Path:
-    """The folder that the README speaks of, in small."""
+    """The folder of the README's examples, with fewer images."""
     settings = Settings(home=tmp_path / "unused")
     for entry in list(open_source("mnist-sample:train", settings).entries())[:PICTURES]:
         file = tmp_path / "digits" / str(entry.label) / f"{entry.key}.png"

@@ -4,12 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 from qdrant_client import models
 
-from retrieval.cli import plots
 from retrieval.config import Settings
 from retrieval.errors import NoCollection, UsageError
 from retrieval.layout import Layout
@@ -125,19 +122,6 @@ def test_what_cannot_be_tuned(filled: tuple[Store, str], own_home: Path) -> None
         list(tune(embedded, alias, builds=BUILDS))
 
 
-def test_plots_show_each_and_the_chosen(tmp_path: Path) -> None:
-    lines = plots.grid(ROWS, 0.99, ROWS[3], *plots.axes()[0])
-    assert len({len(line) for line in lines[: plots.HEIGHT]}) == 1
-    text = "\n".join(lines)
-    assert all(mark in text for mark in "Eoxd#")
-    assert "····" in text
-    plots.draw(tmp_path / "plot.png", ROWS, 0.99, ROWS[3])
-    picture = np.asarray(Image.open(tmp_path / "plot.png"))
-    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 20
-    with pytest.raises(UsageError, match="--png"):
-        plots.draw(tmp_path / "none" / "plot.png", ROWS, 0.99, None)
-
-
 @pytest.mark.long
 def test_the_command_measures_and_applies(
     qdrant_url: str,
@@ -146,7 +130,6 @@ def test_the_command_measures_and_applies(
     digits: Path,  # noqa: F811
     call: Call,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(choices, "EFS", (48,))
     monkeypatch.setattr(choices, "BUILDS", BUILDS[1:2])
@@ -155,7 +138,7 @@ def test_the_command_measures_and_applies(
     try:
         assert call("ingest", digits, *place.options()).code == 0
         before = place.points()
-        said = call("tune", "--apply", "--png", tmp_path / "plot.png", "--json", *place.options())
+        said = call("tune", "--apply", "--json", *place.options())
         assert said.code == 0, said.err
         found, swapped = said.objects
         assert found["chosen"]["index"] == "exact", "of such short codes, a graph takes more memory than all of them"
@@ -165,7 +148,6 @@ def test_the_command_measures_and_applies(
         assert status["collection"] == swapped["collection"]
         after = place.points()
         assert {id_: point.payload for id_, point in after.items()} == {i: p.payload for i, p in before.items()}
-        assert (tmp_path / "plot.png").stat().st_size > 1000
         nothing = call("tune", "--max-p95", "0.1", *place.options())
         assert nothing.code == 5
         assert "none finds 0.99 of the five nearest" in nothing.err

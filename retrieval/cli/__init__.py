@@ -1,4 +1,4 @@
-"""The command line: parse, call, print, and turn errors into exit codes. Anything about images belongs below."""
+"""The command line: parse, call, print, and turn errors into exit codes. Work on images belongs in lower modules."""
 
 import logging
 import os
@@ -17,6 +17,7 @@ from retrieval.cli.evaluate import evaluate
 from retrieval.cli.explain import explain
 from retrieval.cli.export import export
 from retrieval.cli.forget import forget
+from retrieval.cli.help import WIDEST, Command
 from retrieval.cli.ingest import ingest
 from retrieval.cli.jobs import jobs
 from retrieval.cli.migrate import migrate
@@ -39,9 +40,9 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,  # Rich's help would cost every start 0.1 s
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Settings: flags, then environment (QDRANT_URL, QDRANT_API_KEY, RETRIEVAL_HOME, RETRIEVAL_DATA),"
-    " then retrieval.toml.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDEST},
+    epilog="Settings come from options, then from the environment (QDRANT_URL, QDRANT_API_KEY, RETRIEVAL_HOME,"
+    " RETRIEVAL_DATA), then from retrieval.toml in the working folder.",
 )
 COMMANDS = (
     *(demo, train, ingest, search, duplicates, outliers, explain, evaluate),
@@ -49,7 +50,7 @@ COMMANDS = (
     *(serve, set_public_url),
 )
 for command in COMMANDS:
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def print_version(value: bool) -> None:
@@ -64,9 +65,9 @@ def root(
     version: bool = typer.Option(
         False, "--version", callback=print_version, is_eager=True, help="Print the version and exit."
     ),
-    debug: bool = typer.Option(False, DEBUG, help="Show the traceback of an error; anywhere on the line."),
+    debug: bool = typer.Option(False, DEBUG, help="Show the traceback of an error; may stand anywhere."),
 ) -> None:
-    """Find the pictures that look like a given picture, in collections nobody has labelled."""
+    """Find the images that look like a given image, in collections that nobody has labelled."""
 
 
 def main() -> None:
@@ -79,7 +80,7 @@ def main() -> None:
         app()
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            echo("interrupted: run the same command again to go on", err=True)
+            echo("interrupted: run the same command again to resume", err=True)
         raise
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

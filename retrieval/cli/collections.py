@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from retrieval.cli.common import Json, QdrantUrl, echo, print_json, stdout
+from retrieval.cli.help import ACTION
 from retrieval.cli.tables import print_table
 
 if TYPE_CHECKING:
     from retrieval.store.base import Store
 
 MEASURED = ("recall_at_5", "copies_found", "P@5")
-"""Of what the gate wrote down, what tells one collection from another."""
+"""The metrics of the gate that the table shows."""
 KEPT = ("model", "dim", "created", "state", "sources", "evaluation")
-"""Of the metadata, what is printed as JSON."""
+"""The metadata that is printed as JSON."""
 DAMAGED = "damaged"
 
 
@@ -23,13 +24,20 @@ def collections(
         bool,
         typer.Option(
             "--prune",
-            help="Drop the collections that no alias points at, damaged ones too; there is no way back to them.",
+            rich_help_panel=ACTION,
+            help="Drop the collections that no alias points at, damaged ones too; this cannot be undone.",
         ),
     ] = False,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """List the collections, each named by time and model: alias, state, points, age, evaluation."""
+    """List collections: alias, state, points, age, evaluation.
+
+    A collection is named after its alias, the time it was made, and its model.
+
+    $ retrieval collections
+    $ retrieval collections --prune
+    """
     from retrieval.config import load_settings
     from retrieval.reindex.tidy import drop_unused
     from retrieval.store import open_store
@@ -69,9 +77,9 @@ def cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def described(store: "Store", collection: str, aliases: Mapping[str, str]) -> dict[str, Any] | None:
-    """What there is to say of a collection; None for one that this program did not make.
+    """The facts about a collection; None for one that this program did not make.
 
-    Of a damaged one that is its name, the aliases that point at it, and the `reason`.
+    For a damaged one: its name, the aliases that point at it, and the `reason`.
     """
     from retrieval.errors import StoreDamaged, StoreError
 

@@ -1,11 +1,13 @@
-"""Options that several commands share, and the few ways in which they all print."""
+"""Options that several commands share, and how all commands print."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from retrieval.cli.help import CLUSTER, ENGINE, FIELDS, LIMITS, OUTPUT, SELECTION
 from retrieval.errors import DEFAULT_ALIAS as DEFAULT_ALIAS
 from retrieval.errors import REFUSED
 from retrieval.files import json_text
@@ -21,57 +23,116 @@ if TYPE_CHECKING:
     from retrieval.sources import Source
     from retrieval.train.loop import Progress as Training
 
-Alias = Annotated[str, typer.Option(help="The collection's alias.")]
+Alias = Annotated[str, typer.Option(metavar="NAME", rich_help_panel=ENGINE, help="Alias of the collection.")]
 Model = Annotated[
     str | None,
-    typer.Option(help="A model's folder or the start of its fingerprint; else the collection's, else the default."),
+    typer.Option(
+        metavar="MODEL",
+        rich_help_panel=ENGINE,
+        show_default="the collection's model, or the default model",
+        help="A model's folder, or the start of its fingerprint.",
+    ),
 ]
 AnyModel = Annotated[
-    str | None, typer.Option(help="A model's folder or the start of its fingerprint; else the default.")
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        rich_help_panel=ENGINE,
+        show_default="the default model",
+        help="A model's folder, or the start of its fingerprint.",
+    ),
 ]
-"""For a command that does not go by a collection's model."""
+"""For a command that does not use the collection's model."""
 QdrantUrl = Annotated[
     str | None,
     typer.Option(
-        metavar="URL[,URL…]",
-        help="A Qdrant server, or nodes of one cluster; else $QDRANT_URL, else the embedded engine.",
+        metavar="URL[,URL...]",
+        rich_help_panel=ENGINE,
+        show_default="$QDRANT_URL, or the embedded engine",
+        help="A Qdrant server, or the nodes of a cluster.",
     ),
 ]
 PublicUrl = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Where `retrieval serve` is reached, for the dashboard's pictures; else as before.",
+        rich_help_panel=ENGINE,
+        show_default="keep the current one",
+        help="Public URL of `retrieval serve`, from which the Qdrant dashboard loads images.",
     ),
 ]
 Shards = Annotated[
-    int | None, typer.Option(min=1, max=1000, help="Parts of a new collection, on a cluster; else one for each peer.")
+    int | None,
+    typer.Option(
+        min=1, max=1000, rich_help_panel=CLUSTER, show_default="one per peer", help="Shards of a new collection."
+    ),
 ]
 Replicas = Annotated[
-    int | None, typer.Option(min=1, max=100, help="Peers that hold each part of a new collection; else 2 on a cluster.")
+    int | None,
+    typer.Option(
+        min=1,
+        max=100,
+        rich_help_panel=CLUSTER,
+        show_default="2 on a cluster",
+        help="Replicas of each shard of a new collection.",
+    ),
 ]
 WriteConsistency = Annotated[
-    int | None, typer.Option(min=1, max=100, help="Peers that must take a write to a new collection; else 1.")
+    int | None,
+    typer.Option(
+        min=1,
+        max=100,
+        rich_help_panel=CLUSTER,
+        show_default="1",
+        help="Replicas that must confirm a write to a new collection.",
+    ),
 ]
 Runner = Annotated[
     Literal["here", "ray"],
-    typer.Option(help="Who reads, encodes and writes: this machine, or the workers of a Ray cluster."),
+    typer.Option(
+        rich_help_panel=CLUSTER, help="Read, encode and write on this machine, or on the workers of a Ray cluster."
+    ),
 ]
 Address = Annotated[
     str | None,
     typer.Option(
-        metavar="HOST:PORT|auto", help="The Ray cluster of --runner ray; else one is started on this machine."
+        metavar="HOST:PORT|auto",
+        rich_help_panel=CLUSTER,
+        show_default="start Ray on this machine",
+        help="Address of the Ray cluster, with --runner ray.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Name = Annotated[str | None, typer.Option(help="The source's short name; else its folder's or file's.")]
+Json = Annotated[bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print JSON.")]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=SELECTION,
+        show_default="the name of its folder or file",
+        help="Short name of the source.",
+    ),
+]
 Labels = Annotated[
     str | None,
-    typer.Option(metavar="folder", help="Where labels come from: each image's folder's name; never learned from."),
+    typer.Option(
+        metavar="folder",
+        rich_help_panel=FIELDS,
+        show_default="no labels",
+        help="Take each image's label from the name of its folder; training does not use it.",
+    ),
+]
+MetricsFile = Annotated[
+    Path | None,
+    typer.Option(rich_help_panel=OUTPUT, help="Write the run's metrics to this file, as Prometheus text."),
+]
+LogJson = Annotated[bool, typer.Option("--log-json", rich_help_panel=OUTPUT, help="Log to stderr, as JSON lines.")]
+MaxFailures = Annotated[
+    int,
+    typer.Option(min=0, rich_help_panel=LIMITS, help="Stop when more images than this are newly refused."),
 ]
 
-SOURCES = "folders, archives, Parquet files, lists of paths, data sets, URLs"
-"""Where an argument's images may come from, in its help."""
+SOURCES = "folders, archives, Parquet files, lists of paths, data sets or URLs"
+"""What a SOURCE may be, in the help of an argument."""
 SHOWN_REFUSALS = 10
 
 
@@ -85,17 +146,17 @@ def as_flag(option: str) -> str:
 
 
 def stderr() -> "Console":
-    """For progress and notes."""
+    """A console for progress and notes."""
     return console(stderr=True)
 
 
 def stdout() -> "Console":
-    """For data."""
+    """A console for data."""
     return console(stderr=False)
 
 
 def console(*, stderr: bool) -> "Console":
-    """What prints more than a line to people; whoever wrote a text, nothing in it steers the terminal or is markup."""
+    """A console for people: no text in it is taken for markup or for a control character of the terminal."""
     from rich.console import Console
     from rich.text import Text
 
@@ -107,21 +168,24 @@ def console(*, stderr: bool) -> "Console":
 
 
 def echo(*fields: str, err: bool = False) -> None:
-    """A line for people, on stderr if `err`: fields with tabs between. Nothing in them steers the terminal.
+    """Print a line for people, on stderr if `err`: fields separated by tabs, control characters made visible.
 
-    With `console`, the one way to a terminal; what programs read (JSON, CSV, `paths0`) is written as it is.
+    With `console` this is the only way to a terminal; what programs read (JSON, CSV, `paths0`) is written as it is.
     """
     typer.echo("\t".join(map(visible, fields)), err=err)
 
 
 def print_json(data: dict[str, Any]) -> None:
-    """One object a line, so that it pipes."""
+    """Print one JSON object per line."""
     typer.echo(json_text(data, ensure_ascii=False))
 
 
 @contextlib.contextmanager
 def progress_bar(*columns: str) -> Iterator["Progress"]:
-    """A bar on stderr while the block runs, on a terminal only; `columns` are task fields shown after it."""
+    """Show a progress bar on stderr while the block runs, on a terminal only.
+
+    columns: task fields shown after the bar.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = stderr()
@@ -138,12 +202,12 @@ def progress_bar(*columns: str) -> Iterator["Progress"]:
 
 
 def training_task(bar: "Progress") -> "Callable[[Training], None]":
-    """What shows a training's progress on the bar, which has a `note`, by the share that is done."""
+    """A callback that shows a training's progress on the bar, which needs a `note` column."""
     task = bar.add_task("Training", total=100, start=False, visible=False, note="")
 
     def show(p: "Training") -> None:
         bar.start_task(task)
-        note = f"loss {p.loss:.4f}, {p.images_per_second:,.0f} images/s{', gone on with' if p.resumed else ''}"
+        note = f"loss {p.loss:.4f}, {p.images_per_second:,.0f} images/s{', resumed' if p.resumed else ''}"
         bar.update(task, visible=True, completed=100 * p.done, note=note)
         if p.done >= 1:
             bar.update(task, description="Saving")
@@ -154,9 +218,9 @@ def training_task(bar: "Progress") -> "Callable[[Training], None]":
 def open_sources(
     specs: list[str], settings: "Settings", name: str | None = None, labels: str | None = None
 ) -> list["Source"]:
-    """The sources of a command line; a data set that is not on this machine is downloaded behind a bar.
+    """Open the sources of a command line; a data set that is not on this machine is downloaded, with a progress bar.
 
-    Raises UsageError for a name or labels that cannot be meant, SourceError as `open_source`.
+    Raises UsageError for a name or labels that do not fit the sources, SourceError as `open_source`.
     """
     from retrieval.errors import UsageError
     from retrieval.sources import open_source
@@ -182,7 +246,7 @@ def chosen(**options: int | None) -> dict[str, int]:
 
 
 def ray_of(runner: str, address: str | None, settings: "Settings") -> "Ray | None":
-    """The Ray cluster that is to do the work; raises UsageError for an address without `--runner ray`."""
+    """The Ray cluster to run on, None for this machine; raises UsageError for an address without `--runner ray`."""
     from retrieval.errors import UsageError
     from retrieval.ingest.options import Ray
 
@@ -192,13 +256,13 @@ def ray_of(runner: str, address: str | None, settings: "Settings") -> "Ray | Non
 
 
 def print_warnings(warnings: Sequence[str]) -> None:
-    """What the user should know, though the command has done its work."""
+    """Print warnings, on stderr."""
     for warning in warnings:
         echo(f"warning: {warning}", err=True)
 
 
 def end_with(refused: Sequence["Refused"], *, silent: bool = False) -> None:
-    """Name the first few images that could not be used, unless `silent`, and end with the exit code for that."""
+    """End with REFUSED if images were refused; unless `silent`, name the first few."""
     if refused and not silent:
         print_refused(refused)
     if refused:
@@ -206,7 +270,7 @@ def end_with(refused: Sequence["Refused"], *, silent: bool = False) -> None:
 
 
 def print_refused(refused: Sequence["Refused"]) -> None:
-    """The first few by name."""
+    """Name the first few refused images, on stderr."""
     for item in refused[:SHOWN_REFUSALS]:
         echo(f"refused: {item.entry.source}/{item.entry.key}: {item.reason}", err=True)
     if len(refused) > SHOWN_REFUSALS:

@@ -8,7 +8,13 @@ GALLERY = 12
 
 
 def demo(as_json: Json = False) -> None:
-    """Show the whole way on real handwritten digits, with no server: train, ingest, search, count."""
+    """Train, ingest and search on real digits; no server needed.
+
+    Uses the 4,000 handwritten digits that come with the package, and writes a gallery of the results.
+
+    $ retrieval demo
+    $ retrieval demo --json
+    """
     from retrieval import demo as job
     from retrieval.cli.results import print_pictures, print_results, write_galleries
     from retrieval.config import load_settings

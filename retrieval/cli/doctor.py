@@ -13,7 +13,14 @@ SHOWN = {"ok": "ok", "warning": "warning", "error": "ERROR"}
 
 
 def doctor(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: Json = False) -> None:
-    """Say what is wrong, and how to mend it; exit code 1 when anything is an error, 0 with warnings."""
+    """Find what is wrong and say how to fix it.
+
+    Checks settings, disk, models, every node, replicas, index, sources, locks and jobs, and changes nothing. The exit
+    code is 1 when any check is an error, 0 when there are only warnings.
+
+    $ retrieval doctor
+    $ retrieval doctor --json --qdrant-url http://127.0.0.1:6333
+    """
     from retrieval.config import load_settings
     from retrieval.doctor.job import examine
 
@@ -32,7 +39,7 @@ def doctor(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
 
 
 def print_row(row: "Row") -> None:
-    """A line, and what to do below it."""
+    """Print the finding, and below it how to fix it."""
     echo(f"{SHOWN[row.state]:<8} {row.check:<12} {row.found}")
     if row.mend:
         echo(f"{'':<22}→ {row.mend}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, progress_bar
+from retrieval.cli.help import ACTION, OUTPUT, SELECTION
 from retrieval.cli.output import Output, chosen_output, groups_printer
 from retrieval.errors import REFUSED, UsageError
 
@@ -16,28 +17,58 @@ if TYPE_CHECKING:
 
 def duplicates(
     max_distance: Annotated[
-        float | None, typer.Option(min=0, help="Distance up to which pictures are duplicates; else pixels decide.")
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="DISTANCE",
+            rich_help_panel=SELECTION,
+            show_default="compare the pixels",
+            help="Images up to this distance apart are duplicates.",
+        ),
     ] = None,
     max_percentile: Annotated[
         float | None,
-        typer.Option(min=0, max=100, help="The same, as a percentile of the neighbours' distances."),
+        typer.Option(
+            min=0,
+            max=100,
+            metavar="PERCENTILE",
+            rich_help_panel=SELECTION,
+            help="The same, as a percentile of the distances to the nearest neighbour.",
+        ),
     ] = None,
     apply: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Move all but the one to keep into this folder, with a file to undo it."),
+        typer.Option(
+            metavar="DIR",
+            rich_help_panel=ACTION,
+            help="Move all but the image to keep into this folder, with a file that can undo it.",
+        ),
     ] = None,
     undo: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Put back what --apply moved, by its undo.jsonl.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", rich_help_panel=ACTION, help="Move back what --apply moved; FILE is its undo.jsonl."
+        ),
     ] = None,
-    output: Annotated[Output | None, typer.Option(help="How groups are printed; else as a table.")] = None,
+    output: Annotated[
+        Output | None, typer.Option(rich_help_panel=OUTPUT, show_default="table", help="How groups are printed.")
+    ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write the groups to this file, as a page with pictures to review.")
+        Path | None,
+        typer.Option(rich_help_panel=OUTPUT, help="Write the groups to this file, as a page with images to review."),
     ] = None,
     alias: Alias = DEFAULT_ALIAS,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Find pictures that are in the collection more than once, and say which to keep; nothing is ever deleted."""
+    """Find near-duplicates and say which image to keep.
+
+    Two images are duplicates when their pixels agree after compression, resizing, a shift by a pixel or a change of
+    brightness. Nothing is ever deleted.
+
+    $ retrieval duplicates --html duplicates.html
+    $ retrieval duplicates --apply set-aside
+    """
     form = chosen_output(output, as_json=as_json)
     if undo:
         if apply or html:
@@ -75,29 +106,29 @@ def duplicates(
         from retrieval.duplicates.quarantine import set_aside
 
         moved = [say_moved(each) for each in set_aside(found, sources, apply)]
-        echo(f"{sum(moved):,} files moved to {apply}; way back: retrieval duplicates --undo {apply}/undo.jsonl")
+        echo(f"{sum(moved):,} files moved to {apply}; undo with: retrieval duplicates --undo {apply}/undo.jsonl")
         if not all(moved):
             raise typer.Exit(REFUSED)
 
 
 def say(summary: Any) -> None:
-    """How much was found, and of what."""
-    unread = f"; {summary.unread:,} pictures are out of reach, only their exact copies are found" * bool(summary.unread)
+    """Print how many duplicates were found, among how many images."""
+    unread = f"; {summary.unread:,} images cannot be read; only their exact copies are found" * bool(summary.unread)
     echo(
-        f"{summary.points:,} pictures: {summary.groups:,} groups, {summary.duplicates:,} pictures could go{unread}",
+        f"{summary.points:,} images: {summary.groups:,} groups, {summary.duplicates:,} images can be removed{unread}",
         err=True,
     )
 
 
 def say_moved(moved: "Moved") -> bool:
-    """Name a file that was left where it is; returns whether it was moved."""
+    """Whether the file was moved; if not, print why."""
     if moved.problem:
         echo(f"refused: {moved.origin}: {moved.problem}", err=True)
     return moved.problem is None
 
 
 def put_back(undo: Path) -> None:
-    """Undo, and say what could not be."""
+    """Move the files back, and name those that could not be."""
     from retrieval.duplicates.quarantine import put_back as put
 
     moved = [say_moved(each) for each in put(undo)]

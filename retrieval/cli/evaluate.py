@@ -19,31 +19,61 @@ from retrieval.cli.common import (
     progress_bar,
     stdout,
 )
+from retrieval.cli.help import ENGINE, OUTPUT, SELECTION
 from retrieval.cli.tables import print_table
 
 
 def evaluate(
-    source: Annotated[list[str], typer.Argument(help=f"Images to search: {SOURCES}.")],
+    source: Annotated[list[str], typer.Argument(metavar="SOURCE", help=f"Images to search: {SOURCES}.")],
     queries: Annotated[
-        list[str] | None, typer.Option(help="A source that asks; else each picture searches the others.")
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE",
+            rich_help_panel=SELECTION,
+            show_default="each image searches the others",
+            help="A separate set of queries, ideally held out from training; may be repeated.",
+        ),
     ] = None,
     labels: Labels = None,
-    k: Annotated[int, typer.Option("-k", "--k", help="Hits for each query that P@k and recall@k look at.")] = 5,
+    k: Annotated[
+        int, typer.Option("-k", "--k", rich_help_panel=SELECTION, help="The k of P@k and recall@k: hits per query.")
+    ] = 5,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Queries at most, a random choice, always the same; else 10,000.")
+        int | None,
+        typer.Option(
+            min=1,
+            rich_help_panel=SELECTION,
+            show_default="10,000",
+            help="Maximum number of queries, chosen at random, always the same ones.",
+        ),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write the numbers and the worst queries to this file, as a page with pictures.")
+        Path | None,
+        typer.Option(
+            rich_help_panel=OUTPUT, help="Write the metrics and the worst queries to this file, as a page with images."
+        ),
     ] = None,
     alias: Annotated[
         str | None,
-        typer.Option(help="The alias of the collection to compare with brute force; else images, if it is there."),
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=ENGINE,
+            show_default="images, if there is one",
+            help="Alias of the collection whose engine is compared with brute force.",
+        ),
     ] = None,
     model: AnyModel = None,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Measure the retrieval, with labels or without, beside raw pixels, PCA and an untrained encoder."""
+    """Measure retrieval quality beside three baselines.
+
+    The baselines are raw pixels, PCA and an untrained encoder. Without --labels it measures how often a distorted copy
+    finds its original; the model is trained to ignore such distortions, so treat that as indicative only.
+
+    $ retrieval evaluate digits --labels folder --html report.html
+    $ retrieval evaluate mnist:train --queries mnist:test --labels folder
+    """
     from retrieval.config import load_settings
     from retrieval.evaluate import job
     from retrieval.evaluate.tables import lines, tables, write_report
@@ -79,7 +109,7 @@ def evaluate(
     for note in report.notes:
         echo(f"note: {note}", err=True)
     if report.helped is False:
-        echo(f"warning: {report.verdict}; try more --epochs or more pictures", err=True)
+        echo(f"warning: {report.verdict}; try more --epochs or more images", err=True)
     if html:
         write_report(html, report)
     end_with(report.refused)

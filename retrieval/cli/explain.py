@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, Model, QdrantUrl, echo, print_json, stdout
+from retrieval.cli.help import OUTPUT
 from retrieval.cli.queries import example
 
 if TYPE_CHECKING:
@@ -13,28 +14,38 @@ if TYPE_CHECKING:
 
 
 def explain(
-    a: Annotated[str, typer.Argument(help="Image, id or SOURCE/PATH.")],
-    b: Annotated[str, typer.Argument(help="Another.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="Image file, id, or SOURCE/PATH of a stored image.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The image to compare it with.")],
     html: Annotated[
-        Path | None, typer.Option(help="Write both, with their reconstructions, to this file, as a page.")
+        Path | None,
+        typer.Option(
+            rich_help_panel=OUTPUT, help="Write both images and their reconstructions to this file, as a page."
+        ),
     ] = None,
     alias: Alias = DEFAULT_ALIAS,
     model: Model = None,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two images: distance, what that means here, the rank of each for the other, and what the model sees."""
+    """Compare two images: distance, ranks, reconstructions.
+
+    Says how far apart the images are, how near that is in this collection, and the rank of each among the nearest
+    neighbours of the other.
+
+    $ retrieval explain query.png digits/4/00013.png
+    $ retrieval explain a.png b.png --html pair.html
+    """
     from retrieval.config import load_settings
     from retrieval.index import Index
 
     with Index.open(alias, model=model, settings=load_settings(qdrant_url=qdrant_url)) as index:
         pair = [example(a), example(b)]
         found = index.explain(*pair)
-        pictures = [index.read(query) for query in pair]
+        images = [index.read(query) for query in pair]
     if html:
         from retrieval.gallery.review import write_explanation
 
-        write_explanation(html, found, pictures, lines(found))
+        write_explanation(html, found, images, lines(found))
     if as_json:
         print_json(found.to_json())
         return
@@ -45,16 +56,16 @@ def explain(
         from retrieval.cli.pictures import strip
         from retrieval.images.decode import encode_png
 
-        shown = [pictures[0], encode_png(found.seen[0]), pictures[1], encode_png(found.seen[1])]
+        shown = [images[0], encode_png(found.seen[0]), images[1], encode_png(found.seen[1])]
         colour = not console.no_color
         console.print(strip(shown, ["a", "a, decoded", "b", "b, decoded"], console.width, colour=colour))
 
 
 def lines(found: "Explanation") -> list[str]:
-    """What there is to say, in words."""
+    """The findings, in words."""
     share = "" if found.percentile is None else f", p{found.percentile:.0f}: "
     if found.percentile is not None:
-        share += f"{found.percentile:.0f}% of the pictures here are nearer to their nearest"
+        share += f"{found.percentile:.0f}% of the images here have a nearer nearest neighbour"
     said = [f"distance {found.distance:.4f}{share}"]
     for who, other, rank in ((0, 1, found.ranks[0]), (1, 0, found.ranks[1])):
         place = f"number {rank:,}" if rank is not None else "not among the nearest 1,000"

@@ -15,20 +15,31 @@ from retrieval.cli.common import (
     print_warnings,
     progress_bar,
 )
+from retrieval.cli.help import SELECTION
 
 
 def export(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.parquet|FILE.npz", help="The file to write; one that is there is replaced.")
+        Path, typer.Argument(metavar="FILE", help="File to write, .parquet or .npz; an existing one is replaced.")
     ],
     where: Annotated[
-        str | None, typer.Option(help="Only pictures that meet this, like 'label=7', as for search.")
+        str | None,
+        typer.Option(
+            metavar="FILTER", rich_help_panel=SELECTION, help="Only points that match this filter, like 'label=7'."
+        ),
     ] = None,
     alias: Alias = DEFAULT_ALIAS,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Write ids, codes and payloads to a Parquet or .npz file; what a job writes meanwhile may be in it or not."""
+    """Write ids, embeddings and payloads to one file.
+
+    The file is the same from both engines, and the model is not needed. There is no snapshot: what a job writes during
+    the export may be in the file or not.
+
+    $ retrieval export embeddings.parquet
+    $ retrieval export sevens.npz --where 'label=7'
+    """
     from retrieval.config import load_settings
     from retrieval.export import export as job
     from retrieval.store import open_store
@@ -44,5 +55,5 @@ def export(
             f" ({summary.bytes / 1e6:,.1f} MB, {summary.seconds:.1f} s)"
         )
     if summary.found != summary.points:
-        said = f"{summary.points:,} points were written and {summary.found:,} are there now: a job wrote meanwhile"
-        print_warnings([f"{said}; run the same command again when it is done"])
+        said = f"{summary.points:,} points written, but {summary.found:,} are there now: a job wrote during the export"
+        print_warnings([f"{said}; rerun the command when the job is done"])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json, progress_bar
+from retrieval.cli.help import ACTION
 from retrieval.cli.watching import recorded
 from retrieval.errors import UsageError
 from retrieval.outside import visible
@@ -15,14 +16,25 @@ if TYPE_CHECKING:
 
 
 def forget(
-    name: Annotated[str, typer.Argument(help="The source's short name, as `retrieval status` shows it.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Short name of the source, as `retrieval status` shows it.")
+    ],
     alias: Alias = DEFAULT_ALIAS,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", rich_help_panel=ACTION, help="Show what would be removed, and change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", rich_help_panel=ACTION, help="Do not ask for confirmation.")] = False,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Remove a source that was retired: its points, its refused images and its record; no file is touched."""
+    """Remove a retired source from the collection.
+
+    Removes its points, its refused images from the ledger, and its record; image files are not touched. Shows what
+    would be removed and asks first.
+
+    $ retrieval forget old-scans --dry-run
+    $ retrieval forget old-scans --yes
+    """
     from retrieval.config import load_settings
     from retrieval.ingest import forget as job
     from retrieval.store import open_store
@@ -31,7 +43,7 @@ def forget(
     with open_store(settings) as store:
         found = job.look(store, alias, name)
     if not (dry_run or yes or sys.stdin.isatty()):
-        raise UsageError(f"forget {name}: removes {found.points:,} points of {alias}; if that is meant, --yes")
+        raise UsageError(f"forget {name}: removes {found.points:,} points of {alias}; confirm with --yes")
     if not as_json:
         say(found)
     if not dry_run:
@@ -51,7 +63,7 @@ def forget(
 
 
 def say(found: "Forgotten") -> None:
-    """What would go."""
+    """Print what would be removed."""
     where = f", last seen at {found.root}" if found.root else ""
     lines = [f"{found.alias} → {found.collection}: {found.points:,} points of {found.name}{where}"]
     lines += [f"goes: {found.name}/{path}" for path in found.examples]

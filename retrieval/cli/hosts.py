@@ -1,7 +1,7 @@
-"""Training on several hosts from the command line: the options, and a process of its own for what JAX may end.
+"""Training on several hosts from the command line: the options, and a child process that JAX may terminate.
 
-When another process is lost, JAX ends this one on the spot, and its libraries write to stdout and stderr as they
-please. So the training runs in a child whose C++ is muted, and the parent says in one line how it ended.
+When another process is lost, JAX terminates this one at once, and its C++ libraries write to stdout and stderr. So the
+training runs in a child whose C++ output is discarded, and the parent prints in one line how it ended.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ CHILD = "from retrieval.cli.hosts import inside; inside()"
 
 
 def parse_hosts(coordinator: str | None, processes: int | None, process: int | None) -> "Hosts | None":
-    """The values of the three options, None for none of them. Raises UsageError for some, and as `Hosts`."""
+    """The values of the three options; None if none is given. Raises UsageError if only some are, and as `Hosts`."""
     given = {"--coordinator": coordinator, "--processes": processes, "--process": process}
     missing = [name for name, value in given.items() if value is None]
     if len(missing) == len(given):
@@ -40,9 +40,9 @@ def parse_hosts(coordinator: str | None, processes: int | None, process: int | N
 
 
 def train_in_a_child(hosts: "Hosts") -> None:
-    """Run this same command line in a child, which trains; ends with its exit code. In the child: do nothing.
+    """Run this command line in a child, and end with its exit code; in the child, do nothing.
 
-    Raises TrainingError when the child was ended from outside, as JAX does for want of another process.
+    Raises TrainingError when a signal ended the child, as JAX does when another process is lost.
     """
     if INSIDE in os.environ:
         return
@@ -56,7 +56,7 @@ def train_in_a_child(hosts: "Hosts") -> None:
         try:
             code = child.wait()
         except KeyboardInterrupt:
-            child.kill()  # as good as a farewell: checkpoints are written in one piece
+            child.kill()  # safe: checkpoints are written atomically
             raise
     if code < 0:
         raise TrainingError(
@@ -68,14 +68,14 @@ def train_in_a_child(hosts: "Hosts") -> None:
 
 
 def end_with_parent() -> NoReturn:
-    """Wait for the other end of stdin to be closed."""
+    """Wait until the parent closes stdin, then exit."""
     while os.read(0, 1):
         pass
     os._exit(1)
 
 
 def mute() -> None:
-    """From now on only Python writes to stdout and stderr."""
+    """From now on, discard what C++ writes to stdout and stderr; Python still writes."""
     for stream in ("stdout", "stderr"):
         old = getattr(sys, stream)
         kept = os.fdopen(os.dup(old.fileno()), "w", encoding=old.encoding, errors=old.errors, buffering=1)
@@ -85,7 +85,7 @@ def mute() -> None:
 
 
 def inside() -> NoReturn:
-    """What the child does: the command line, and then it leaves at once, for JAX would wait for lost processes."""
+    """Run the command line in the child, then exit at once, because JAX would wait for lost processes."""
     from retrieval.cli import DEBUG, main
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's

@@ -13,6 +13,9 @@ from retrieval.cli.common import (
     Alias,
     Json,
     Labels,
+    LogJson,
+    MaxFailures,
+    MetricsFile,
     Model,
     Name,
     PublicUrl,
@@ -29,6 +32,7 @@ from retrieval.cli.common import (
     ray_of,
     stdout,
 )
+from retrieval.cli.help import ACTION, FIELDS, LIMITS, OUTPUT
 from retrieval.cli.ingesting import errors_to, first_model, print_plan, print_summary
 from retrieval.cli.logs import log, log_json
 from retrieval.cli.values import parse_share
@@ -38,64 +42,105 @@ from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES, IngestOptions
 
 
 def ingest(
-    source: Annotated[list[str], typer.Argument(help=f"Images to store: {SOURCES}.")],
+    source: Annotated[list[str], typer.Argument(metavar="SOURCE", help=f"Images to store: {SOURCES}.")],
     alias: Alias = DEFAULT_ALIAS,
     name: Name = None,
     labels: Labels = None,
     metadata: Annotated[
         Path | None,
         typer.Option(
-            help="A CSV or Parquet file whose columns become fields of the images' payload; with several sources, its"
-            " column source says whose image a row is."
+            rich_help_panel=FIELDS,
+            help="CSV or Parquet file whose columns become fields of the payload; with several sources, its column"
+            " 'source' names the source of each row.",
         ),
     ] = None,
-    key_column: Annotated[str, typer.Option(help="The column of --metadata that holds an image's key.")] = "path",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    key_column: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMN", rich_help_panel=FIELDS, help="Column of --metadata that holds the image's path."
+        ),
+    ] = "path",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", rich_help_panel=ACTION, help="Show what would be done, and change nothing.")
+    ] = False,
     train: Annotated[
         bool,
         typer.Option(
-            "--train", help="Train a model on the sources first, where there is neither one nor a collection yet."
+            "--train",
+            rich_help_panel=ACTION,
+            help="Train a model on the sources first, if there is neither a model nor a collection.",
         ),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Encode every image again.")] = False,
+    force: Annotated[bool, typer.Option("--force", rich_help_panel=ACTION, help="Encode all images again.")] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Remove the points of images that are gone from their source.")
+        bool,
+        typer.Option(
+            "--prune", rich_help_panel=ACTION, help="Remove points of images that are gone from their source."
+        ),
     ] = False,
     max_delete: Annotated[
-        str, typer.Option(help="Share of a source's points that --prune may remove without --yes.")
+        str,
+        typer.Option(
+            metavar="SHARE",
+            rich_help_panel=LIMITS,
+            help="Share of a source's points that --prune may remove without --yes.",
+        ),
     ] = f"{MAX_DELETE:.0%}",
-    yes: Annotated[bool, typer.Option("--yes", help="Let --prune remove more than --max-delete.")] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Open images again that were refused and have not changed since.")
+    yes: Annotated[
+        bool, typer.Option("--yes", rich_help_panel=LIMITS, help="Let --prune remove more than --max-delete.")
     ] = False,
-    errors: Annotated[Path | None, typer.Option(help="Write the refused images to this file, as JSON lines.")] = None,
-    max_failures: Annotated[
-        int, typer.Option(min=0, help="Newly refused images at most; one more stops the run.")
-    ] = MAX_FAILURES,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed", rich_help_panel=ACTION, help="Retry refused images that have not changed since."
+        ),
+    ] = False,
+    errors: Annotated[
+        Path | None, typer.Option(rich_help_panel=OUTPUT, help="Write the refused images to this file, as JSON lines.")
+    ] = None,
+    max_failures: MaxFailures = MAX_FAILURES,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Images encoded and written together; else by their size.")
+        int | None,
+        typer.Option(
+            min=1,
+            max=4096,
+            rich_help_panel=LIMITS,
+            show_default="by image size",
+            help="Images that are encoded and written together.",
+        ),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, max=256, help="Workers: readers here, or actors on a Ray cluster; else as many as pay."),
+        typer.Option(
+            min=1,
+            max=256,
+            rich_help_panel=LIMITS,
+            show_default="by this machine, or by the Ray cluster",
+            help="Reader threads, or actors with --runner ray.",
+        ),
     ] = None,
-    metrics_file: Annotated[
-        Path | None, typer.Option(help="Write the run's numbers to this file, as Prometheus text.")
-    ] = None,
+    metrics_file: MetricsFile = None,
     public_url: PublicUrl = None,
     shards: Shards = None,
     replicas: Replicas = None,
     write_consistency: WriteConsistency = None,
     runner: Runner = "here",
     address: Address = None,
-    json_logs: Annotated[bool, typer.Option("--log-json", help="Log to stderr as JSON lines.")] = False,
+    json_logs: LogJson = False,
     model: Model = None,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Bring the collection in line with the sources, encoding only new and changed images."""
+    """Store the sources' images; skip what is unchanged.
+
+    Encodes new and changed images only. An image that cannot be used is named with the reason, the others are stored,
+    and the exit code is 3. A killed run is resumed by the next one.
+
+    $ retrieval ingest digits --labels folder
+    $ retrieval ingest s3://bucket/scans --prune --errors refused.jsonl
+    """
     if train and model:
-        raise UsageError(f"--train with --model {model}: the model is either trained now or there already; give one")
+        raise UsageError(f"--train with --model {model}: give one: the model is either trained now or exists already")
 
     from retrieval import checkpoint
     from retrieval.config import load_settings

@@ -1,4 +1,4 @@
-"""What an ingest says: the images that it refused, its plan, its summary."""
+"""What an ingest prints: the images that it refused, its plan, its summary."""
 
 import contextlib
 import json
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from retrieval.store.base import Store
 
 SHOWN = 5
-"""Files passed over that are shown by name."""
+"""Number of skipped files that are shown by name."""
 
 
 @contextlib.contextmanager
 def errors_to(file: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
-    """What takes the ledger's rows of refused images: to the log, and to the file as JSON lines.
+    """A function that writes the ledger's rows of refused images to the log, and to the file as JSON lines.
 
     Raises UsageError when the file cannot be written.
     """
@@ -51,9 +51,9 @@ def errors_to(file: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], No
 def first_model(
     store: "Store", alias: str, sources: Sequence["Source"], settings: "Settings", watch: Watch
 ) -> "SavedModel":
-    """A model learned from the sources, the default from now on; says so before and after.
+    """Train a model on the sources and make it the default.
 
-    The alias's lock is held meanwhile, so that of two first ingests only one trains. Raises as `learn`, Locked.
+    The alias's lock is held meanwhile, so that only one of two first ingests trains. Raises as `learn`, Locked.
     """
     from retrieval.learn.job import learn
 
@@ -72,7 +72,7 @@ def first_model(
 
 
 def print_plan(summary: "Summary", console: "Console") -> None:
-    """What a run would do."""
+    """Print what a run would do."""
     console.print(
         f"{summary.found:,} images: {summary.new:,} new and {summary.changed:,} changed would be opened,"
         f" {summary.unchanged:,} unchanged, {summary.failed:,} refused before, {summary.deleted:,} points would be"
@@ -84,7 +84,7 @@ def print_plan(summary: "Summary", console: "Console") -> None:
 
 
 def print_summary(summary: "Summary", points: int, location: str, dashboard: str | None, console: "Console") -> None:
-    """What a run did: a table on a terminal, else a line."""
+    """Print what a run did: a table on a terminal, otherwise a line."""
     numbers = {
         "encoded": summary.encoded,
         "copied": summary.copied,
@@ -118,7 +118,7 @@ def print_summary(summary: "Summary", points: int, location: str, dashboard: str
 
 
 def print_passed_over(summary: "Summary") -> None:
-    """How many images were passed over, and the first of them by name."""
+    """Print how many files were skipped, and name the first."""
     passed = summary.to_json()["passed_over"]
     if passed["count"]:
         more = ", …" if passed["count"] > SHOWN else ""
@@ -127,7 +127,7 @@ def print_passed_over(summary: "Summary") -> None:
 
 
 def print_gone(summary: "Summary") -> None:
-    """The first of the deleted points by name, and how many stay that could not be asked for."""
+    """Name the first of the deleted points, and print how many were kept because their source could not be asked."""
     for name in summary.gone:
         echo(f"gone: {name}")
     if (more := summary.deleted - len(summary.gone)) > 0 and summary.gone:

@@ -6,15 +6,27 @@ from typing import Annotated, Any
 import typer
 
 from retrieval.cli.common import Json, print_json, stdout
+from retrieval.cli.help import SELECTION
 from retrieval.cli.tables import print_table
 
 
 def jobs(
-    alias: Annotated[str | None, typer.Option(help="The collection's alias; else runs on any.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Runs at most, the newest ones.")] = 20,
+    alias: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", rich_help_panel=SELECTION, show_default="all", help="Only runs on this alias."),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, rich_help_panel=SELECTION, help="Maximum number of runs, newest first.")
+    ] = 20,
     as_json: Json = False,
 ) -> None:
-    """List the runs of ingest, reindex and rollback from this home, the newest first."""
+    """List past and running jobs: what, when, and the outcome.
+
+    Jobs are runs of ingest, reindex, rollback and forget from this RETRIEVAL_HOME.
+
+    $ retrieval jobs
+    $ retrieval jobs --limit 1 --json
+    """
     from retrieval.config import load_settings
     from retrieval.jobs import history
 

@@ -1,4 +1,4 @@
-"""Logs on stderr: one JSON object a line for machines that read what jobs say; of the service, lines for people."""
+"""Logs on stderr: JSON lines of jobs for machines, plain lines of the service for people."""
 
 import logging
 from typing import Any
@@ -9,7 +9,7 @@ LOGGER = logging.getLogger("retrieval")
 
 
 def log_json() -> None:
-    """From now on, log as JSON; what the way to the server logs (tries again) too."""
+    """From now on, log as JSON, retries of requests to the server (stamina) included."""
     from pythonjsonlogger.json import JsonFormatter
 
     handler = logging.StreamHandler()
@@ -24,7 +24,7 @@ def log_json() -> None:
 
 
 def log_lines() -> None:
-    """From now on, log errors to stderr as lines for people, in which nothing steers the terminal."""
+    """From now on, log errors to stderr as plain lines, with control characters made visible."""
 
     class Lines(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
@@ -41,6 +41,6 @@ def is_json() -> bool:
 
 
 def log(event: str, level: int = logging.INFO, **fields: Any) -> None:
-    """One line, when logs are JSON."""
+    """Log one line if logs are JSON."""
     if is_json():
         LOGGER.log(level, event, extra=fields)

@@ -6,29 +6,49 @@ from typing import Annotated
 import typer
 
 from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, print_json, progress_bar, stdout
+from retrieval.cli.help import ACTION, ENGINE
 from retrieval.errors import UsageError
 
 
 def migrate(
     to: Annotated[
-        str | None, typer.Option(metavar="URL", help="The Qdrant server to copy to; else the embedded engine.")
+        str | None,
+        typer.Option(
+            metavar="URL",
+            rich_help_panel=ENGINE,
+            show_default="the embedded engine",
+            help="Qdrant server to copy to.",
+        ),
     ] = None,
     from_: Annotated[
         str | None,
         typer.Option(
             "--from",
             metavar="URL",
-            help="The Qdrant server to copy from (with --to, key: $QDRANT_FROM_API_KEY); else the embedded engine.",
+            rich_help_panel=ENGINE,
+            show_default="the embedded engine",
+            help="Qdrant server to copy from; with --to, its key is $QDRANT_FROM_API_KEY.",
         ),
     ] = None,
     alias: Alias = DEFAULT_ALIAS,
     yes: Annotated[
         bool,
-        typer.Option("--yes", help="Move an alias that points elsewhere, and overwrite a collection in use."),
+        typer.Option(
+            "--yes",
+            rich_help_panel=ACTION,
+            help="Move an alias that points elsewhere, and overwrite a collection in use.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Copy a collection between the embedded engine and Qdrant servers, check it, set the alias."""
+    """Copy a collection to a server, back, or between servers.
+
+    Nothing is encoded again. A rerun resumes an interrupted copy, and the alias is set only after counts, a sample of
+    points and a few searches agree.
+
+    $ retrieval migrate --to http://127.0.0.1:6333
+    $ retrieval migrate --from http://127.0.0.1:6333
+    """
     if to is None and from_ is None:
         raise UsageError(
             "neither --to nor --from; --to URL copies to a server, --from URL from one to the embedded engine"

@@ -13,22 +13,33 @@ from retrieval.cli.common import (
     print_json,
     progress_bar,
 )
+from retrieval.cli.help import OUTPUT, SELECTION
 from retrieval.cli.tables import print_table
 
 LIMIT = 50
 
 
 def outliers(
-    limit: Annotated[int, typer.Option(min=1, help="Pictures at most, the oddest ones.")] = LIMIT,
+    limit: Annotated[
+        int, typer.Option(min=1, rich_help_panel=SELECTION, help="Maximum number of images, strongest outliers first.")
+    ] = LIMIT,
     html: Annotated[
         Path | None,
-        typer.Option(help="Write them to this file, as a page with each picture beside its reconstruction."),
+        typer.Option(
+            rich_help_panel=OUTPUT, help="Write them to this file, as a page with each image beside its reconstruction."
+        ),
     ] = None,
     alias: Alias = DEFAULT_ALIAS,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Find pictures that fit nowhere: far from all others, or badly reconstructed by the model."""
+    """Find images far from all others, or badly reconstructed.
+
+    Ranks by the larger of two deviations: the distance to the fifth nearest neighbour, and the reconstruction error.
+
+    $ retrieval outliers --limit 20
+    $ retrieval outliers --html outliers.html
+    """
     from retrieval.config import load_settings
     from retrieval.index import Index
 

@@ -1,4 +1,4 @@
-"""How results are printed: for people, for programs, for spreadsheets, and for xargs."""
+"""The output formats of results: for people, programs, spreadsheets and xargs."""
 
 import contextlib
 import csv
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from retrieval.search.results import Result
 
 Output = Literal["table", "json", "jsonl", "csv", "paths0"]
-"""A table · one array · an object a line · rows of hits · the files of the hits, a NUL after each, for `xargs -0`."""
+"""A table, one JSON array, one JSON object per line, rows of hits, or the hits' files, each followed by a NUL."""
 
 COLUMNS = ("query", "rank", "distance", "percentile", "id", "source", "path", "label", "copies")
 
 
 def chosen_output(output: Output | None, *, as_json: bool) -> Output:
-    """What `--output` and `--json` ask for; raises UsageError when that is two things."""
+    """The format that `--output` and `--json` ask for; raises UsageError when they contradict each other."""
     if as_json and output not in (None, "jsonl"):
         raise UsageError(f"--json with --output {output}: --json is --output jsonl; give either")
     return "jsonl" if as_json else output or "table"
@@ -31,7 +31,7 @@ def chosen_output(output: Output | None, *, as_json: bool) -> Output:
 
 @contextlib.contextmanager
 def printer(output: Output, index: "Index") -> "Iterator[Callable[[Result], None]]":
-    """What prints one result after the other while the block runs."""
+    """A function that prints one result after the other, while the block runs."""
     if output == "table":
         from retrieval.cli.common import stdout
         from retrieval.cli.results import print_results
@@ -51,7 +51,7 @@ def printer(output: Output, index: "Index") -> "Iterator[Callable[[Result], None
 
 @contextlib.contextmanager
 def objects(*, array: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """What prints JSON objects while the block runs: one a line, or all as one array."""
+    """A function that prints JSON objects while the block runs: one per line, or all as one array."""
     count = 0
 
     def write(content: dict[str, Any]) -> None:
@@ -67,7 +67,7 @@ def objects(*, array: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
 
 @contextlib.contextmanager
 def groups_printer(output: Output, index: "Index") -> "Iterator[Callable[[Group], None]]":
-    """What prints one group of duplicates after the other; CSV and `paths0` name the pictures that could go."""
+    """A function that prints groups of duplicates; CSV and `paths0` name the images that can be removed."""
     if output == "table":
         yield print_group
     elif output == "csv":
@@ -85,7 +85,7 @@ def groups_printer(output: Output, index: "Index") -> "Iterator[Callable[[Group]
 
 
 def print_group(group: "Group") -> None:
-    """The one to keep and why, and the others below it."""
+    """Print the image to keep and why, and its duplicates below it."""
     from retrieval.cli.common import echo
 
     echo(f"keep  {group.keep.name}  ({group.reason})")
@@ -95,27 +95,27 @@ def print_group(group: "Group") -> None:
 
 
 def as_rows(result: "Result") -> Iterator[tuple[Any, ...]]:
-    """A line for each hit, by COLUMNS."""
+    """A row for each hit, by COLUMNS."""
     for rank, hit in enumerate(result.hits, start=1):
         where = (hit.id, hit.source, hit.path, hit.label)
         yield result.query.name, rank, hit.distance, hit.percentile, *where, len(hit.copies)
 
 
 def finder(index: "Index") -> "Callable[[Hit | Member], str]":
-    """What names a picture's file: where it lies on this machine, else `source/path`."""
+    """A function that names an image's file: its path on this machine, or `source/path`."""
     from retrieval.sources.folder import Folder
 
     folders = {name: source for name, source in index.sources().items() if isinstance(source, Folder)}
 
-    def file_of(picture: "Hit | Member") -> str:
-        folder = folders.get(str(picture.payload["source"]))
-        return os.fspath(folder.path_of(str(picture.payload["path"]))) if folder else picture.name
+    def file_of(image: "Hit | Member") -> str:
+        folder = folders.get(str(image.payload["source"]))
+        return os.fspath(folder.path_of(str(image.payload["path"]))) if folder else image.name
 
     return file_of
 
 
 def write0(names: list[str]) -> None:
-    """Each name and a NUL, in the bytes that the system has for it."""
+    """Write each name and a NUL, as the file system's bytes."""
     sys.stdout.flush()
     sys.stdout.buffer.write(b"".join(os.fsencode(name) + b"\0" for name in names))
     sys.stdout.buffer.flush()

@@ -1,4 +1,4 @@
-"""Small pictures in a terminal, side by side: half blocks in colour, or shades where there is no colour."""
+"""Small images in a terminal, side by side: half blocks in colour, or shades where there is no colour."""
 
 from collections.abc import Sequence
 
@@ -14,14 +14,14 @@ from retrieval.images.decode import thumbnail
 
 SHADES = " ░▒▓█"
 LARGEST, SMALLEST_COLOUR, SMALLEST_SHADES = 28, 10, 20
-"""Cells across a picture: never more than an MNIST digit has pixels, and no fewer than shows what it is."""
+"""Width of an image in cells: at most an MNIST digit's pixels, and at least what shows what it is."""
 QUERY_GAP, GAP = 3, 1
 
 
 def strip(pictures: Sequence[bytes | None], captions: Sequence[str], width: int, *, colour: bool) -> Text:
-    """The first picture (the query) and the others (its hits) beside it, as many as fit `width` cells.
+    """The first image (the query) and the others (its hits) beside it, as many as fit `width` cells.
 
-    The rest goes below. Each has its caption under it; a picture that cannot be read is left blank.
+    The rest goes below. Each has its caption under it; an image that cannot be read is left blank.
     """
     smallest = SMALLEST_COLOUR if colour else SMALLEST_SHADES
     side = (width - QUERY_GAP + GAP) // max(1, len(pictures)) - GAP
@@ -39,7 +39,7 @@ def strip(pictures: Sequence[bytes | None], captions: Sequence[str], width: int,
 
 
 def draw(data: bytes | None, caption: str, side: int, *, colour: bool) -> list[Text]:
-    """Lines of `side` cells: the picture, two of its pixels to a cell, and the caption."""
+    """Lines of `side` cells: the image, two of its pixels per cell, and the caption."""
     pixels = fitted(data, side)
     if pixels is None:
         lines = [Text(" " * side) for _ in range((side + 1) // 2)]
@@ -49,7 +49,7 @@ def draw(data: bytes | None, caption: str, side: int, *, colour: bool) -> list[T
 
 
 def fitted(data: bytes | None, side: int) -> UInt8[ndarray, "h w 3"] | None:
-    """The picture in the middle of a black square of `side` pixels (one row more where that makes pairs)."""
+    """The image in the middle of a black square of `side` pixels (one row more where that makes pairs)."""
     if data is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a command line means by a picture to search with."""
+"""The queries that a command line names."""
 
 import os
 import sys
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 LONGEST = 2**16
-"""Bytes of a line in a list."""
+"""Maximum length of a line in a list, in bytes."""
 
 
 def all_queries(
     images: list[str], list_: Path | None, settings: "Settings", *, stored: bool
 ) -> "Iterator[Query | Stored]":
-    """The pictures that the arguments mean, each with the name it is printed under, one after the other."""
+    """The queries that the arguments name, one after the other, each with the name that is printed."""
     from retrieval.search.query import Query, Stored
     from retrieval.sources.folder import File
 
@@ -41,14 +41,14 @@ def all_queries(
 
 
 def read_stdin() -> bytes:
-    """One image; a little more than may be read of it, so that one which is too large is told of."""
+    """Read one image; one byte more than allowed, so that a larger one is recognised."""
     from retrieval.images.formats import MAX_BYTES
 
     return sys.stdin.buffer.read(MAX_BYTES + 1)
 
 
 def lines(file: Path) -> Iterator[str]:
-    """The lines of a file or of stdin, as they come; blank ones are passed over. Raises UsageError."""
+    """The lines of a file or of stdin, as they arrive; blank lines are skipped. Raises UsageError."""
     try:
         with sys.stdin.buffer if str(file) == STDIN else file.open("rb") as text:
             for number, line in enumerate(iter(partial(text.readline, LONGEST + 1), b""), start=1):
@@ -61,7 +61,7 @@ def lines(file: Path) -> Iterator[str]:
 
 
 def file_query(path: str) -> "Query":
-    """A file that a list names; what is not there is refused when it is read."""
+    """The query for a file in a list; a missing file is refused when it is read."""
     from retrieval.search.query import Query
     from retrieval.sources.folder import read_file
 
@@ -69,7 +69,7 @@ def file_query(path: str) -> "Query":
 
 
 def example(name: str) -> "Query | Stored":
-    """A picture to be like or unlike: a file where there is one of that name, else one of the collection."""
+    """An example to be like or unlike: the file of that name if there is one, otherwise a stored image."""
     from retrieval.search.query import Stored
 
     return file_query(name) if Path(name).is_file() else Stored(name)

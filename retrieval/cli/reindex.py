@@ -14,6 +14,9 @@ from retrieval.cli.common import (
     Alias,
     AnyModel,
     Json,
+    LogJson,
+    MaxFailures,
+    MetricsFile,
     QdrantUrl,
     Replicas,
     Runner,
@@ -28,8 +31,9 @@ from retrieval.cli.common import (
     stdout,
     training_task,
 )
+from retrieval.cli.help import ACTION, GATE, LIMITS
 from retrieval.cli.logs import log, log_json
-from retrieval.cli.reindexing import Follow, print_gate, say, say_plan
+from retrieval.cli.reindexing import Follow, print_gate, say
 from retrieval.cli.values import parse_seconds, parse_share
 from retrieval.cli.watching import Watch, watched
 from retrieval.errors import ModelError, RetrievalError, UsageError
@@ -43,41 +47,66 @@ if TYPE_CHECKING:
     from retrieval.sources import Source
 
 NICE = 10
-"""Whoever searches on this machine comes first."""
+"""Niceness of a re-index, so that searches on this machine come first."""
 
 
 def reindex(
     alias: Alias = DEFAULT_ALIAS,
     model: AnyModel = None,
     train: Annotated[
-        bool, typer.Option("--train", help="Train a model on the sources first, of the shape of the collection's.")
+        bool,
+        typer.Option(
+            "--train",
+            rich_help_panel=ACTION,
+            help="Train a new model on the sources first, with the current model's dimensions.",
+        ),
     ] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="Only check what must be in order, and show the steps.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Fill and check, but do not swap.")] = False,
-    keep: Annotated[int, typer.Option(min=0, help="Earlier collections that stay, to go back to.")] = KEEP,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", rich_help_panel=ACTION, help="Fill and check the new collection, but do not swap."),
+    ] = False,
+    keep: Annotated[
+        int, typer.Option(min=0, rich_help_panel=LIMITS, help="Earlier collections to keep for `retrieval rollback`.")
+    ] = KEEP,
     min_recall: Annotated[
-        str, typer.Option(help="Share of the true five nearest that the engine must find in the new collection.")
+        str,
+        typer.Option(
+            metavar="SHARE",
+            rich_help_panel=GATE,
+            help="Share of the true five nearest that the engine must find in the new collection.",
+        ),
     ] = f"{MIN_RECALL:g}",
     max_drop: Annotated[
-        str, typer.Option(help="Share by which copies found and P@5 may be lower than in the live collection.")
+        str,
+        typer.Option(
+            metavar="SHARE",
+            rich_help_panel=GATE,
+            help="How much lower than in the live collection the copies found and P@5 may be.",
+        ),
     ] = f"{MAX_DROP:.0%}",
     max_delete: Annotated[
-        str, typer.Option(help="Share by which the new collection may be smaller than the live one.")
+        str,
+        typer.Option(
+            metavar="SHARE",
+            rich_help_panel=GATE,
+            help="How much smaller than the live collection the new one may be.",
+        ),
     ] = f"{MAX_DELETE:.0%}",
-    max_failures: Annotated[
-        int, typer.Option(min=0, help="Newly refused images at most; one more stops the run.")
-    ] = MAX_FAILURES,
+    max_failures: MaxFailures = MAX_FAILURES,
     if_older_than: Annotated[
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Do nothing while the live collection is younger than this, like 24h, or not there yet.",
+            rich_help_panel=ACTION,
+            help="Do nothing if the live collection is younger than this, like 24h, or if there is none yet.",
         ),
     ] = None,
     if_changed: Annotated[
         bool,
         typer.Option(
-            "--if-changed", help="Do nothing while the model and the images are the same, or before the first ingest."
+            "--if-changed",
+            rich_help_panel=ACTION,
+            help="Do nothing if model and images are unchanged, or if there is no collection yet.",
         ),
     ] = False,
     shards: Shards = None,
@@ -85,23 +114,25 @@ def reindex(
     write_consistency: WriteConsistency = None,
     runner: Runner = "here",
     address: Address = None,
-    metrics_file: Annotated[
-        Path | None, typer.Option(help="Write the run's numbers to this file, as Prometheus text.")
-    ] = None,
-    json_logs: Annotated[bool, typer.Option("--log-json", help="Log to stderr as JSON lines.")] = False,
+    metrics_file: MetricsFile = None,
+    json_logs: LogJson = False,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Make a new collection beside the live one, check it, and swap it in; `rollback` goes back."""
+    """Build a new collection, check it, and swap it in.
+
+    The new collection is filled from the recorded sources beside the live one, and goes live in one step only if it
+    passes the gate; otherwise the exit code is 5 and the live one stays. Searches continue throughout, and
+    `retrieval rollback` goes back.
+
+    $ retrieval reindex --train
+    $ retrieval reindex --if-changed --metrics-file retrieval-reindex.prom
+    """
     if train and model:
-        raise UsageError(
-            f"--train with --model {model}: the model is either trained now or there already; leave one of them out"
-        )
+        raise UsageError(f"--train with --model {model}: give one: the model is either trained now or exists already")
 
     from retrieval.config import load_settings
     from retrieval.loading import load_model
-    from retrieval.reindex import job
-    from retrieval.store import open_store
 
     if json_logs:
         log_json()
@@ -120,11 +151,6 @@ def reindex(
         ray=ray_of(runner, address, settings),
     )
     given = None if train else load_model(settings, model)
-    if plan:
-        with open_store(settings) as store:
-            found = job.preview(store, alias, settings)
-        say_plan(found, "one trained on the sources" if given is None else given.fingerprint[:8], as_json=as_json)
-        return
     run(alias, settings, options, given, metrics_file, json_logs=json_logs, as_json=as_json)
 
 
@@ -138,7 +164,10 @@ def run(
     json_logs: bool = False,
     as_json: bool = False,
 ) -> None:
-    """The re-index itself, behind a bar; `given` is the model, None: one is trained on the sources."""
+    """Run the re-index with a progress bar.
+
+    given: the model to use; None trains one on the sources.
+    """
     from retrieval import checkpoint
     from retrieval.reindex import job
     from retrieval.store import open_store
@@ -185,13 +214,13 @@ def run(
 
 
 def trained(sources: Sequence["Source"], before: str, settings: "Settings", watch: Watch) -> "SavedModel":
-    """A model learned from the sources now, of the shape and by the objective of the one before where that is here."""
+    """Train a model on the sources, with dimensions and objective of the model `before` if that is on this machine."""
     from retrieval import checkpoint
     from retrieval.learn.job import learn
     from retrieval.learn.options import Options as LearnOptions
 
     options, old = LearnOptions(), None
-    with contextlib.suppress(ModelError):  # damaged: to train another is the way out
+    with contextlib.suppress(ModelError):  # the model is damaged: training another one fixes that
         old = checkpoint.load_of(settings.models, before)
     if old is not None:
         options = LearnOptions(

@@ -1,9 +1,7 @@
-"""What a re-index says: its plan, its steps while it runs, the gate's rows, and what was done."""
+"""What a re-index prints: its steps while it runs, the gate's rows, and what was done."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from retrieval.cli.common import print_json, stdout
 from retrieval.cli.tables import print_table
 from retrieval.cli.watching import Watch
 from retrieval.errors import with_alias
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Follow:
-    """Shows the steps as they come, and keeps what the record is to say of them."""
+    """Shows each step as it begins, and keeps the facts for the job's record."""
 
     def __init__(self, watch: Watch) -> None:
         self.outcome: Outcome | None = None
@@ -33,29 +31,15 @@ class Follow:
         self.note()
 
     def note(self) -> None:
-        """What is known so far, into the record; the images' counts are there already."""
+        """Copy what is known so far into the record; the counts of images are there already."""
         if self.outcome:
             facts = self.outcome.to_json()
             names = ("alias", "collection", "previous", "model", "gate", "dropped", "swap_seconds")
             self._watch.facts |= {"result": facts["outcome"], "step": self._step, **{n: facts[n] for n in names}}
 
 
-def say_plan(found: Sequence[str], model: str, *, as_json: bool) -> None:
-    """The steps, after what was found to be in order."""
-    from retrieval.reindex.job import STEPS
-
-    if as_json:
-        print_json({"found": list(found), "model": model, "steps": list(STEPS)})
-        return
-    console = stdout()
-    for line in (*found, f"new model: {model}"):
-        console.print(line, soft_wrap=True)
-    for number, (name, text) in enumerate(STEPS.items(), start=1):
-        console.print(f"{number:>2}. {name:<10} {text}", soft_wrap=True)
-
-
 def print_gate(outcome: "Outcome", console: "Console") -> None:
-    """Every row that was measured."""
+    """Print each row of the gate."""
     passed = {True: "yes", False: "NO", None: "not measured"}
 
     def number(value: float | None) -> str:
@@ -73,7 +57,10 @@ def say(
     console: "Console",
     model: "Path | None" = None,
 ) -> None:
-    """What was done, and the way back; model: the folder of a new one, which other machines need too."""
+    """Print what was done and how to go back.
+
+    model: the folder of a new model, which other machines that search need too.
+    """
     if outcome.state == "absent":
         made = f"there is no collection yet; make it with: {with_alias('retrieval ingest SOURCE', outcome.alias)}"
         console.print(f"{outcome.alias}: nothing was due: {made}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Search results for people: a table in the terminal, lines in a pipe, galleries in files."""
+"""Search results for people: a table on a terminal, lines in a pipe, galleries in files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def print_results(results: Sequence["Result"], console: "Console") -> None:
-    """A table for each query on a terminal; else one line a hit: query, rank, distance, percentile, path, label."""
+    """Print a table per query on a terminal; in a pipe per hit: query, rank, distance, percentile, path, label."""
     for result in results:
         if result.refused is not None:
-            continue  # said at the end
+            continue  # named at the end
         rows = [row(rank, hit) for rank, hit in enumerate(result.hits, start=1)]
         if console.is_terminal:
             columns = ("rank", "distance", "", "path", "label")
@@ -33,7 +33,7 @@ def print_results(results: Sequence["Result"], console: "Console") -> None:
 
 
 def row(rank: int, hit: "Hit") -> list[str]:
-    """A hit as it is printed."""
+    """A hit as a row of the table."""
     share = "" if hit.percentile is None else f"p{hit.percentile:.0f}"
     copies = f" (+{len(hit.copies)} {'copy' if len(hit.copies) == 1 else 'copies'})" if hit.copies else ""
     stale = " (stale)" if hit.stale else ""
@@ -41,9 +41,9 @@ def row(rank: int, hit: "Hit") -> list[str]:
 
 
 def write_galleries(
-    rows: Sequence["Row"], *, html: Path | None = None, png: Path | None = None, title: str = "Nearest pictures"
+    rows: Sequence["Row"], *, html: Path | None = None, png: Path | None = None, title: str = "Nearest images"
 ) -> None:
-    """The results with their pictures, as a page and as one picture, where they are wanted."""
+    """Write the results with their images, as a page and as one image, if asked for."""
     from retrieval.gallery import write_html, write_png
 
     if html:
@@ -53,7 +53,7 @@ def write_galleries(
 
 
 def print_pictures(rows: Sequence["Row"], console: "Console") -> None:
-    """Each query and its hits as small pictures, side by side."""
+    """Print each query and its hits as small images, side by side."""
     from retrieval.cli.pictures import strip
     from retrieval.errors import BadImage
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json, print_warnings
+from retrieval.cli.help import ACTION
 from retrieval.cli.watching import recorded
 
 
@@ -12,12 +13,23 @@ def rollback(
     alias: Alias = DEFAULT_ALIAS,
     as_it_was: Annotated[
         bool,
-        typer.Option("--as-it-was", help="Do not carry over the fields and images that came to the one that is left."),
+        typer.Option(
+            "--as-it-was",
+            rich_help_panel=ACTION,
+            help="Go back at once: do not carry over what was written to the current collection.",
+        ),
     ] = False,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Point the alias back at the collection before, with its model and with what was written since, in one step."""
+    """Go back to the previous collection and its model.
+
+    Carries over the labels, fields and images written since, then moves alias and model in one step. Images that only
+    the other model has encoded are counted, with the command that ingests them.
+
+    $ retrieval rollback
+    $ retrieval rollback --as-it-was
+    """
     from retrieval import checkpoint
     from retrieval.config import load_settings
     from retrieval.reindex import rollback as job
@@ -32,12 +44,12 @@ def rollback(
     else:
         echo(
             f"{alias} → {done.collection}: {done.points:,} points by model {done.model[:8]}, made {done.created};"
-            f" {done.carried:,} brought up to date"
+            f" {done.carried:,} updated"
         )
-        echo(f"{done.left} is left and stays until the next reindex; see: retrieval collections")
+        echo(f"{done.left} is no longer live, and is kept until the next reindex; see: retrieval collections")
         if done.missing:
-            echo(f"{sum(done.missing.values()):,} images came or changed since; run:")
+            echo(f"{sum(done.missing.values()):,} images are new or changed since; run:")
             for line in done.next:
                 echo(line)
     if checkpoint.of(settings.models, done.model) is None:
-        print_warnings([f"model {done.model[:8]} is not in {settings.models}; whoever searches needs its folder there"])
+        print_warnings([f"model {done.model[:8]} is not in {settings.models}; searches need its folder there"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.common import DEFAULT_ALIAS, SOURCES, Alias, Json, Model, QdrantUrl, echo
+from retrieval.cli.help import OUTPUT, QUERIES, SELECTION
 from retrieval.cli.output import Output, chosen_output, printer
 from retrieval.cli.queries import STDIN, all_queries, example
 from retrieval.errors import REFUSED, SourceError, UsageError
@@ -18,47 +19,94 @@ if TYPE_CHECKING:
     from retrieval.search.results import Result
 
 SHOWN = 3000
-"""Results that are kept for a page or a picture, at most; neither shows more."""
+"""Maximum number of results kept for --html and --png, which show no more."""
 
 
 def search(
     image: Annotated[
-        list[str] | None, typer.Argument(help=f"Images to search with: {SOURCES}, or - for one on stdin.")
+        list[str] | None,
+        typer.Argument(metavar="IMAGE", help=f"Queries: image files, {SOURCES}; - reads one image from stdin."),
     ] = None,
     stored: Annotated[
-        bool, typer.Option("--stored", help="The images are ids, or SOURCE/PATH, of pictures in the collection.")
+        bool,
+        typer.Option("--stored", rich_help_panel=QUERIES, help="IMAGE is the id or SOURCE/PATH of a stored image."),
     ] = False,
-    list_: Annotated[Path | None, typer.Option("--list", help="File of more images, one a line; - for stdin.")] = None,
+    list_: Annotated[
+        Path | None,
+        typer.Option("--list", rich_help_panel=QUERIES, help="File with more images, one per line; - for stdin."),
+    ] = None,
     like: Annotated[
-        list[str] | None, typer.Option(help="Image, id or SOURCE/PATH to be like; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            metavar="IMAGE",
+            rich_help_panel=QUERIES,
+            help="Find images like this image file, id or SOURCE/PATH; may be repeated.",
+        ),
     ] = None,
     unlike: Annotated[
-        list[str] | None, typer.Option(help="Image, id or SOURCE/PATH to be unlike; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            metavar="IMAGE", rich_help_panel=QUERIES, help="With --like: and unlike this one; may be repeated."
+        ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", "--k", help="Hits of each query.")] = K,
+    k: Annotated[int, typer.Option("-k", "--k", rich_help_panel=SELECTION, help="Hits per query.")] = K,
     where: Annotated[
         str | None,
-        typer.Option(help="Only pictures that meet this, like 'label=7 and width>=640 and path~\"2024/*\"'."),
+        typer.Option(
+            metavar="FILTER",
+            rich_help_panel=SELECTION,
+            help="Only images that match this filter, like 'label=7 and width>=640 and path~\"2024/*\"'.",
+        ),
     ] = None,
-    max_distance: Annotated[float | None, typer.Option(help="Leave out hits that are farther.")] = None,
+    max_distance: Annotated[
+        float | None,
+        typer.Option(metavar="DISTANCE", rich_help_panel=SELECTION, help="Leave out hits farther than this."),
+    ] = None,
     max_percentile: Annotated[
-        float | None, typer.Option(help="Leave out hits beyond this percentile of the distances between neighbours.")
+        float | None,
+        typer.Option(
+            metavar="PERCENTILE",
+            rich_help_panel=SELECTION,
+            help="Leave out hits beyond this percentile of the distances to the nearest neighbour.",
+        ),
     ] = None,
-    diverse: Annotated[bool, typer.Option("--diverse", help="Find hits that differ among themselves.")] = False,
-    keep_copies: Annotated[
-        bool, typer.Option("--keep-copies", help="Show each exact copy of a picture as a hit of its own.")
+    diverse: Annotated[
+        bool, typer.Option("--diverse", rich_help_panel=SELECTION, help="Prefer hits that differ from each other.")
     ] = False,
-    include_self: Annotated[bool, typer.Option(help="Do not leave out the query's own picture.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Queries at most, the first ones; else all.")] = None,
-    output: Annotated[Output | None, typer.Option(help="How hits are printed; else as a table.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write the results to this file, as a page with pictures.")] = None,
-    png: Annotated[Path | None, typer.Option(help="Write the results to this file, as one picture.")] = None,
+    keep_copies: Annotated[
+        bool,
+        typer.Option("--keep-copies", rich_help_panel=SELECTION, help="Show each exact copy as a hit of its own."),
+    ] = False,
+    include_self: Annotated[
+        bool, typer.Option(rich_help_panel=SELECTION, help="Do not leave out the query image itself.")
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, rich_help_panel=QUERIES, show_default="all", help="Maximum number of queries."),
+    ] = None,
+    output: Annotated[
+        Output | None, typer.Option(rich_help_panel=OUTPUT, show_default="table", help="How hits are printed.")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(rich_help_panel=OUTPUT, help="Write the results to this file, as a page with images."),
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option(rich_help_panel=OUTPUT, help="Write the results to this file, as one image.")
+    ] = None,
     alias: Alias = DEFAULT_ALIAS,
     model: Model = None,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Find the pictures nearest to each query, by Euclidean distance of their codes (smaller is nearer)."""
+    """Find the images nearest to each query.
+
+    Nearest by Euclidean distance between embeddings: smaller is nearer. If nothing in the collection resembles the
+    query, the result says so.
+
+    $ retrieval search query.png
+    $ retrieval search scans --limit 20 --where 'label=7' --html hits.html
+    """
     options = Options(
         k=k,
         include_self=include_self,
@@ -108,11 +156,11 @@ def check_together(
 ) -> None:
     """Raise UsageError for options that contradict each other, and for no query at all."""
     if unlike and not like:
-        raise UsageError("--unlike without --like; name at least one picture to be like")
+        raise UsageError("--unlike without --like; name at least one image that hits should be like")
     if like and (image or list_ or stored):
-        raise UsageError("--like with images to search with; give either")
+        raise UsageError("--like with other queries; give one")
     if like and diverse:
-        raise UsageError("--like with --diverse; give either")
+        raise UsageError("--like with --diverse; give one")
     if not (image or like or list_):
         raise UsageError("nothing to search with; give an image, --list or --like")
     if STDIN in (image or []) and (stored or str(list_) == STDIN):
@@ -120,7 +168,7 @@ def check_together(
 
 
 def end(refused: "list[Result]", asked: int, seconds: float) -> None:
-    """Say how quick it was, where that matters, and which queries could not be used."""
+    """Print how long several queries took, and name the queries that could not be used."""
     if refused and len(refused) == asked:
         none = "" if asked == 1 else f"none of {asked:,} queries can be used; the first: "
         raise SourceError(f"{none}{refused[0].query.name}: {refused[0].refused}")

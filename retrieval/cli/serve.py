@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from retrieval.cli.common import DEFAULT_ALIAS, Alias, QdrantUrl, echo
+from retrieval.cli.help import SERVICE
 from retrieval.cli.logs import log_lines
 from retrieval.errors import UsageError
 from retrieval.web.limits import RATE
@@ -13,16 +14,34 @@ HOST, PORT = "127.0.0.1", 8000
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on; others can reach all but loopback.")] = HOST,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any that is free.")] = PORT,
-    rate: Annotated[int, typer.Option(min=0, help="Requests of one client in a second, 0 for any number.")] = RATE,
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST",
+            rich_help_panel=SERVICE,
+            help="Address to listen on; anything but loopback is reachable from the network.",
+        ),
+    ] = HOST,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, rich_help_panel=SERVICE, help="Port to listen on; 0 for any free one.")
+    ] = PORT,
+    rate: Annotated[
+        int,
+        typer.Option(min=0, rich_help_panel=SERVICE, help="Maximum requests per client and second; 0 for no limit."),
+    ] = RATE,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Let everybody in who can reach the address, without a key.")
+        bool, typer.Option("--insecure", rich_help_panel=SERVICE, help="Require no key, even on a network address.")
     ] = False,
     alias: Alias = DEFAULT_ALIAS,
     qdrant_url: QdrantUrl = None,
 ) -> None:
-    """Serve the page and the HTTP API, to read only; $RETRIEVAL_API_KEY is the key that clients must show."""
+    """Serve the search page and the read-only HTTP API.
+
+    $RETRIEVAL_API_KEY is the key that clients must send. Without it the service listens on loopback only.
+
+    $ retrieval serve
+    $ retrieval serve --host 0.0.0.0 --port 8080
+    """
     from retrieval.config import load_settings
     from retrieval.web.gate import is_loopback
 
@@ -30,8 +49,8 @@ def serve(
     key = settings.api_key.get_secret_value() if settings.api_key else None
     if not (key or insecure or is_loopback(host)):
         raise UsageError(
-            f"--host {host} can be reached by others; set RETRIEVAL_API_KEY to a key that they must show, or let"
-            " everybody in with --insecure"
+            f"--host {host} is reachable from the network; set RETRIEVAL_API_KEY to the key that clients must send, or"
+            " allow everyone with --insecure"
         )
 
     from retrieval.index import Index

@@ -8,12 +8,20 @@ from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, pr
 
 
 def set_public_url(
-    url: Annotated[str, typer.Argument(help="Where `retrieval serve` is reached, like http://127.0.0.1:8000.")],
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="Public URL of `retrieval serve`, like http://127.0.0.1:8000.")
+    ],
     alias: Alias = DEFAULT_ALIAS,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Write into every point where its picture can be seen, so that the Qdrant dashboard draws it."""
+    """Show images in the Qdrant dashboard.
+
+    Writes the URL of its image into every point. The collection remembers it for later ingests and re-indexes.
+
+    $ retrieval set-public-url http://127.0.0.1:8000
+    $ retrieval set-public-url https://images.example.org --alias scans
+    """
     from retrieval.config import load_settings
     from retrieval.ingest import address
     from retrieval.store import open_store
@@ -30,6 +38,6 @@ def set_public_url(
     if as_json:
         print_json({"alias": alias, "collection": collection, "public_url": settings.public_url, "changed": changed})
         return
-    echo(f"{alias} → {collection}: {changed:,} points now say {settings.public_url}/images/…")
+    echo(f"{alias} → {collection}: {changed:,} points now link to {settings.public_url}/images/…")
     if page:
         echo(f"Dashboard: {page}")

@@ -10,7 +10,13 @@ if TYPE_CHECKING:
 
 
 def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: Json = False) -> None:
-    """Show what is there: engine and its nodes, collection, model and sources."""
+    """Show the engine, its nodes, collection, model and sources.
+
+    Answers also while a node is away, with what can be found out.
+
+    $ retrieval status
+    $ retrieval status --alias scans --json
+    """
     from retrieval import checkpoint
     from retrieval.config import load_settings
     from retrieval.store import open_store
@@ -35,7 +41,10 @@ def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
 
 
 def engine(store: "Store", alias: str) -> dict[str, Any]:
-    """What could be found out; `unknown` says why not all. Raises StoreUnavailable when nothing answers."""
+    """The facts about engine and collection; `unknown` says why some are missing.
+
+    Raises StoreUnavailable when nothing answers.
+    """
     from retrieval.errors import NoCollection, StoreUnavailable
     from retrieval.filters import Filter, Match
     from retrieval.records import STALE
@@ -58,7 +67,7 @@ def engine(store: "Store", alias: str) -> dict[str, Any]:
 
 
 def in_words(name: str, facts: dict[str, Any]) -> str:
-    """A fact for people, a share beside its whole."""
+    """A fact as text, with its total where it is a part of one."""
     if name == "points" and facts[name] is None:
         return "unknown"
     whole = {"indexed": facts.get("points"), "active": facts.get("copies")}.get(name)

@@ -1,4 +1,4 @@
-"""Tables for people: names to the left, numbers to the right, nothing cut off."""
+"""Tables for people: names aligned left, numbers right, nothing cut off."""
 
 from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -20,7 +20,10 @@ def print_table(
     title: str | None = None,
     console: "Console | None" = None,
 ) -> None:
-    """As wide as the terminal; in a pipe as wide as it needs to be. numbers: the columns that go to the right."""
+    """Print a table as wide as the terminal, or in a pipe as wide as it needs to be.
+
+    numbers: the columns that are aligned right.
+    """
     from rich.table import Table
 
     title = title and visible(title)

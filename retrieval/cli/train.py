@@ -19,6 +19,7 @@ from retrieval.cli.common import (
     stdout,
     training_task,
 )
+from retrieval.cli.help import HOSTS, MODEL, OUTPUT, TRAINING
 from retrieval.cli.hosts import parse_hosts, train_in_a_child
 from retrieval.cli.values import parse_seconds, parse_size
 from retrieval.train.choices import Objective, Preset
@@ -33,67 +34,111 @@ if TYPE_CHECKING:
 
 
 def train(
-    source: Annotated[list[str], typer.Argument(help=f"Images to learn from: {SOURCES}.")],
+    source: Annotated[list[str], typer.Argument(metavar="SOURCE", help=f"Images to learn from: {SOURCES}.")],
     objective: Annotated[
         Objective,
         typer.Option(
-            help="What is learned: images from themselves, from distorted views, or also one code for two views."
+            rich_help_panel=TRAINING,
+            help="What to learn: reconstruct the image, reconstruct it from a distorted view, or also give two"
+            " views the same embedding.",
         ),
     ] = "invariant",
     dim: Annotated[
-        int | None, typer.Option(min=2, max=4096, help="Numbers in a code; else 64 for grey images, 128 for colour.")
+        int | None,
+        typer.Option(
+            min=2,
+            max=4096,
+            rich_help_panel=MODEL,
+            show_default="64 for grey images, 128 for colour",
+            help="Dimensions of an embedding.",
+        ),
     ] = None,
     image_size: Annotated[
         str | None,
         typer.Option(
-            metavar="N|HxW", help="Pixels; else the images' own size up to 64, 64x64 for larger or mixed ones."
+            metavar="N|HxW",
+            rich_help_panel=MODEL,
+            show_default="the images' own up to 64, 64x64 for larger or mixed sizes",
+            help="Image size in pixels.",
         ),
     ] = None,
     channels: Annotated[
-        int | None, typer.Option(metavar="1|3", help="1 for grey, 3 for colour; else 1 when all images are grey.")
+        int | None,
+        typer.Option(
+            metavar="1|3",
+            rich_help_panel=MODEL,
+            show_default="1 when all images are grey, 3 otherwise",
+            help="1 for grey, 3 for colour.",
+        ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Times each image is seen; else as the preset and their number ask for.")
+        int | None,
+        typer.Option(
+            min=1,
+            rich_help_panel=TRAINING,
+            show_default="by the preset and the number of images",
+            help="How often each image is seen.",
+        ),
     ] = None,
     time_budget: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Time to train, like 90s, 5m or 1h; with --epochs, whichever ends first."),
+        typer.Option(
+            metavar="TIME",
+            rich_help_panel=TRAINING,
+            help="Maximum training time, like 90s, 5m or 1h; with --epochs, whichever ends first.",
+        ),
     ] = None,
     preset: Annotated[
         Preset | None,
-        typer.Option(help="Size of network and training; else small for grey images, base for colour."),
+        typer.Option(
+            rich_help_panel=MODEL,
+            show_default="small for grey images, base for colour",
+            help="Size of the network and length of training.",
+        ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed of all that is random; the same seed and images give the same model.")
+        int, typer.Option(min=0, rich_help_panel=TRAINING, help="Random seed; same seed and images, same model.")
     ] = 0,
     preview: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.png",
-            help="Write some images beside distorted views to this file, as one picture; do not train.",
+            rich_help_panel=OUTPUT,
+            help="Draw some images beside their distorted views to this file, and do not train.",
         ),
     ] = None,
     tensorboard: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Write the numbers to this folder while it trains, as TensorBoard event files."
+            metavar="DIR", rich_help_panel=OUTPUT, help="Write metrics to this folder, as TensorBoard event files."
         ),
     ] = None,
     coordinator: Annotated[
         str | None,
         typer.Option(
-            metavar="HOST:PORT", help="To train on several hosts: process 0's host and a free port there, for all."
+            metavar="HOST:PORT",
+            rich_help_panel=HOSTS,
+            help="Host of process 0 and a free port on it; the same for all processes.",
         ),
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(metavar="N", help="How many processes train together, with the same options.")
+        int | None,
+        typer.Option(metavar="N", rich_help_panel=HOSTS, help="Number of processes that train together."),
     ] = None,
     process: Annotated[
-        int | None, typer.Option(metavar="I", help="Which of them this one is, from 0; 0 saves the model.")
+        int | None,
+        typer.Option(metavar="I", rich_help_panel=HOSTS, help="Number of this process, from 0; 0 saves the model."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a model on unlabelled images, or go on with an interrupted run; make it the default."""
+    """Train a model on unlabelled images.
+
+    Chooses network, distortions and length from the images, saves the model and makes it the default. Rerunning the
+    command resumes an interrupted run.
+
+    $ retrieval train digits
+    $ retrieval train scans --dim 256 --time-budget 30m
+    """
     hosts = parse_hosts(coordinator, processes, process)
     size = parse_size("--image-size", image_size)
     budget = parse_seconds("--time-budget", time_budget)
@@ -125,7 +170,7 @@ def train(
 
 
 def draw(file: Path, sources: Sequence["Source"], options: "Options", *, as_json: bool) -> list["Refused"]:
-    """The picture of distorted views, in place of training."""
+    """Draw distorted views instead of training."""
     from retrieval.preview import preview
 
     with progress_bar() as bar:
@@ -144,7 +189,7 @@ def draw(file: Path, sources: Sequence["Source"], options: "Options", *, as_json
 def learn(
     sources: Sequence["Source"], settings: "Settings", options: "Options", tensorboard: Path | None
 ) -> tuple["SavedModel", list["Refused"]]:
-    """The training itself, behind a bar."""
+    """Train, with a progress bar."""
     from retrieval.learn import job
     from retrieval.train.events import event_files
 
@@ -164,7 +209,7 @@ def learn(
 
 
 def say(model: "SavedModel", source: str, hosts: "Hosts | None", settings: "Settings", *, as_json: bool) -> None:
-    """What has been made, and what to beware of; of several processes only number 0 has saved it."""
+    """Print the new model and its warnings; with several processes only process 0 has saved it."""
     m = model.metrics
     saved = not hosts or hosts.process == 0
     if as_json:
@@ -182,7 +227,7 @@ def say(model: "SavedModel", source: str, hosts: "Hosts | None", settings: "Sett
 
 
 def following(model: "SavedModel", source: str, settings: "Settings") -> str:
-    """The command that makes use of the model: an ingest goes on with the model of a collection that is there."""
+    """The next command: reindex where there is a collection already, because ingest keeps to the collection's model."""
     from retrieval.errors import RetrievalError
     from retrieval.store import open_store
 
@@ -193,7 +238,7 @@ def following(model: "SavedModel", source: str, settings: "Settings") -> str:
         with open_store(settings, hurry=True) as store:
             aliases = store.aliases()
             made_by = store.metadata(aliases[DEFAULT_ALIAS]).model if DEFAULT_ALIAS in aliases else model.fingerprint
-    except RetrievalError:  # in use, or away: the training was a success all the same
+    except RetrievalError:  # in use, or not reachable: the training succeeded all the same
         return f"{ingest}, or where there is a collection already: {reindex}"
     if made_by != model.fingerprint:
         return f"{reindex}   ({DEFAULT_ALIAS} holds codes of model {made_by[:8]}, which ingest goes on with)"

@@ -1,6 +1,5 @@
 """`retrieval tune`."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +13,7 @@ from retrieval.cli.common import (
     progress_bar,
     stdout,
 )
+from retrieval.cli.help import ACTION, SELECTION
 from retrieval.cli.values import parse_share
 from retrieval.errors import with_alias
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from retrieval.tune.choices import Measured
 
 INDEX = ("exact", "m", "ef_construct", "ef", "int8", "on_disk")
-"""Of a layout, what is tuned; how many peers hold it stays."""
+"""The settings of a layout that are tuned; shards and replicas stay as they are."""
 MIN_RECALL = 0.99
 MAX_P95 = 25.0
 
@@ -33,23 +33,47 @@ MAX_P95 = 25.0
 def tune(
     alias: Alias = DEFAULT_ALIAS,
     min_recall: Annotated[
-        str, typer.Option(help="Share of the true five nearest that must be found.")
+        str,
+        typer.Option(
+            metavar="SHARE", rich_help_panel=SELECTION, help="Share of the true five nearest that must be found."
+        ),
     ] = f"{MIN_RECALL:g}",
     max_p95: Annotated[
-        float, typer.Option(min=0.1, metavar="MS", help="Milliseconds in which 95% of searches must be answered.")
+        float,
+        typer.Option(
+            min=0.1,
+            metavar="MS",
+            rich_help_panel=SELECTION,
+            help="Maximum time in milliseconds for 95% of the searches.",
+        ),
     ] = MAX_P95,
     on_disk: Annotated[
-        bool, typer.Option("--on-disk", help="Also choose among those that keep all in files and count on their cache.")
+        bool,
+        typer.Option(
+            "--on-disk",
+            rich_help_panel=SELECTION,
+            help="Also consider on-disk indexes, which rely on the OS page cache.",
+        ),
     ] = False,
     apply: Annotated[
-        bool, typer.Option("--apply", help="Make it so, by a re-index that is swapped in once it has passed its gate.")
+        bool,
+        typer.Option(
+            "--apply",
+            rich_help_panel=ACTION,
+            help="Re-index with the chosen settings; they go live only if the gate passes.",
+        ),
     ] = False,
-    png: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the plot to this file too.")] = None,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Measure indexes on a copy of the collection, and choose the cheapest that finds enough."""
-    from retrieval.cli.plots import draw, show
+    """Measure index settings, choose the cheapest good one.
+
+    Tries exact search, HNSW graphs, int8 embeddings and on-disk storage on a copy of the collection, and drops the
+    copy. Needs a Qdrant server.
+
+    $ retrieval tune --min-recall 0.99
+    $ retrieval tune --apply
+    """
     from retrieval.config import load_settings
     from retrieval.errors import GateRefused
     from retrieval.store import open_store
@@ -65,16 +89,13 @@ def tune(
 
         rows = list(job.tune(store, alias, builds=choices.BUILDS, step=step))
     chosen = choices.choose(rows, least, max_p95 / 1000, on_disk=on_disk)
-    if png:
-        draw(png, rows, least, chosen)
     if as_json:
         print_json({"chosen": chosen and chosen.to_json(), "measured": [row.to_json() for row in rows]})
     else:
         print_rows(rows, chosen, stdout())
-        show(rows, least, chosen, stdout())
     if chosen is None:
         raise GateRefused(
-            f"none finds {least:g} of the five nearest with a p95 of {max_p95:g} ms; allow --on-disk, or ask for less:"
+            f"none finds {least:g} of the five nearest with a p95 of {max_p95:g} ms; allow --on-disk, or relax"
             " --min-recall, --max-p95"
         )
     if apply:
@@ -86,7 +107,7 @@ def tune(
 
 
 def print_rows(rows: "list[Measured]", chosen: "Measured | None", console: "Console") -> None:
-    """All that was measured, the chosen one marked."""
+    """Print all that was measured, and mark the chosen one."""
     from retrieval.cli.tables import print_table
 
     cells = [
@@ -106,7 +127,7 @@ def print_rows(rows: "list[Measured]", chosen: "Measured | None", console: "Cons
 
 
 def apply_layout(alias: str, settings: "Settings", layout: "Layout", least: float, *, as_json: bool) -> None:
-    """By a re-index, with its lock, gate, history and way back; codes are copied, since the model is the same."""
+    """Re-index with the chosen settings; embeddings are copied, because the model stays the same."""
     from retrieval.cli.reindex import run
     from retrieval.loading import collections_model
     from retrieval.reindex.options import ReindexOptions

@@ -1,4 +1,4 @@
-"""Values of options as people write them."""
+"""Parse values of options as people write them."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What a person, a monitor and the history see of a job while it runs and when it ends, however it ends."""
+"""Progress, log, metrics and history of a job, while it runs and however it ends."""
 
 import contextlib
 import signal
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from retrieval.jobs import Run
 
 LOG_SECONDS = 10.0
-"""Between two lines of progress in a JSON log."""
+"""Time between two lines of progress in a JSON log."""
 
 
 class Watch:
-    """Follows a run: `report` is called after each batch, `summary` is how far it came, `facts` go into its record."""
+    """Follows a run: call `report` after each batch; `summary` is the progress so far, `facts` go into the record."""
 
     def __init__(self, alias: str, bar: Any, run: "Run") -> None:
         from retrieval.ingest.summary import Summary
@@ -38,7 +38,7 @@ class Watch:
         log(step)
 
     def report(self, summary: "Summary") -> None:
-        """Move the bar; log now and then."""
+        """Move the bar; log every LOG_SECONDS."""
         self.summary = summary
         self.facts |= summary.numbers()
         rate = summary.done / max(summary.seconds, 1e-9)
@@ -52,7 +52,7 @@ class Watch:
 
 @contextlib.contextmanager
 def recorded(job: str, alias: str, folder: Path) -> Iterator["Run"]:
-    """Keep a record of what the block does; SIGTERM ends it as Ctrl-C does, with an exit code of its own."""
+    """Record the block as a job in the history; SIGTERM ends it as Ctrl-C does, with its own exit code."""
     from retrieval.jobs import Run
 
     run, code = Run(folder, job, alias), 1
@@ -80,7 +80,7 @@ def recorded(job: str, alias: str, folder: Path) -> Iterator["Run"]:
 
 @contextlib.contextmanager
 def watched(job: str, alias: str, folder: Path, metrics_file: Path | None) -> Iterator[Watch]:
-    """Show and record a run while the block lasts; however it ends, say how far it came, and write its numbers."""
+    """Show and record a run while the block lasts; however it ends, print the progress and write the metrics."""
     with contextlib.ExitStack() as last, progress_bar("note") as bar, recorded(job, alias, folder) as run:
         watch = Watch(alias, bar, run)
         last.callback(lambda: after(job, watch.summary, run, metrics_file))
@@ -89,7 +89,7 @@ def watched(job: str, alias: str, folder: Path, metrics_file: Path | None) -> It
 
 
 def after(job: str, summary: "Summary", run: "Run", metrics_file: Path | None) -> None:
-    """What is said and written once a run is over."""
+    """Print how far a failed run got, and write the metrics."""
     code = run.exit_code
     if code not in (0, REFUSED) and summary.done and not is_json():
         echo(f"stored so far: {summary.done:,} of {summary.found:,} images listed", err=True)

@@ -149,17 +149,6 @@ def is_absent(store: Store, alias: str) -> bool:
     return alias not in (*store.aliases(), *store.collections()) and not family(store, alias)
 
 
-def preview(store: Store, alias: str, settings: Settings) -> list[str]:
-    """What a re-index would do, after its preflight; nothing is changed. Raises as `reindex` before it begins."""
-    live = resolve(store, alias)
-    check_engine(store, live)
-    meta = store.metadata(live)
-    sources = open_recorded_sources(store, meta, live, settings)
-    check_room(store, live, (meta.dim, meta.dim))
-    found = [f"{source.name}: {source.spec}" for source in sources]
-    return [f"live: {live}, {store.count(live):,} points, model {meta.model[:8]}", *found]
-
-
 def check_gate(run: ReindexRun, counts: Summary, encoder: Encoding, sources: Sequence[Source]) -> None:
     """Measure, write the numbers down, and raise GateRefused naming the rows that failed."""
     store, outcome, settings = run.store, run.outcome, run.settings

@@ -1,6 +1,9 @@
-"""The command line describes itself: every command and every option, fast, and without colours in a pipe."""
+"""The command line describes itself: every command and every option, without colours in a pipe, and docs/cli.md too."""
 
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ import typer.main
 
 from retrieval import __version__
 from retrieval.cli import app
+from retrieval.cli.help import GROUPS, OTHER, examples, group, is_argument
 from tests.cli.conftest import Call, done_well, run
 
 COMMANDS = sorted(
@@ -38,6 +42,37 @@ def test_every_command_and_option_has_help(name: str, call: Call) -> None:
         assert getattr(parameter, "help", None), f"{name}: {parameter.name} has no help"
         if parameter.param_type_name == "option":
             assert max(parameter.opts, key=len) in done.out
+    assert re.search(r"<\w+.*>|list\[|; else ", done.out) is None, "types and defaults in words"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_a_group_and_every_command_two_examples(name: str) -> None:
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    assert {group(each) for each in command.params if not is_argument(each)} <= {*GROUPS} - {OTHER}
+    shown = examples(command.help)
+    assert len(shown) == 2
+    for line in shown:
+        _, used, *arguments = shlex.split(line)
+        assert used == name
+        command.make_context(name, arguments)  # raises a usage error where it is not understood
+
+
+def test_summaries_fit_their_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = call("--help").out.splitlines()
+    assert "..." not in "".join(line for line in lines if line.startswith("  ") and line.split()[0] in COMMANDS)
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_wider_terminal_is_used(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    assert 110 < max(map(len, call("search", "--help").out.splitlines())) <= 140
+
+
+def test_the_page_of_commands_is_what_the_script_writes() -> None:
+    script = Path(__file__).parents[2] / "scripts" / "write_cli_docs"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "serve"])

@@ -41,7 +41,7 @@ def test_found_and_told_in_every_form(planted: Path, call: Call, tmp_path: Path)
     assert all(other["exact"] for other in exact["others"])
     assert {near["keep"]["path"], near["others"][0]["path"]} > {"odd\nname.jpg"}
     assert near["others"][0]["exact"] is False
-    assert f"213 pictures: 2 groups, {COPIES + 1} pictures could go" in done.err
+    assert f"213 images: 2 groups, {COPIES + 1} images can be removed" in done.err
     assert len(Page(page).all("img")) == COPIES + 3
     assert len(tree(planted)) == COPIES + 1  # nothing is deleted
 
@@ -62,7 +62,7 @@ def test_moved_away_and_put_back(planted: Path, call: Call, tmp_path: Path, pict
     before, theirs, folder = tree(planted), tree(pictures), tmp_path / "quarantine"
     done = call("duplicates", "--apply", folder, "--max-distance", 0)
     assert done.code == 0, done.err
-    assert f"{COPIES} files moved to {folder}; way back: retrieval duplicates --undo {folder}/undo.jsonl" in done.out
+    assert f"{COPIES} files moved to {folder}; undo with: retrieval duplicates --undo {folder}/undo.jsonl" in done.out
     moved = {name for name in tree(folder) if name != "undo.jsonl"}
     assert len(moved) == COPIES
     assert len(tree(planted)) + len(tree(pictures)) == len(before) + len(theirs) - COPIES
@@ -93,7 +93,7 @@ def test_sources_that_have_moved(planted: Path, call: Call, tmp_path: Path) -> N
     planted.rename(tmp_path / "moved")
     done = call("duplicates", "--json")
     assert done.code == 0, done.err
-    assert f"{COPIES + 1} pictures are out of reach, only their exact copies are found" in done.err
+    assert f"{COPIES + 1} images cannot be read; only their exact copies are found" in done.err
     (group,) = done.objects
     assert len(group["others"]) == COPIES
 

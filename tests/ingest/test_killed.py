@@ -49,12 +49,12 @@ def test_stopped_politely_and_run_again(
     place: Place, digits: Path, uninterrupted: dict[str, Point], call: Call
 ) -> None:
     early = stopped(place, digits, signal.SIGINT, 0)  # where it makes the collection
-    assert (early.code, early.err.splitlines()[-1]) == (130, "interrupted: run the same command again to go on")
+    assert (early.code, early.err.splitlines()[-1]) == (130, "interrupted: run the same command again to resume")
     later = stopped(place, digits, signal.SIGINT, DIGITS // 3)
     assert later.code == 130
     counted, hint = later.err.splitlines()
     assert counted.startswith(f"stored so far: {place.stored:,} of ")
-    assert hint == "interrupted: run the same command again to go on"
+    assert hint == "interrupted: run the same command again to resume"
     last = stopped(place, digits, signal.SIGTERM, DIGITS // 3)
     assert last.code == 143
     assert last.err.startswith(f"stored so far: {place.stored:,} of ")

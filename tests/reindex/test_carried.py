@@ -191,10 +191,10 @@ def test_what_a_rollback_says(place: Place, root: Path, call: Call) -> None:
     server = ["--qdrant-url", place.url] if place.url else []
     done = call("rollback", "--alias", place.alias, *server)
     assert done.code == 0, done.err
-    assert f"{PICTURES:,} brought up to date\n{left} is left" in done.out
+    assert f"{PICTURES:,} updated\n{left} is no longer live" in done.out
     following = f" --alias {place.alias}" if place.alias != "images" else ""
     assert done.out.endswith(
-        f"2 images came or changed since; run:\nretrieval ingest {root} --name pictures --labels folder{following}\n"
+        f"2 images are new or changed since; run:\nretrieval ingest {root} --name pictures --labels folder{following}\n"
     )
     assert f"warning: model {OLD.fingerprint[:8]} is not in {place.settings.models}" in done.err
     assert call("rollback", "--as-it-was", "--alias", place.alias, *server).error(1).count("nothing before it was kept")

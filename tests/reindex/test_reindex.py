@@ -11,7 +11,7 @@ import pytest
 
 from retrieval.errors import Locked, NoCollection, SourceError, StoreError
 from retrieval.ingest.job import ingest
-from retrieval.reindex.job import STEPS, preview, reindex
+from retrieval.reindex.job import STEPS, reindex
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import Outcome
 from retrieval.reindex.rollback import rollback
@@ -149,14 +149,6 @@ def test_a_name_in_the_future_is_no_age(store: Store, place: Place) -> None:
     made = run(store, place, NEW, keep=0).collection
     assert family.stamp(made) > family.stamp(late)
     assert run(store, place, NEW, older_than=3600).state == "recent"
-
-
-def test_a_plan_says_what_is_there_and_does_nothing(store: Store, place: Place, root: Path) -> None:
-    live = resolve(store, place.alias)
-    first, *sources = preview(store, place.alias, place.settings)
-    assert first == f"live: {live}, {PICTURES} points, model {OLD.fingerprint[:8]}"
-    assert sources == [f"pictures: {root}"]
-    assert place.mine(store) == [live]
 
 
 def test_back_and_forth(store: Store, place: Place, root: Path) -> None:

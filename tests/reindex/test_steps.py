@@ -19,7 +19,7 @@ from retrieval.layout import DEFAULT
 from retrieval.reading import Refused
 from retrieval.reindex import candidate
 from retrieval.reindex.candidate import add_counts, begin, settle
-from retrieval.reindex.job import preview, reindex
+from retrieval.reindex.job import reindex
 from retrieval.reindex.preflight import check_room
 from retrieval.reindex.rollback import rollback
 from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back
@@ -290,7 +290,7 @@ def test_a_collection_that_records_no_source(store: Store, place: Place) -> None
     live = resolve(store, place.alias)
     store.set_metadata(live, replace(store.metadata(live), sources={}))
     with pytest.raises(SourceError, match=f"{live} records no source; fill it with"):
-        preview(store, place.alias, place.settings)
+        reindex(store, place.alias, lambda sources: NEW, place.settings)
 
 
 def test_codes_that_are_longer_need_more_room(own_home: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

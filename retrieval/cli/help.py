@@ -1,0 +1,114 @@
+"""The help of a command: options in groups, types and defaults in words, examples last.
+
+Typer's own groups need Rich, which would cost every start 0.1 s.
+"""
+
+from itertools import groupby
+from typing import Any
+
+from typer.core import TyperCommand
+
+ACTION, QUERIES, SELECTION, FIELDS = "Action", "Queries", "Selection", "Labels and fields"
+SERVICE, MODEL, TRAINING, HOSTS = "Service", "Model", "Training", "Several hosts"
+GATE, LIMITS = "Gate", "Limits"
+OUTPUT, ENGINE, CLUSTER, OTHER = "Output", "Collection and engine", "Cluster and Ray", "Other"
+GROUPS = (
+    *(ACTION, QUERIES, SELECTION, FIELDS, SERVICE, MODEL, TRAINING, HOSTS),
+    *(GATE, LIMITS, OUTPUT, ENGINE, CLUSTER, OTHER),
+)
+"""In the order in which a help shows them; an option without a group is in the last."""
+WORDS = {"int": "N", "int range": "N", "float": "X", "float range": "X", "path": "FILE", "str": "TEXT"}
+"""How a type is written where an option names no metavar of its own."""
+WIDEST = 1000
+"""Columns of a help text: as wide as the terminal."""
+EXAMPLE = "$ "
+"""What the lines of a docstring that are examples begin with."""
+
+
+class Command(TyperCommand):
+    """A command whose docstring is: a line, paragraphs, and at the end a paragraph of examples."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return ["[OPTIONS]", *(usage(each, ctx) for each in self.get_params(ctx) if is_argument(each))]
+
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        for paragraph in prose(self.help or ""):
+            formatter.write_paragraph()
+            with formatter.indentation():
+                formatter.write_text(paragraph)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        for title, rows in sections(self, ctx):
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        if lines := examples(self.help or ""):
+            with formatter.section("Examples"):
+                for line in lines:
+                    formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+def prose(text: str) -> list[str]:
+    """The paragraphs of a docstring but for its examples."""
+    return [part for part in text.split("\n\n") if not part.startswith(EXAMPLE)]
+
+
+def examples(text: str) -> list[str]:
+    """The commands that a docstring shows.
+
+    >>> examples("$ retrieval status")
+    ['retrieval status']
+    """
+    return [line.removeprefix(EXAMPLE) for line in text.splitlines() if line.startswith(EXAMPLE)]
+
+
+def sections(command: TyperCommand, ctx: Any) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The arguments, then the options by GROUPS: title, and of each parameter how it is written and what it does."""
+    parameters = command.get_params(ctx)
+    arguments = [each for each in parameters if is_argument(each)]
+    options = sorted((each for each in parameters if not is_argument(each)), key=lambda each: GROUPS.index(group(each)))
+    found = [("Arguments", arguments), *((title, list(some)) for title, some in groupby(options, group))]
+    return [(title, [(written(each, ctx), described(each)) for each in some]) for title, some in found if some]
+
+
+def is_argument(parameter: Any) -> bool:
+    """Whether it is an argument, not an option."""
+    return bool(parameter.param_type_name == "argument")
+
+
+def group(option: Any) -> str:
+    """The one of GROUPS that it is in."""
+    return getattr(option, "rich_help_panel", None) or OTHER
+
+
+def usage(argument: Any, ctx: Any) -> str:
+    """An argument in the usage line."""
+    return written(argument, ctx) if argument.required else f"[{written(argument, ctx)}]"
+
+
+def written(parameter: Any, ctx: Any) -> str:
+    """A parameter as it is typed: its names and what comes after them."""
+    shown = parameter.metavar or parameter.display_type(ctx).strip("<>")
+    value: str = WORDS.get(shown, shown)
+    if is_argument(parameter):
+        return value + ("" if parameter.nargs == 1 else "...")
+    names = [", ".join(sorted(some, key=len)) for some in (parameter.opts, parameter.secondary_opts) if some]
+    return " / ".join(names) + ("" if parameter.is_flag else f" {value}")
+
+
+def described(parameter: Any) -> str:
+    """What it does, its range and its default, in one sentence."""
+    low, high = getattr(parameter, "min", None), getattr(parameter, "max", None)
+    facts = [f"{low} to {high}"] if low is not None and high is not None else []
+    default = parameter.show_default if isinstance(parameter.show_default, str) else plain(parameter.default)
+    facts += [f"default: {default}"] if default else []
+    text: str = parameter.help or ""
+    return f"{text.removesuffix('.')} ({'; '.join(facts)})." if facts else text
+
+
+def plain(default: Any) -> str:
+    """A default as it would be typed; nothing for an option that is off or not given."""
+    if default is None or isinstance(default, bool):
+        return ""
+    return f"{default:g}" if isinstance(default, float) else str(default)
