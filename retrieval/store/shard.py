@@ -186,5 +186,5 @@ def ensure_space(folder: Path, size: int) -> None:
     if free < needed:
         raise StoreError(
             f"{folder}: {free / 2**20:,.0f} MiB free on its disk, {needed / 2**20:,.0f} MiB needed to write",
-            hint="free some space, or set RETRIEVAL_HOME to another disk",
+            hint="make room, or set RETRIEVAL_HOME to another disk",
         )

@@ -310,7 +310,7 @@ def test_from_server_to_server_each_with_its_own_key(
         with closing(ServerStore(old, KEY)) as store:
             fill(store, FEW)
         assert (
-            f"{old} wants an API key (401); set QDRANT_FROM_API_KEY"
+            f"{old} needs an API key (401); set QDRANT_FROM_API_KEY"
             in call("migrate", "--from", old, "--to", url).error()
         )
         monkeypatch.setenv("QDRANT_FROM_API_KEY", KEY)

@@ -127,8 +127,8 @@ def test_trouble_that_stays_ends_at_the_deadline(faulty: Proxy) -> None:
         (Refuse(404, body=b"<html>no</html>"), "refused: Not Found .404"),
         (Refuse(499), r"does not answer as Qdrant does \(HTTP 499\)"),
         (Refuse(418), "does not answer as Qdrant does"),
-        (Refuse(200, body=b'{"title": "qdrant", "version": "1.15.4"}'), "runs Qdrant 1.15.4, but 1.16 is the oldest"),
-        (Refuse(200, body=b'{"title": "qdrant", "version": "dev"}'), "runs Qdrant dev, but 1.16 is the oldest"),
+        (Refuse(200, body=b'{"title": "qdrant", "version": "1.15.4"}'), "runs Qdrant 1.15.4, but at least 1.16"),
+        (Refuse(200, body=b'{"title": "qdrant", "version": "dev"}'), "runs Qdrant dev, but at least 1.16"),
     ],
 )
 def test_something_that_is_not_a_fitting_qdrant(answer: Refuse, message: str) -> None:
