@@ -224,7 +224,7 @@ def test_a_filter_that_cannot_be_meant(store: Store, name: str, tmp_path: Path) 
     fill(store, name, odd_points())
     with pytest.raises(FilterError):
         export(store, f"{name}-alias", tmp_path / "x.parquet", "label==")
-    with pytest.raises(UsageError, match=r"no picture has a field 'wieght'.*did you mean weight"):
+    with pytest.raises(UsageError, match=r"no image has a field 'wieght'.*did you mean weight"):
         export(store, f"{name}-alias", tmp_path / "x.parquet", "wieght>1")
     assert list(tmp_path.glob("*.parquet")) == []
 

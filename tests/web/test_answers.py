@@ -23,10 +23,10 @@ PLACE = "/secret/place"
 )
 def test_an_error_in_the_services_words(error: RetrievalError, status: int, said: str) -> None:
     answer = of_error(error)
-    assert (answer.status_code, json.loads(answer.body)) == (status, {"error": said})
+    assert (answer.status_code, json.loads(bytes(answer.body))) == (status, {"error": said})
 
 
 def test_a_wrong_filter_is_pointed_at() -> None:
     answer = of_error(FilterError("it ends too soon", "  label=", "        ^", option="where"))
     said = {"error": "filter: it ends too soon", "context": ["  label=", "        ^"]}
-    assert (answer.status_code, json.loads(answer.body)) == (400, said)
+    assert (answer.status_code, json.loads(bytes(answer.body))) == (400, said)
