@@ -9,6 +9,7 @@ import pytest
 from retrieval.config import Settings
 from retrieval.errors import UsageError
 from retrieval.ingest.stale import clear_stale
+from retrieval.sources import Entry
 from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
 from tests.cli.conftest import Call, Done
@@ -35,9 +36,11 @@ def test_marked_while_it_is_none(run: Run, root: Path, store: Store, encoder: Qu
         (refused,) = summary.refused
         assert (refused.again, refused.to_json()["stale"]) == (again, True)
         assert (summary.failed, summary.stale, summary.unchanged, summary.deleted) == (1, 1, 29, 0)
+        assert type(refused.entry) is Entry, "a summary keeps no payload"
         assert stale(store) == {KEY}
         assert by_path(store)[KEY].payload == {**before.payload, "stale": True}
         assert [row["stale"] for row in ledger(tmp_path)] == [True]
+    assert [type(item.entry) for item in run(dry_run=True).refused] == [Entry]
     (root / KEY).write_bytes(good)
     summary = run()
     assert (summary.failed, summary.stale, summary.unchanged, encoder.encoded) == (0, 0, 30, 30)

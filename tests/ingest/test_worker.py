@@ -7,9 +7,11 @@ import pytest
 
 from retrieval import checkpoint
 from retrieval.config import Settings
+from retrieval.errors import BadImage, FilterError, RetrievalError, SourceError
 from retrieval.ingest.encoder import LateEncoder
 from retrieval.ingest.fill import fill
 from retrieval.ingest.ledger import Ledger
+from retrieval.ingest.on_ray import make_row, pack_error, unpack_part
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.run import Others, Target
 from retrieval.ingest.worker import Origin, Worker, WorkerJob
@@ -59,3 +61,20 @@ def test_a_worker_takes_over_what_users_wrote_since(place: Place, call: Call, tm
         found = {p.payload["path"]: p.payload for page in store.scroll(left) for p in page}
     assert {key: payload["caption"] for key, payload in found.items()} == {key: f"of {key}" for key in keys}
     assert all(payload["image_url"].startswith(f"{URL}/images/") for payload in found.values())
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (SourceError("trip is gone", hint="mount it", option="source"), SourceError),
+        (FilterError("no such field", "^"), RetrievalError),
+        (BadImage("a.png", "empty"), RetrievalError),
+    ],
+)
+def test_a_workers_error_arrives_whole(error: RetrievalError, kind: type[RetrievalError]) -> None:
+    (row,) = make_row(**pack_error(error)).to_pylist()
+    with pytest.raises(RetrievalError) as raised:
+        unpack_part(row)
+    again = raised.value
+    assert type(again) is kind
+    assert (again.message, again.hint, again.option) == (error.message, error.hint, error.option)
