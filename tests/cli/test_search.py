@@ -140,7 +140,7 @@ def test_more_like_and_less_like(home: Path, pictures: Path, call: Call) -> None
     ("wrong", "message"),
     [
         ([], "nothing to search with"),
-        (["--unlike", "a.png"], "--unlike without --like"),
+        (["--unlike", "a.png"], "--like: none is given"),
         (["x.png", "--like", "a.png"], "--like with images"),
         (["--like", "a.png", "--diverse"], "--like with --diverse"),
         (["x.png", "--json", "--output", "csv"], "--json with --output csv"),
