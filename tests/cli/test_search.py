@@ -140,14 +140,14 @@ def test_more_like_and_less_like(home: Path, pictures: Path, call: Call) -> None
     ("wrong", "message"),
     [
         ([], "nothing to search with"),
-        (["--unlike", "a.png"], "--unlike without --like"),
+        (["--unlike", "a.png"], "--like: none is given"),
         (["x.png", "--like", "a.png"], "--like with images"),
         (["--like", "a.png", "--diverse"], "--like with --diverse"),
         (["x.png", "--json", "--output", "csv"], "--json with --output csv"),
         (["-", "--stored"], "- is one image on stdin"),
         (["-", "--list", "-"], "- is one image on stdin"),
-        (["x.png", "--max-distance", "-1"], "a distance is 0 or more"),
-        (["x.png", "--max-percentile", "101"], "use a number between 0 and 100"),
+        (["x.png", "--max-distance", "-1"], "--max-distance: must be 0 or more, not -1"),
+        (["x.png", "--max-percentile", "101"], "--max-percentile: must be between 0 and 100, not 101"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

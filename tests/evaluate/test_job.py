@@ -259,7 +259,7 @@ def test_too_few_pictures(items: int, asking: int | None, message: str, settings
 
 def test_k_out_of_range(settings: Settings, encoder: Encoder) -> None:
     for k in (0, 10):
-        with pytest.raises(UsageError, match=rf"between 1 and 9\b.* not {k}$") as caught:
+        with pytest.raises(UsageError, match=rf"between 1 and .* not {k}$") as caught:
             run(settings, encoder, digits(10), k=k)
         assert caught.value.option == "k"
     assert run(settings, encoder, digits(10), k=9).k == 9

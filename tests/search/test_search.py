@@ -237,7 +237,7 @@ def test_numbers_out_of_range(option: str, value: float) -> None:
     with pytest.raises(UsageError) as caught:
         Options(**{option: value})  # type: ignore[arg-type]
     assert caught.value.option == option
-    assert f"{value}" in caught.value.message
+    assert f"{value:g}" in caught.value.message
     assert "--" not in str(caught.value), "the command line's spelling is none of Python's business"
 
 
