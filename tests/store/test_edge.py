@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from retrieval.errors import Locked, NoCollection, StoreDamaged, StoreError, StoreUnavailable
+from retrieval.records import Payload
 from retrieval.store import shard as shard_module
 from retrieval.store.edge import EdgeStore
 from retrieval.store.shard import RESERVE_BYTES
+from retrieval.store.writes import size_of
 from tests.store.conftest import codes, meta, points
 from tests.store.folders import line, manifest, python
 
@@ -133,11 +135,13 @@ def test_holes_in_files_take_no_room(root: Path) -> None:
 
 def test_a_write_needs_room_in_every_file_that_grows(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage, written = shutil.disk_usage(root), points(codes(2010))[2000:]
-    of_points, of_payloads = 10 * (8 * 4 + 4096), 10 * 4096
+    dogs: Payload = {"source": "dogs"}
+    of_points = 10 * (8 * 4 + 4096) + sum(size_of(p.payload) for p in written)
+    of_payloads = 10 * (4096 + size_of(dogs))
     with closing(EdgeStore(root)) as store:
         writes: list[tuple[int, Callable[[], None]]] = [
             (of_points, lambda: store.upsert("a", written)),
-            (of_payloads, lambda: store.set_payload("a", {p.id: {"source": "dogs"} for p in written})),
+            (of_payloads, lambda: store.set_payload("a", {p.id: dogs for p in written})),
         ]
         for size, write in writes:
             enough = RESERVE_BYTES + 4 * size
@@ -146,7 +150,7 @@ def test_a_write_needs_room_in_every_file_that_grows(root: Path, monkeypatch: py
                 write()
             monkeypatch.setattr(shutil, "disk_usage", lambda _, free=enough: usage._replace(free=free))
             write()
-        assert store.retrieve("a", [written[0].id])[written[0].id].payload == {"source": "dogs"}
+        assert store.retrieve("a", [written[0].id])[written[0].id].payload == dogs
 
 
 @pytest.mark.parametrize(
