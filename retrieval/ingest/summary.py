@@ -72,9 +72,9 @@ class Summary:
     def numbers(self) -> dict[str, Any]:
         """All but the lists."""
         plan = {"dry_run": True, "new": self.new, "changed": self.changed} if self.dry_run else {}
-        counts = {name: getattr(self, name) for name in (*COUNTS, "stale", "collection", "alias")}
+        counts = {name: getattr(self, name) for name in (*COUNTS, "collection", "alias")}
         unasked = {"unasked": self.unasked, "unasked_why": self.unasked_why} if self.unasked else {}
-        return {**plan, **counts, **unasked, "seconds": round(self.seconds, 2)}
+        return {**plan, **counts, "seconds": round(self.seconds, 2), "stale": self.stale, **unasked}
 
     def to_json(self) -> dict[str, Any]:
         first = [full_name(source, key) for source, passed in self.passed_over.items() for key in passed.first]

@@ -27,10 +27,10 @@ from tests.reindex.places import PICTURES, Place
 URL = "http://127.0.0.1:8000"
 
 
-def captions(root: Path, text: str = "caption of") -> dict[str, Payload]:
+def captions(root: Path, text: str = "caption of") -> dict[tuple[str, str], Payload]:
     """A row of a metadata file for each picture."""
     keys = [file.relative_to(root).as_posix() for file in sorted(root.rglob("*.png"))]
-    return {key: {"caption": f"{text} {key}"} for key in keys}
+    return {("pictures", key): {"caption": f"{text} {key}"} for key in keys}
 
 
 def say(store: Store, place: Place, root: Path, encoder: Shades = OLD, **options: Any) -> None:
@@ -55,7 +55,7 @@ def complete(store: Store, place: Place, root: Path) -> None:
     found = payloads(store, place)
     assert len(found) == len(list(root.rglob("*.png")))
     assert {key: payload.get("caption") for key, payload in found.items()} == {
-        key: row["caption"] for key, row in captions(root).items()
+        key: row["caption"] for (_, key), row in captions(root).items()
     }
     assert all(payload["label"] == key.split("/")[0] for key, payload in found.items())
     assert all(payload.get("image_url", "").startswith(f"{URL}/images/") for payload in found.values())
