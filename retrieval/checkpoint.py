@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from retrieval.architecture import ModelConfig
 from retrieval.errors import ModelError
-from retrieval.files import json_text, replace_file, sync_folder, write_synced
+from retrieval.util.files import json_text, replace_file, sync_folder, write_synced
 
 T = TypeVar("T")
 

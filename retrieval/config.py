@@ -14,7 +14,7 @@ from pydantic_settings import (
 )
 
 from retrieval.errors import UsageError
-from retrieval.outside import redacted
+from retrieval.util.sanitize import redacted
 
 TOML = "retrieval.toml"
 

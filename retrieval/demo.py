@@ -21,7 +21,7 @@ from retrieval.ingest.job import ingest
 from retrieval.ingest.summary import Summary
 from retrieval.learn.job import learn
 from retrieval.learn.options import Options
-from retrieval.records import CollectionMeta
+from retrieval.schema.records import CollectionMeta
 from retrieval.search.job import LiveCollection, search
 from retrieval.search.options import Options as SearchOptions
 from retrieval.search.query import Query

@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from retrieval.errors import UsageError
-from retrieval.filters import Filter, Match
 from retrieval.nearness import percentile
+from retrieval.schema.filters import Filter, Match
 from retrieval.search.job import Asked, LiveCollection, prepare
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import rounded

@@ -21,13 +21,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from retrieval.errors import RetrievalError, StoreError, UsageError
-from retrieval.files import replacing, unwritable
-from retrieval.filters import Filter
-from retrieval.records import FIELDS, CollectionMeta, Point, codes_of, utc_now
-from retrieval.reporting import ReportCount, ignore
+from retrieval.schema.filter_language import parse
+from retrieval.schema.filters import Filter
+from retrieval.schema.records import FIELDS, CollectionMeta, Point, codes_of, utc_now
 from retrieval.search.fields import check_fields
 from retrieval.store.base import Store, resolve
-from retrieval.where import parse
+from retrieval.util.files import replacing, unwritable
+from retrieval.util.reporting import ReportCount, ignore
 
 PAGE = 1000
 """Points asked for at once, and rows that are converted at once."""

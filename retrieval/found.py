@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from retrieval.outside import visible
-from retrieval.records import Hit
+from retrieval.schema.records import Hit
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import Result
 from retrieval.sources.folder import read_file
+from retrieval.util.sanitize import visible
 
 if TYPE_CHECKING:
     from retrieval.gallery import Row

@@ -16,13 +16,13 @@ from jaxtyping import UInt8
 from retrieval import checkpoint
 from retrieval.config import Settings, load_settings
 from retrieval.errors import BadImage, StoreError
-from retrieval.filters import Filter
 from retrieval.found import Picture, SearchHits, as_query
 from retrieval.live import AliasFollower
 from retrieval.loading import collections_model, make_encoder, model_of
 from retrieval.nearness import distance_at
-from retrieval.records import CollectionMeta, Hit, Point
-from retrieval.reporting import ReportCount, ReportStep, ignore
+from retrieval.schema.filter_language import parse
+from retrieval.schema.filters import Filter
+from retrieval.schema.records import CollectionMeta, Hit, Point
 from retrieval.search.fields import check_fields
 from retrieval.search.job import BATCH, LiveCollection, Prepared, answer, prepare, prepare_one, recommend
 from retrieval.search.options import K, Options
@@ -32,7 +32,7 @@ from retrieval.sources import Source
 from retrieval.sources.open import open_known
 from retrieval.store import open_store
 from retrieval.store.base import Store, dashboard, resolve
-from retrieval.where import parse
+from retrieval.util.reporting import ReportCount, ReportStep, ignore
 
 if TYPE_CHECKING:
     from retrieval.duplicates.groups import Group

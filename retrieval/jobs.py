@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.errors import INTERRUPTED, REFUSED, TERMINATED, GateRefused, Locked
-from retrieval.files import write_json
-from retrieval.process import is_dead, this_process
-from retrieval.records import utc_now
+from retrieval.schema.records import utc_now
+from retrieval.util.files import write_json
+from retrieval.util.process import is_dead, this_process
 
 MOST = 1000
 """Runs that are kept: an hourly job's last six weeks."""

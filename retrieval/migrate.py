@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from retrieval.errors import NoCollection, StoreError
-from retrieval.records import Point, codes_of
-from retrieval.reporting import ReportCount, ignore
+from retrieval.schema.records import Point, codes_of
 from retrieval.store.base import Store, resolve
+from retrieval.util.reporting import ReportCount, ignore
 
 PAGE = 1000
 """Points read and written together; no more than two pages are in memory."""

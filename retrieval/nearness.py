@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from retrieval.filters import Filter, Match
-from retrieval.records import CollectionMeta, codes_of
+from retrieval.schema.filters import Filter, Match
+from retrieval.schema.records import CollectionMeta, codes_of
 from retrieval.store.base import Store
 
 SAMPLE = 500

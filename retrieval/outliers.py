@@ -13,15 +13,15 @@ import numpy as np
 from jaxtyping import Float
 
 from retrieval.encode import Encoder
-from retrieval.filters import Filter, Match
 from retrieval.nearness import percentile
 from retrieval.reading import Loaded, read_pictures
-from retrieval.records import Payload, Point, codes_of
-from retrieval.reporting import ReportCount, ignore
+from retrieval.schema.filters import Filter, Match
+from retrieval.schema.records import Payload, Point, codes_of
 from retrieval.search.job import LiveCollection
 from retrieval.sources import Source
 from retrieval.stack import stored_entry
 from retrieval.store.base import Store
+from retrieval.util.reporting import ReportCount, ignore
 
 NEIGHBOURS = 5
 """A picture's distance is that to its fifth nearest content: a few odd ones of a kind, and their copies, stay odd."""

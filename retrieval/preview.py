@@ -13,10 +13,10 @@ from retrieval.images.draw import TILE, Cell, Line, contact_sheet
 from retrieval.learn.options import Options
 from retrieval.learn.pictures import gather
 from retrieval.reading import Refused
-from retrieval.reporting import ReportCount, ignore
 from retrieval.sources import Source
 from retrieval.train.copies import distorted_copies
 from retrieval.train.distort import default_distortion
+from retrieval.util.reporting import ReportCount, ignore
 
 READ = 1000
 """Pictures read at most, a random part: enough to see which distortions suit them."""

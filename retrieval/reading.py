@@ -21,7 +21,7 @@ from retrieval.errors import BadImage, RetrievalError
 from retrieval.images.decode import Picture, decode
 from retrieval.images.memory import MAX_DECODED, Room, share
 from retrieval.images.quiet import quiet
-from retrieval.records import STALE
+from retrieval.schema.records import STALE
 from retrieval.sources import Entry
 
 T = TypeVar("T")

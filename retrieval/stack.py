@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from retrieval.reading import Loaded, Refused, read_pictures
-from retrieval.records import Point
-from retrieval.reporting import ReportCount, ignore
+from retrieval.schema.records import Point
 from retrieval.sources import Entry, Source
+from retrieval.util.reporting import ReportCount, ignore
 
 REPORT = 100
 """Images between two words about how far it is."""

@@ -10,11 +10,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from retrieval.deadline import bounded, within
 from retrieval.errors import BadImage, SourceError, StoreUnavailable
 from retrieval.sources import download, reach
 from retrieval.sources.reach import Place
 from retrieval.sources.remote import RemoteFolder
+from retrieval.util.deadline import bounded, within
 from tests.drip import BYTES, EVERY, WAYS, Answer, Drip, dripping
 from tests.store.conftest import SHORT, codes, connected, points
 

@@ -12,7 +12,7 @@ from retrieval.errors import UsageError
 from retrieval.explain import Explanation, explain
 from retrieval.images.decode import encode_png
 from retrieval.nearness import percentile
-from retrieval.records import point_id
+from retrieval.schema.records import point_id
 from retrieval.search.job import LiveCollection
 from retrieval.search.query import Query, Stored
 from retrieval.store.base import Store

@@ -22,18 +22,24 @@ from retrieval.errors import FilterError, StoreError, UsageError
 from retrieval.export import export
 from retrieval.index import Index
 from retrieval.migrate import migrate
-from retrieval.records import FIELDS, Point, point_id
+from retrieval.schema.filter_language import parse
+from retrieval.schema.records import FIELDS, Point, point_id
 from retrieval.store.base import Store
 from retrieval.store.edge import EdgeStore
-from retrieval.where import parse
-from tests.cli.conftest import SECONDS, Call, command, environment
-from tests.cli.conftest import call as call  # a fixture
+from tests.cli.conftest import (
+    SECONDS,
+    Call,
+    command,
+    environment,
+)
 from tests.cli.test_interrupted import stop_when
 from tests.errors import hinted
-from tests.store.conftest import ENGINES, codes, connected, meta
-from tests.store.conftest import name as name  # fixtures
-from tests.store.conftest import open_engine as open_engine
-from tests.store.conftest import store as store
+from tests.store.conftest import (
+    ENGINES,
+    codes,
+    connected,
+    meta,
+)
 
 DIM = 8
 OWN = ["id", "code", *FIELDS]

@@ -21,9 +21,9 @@ from retrieval.errors import BadImage, ModelError, NoCollection, StoreError, Usa
 from retrieval.found import as_query
 from retrieval.images.decode import decode, encode_png
 from retrieval.images.given import as_bytes
-from retrieval.records import point_id
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
+from retrieval.schema.records import point_id
 from retrieval.search.job import encode_all
 from retrieval.search.options import Options
 from retrieval.store import open_store

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from retrieval.jobs import MOST, Run, history
-from retrieval.outside import redacted, redacted_arguments
-from retrieval.process import in_words, this_process
+from retrieval.util.process import in_words, this_process
+from retrieval.util.sanitize import redacted, redacted_arguments
 from tests.cli.conftest import Call, call  # noqa: F401 - a fixture
 
 

@@ -9,7 +9,7 @@ from qdrant_client import models
 
 from retrieval.config import Settings
 from retrieval.errors import NoCollection, UsageError
-from retrieval.layout import Layout
+from retrieval.schema.index_config import Layout
 from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
 from retrieval.store.server_layout import quantization

@@ -31,7 +31,7 @@ from retrieval.cli.status import status
 from retrieval.cli.train import train
 from retrieval.cli.tune import tune
 from retrieval.errors import INTERRUPTED, RetrievalError
-from retrieval.outside import redacted
+from retrieval.util.sanitize import redacted
 
 DEBUG = "--debug"
 

@@ -101,7 +101,7 @@ def age(created: str) -> str:
     >>> age("2000-01-01T00:00:00+00:00").endswith(" d"), age("9999-01-01T00:00:00+00:00")
     (True, 'unknown')
     """
-    from retrieval.records import seconds_since
+    from retrieval.schema.records import seconds_since
 
     seconds = seconds_since(created)
     if seconds is None:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from retrieval.cli.help import CLUSTER, ENGINE, FIELDS, LIMITS, OUTPUT, SELECTION
-from retrieval.errors import DEFAULT_ALIAS as DEFAULT_ALIAS
 from retrieval.errors import REFUSED
-from retrieval.files import json_text
-from retrieval.outside import visible
+from retrieval.util.files import json_text
+from retrieval.util.sanitize import visible
 
 if TYPE_CHECKING:
     from rich.console import Console

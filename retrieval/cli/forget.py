@@ -9,7 +9,7 @@ from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, pr
 from retrieval.cli.help import ACTION
 from retrieval.cli.watching import recorded
 from retrieval.errors import UsageError
-from retrieval.outside import visible
+from retrieval.util.sanitize import visible
 
 if TYPE_CHECKING:
     from retrieval.ingest.forget import Forgotten

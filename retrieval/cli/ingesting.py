@@ -11,7 +11,7 @@ from retrieval.cli.common import echo, print_warnings, training_task
 from retrieval.cli.logs import is_json, log
 from retrieval.cli.watching import Watch
 from retrieval.errors import UsageError, with_alias
-from retrieval.files import unwritable
+from retrieval.util.files import unwritable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from retrieval.outside import visible
+from retrieval.util.sanitize import visible
 
 LOGGER = logging.getLogger("retrieval")
 

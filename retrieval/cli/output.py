@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from retrieval.errors import UsageError
-from retrieval.files import json_text
+from retrieval.util.files import json_text
 
 if TYPE_CHECKING:
     from retrieval.duplicates.groups import Group, Member
     from retrieval.index import Index
-    from retrieval.records import Hit
+    from retrieval.schema.records import Hit
     from retrieval.search.results import Result
 
 Output = Literal["table", "json", "jsonl", "csv", "paths0"]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from retrieval.gallery import Row, Tile
-    from retrieval.records import Hit
+    from retrieval.schema.records import Hit
     from retrieval.search.results import Result
 
 

@@ -46,8 +46,8 @@ def engine(store: "Store", alias: str) -> dict[str, Any]:
     Raises StoreUnavailable when nothing answers.
     """
     from retrieval.errors import NoCollection, StoreUnavailable
-    from retrieval.filters import Filter, Match
-    from retrieval.records import STALE
+    from retrieval.schema.filters import Filter, Match
+    from retrieval.schema.records import STALE
     from retrieval.store.base import resolve
 
     facts: dict[str, Any] = {"engine": store.engine, "location": store.location, "aliases": store.aliases()}

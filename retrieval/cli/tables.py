@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from retrieval.cli.common import stdout
-from retrieval.outside import visible
+from retrieval.util.sanitize import visible
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from retrieval.config import Settings
-    from retrieval.layout import Layout
+    from retrieval.schema.index_config import Layout
     from retrieval.tune.choices import Measured
 
 INDEX = ("exact", "m", "ef_construct", "ef", "int8", "on_disk")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from retrieval.cli.common import as_flag, echo, progress_bar
 from retrieval.cli.logs import is_json, log
 from retrieval.errors import INTERRUPTED, REFUSED, TERMINATED, RetrievalError
-from retrieval.outside import redacted
+from retrieval.util.sanitize import redacted
 
 if TYPE_CHECKING:
     from retrieval.ingest.summary import Summary

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from retrieval.doctor.reach import reached
 from retrieval.doctor.rows import Check, Live, Row
 from retrieval.loading import collections_model
-from retrieval.records import seconds_since
+from retrieval.schema.records import seconds_since
 from retrieval.sources.dataset import is_elsewhere
 
 SETTLING = {

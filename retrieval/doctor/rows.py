@@ -6,7 +6,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from retrieval.config import Settings
 from retrieval.errors import RetrievalError, with_alias
-from retrieval.records import CollectionMeta
+from retrieval.schema.records import CollectionMeta
 from retrieval.store.base import Store
 
 State = Literal["ok", "warning", "error"]

@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from retrieval.duplicates.compare import blurred
-from retrieval.filters import Filter, Match
 from retrieval.reading import Loaded, read_pictures
-from retrieval.records import CollectionMeta, Hit, Point, codes_of
-from retrieval.reporting import ReportCount
+from retrieval.schema.filters import Filter, Match
+from retrieval.schema.records import CollectionMeta, Hit, Point, codes_of
 from retrieval.sources import Source
 from retrieval.stack import stored_entry
 from retrieval.store.base import Store
+from retrieval.util.reporting import ReportCount
 
 SIDE = 32
 """Pixels a side at which pictures are compared, at most: enough to tell copies from what is only alike."""

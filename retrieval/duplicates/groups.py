@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from retrieval.records import Payload
+from retrieval.schema.records import Payload
 
 Key = Callable[[Payload], Any]
 

@@ -11,10 +11,10 @@ from retrieval.duplicates.census import Census
 from retrieval.duplicates.compare import DIFFERENT, difference
 from retrieval.duplicates.groups import Group, Member, best, connected
 from retrieval.errors import SourceError
-from retrieval.records import CollectionMeta
-from retrieval.reporting import ReportStep, ignore
+from retrieval.schema.records import CollectionMeta
 from retrieval.sources import Source
 from retrieval.store.base import Store
+from retrieval.util.reporting import ReportStep, ignore
 
 TOGETHER = 2048
 """Pairs compared at once."""

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from retrieval.duplicates.groups import Group, Member
 from retrieval.errors import BadImage, UsageError
-from retrieval.files import unwritable
 from retrieval.sources import Source
 from retrieval.sources.folder import Folder
+from retrieval.util.files import unwritable
 
 UNDO = "undo.jsonl"
 

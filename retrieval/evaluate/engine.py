@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from retrieval.errors import StoreError
-from retrieval.records import codes_of
+from retrieval.schema.records import codes_of
 from retrieval.store.base import Store
 
 QUERIES = 500

@@ -12,12 +12,12 @@ from retrieval.evaluate.engine import QUERIES, EngineRecall, engine_recall
 from retrieval.evaluate.pictures import NO_LABEL, SEED, Pictures, gather
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import Scores, Tick, score
-from retrieval.reporting import ReportStep, ignore
 from retrieval.search.options import check_k
 from retrieval.sources import Source
 from retrieval.stack import choose
 from retrieval.store import open_store
 from retrieval.store.base import require_model, resolve
+from retrieval.util.reporting import ReportStep, ignore
 
 LIMIT = 10_000
 """Queries at most: a P@5 is then known to within 0.01, and MNIST's test images are used whole."""

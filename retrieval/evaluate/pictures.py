@@ -9,10 +9,10 @@ from jaxtyping import Bool, Int, UInt8
 from retrieval.errors import SourceError
 from retrieval.learn.pictures import PIXEL_BUDGET
 from retrieval.reading import Refused
-from retrieval.reporting import ReportCount
 from retrieval.sources import Entry
 from retrieval.stack import choose, read_stack
 from retrieval.train.copies import distorted_copies
+from retrieval.util.reporting import ReportCount
 
 SEED = 0
 """Of every random choice here, so that two evaluations of the same pictures agree."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from retrieval.gallery.page import picture, text
 from retrieval.gallery.rows import NOTHING, Row
-from retrieval.records import full_name
+from retrieval.schema.records import full_name
 
 MOST_HITS = 20
 

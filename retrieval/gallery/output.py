@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from retrieval.files import replace_file, unwritable
+from retrieval.util.files import replace_file, unwritable
 
 
 def write(path: Path, data: bytes) -> None:

@@ -13,7 +13,7 @@ from retrieval.gallery.output import write
 from retrieval.gallery.rows import EXPLANATION, NOTHING, TITLE, Read, Row, Table, Tile, left_out, small
 from retrieval.images.decode import encode_jpeg, encode_png
 from retrieval.images.draw import shorten
-from retrieval.records import full_name
+from retrieval.schema.records import full_name
 
 MAX_PICTURES, MAX_HITS = 3000, 60
 """Pictures in a page, and hits of one query: at most some 30 MB of photos, a few of digits."""

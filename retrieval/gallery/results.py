@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from retrieval.gallery.rows import Row, Tile
-from retrieval.records import Hit
+from retrieval.schema.records import Hit
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import Result
 from retrieval.sources import Source

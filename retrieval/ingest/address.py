@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from retrieval.records import Payload
-from retrieval.reporting import ReportCount, ignore
+from retrieval.schema.records import Payload
 from retrieval.store.base import Store, resolve
+from retrieval.util.reporting import ReportCount, ignore
 
 
 def make_image_url(public_url: str | None, point: str) -> Payload:

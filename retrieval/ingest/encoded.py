@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float32
 
 from retrieval.architecture import ModelConfig
-from retrieval.filters import Filter, Match
 from retrieval.ingest.address import make_image_url
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.options import IngestOptions
@@ -17,7 +16,8 @@ from retrieval.ingest.plan import Copied, ToOpen, Touched, check_payload, drop_p
 from retrieval.ingest.run import IngestRun
 from retrieval.ingest.stale import is_stale, mark_stale
 from retrieval.reading import Loaded, Refused
-from retrieval.records import Payload, Point
+from retrieval.schema.filters import Filter, Match
+from retrieval.schema.records import Payload, Point
 from retrieval.sources import Entry
 from retrieval.store.base import Store
 

@@ -14,11 +14,11 @@ from retrieval.ingest.prune import find_overlooked, prune
 from retrieval.ingest.roots import check_roots
 from retrieval.ingest.run import IngestRun, Others, ReportRefused, ReportSummary, Target
 from retrieval.ingest.summary import Summary
-from retrieval.records import CollectionMeta
-from retrieval.reporting import ignore
+from retrieval.schema.records import CollectionMeta
 from retrieval.sources import Entry, Source
 from retrieval.sources.base import passed_over
 from retrieval.store.base import Store
+from retrieval.util.reporting import ignore
 
 
 def fill(

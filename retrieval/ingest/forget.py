@@ -10,9 +10,9 @@ from retrieval.errors import SourceError, UsageError
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.payload import match_source
 from retrieval.nearness import learn
-from retrieval.reporting import ReportCount, ignore
 from retrieval.store.base import Held, Store, resolve
 from retrieval.store.family import find_unused
+from retrieval.util.reporting import ReportCount, ignore
 
 NAMED = 5
 """Images of the source that are shown by name."""

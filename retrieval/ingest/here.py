@@ -7,15 +7,15 @@ import contextlib
 import itertools
 from collections.abc import Generator, Iterable, Iterator, Sequence
 
-from retrieval.ingest.ahead import prefetch
 from retrieval.ingest.encoded import Batch, Coder, Item, choose_batch_size, write_batch
 from retrieval.ingest.encoder import Encoding, warm_up
-from retrieval.ingest.interrupt import hold_signals
 from retrieval.ingest.plan import Copied, Page, Planner, ToOpen, Touched
 from retrieval.ingest.run import IngestRun, Target
 from retrieval.reading import Refused, read_pictures
 from retrieval.sources import Entry
 from retrieval.store.base import Held
+from retrieval.util.prefetch import prefetch
+from retrieval.util.signals import hold_signals
 
 PAGES_AHEAD = 2
 

@@ -12,7 +12,6 @@ from retrieval.errors import NoCollection, UsageError
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.fill import fill
 from retrieval.ingest.forget import hint_at_forget
-from retrieval.ingest.interrupt import hold_signals
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner, Touched, drop_payload
@@ -20,15 +19,16 @@ from retrieval.ingest.prune import check_prunable, count_removed, find_removals
 from retrieval.ingest.roots import check_roots
 from retrieval.ingest.run import IngestRun, ReportRefused, ReportSummary, Target
 from retrieval.ingest.summary import Summary
-from retrieval.layout import DEFAULT, Layout
 from retrieval.nearness import learn
 from retrieval.reading import Refused
-from retrieval.records import CollectionMeta, utc_now
-from retrieval.reporting import ignore
+from retrieval.schema.index_config import DEFAULT, Layout
+from retrieval.schema.records import CollectionMeta, utc_now
 from retrieval.sources import Entry, Source
 from retrieval.sources.base import passed_over
 from retrieval.store.base import Store, require_model, resolve
 from retrieval.store.family import next_name
+from retrieval.util.reporting import ignore
+from retrieval.util.signals import hold_signals
 
 
 def ingest(

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.errors import StoreError
-from retrieval.files import write_json
 from retrieval.reading import Refused
-from retrieval.records import STALE, utc_now
+from retrieval.schema.records import STALE, utc_now
 from retrieval.sources import Entry
 from retrieval.sources.base import PassedOver
+from retrieval.util.files import write_json
 
 LedgerRow = dict[str, Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from retrieval.errors import UsageError
 from retrieval.ingest.payload import MEASURED
-from retrieval.records import Payload
+from retrieval.schema.records import Payload
 
 RESERVED = MEASURED | {"id", "distance"}
 """Fields with a meaning of their own; `label` may be given."""

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from retrieval.filters import Filter, Match
 from retrieval.reading import Loaded
-from retrieval.records import FIELDS, Payload, utc_now
+from retrieval.schema.filters import Filter, Match
+from retrieval.schema.records import FIELDS, Payload, utc_now
 from retrieval.sources import Entry
 
 MEASURED = FIELDS.keys() - {"label"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from retrieval.errors import BadImage, UsageError
 from retrieval.ingest.payload import match_source
-from retrieval.records import CollectionMeta, Point, Root
+from retrieval.schema.records import CollectionMeta, Point, Root
 from retrieval.sources import Source
 from retrieval.sources.base import is_image
 from retrieval.store.base import Store

@@ -8,9 +8,9 @@ from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.ledger import Ledger, LedgerRow
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
-from retrieval.reporting import ignore
 from retrieval.sources import Source
 from retrieval.store.base import Held, Store
+from retrieval.util.reporting import ignore
 
 ReportSummary = Callable[[Summary], None]
 """Called after each batch with the counts so far."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from retrieval.ingest.summary import Summary
-from retrieval.records import STALE, Payload, point_id
+from retrieval.schema.records import STALE, Payload, point_id
 
 
 def is_stale(payload: Payload) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retrieval.reading import Refused
-from retrieval.records import full_name
+from retrieval.schema.records import full_name
 from retrieval.sources.base import NAMED, PassedOver
 
 COUNTS = ("found", "encoded", "unchanged", "copied", "deleted", "failed")

@@ -18,7 +18,7 @@ from retrieval.ingest.run import IngestRun, Others
 from retrieval.ingest.summary import WORK, Summary
 from retrieval.loading import make_encoder
 from retrieval.reading import Refused, read_here, read_pictures
-from retrieval.records import point_id
+from retrieval.schema.records import point_id
 from retrieval.sources import Entry, Source, open_source
 from retrieval.store import connect
 

@@ -17,13 +17,13 @@ from retrieval.learn.options import Options
 from retrieval.learn.pictures import gather
 from retrieval.model import to_flat
 from retrieval.reading import Refused
-from retrieval.reporting import ReportCount, ignore
 from retrieval.sources import Source
 from retrieval.train.loop import Progress, train
 from retrieval.train.recipe import Recipe, default_preset, default_recipe
 from retrieval.train.resume import Line, forget
 from retrieval.train.step import hardware
 from retrieval.train.together import first, joined
+from retrieval.util.reporting import ReportCount, ignore
 
 
 def learn(

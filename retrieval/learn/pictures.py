@@ -12,9 +12,9 @@ from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import probe
 from retrieval.learn.options import Options
 from retrieval.reading import Refused
-from retrieval.reporting import ReportCount
 from retrieval.sources import Entry, Source
 from retrieval.stack import choose, read_stack
+from retrieval.util.reporting import ReportCount
 
 PROBED = 200
 """Images looked at to choose the model's image size and channels."""

@@ -11,8 +11,8 @@ from retrieval.ingest.job import peek, plan_collection
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
-from retrieval.layout import Layout
 from retrieval.reindex.options import ReindexOptions
+from retrieval.schema.index_config import Layout
 from retrieval.sources import Source
 from retrieval.store.base import Store
 from retrieval.store.family import find_unused, stamp

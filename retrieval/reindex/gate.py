@@ -12,15 +12,15 @@ from jaxtyping import Float32
 from retrieval.encode import use_compilation_cache
 from retrieval.evaluate.engine import engine_recall
 from retrieval.evaluate.metrics import effective_rank
-from retrieval.filters import Filter, Match
 from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.summary import Summary
-from retrieval.records import Point
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import GateCheck
 from retrieval.reindex.run import ReindexRun
 from retrieval.reindex.sample import GateSample, measure_copies_found
 from retrieval.reindex.swap import SAME
+from retrieval.schema.filters import Filter, Match
+from retrieval.schema.records import Point
 from retrieval.sources import Source
 from retrieval.store.base import Store
 

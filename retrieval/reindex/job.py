@@ -13,12 +13,10 @@ from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import BadCode, GateRefused, ModelError, NoCollection
 from retrieval.ingest.encoder import Encoding, LateEncoder
-from retrieval.ingest.interrupt import hold_signals
 from retrieval.ingest.job import merge_layout
 from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
 from retrieval.nearness import learn
-from retrieval.records import CollectionMeta, seconds_since
 from retrieval.reindex.candidate import begin, fill_and_catch_up, settle
 from retrieval.reindex.changed import has_changed
 from retrieval.reindex.gate import ReindexGate
@@ -28,10 +26,12 @@ from retrieval.reindex.preflight import check_engine, check_model, check_room, o
 from retrieval.reindex.run import ReindexRun
 from retrieval.reindex.swap import adopt, mark_ready, read_back, swap
 from retrieval.reindex.tidy import tidy
-from retrieval.reporting import ignore
+from retrieval.schema.records import CollectionMeta, seconds_since
 from retrieval.sources import Source
 from retrieval.store.base import Store, resolve
 from retrieval.store.family import family
+from retrieval.util.reporting import ignore
+from retrieval.util.signals import hold_signals
 
 STEPS = {
     "preflight": "every peer and replica answers a query, each recorded source is there, the disk has room",

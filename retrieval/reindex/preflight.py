@@ -10,7 +10,7 @@ from retrieval.errors import ModelError, SourceError, StoreError
 from retrieval.ingest.encoder import Encoding, LateEncoder
 from retrieval.ingest.forget import hint_at_forget
 from retrieval.ingest.roots import check_roots
-from retrieval.records import CollectionMeta
+from retrieval.schema.records import CollectionMeta
 from retrieval.sources import Source, open_source
 from retrieval.store.base import Store
 from retrieval.store.family import alias_of

@@ -8,10 +8,10 @@ from typing import Any
 from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import NoCollection, NotOurs, StoreError
-from retrieval.records import CollectionMeta
 from retrieval.reindex.carry import Carried, carry, list_commands
 from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back, swap
 from retrieval.reindex.tidy import find_earlier
+from retrieval.schema.records import CollectionMeta
 from retrieval.store.base import Store, resolve
 from retrieval.store.family import family, find_unused, read_metadata, stamp
 

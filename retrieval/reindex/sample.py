@@ -11,7 +11,7 @@ from jaxtyping import Float32, Int, UInt8
 from retrieval.architecture import ModelConfig
 from retrieval.images.decode import decode, encode_png
 from retrieval.ingest.encoder import Encoding
-from retrieval.records import Point, codes_of
+from retrieval.schema.records import Point, codes_of
 from retrieval.sources import Source
 from retrieval.stack import read_stack, stored_entry
 from retrieval.store.base import Store

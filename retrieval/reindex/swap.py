@@ -6,7 +6,7 @@ from pathlib import Path
 
 from retrieval import checkpoint
 from retrieval.errors import Locked, StoreError
-from retrieval.records import CollectionMeta, codes_of
+from retrieval.schema.records import CollectionMeta, codes_of
 from retrieval.store.base import Store, resolve
 
 LEFT = ("rolling-back", "rolled-back")

@@ -1,6 +1,6 @@
 """The collections that nothing points at: which of them can be gone back to, and how the others go."""
 
-from retrieval.records import CollectionMeta
+from retrieval.schema.records import CollectionMeta
 from retrieval.store.base import Held, Store
 from retrieval.store.family import alias_of, find_damaged, find_unused, stamp
 

@@ -4,8 +4,8 @@ import difflib
 import itertools
 
 from retrieval.errors import UsageError
-from retrieval.filters import ID, Filter, fields_of
-from retrieval.records import FIELDS
+from retrieval.schema.filters import ID, Filter, fields_of
+from retrieval.schema.records import FIELDS
 from retrieval.store.base import Store
 
 

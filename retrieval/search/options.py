@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from retrieval.errors import UsageError
-from retrieval.filters import Filter
+from retrieval.schema.filters import Filter
 
 K = 5
 MAX_K = 10_000

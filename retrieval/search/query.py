@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from retrieval.errors import UsageError
-from retrieval.filters import ID, Filter, Match
-from retrieval.records import Point, is_id
+from retrieval.schema.filters import ID, Filter, Match
+from retrieval.schema.records import Point, is_id
 from retrieval.sources import Entry
 from retrieval.store.base import Store
 

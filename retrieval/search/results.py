@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from retrieval.nearness import FAR, UNLIKE, percentile
-from retrieval.records import CollectionMeta, Hit
+from retrieval.schema.records import CollectionMeta, Hit
 from retrieval.search.options import Options
 from retrieval.search.query import Query, Stored
 

@@ -16,7 +16,7 @@ from lzma import LZMAError
 from typing import BinaryIO
 
 from retrieval.errors import BadImage, SourceError
-from retrieval.records import Root, full_name
+from retrieval.schema.records import Root, full_name
 from retrieval.sources.asking import Unchanged
 from retrieval.sources.base import Entry, PassedOver, folder_label, is_image, is_passed_over, key_of, no_images
 from retrieval.sources.members import Contents, Member, Zip

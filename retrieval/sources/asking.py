@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrieval.errors import SourceError
-from retrieval.records import Root
+from retrieval.schema.records import Root
 from retrieval.sources.base import Source
 
 AT_ONCE = 16

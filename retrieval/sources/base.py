@@ -12,7 +12,7 @@ from typing import IO, Protocol
 
 from retrieval.errors import BadImage, SourceError, UsageError
 from retrieval.images.formats import MAX_BYTES, NOT_TAKEN, SUFFIXES
-from retrieval.records import Root, full_name
+from retrieval.schema.records import Root, full_name
 
 _NAME_CHARACTERS = r"\w.:-"
 _LIKE_A_BYTE = re.compile(r"\\(?=x(?:5c|[89a-f][0-9a-f]))")

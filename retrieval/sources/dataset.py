@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
-from retrieval.records import Root, full_name
+from retrieval.schema.records import Root, full_name
 from retrieval.sources.base import Entry
 from retrieval.sources.catalog import DATASETS, PACKAGED, SPLITS, SYSTEM_DATA, Named
 from retrieval.sources.download import Progress, download

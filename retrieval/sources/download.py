@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieval.deadline import bounded, within
 from retrieval.errors import SourceError
+from retrieval.util.deadline import bounded, within
 
 if TYPE_CHECKING:
     import httpx

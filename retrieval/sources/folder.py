@@ -18,7 +18,7 @@ from typing import Literal
 
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.formats import HEAD_BYTES, begins_as
-from retrieval.records import Root, full_name
+from retrieval.schema.records import Root, full_name
 from retrieval.sources.asking import changed, identity, local
 from retrieval.sources.base import (
     Entry,

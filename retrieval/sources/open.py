@@ -12,7 +12,7 @@ from urllib.request import url2pathname
 
 from retrieval.config import Settings
 from retrieval.errors import RetrievalError, SourceError
-from retrieval.records import Root
+from retrieval.schema.records import Root
 from retrieval.sources.archive import ARCHIVE_SUFFIXES, Archive
 from retrieval.sources.asking import Unchanged, local, state
 from retrieval.sources.base import Source, check_name, default_name, is_image

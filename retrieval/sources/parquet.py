@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from retrieval.errors import BadImage, SourceError
-from retrieval.records import Root, full_name
+from retrieval.schema.records import Root, full_name
 from retrieval.sources.asking import Unchanged
 from retrieval.sources.base import Entry, check_size, folder_label, is_listable
 from retrieval.sources.columns import find_columns

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from retrieval.errors import BadImage, SourceError
-from retrieval.records import Root, full_name
+from retrieval.schema.records import Root, full_name
 from retrieval.sources.asking import Unchanged, local, state
 from retrieval.sources.base import Entry, folder_label, key_of
 from retrieval.sources.folder import read_file

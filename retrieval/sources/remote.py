@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.formats import MAX_BYTES
-from retrieval.records import Root, full_name
+from retrieval.schema.records import Root, full_name
 from retrieval.sources.base import (
     Entry,
     PassedOver,

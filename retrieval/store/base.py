@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from retrieval.errors import ModelError, NoCollection, StoreError
-from retrieval.filters import Filter
-from retrieval.layout import Layout
-from retrieval.records import FIELDS, CollectionMeta, Hit, Payload, Point
+from retrieval.schema.filters import Filter
+from retrieval.schema.index_config import Layout
+from retrieval.schema.records import FIELDS, CollectionMeta, Hit, Payload, Point
 
 _TYPES = {"text": "keyword", "number": "integer", "time": "datetime", "truth": "bool"}
 INDEXES = {name: _TYPES[field.kind] for name, field in FIELDS.items() if field.indexed}

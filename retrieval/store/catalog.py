@@ -7,8 +7,8 @@ from typing import Any
 from qdrant_client import models
 
 from retrieval.errors import Locked, StoreError, StoreUnavailable
-from retrieval.layout import Layout
-from retrieval.records import CollectionMeta
+from retrieval.schema.index_config import Layout
+from retrieval.schema.records import CollectionMeta
 from retrieval.store import base
 from retrieval.store.checks import check_alias, check_name, check_new, check_same_space, check_unused
 from retrieval.store.connection import Connection, Patience

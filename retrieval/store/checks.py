@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from retrieval.errors import BadCode, NoCollection, StoreError, UsageError
-from retrieval.records import CollectionMeta
+from retrieval.schema.records import CollectionMeta
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
-from retrieval.filters import ID, Bound, Condition, Filter, Match, Prefix, Range
-from retrieval.records import FIELDS
+from retrieval.schema.filters import ID, Bound, Condition, Filter, Match, Prefix, Range
+from retrieval.schema.records import FIELDS
 
 
 class Dialect(Protocol):

@@ -20,10 +20,10 @@ import stamina
 from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import UnexpectedResponse
 
-from retrieval.deadline import bounded, within
 from retrieval.errors import StoreError, StoreUnavailable, UsageError
 from retrieval.store.nodes import Nodes
 from retrieval.store.translate import QDRANT_ERRORS, reason, retry_after, translate_error
+from retrieval.util.deadline import bounded, within
 
 if TYPE_CHECKING:
     from qdrant_client.http.api_client import Send

@@ -7,8 +7,8 @@ import numpy as np
 import qdrant_edge as edge
 from jaxtyping import Float32
 
-from retrieval.filters import Filter
-from retrieval.records import Hit, Payload, Point
+from retrieval.schema.filters import Filter
+from retrieval.schema.records import Hit, Payload, Point
 from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, Health, SearchParams
 from retrieval.store.checks import check_queries
 from retrieval.store.edge_catalog import EdgeCatalog

@@ -6,7 +6,7 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from retrieval.filters import Bound, Filter
+from retrieval.schema.filters import Bound, Filter
 from retrieval.store.conditions import Native, compile_filter
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from retrieval.errors import NoCollection, NotOurs, StoreDamaged
-from retrieval.records import CollectionMeta
+from retrieval.schema.records import CollectionMeta
 from retrieval.store.base import Store
 
 _STAMP = r"\d{8}t\d{6}z"

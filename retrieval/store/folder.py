@@ -8,8 +8,8 @@ from typing import Any
 import filelock
 
 from retrieval.errors import Locked, StoreDamaged, StoreUnavailable
-from retrieval.files import write_json
-from retrieval.process import in_words, is_dead, this_process
+from retrieval.util.files import write_json
+from retrieval.util.process import in_words, is_dead, this_process
 
 LOCK_SECONDS = 5.0
 """How long to wait for the folder: long enough for a quick search to end, not for a job."""

@@ -21,10 +21,10 @@ import httpx
 from qdrant_client import models
 
 from retrieval.errors import Locked, NoCollection, StoreError, StoreUnavailable
-from retrieval.process import in_words, is_dead, now, this_process
 from retrieval.store.connection import Connection, Guard
 from retrieval.store.fence import find_change
 from retrieval.store.server_layout import count_peers
+from retrieval.util.process import in_words, is_dead, now, this_process
 
 LOCKS = "retrieval-locks"
 AFTER_SECONDS = 120.0

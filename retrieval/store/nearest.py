@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import Float32
 
-from retrieval.filters import ID, Filter, Match, fields_of
-from retrieval.records import Hit, Point
+from retrieval.schema.filters import ID, Filter, Match, fields_of
+from retrieval.schema.records import Hit, Point
 from retrieval.store.conditions import Native
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from retrieval.errors import UsageError
-from retrieval.outside import redacted
+from retrieval.util.sanitize import redacted
 
 
 class Nodes:

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float32
 from qdrant_client import models
 
-from retrieval.filters import Filter
-from retrieval.records import Hit, Payload, Point
+from retrieval.schema.filters import Filter
+from retrieval.schema.records import Hit, Payload, Point
 from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, SearchParams, Server
 from retrieval.store.catalog import Catalog
 from retrieval.store.checks import check_queries

@@ -8,10 +8,10 @@ import httpx
 from qdrant_client import models
 
 from retrieval.errors import NoCollection, StoreError
-from retrieval.process import in_words
 from retrieval.store.connection import Connection
 from retrieval.store.health import replica_states, unreachable_peers
 from retrieval.store.lock import LOCKS, has_value, is_silent
+from retrieval.util.process import in_words
 
 MOST_LOCKS = 100
 LOOK_SECONDS = 2.0

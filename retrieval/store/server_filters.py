@@ -5,7 +5,7 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval.filters import Bound, Filter
+from retrieval.schema.filters import Bound, Filter
 from retrieval.store.conditions import Native, compile_filter
 
 

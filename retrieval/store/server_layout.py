@@ -4,7 +4,7 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval.layout import OVERSAMPLING, Layout
+from retrieval.schema.index_config import OVERSAMPLING, Layout
 from retrieval.store.base import SearchParams
 from retrieval.store.connection import Connection
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import qdrant_edge as edge
 
 from retrieval.errors import RetrievalError, StoreDamaged, StoreError
-from retrieval.files import sync_folder, write_json
-from retrieval.records import CollectionMeta, Payload, Point
+from retrieval.schema.records import CollectionMeta, Payload, Point
 from retrieval.store import base
 from retrieval.store.checks import check_same_space
 from retrieval.store.folder import read_json
 from retrieval.store.writes import batches, payload_batches, size_of
+from retrieval.util.files import sync_folder, write_json
 
 RESERVE_BYTES = 256 * 2**20
 """Disk space to leave free: Edge grows files by 32 MB, and a full disk kills the process (SIGBUS)."""

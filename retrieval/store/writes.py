@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 
 from retrieval.errors import BadCode, StoreError
-from retrieval.records import Payload, Point
+from retrieval.schema.records import Payload, Point
 
 T = TypeVar("T")
 

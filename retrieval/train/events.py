@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from retrieval.errors import TrainingError, UsageError
-from retrieval.files import unwritable
 from retrieval.train.resume import Line
+from retrieval.util.files import unwritable
 
 
 @contextlib.contextmanager

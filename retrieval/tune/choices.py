@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from retrieval.layout import Layout
+from retrieval.schema.index_config import Layout
 
 EXACT = Layout(exact=True)
 BUILDS = (

@@ -10,13 +10,13 @@ from jaxtyping import Float32
 
 from retrieval.errors import StoreError, UsageError
 from retrieval.evaluate.engine import TIE
-from retrieval.layout import Layout
-from retrieval.records import codes_of
 from retrieval.reindex.candidate import CALM, wait
-from retrieval.reporting import ReportStep, ignore
+from retrieval.schema.index_config import Layout
+from retrieval.schema.records import codes_of
 from retrieval.store.base import Held, SearchParams, Store, resolve
 from retrieval.store.family import find_unused, next_name
 from retrieval.tune.choices import EXACT, Measured, efs, memory
+from retrieval.util.reporting import ReportStep, ignore
 
 K = 5
 QUERIES = 300

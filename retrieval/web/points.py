@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
-from retrieval.records import is_id
+from retrieval.schema.records import is_id
 from retrieval.web.answers import NO_SUCH_IMAGE, problems
 from retrieval.web.limits import MAX_FACETS, MAX_SAMPLE
 from retrieval.web.service import Service

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from retrieval import __version__
 from retrieval.errors import NoCollection, RetrievalError, StoreError, StoreUnavailable
 from retrieval.index import Index
-from retrieval.records import seconds_since
+from retrieval.schema.records import seconds_since
 from retrieval.web.answers import NO_MODEL, sentence
 from retrieval.web.batching import BATCHES, Batcher
 from retrieval.web.limits import Limits

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import NoCollection
-from retrieval.records import CollectionMeta, Hit, Point, point_id
+from retrieval.schema.records import CollectionMeta, Hit, Point, point_id
 from retrieval.store.base import Store, resolve
 from retrieval.store.edge import EdgeStore
 from retrieval.store.folder import read_json

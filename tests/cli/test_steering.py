@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.outside import visible
+from retrieval.util.sanitize import visible
 from tests.cli.conftest import Call, Ingested, copy, done_well
 from tests.cli.test_terminal import on_a_terminal
 from tests.conftest import made_once

@@ -14,7 +14,7 @@ from retrieval.cli.values import parse_seconds, parse_size
 from retrieval.config import Settings
 from retrieval.errors import UsageError
 from retrieval.images.decode import decode, encode_png
-from retrieval.records import CollectionMeta, utc_now
+from retrieval.schema.records import CollectionMeta, utc_now
 from retrieval.store import open_store
 from retrieval.store.base import resolve
 from retrieval.store.edge import EdgeStore

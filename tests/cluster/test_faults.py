@@ -17,7 +17,7 @@ from retrieval.images.decode import decode
 from retrieval.ingest.job import ingest
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
-from retrieval.records import Point
+from retrieval.schema.records import Point
 from retrieval.sources.folder import Folder
 from retrieval.store import open_store
 from retrieval.store.base import resolve

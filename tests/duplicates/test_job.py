@@ -17,7 +17,7 @@ from retrieval.errors import SourceError
 from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
 from retrieval.nearness import distance_at
-from retrieval.records import CollectionMeta, Point, point_id
+from retrieval.schema.records import CollectionMeta, Point, point_id
 from retrieval.search.job import LiveCollection
 from retrieval.sources import Source
 from retrieval.sources.folder import Folder

@@ -19,7 +19,7 @@ from retrieval.evaluate.job import evaluate
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import score
 from retrieval.images.decode import decode, encode_png
-from retrieval.records import Root
+from retrieval.schema.records import Root
 from retrieval.sources import Entry, open_source
 from retrieval.train.copies import distorted_copies
 

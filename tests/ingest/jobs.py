@@ -23,7 +23,7 @@ from retrieval.checkpoint import SavedModel
 from retrieval.config import Settings
 from retrieval.images.decode import encode_png
 from retrieval.model import build, to_flat
-from retrieval.records import Point
+from retrieval.schema.records import Point
 from retrieval.sources.dataset import open_dataset
 from retrieval.store import open_store
 from retrieval.store.base import resolve

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from retrieval.ingest.ahead import prefetch
+from retrieval.util.prefetch import prefetch
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from retrieval.reading import Read, load_one
-from retrieval.records import point_id
+from retrieval.schema.records import point_id
 from retrieval.sources import Entry
 from retrieval.sources.folder import Folder
 from tests.cli.conftest import Call, Done

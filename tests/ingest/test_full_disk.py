@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.records import Point
+from retrieval.schema.records import Point
 from tests.cli.conftest import Call, copy
 from tests.conftest import need
 from tests.ingest.conftest import ALIAS, DIGITS

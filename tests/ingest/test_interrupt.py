@@ -7,7 +7,7 @@ from types import FrameType
 
 import pytest
 
-from retrieval.ingest.interrupt import STOPS, hold_signals
+from retrieval.util.signals import STOPS, hold_signals
 
 
 @pytest.fixture(params=STOPS, ids=lambda stop: stop.name)

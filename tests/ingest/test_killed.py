@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.records import Point
+from retrieval.schema.records import Point
 from tests.cli.conftest import Call, Done
 from tests.cli.test_interrupted import heed_ctrl_c  # noqa: F401 - a fixture
 from tests.ingest.conftest import DIGITS

@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from retrieval.errors import UsageError
 from retrieval.ingest.metadata import load_metadata
-from retrieval.records import Payload, point_id
+from retrieval.schema.records import Payload, point_id
 from tests.cli.conftest import Call
 from tests.ingest.jobs import Place, make_digits
 

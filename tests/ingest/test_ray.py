@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.records import Point, point_id
+from retrieval.schema.records import Point, point_id
 from tests.cli.conftest import SECONDS, Call
 from tests.ingest.conftest import DIGITS
 from tests.ingest.jobs import Place, finished, is_locked, make_digits, same_points, until

@@ -19,8 +19,8 @@ from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
-from retrieval.records import CollectionMeta, Root
 from retrieval.reindex.preflight import open_recorded_sources
+from retrieval.schema.records import CollectionMeta, Root
 from retrieval.sources import open_source
 from retrieval.sources.asking import identity
 from retrieval.store.base import Store, resolve

@@ -17,8 +17,10 @@ from retrieval.store.base import Store, resolve
 from tests.cli.conftest import Call
 from tests.ingest.conftest import Quadrants
 from tests.ingest.jobs import Place, make_digits
-from tests.store.conftest import ENGINES, numbers
-from tests.store.conftest import open_engine as open_engine  # a fixture
+from tests.store.conftest import (
+    ENGINES,
+    numbers,  # a fixture
+)
 
 NAN, INF = math.nan, math.inf
 

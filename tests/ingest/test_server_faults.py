@@ -14,7 +14,7 @@ from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 from retrieval.ingest.job import ingest
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
-from retrieval.records import Point
+from retrieval.schema.records import Point
 from retrieval.sources.folder import Folder
 from retrieval.store.connection import Patience
 from tests.cli.conftest import copy

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.records import Point
+from retrieval.schema.records import Point
 from tests.cli.conftest import Call
 from tests.ingest.conftest import DIGITS
 from tests.ingest.jobs import Place, finished, is_locked, same_points, until

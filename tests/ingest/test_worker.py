@@ -15,8 +15,8 @@ from retrieval.ingest.on_ray import make_row, pack_error, unpack_part
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.run import Others, Target
 from retrieval.ingest.worker import Origin, Worker, WorkerJob
-from retrieval.layout import DEFAULT
 from retrieval.reindex.candidate import begin
+from retrieval.schema.index_config import DEFAULT
 from retrieval.sources.folder import Folder
 from retrieval.store import open_store
 from retrieval.store.base import resolve

@@ -18,7 +18,7 @@ from retrieval.learn import pictures
 from retrieval.learn.job import learn
 from retrieval.learn.options import Options
 from retrieval.learn.pictures import choose_size, gather
-from retrieval.records import Root
+from retrieval.schema.records import Root
 from retrieval.sources import Entry
 from retrieval.train.loop import Progress
 from tests.learning.samples import blobs, entry

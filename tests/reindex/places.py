@@ -12,7 +12,7 @@ import numpy as np
 from retrieval.config import Settings
 from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
-from retrieval.records import CollectionMeta
+from retrieval.schema.records import CollectionMeta
 from retrieval.sources.folder import Folder
 from retrieval.store import open_store
 from retrieval.store.base import Store, resolve

@@ -13,10 +13,10 @@ from retrieval.errors import StoreError, StoreUnavailable
 from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
 from retrieval.ingest.options import IngestOptions
-from retrieval.records import Payload, Point
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.rollback import rollback
+from retrieval.schema.records import Payload, Point
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
 from tests.cli.conftest import Call

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from retrieval.errors import GateRefused
-from retrieval.records import Hit, Point
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import Outcome
+from retrieval.schema.records import Hit, Point
 from retrieval.store.base import Store, resolve
 from tests.reindex.conftest import NEW, OLD
 from tests.reindex.encoders import Blank, Constant, Crowded, Fickle, Noise, NotFinite, OneWay, Shades, WrongDimension

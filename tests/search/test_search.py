@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from retrieval.errors import UsageError
-from retrieval.filters import Filter, Match
 from retrieval.gallery.results import result_rows
 from retrieval.images.decode import decode, encode_png
 from retrieval.ingest.job import ingest
 from retrieval.nearness import distance_at, learn, percentile
-from retrieval.records import Hit, point_id
+from retrieval.schema.filters import Filter, Match
+from retrieval.schema.records import Hit, point_id
 from retrieval.search.job import LiveCollection, recommend, search
 from retrieval.search.options import Options
 from retrieval.search.query import Query, Stored

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from retrieval.errors import FilterError, UsageError
-from retrieval.filters import fields_of
-from retrieval.records import point_id
+from retrieval.schema.filter_language import LONGEST, parse
+from retrieval.schema.filters import fields_of
+from retrieval.schema.records import point_id
 from retrieval.search.fields import check_fields
-from retrieval.where import LONGEST, parse
 from tests.errors import hinted
 from tests.search.conftest import Shelf
 

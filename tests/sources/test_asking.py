@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from retrieval.records import Root
+from retrieval.schema.records import Root
 from retrieval.sources import Source
 from retrieval.sources.asking import Answer, ask
 from tests.sources.conftest import PGM, Open, listed, put

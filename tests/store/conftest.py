@@ -10,7 +10,7 @@ import pytest
 from jaxtyping import Float32
 from qdrant_client import QdrantClient
 
-from retrieval.records import CollectionMeta, Point, point_id
+from retrieval.schema.records import CollectionMeta, Point, point_id
 from retrieval.store.base import Store
 from retrieval.store.connection import Patience
 from retrieval.store.edge import EdgeStore

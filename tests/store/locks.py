@@ -4,9 +4,9 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval.process import now
 from retrieval.store.connection import Connection
 from retrieval.store.lock import LOCKS, Lock
+from retrieval.util.process import now
 
 
 def alias_is(alias: str) -> models.Filter:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from retrieval.errors import BadCode, ModelError, NoCollection, StoreError, UsageError
-from retrieval.filters import Filter, Match
-from retrieval.records import Point, point_id
+from retrieval.schema.filters import Filter, Match
+from retrieval.schema.records import Point, point_id
 from retrieval.store.base import Health, Store, require_model, resolve
 from retrieval.store.family import family, find_unused, next_name, stamp
 from retrieval.store.writes import batches

@@ -13,8 +13,9 @@ import pytest
 from retrieval.store.base import dashboard
 from retrieval.store.edge import EdgeStore
 from retrieval.store.server_facts import has_dashboard
-from tests.cli.conftest import Call
-from tests.cli.conftest import call as call  # a fixture
+from tests.cli.conftest import (
+    Call,  # a fixture
+)
 from tests.ingest.jobs import make_digits, make_model
 from tests.store import servers
 from tests.store.conftest import clean, connected

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from retrieval.errors import Locked, NoCollection, StoreDamaged, StoreError, StoreUnavailable
-from retrieval.records import Payload
+from retrieval.schema.records import Payload
 from retrieval.store import shard as shard_module
 from retrieval.store.edge import EdgeStore
 from retrieval.store.shard import RESERVE_BYTES

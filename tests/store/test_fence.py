@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval.errors import Locked, StoreError
-from retrieval.layout import Layout
-from retrieval.records import Point
+from retrieval.schema.index_config import Layout
+from retrieval.schema.records import Point
 from retrieval.store import lock as lock_module
 from retrieval.store import server as server_module
 from retrieval.store.base import Store

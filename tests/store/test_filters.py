@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retrieval.errors import UsageError
-from retrieval.filters import Condition, Filter, Match, Prefix, Range
-from retrieval.records import Point, point_id
+from retrieval.schema.filters import Condition, Filter, Match, Prefix, Range
+from retrieval.schema.records import Point, point_id
 from retrieval.store.base import Store
 from retrieval.store.nearest import MOST
 from tests.store.conftest import ENGINES, codes, meta

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
-from retrieval.layout import DEFAULT, Layout
-from retrieval.records import CollectionMeta
+from retrieval.schema.index_config import DEFAULT, Layout
+from retrieval.schema.records import CollectionMeta
 from retrieval.store.base import INDEXES, SearchParams
 from retrieval.store.server import ServerStore
 from retrieval.store.server_layout import search_params

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from retrieval import process
 from retrieval.errors import Locked
 from retrieval.store import edge_catalog as edge_module
 from retrieval.store import lock as lock_module
@@ -21,6 +20,7 @@ from retrieval.store.connection import Connection, Patience
 from retrieval.store.edge import EdgeStore
 from retrieval.store.lock import LOCKS, Lock
 from retrieval.store.shard import Shard
+from retrieval.util import process
 from tests.store import servers
 from tests.store.conftest import codes, connected, meta, points
 from tests.store.faults import LOSE, PASS, Refuse, proxy

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from retrieval.errors import BadCode, UsageError
-from retrieval.filters import Filter, Match
-from retrieval.records import Hit, Point
+from retrieval.schema.filters import Filter, Match
+from retrieval.schema.records import Hit, Point
 from retrieval.store.base import SearchParams, Store
 from tests.store.conftest import ENGINES, codes, meta, points
 

@@ -10,7 +10,7 @@ import pytest
 
 from retrieval.errors import NoCollection, StoreError
 from retrieval.evaluate.engine import engine_recall
-from retrieval.records import Hit
+from retrieval.schema.records import Hit
 from retrieval.store.base import Store
 from retrieval.store.edge import EdgeStore
 from tests.store.conftest import codes, meta, points

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from retrieval.images.decode import encode_png
-from retrieval.records import point_id
+from retrieval.schema.records import point_id
 from tests.cli.conftest import PICTURES
 from tests.images.samples import noise
 from tests.web.serving import Served

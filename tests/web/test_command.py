@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from retrieval.records import point_id
+from retrieval.schema.records import point_id
 from tests.cli.conftest import Call, Ingested, command, copy, environment, points
 from tests.web.serving import until
 

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from retrieval.records import point_id
+from retrieval.schema.records import point_id
 from retrieval.search.query import Query
 from retrieval.web import searching
 from retrieval.web.gate import SESSION_SECONDS, holds, is_here, token

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from retrieval.outside import redacted_arguments
-from retrieval.records import utc_now
+from retrieval.schema.records import utc_now
+from retrieval.util.sanitize import redacted_arguments
 
 BOOT, PROCESSES = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from numpy import array, empty, float32, ndarray
 
 from retrieval.errors import NotOurs
-from retrieval.layout import DEFAULT, Layout
+from retrieval.schema.index_config import DEFAULT, Layout
 
 Payload = dict[str, Any]
 

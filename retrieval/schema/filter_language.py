@@ -17,8 +17,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from retrieval.errors import FilterError, UsageError
-from retrieval.filters import ID, Condition, Filter, Match, Prefix, Range, as_time
-from retrieval.records import FIELDS, is_id
+from retrieval.schema.filters import ID, Condition, Filter, Match, Prefix, Range, as_time
+from retrieval.schema.records import FIELDS, is_id
 
 if TYPE_CHECKING:
     from lark import Lark, Token
@@ -54,7 +54,7 @@ def grammar() -> "Lark":
     """The parser; made when the first filter is."""
     from lark import Lark
 
-    return Lark(files("retrieval").joinpath("where.lark").read_text("utf-8"), parser="lalr")
+    return Lark(files("retrieval.schema").joinpath("filter_language.lark").read_text("utf-8"), parser="lalr")
 
 
 def either(tree: Any, text: str, depth: int = 0) -> Condition:
