@@ -27,7 +27,7 @@ from retrieval.search.options import Options as SearchOptions
 from retrieval.search.query import Query
 from retrieval.search.results import Result
 from retrieval.sources import Source, open_source
-from retrieval.stack import read_stack
+from retrieval.sources.arrays import read_stack
 from retrieval.store.base import Store, resolve
 from retrieval.train.loop import Progress
 

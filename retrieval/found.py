@@ -68,6 +68,6 @@ def as_query(picture: Picture) -> Query | Stored:
     if isinstance(picture, str | os.PathLike):
         path = Path(picture).absolute()
         return Query.of(os.fspath(picture), partial(read_file, path, os.fspath(picture)))
-    from retrieval.images.given import as_bytes
+    from retrieval.images.in_memory import as_bytes
 
     return Query.of("picture", lambda: as_bytes(picture))

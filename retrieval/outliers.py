@@ -14,12 +14,12 @@ from jaxtyping import Float
 
 from retrieval.encode import Encoder
 from retrieval.nearness import percentile
-from retrieval.reading import Loaded, read_pictures
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import Payload, Point, codes_of
 from retrieval.search.job import LiveCollection
 from retrieval.sources import Source
-from retrieval.stack import stored_entry
+from retrieval.sources.arrays import stored_entry
+from retrieval.sources.read import Loaded, read_pictures
 from retrieval.store.base import Store
 from retrieval.util.reporting import ReportCount, ignore
 

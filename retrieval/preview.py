@@ -12,8 +12,8 @@ from retrieval.images.decode import encode_png, thumbnail
 from retrieval.images.draw import TILE, Cell, Line, contact_sheet
 from retrieval.learn.options import Options
 from retrieval.learn.pictures import gather
-from retrieval.reading import Refused
 from retrieval.sources import Source
+from retrieval.sources.read import Refused
 from retrieval.train.copies import distorted_copies
 from retrieval.train.distort import default_distortion
 from retrieval.util.reporting import ReportCount, ignore

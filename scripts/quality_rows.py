@@ -39,8 +39,8 @@ def data(name: str) -> None:
     """
     from retrieval.config import load_settings
     from retrieval.images.decode import probe
-    from retrieval.reading import Loaded, read_pictures
     from retrieval.sources import open_source
+    from retrieval.sources.read import Loaded, read_pictures
 
     settings = load_settings()
     if name == "cifar10":

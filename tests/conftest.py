@@ -75,9 +75,9 @@ def no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Jobs in processes of their own are as users run them.
     """
-    from retrieval import reading
+    from retrieval.sources import read
 
-    monkeypatch.setattr(reading, "Processes", lambda number, load, portable: reading.Threads(number, load))
+    monkeypatch.setattr(read, "Processes", lambda number, load, portable: read.Threads(number, load))
 
 
 @pytest.fixture(scope="session")

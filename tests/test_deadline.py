@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from retrieval.errors import BadImage, SourceError, StoreUnavailable
-from retrieval.sources import download, reach
-from retrieval.sources.reach import Place
+from retrieval.sources import download, filesystem
+from retrieval.sources.filesystem import Place
 from retrieval.sources.remote import RemoteFolder
 from retrieval.util.deadline import bounded, within
 from tests.drip import BYTES, EVERY, WAYS, Answer, Drip, dripping
@@ -99,7 +99,7 @@ def test_a_mirror_that_drips(way: Answer, tmp_path: Path, monkeypatch: pytest.Mo
 
 @ways
 def test_an_image_by_url_that_drips(way: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "SECONDS", 1.0)
+    monkeypatch.setattr(filesystem, "SECONDS", 1.0)
     with dripping(way) as server:
         folder = RemoteFolder("far", Place(f"{server.url}/pictures"))
         with pytest.raises(BadImage, match="no answer within 1 s"):

@@ -20,7 +20,7 @@ from retrieval.config import Settings
 from retrieval.errors import BadImage, ModelError, NoCollection, StoreError, UsageError
 from retrieval.found import as_query
 from retrieval.images.decode import decode, encode_png
-from retrieval.images.given import as_bytes
+from retrieval.images.in_memory import as_bytes
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
 from retrieval.schema.records import point_id

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from retrieval.config import Settings
     from retrieval.ingest.options import Ray
-    from retrieval.reading import Refused
     from retrieval.sources import Source
+    from retrieval.sources.read import Refused
     from retrieval.train.loop import Progress as Training
 
 Alias = Annotated[str, typer.Option(metavar="NAME", rich_help_panel=ENGINE, help="Alias of the collection.")]

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from retrieval.checkpoint import SavedModel
     from retrieval.config import Settings
     from retrieval.learn.options import Options
-    from retrieval.reading import Refused
     from retrieval.sources import Source
+    from retrieval.sources.read import Refused
     from retrieval.train.choices import Hosts
 
 

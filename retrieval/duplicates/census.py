@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from retrieval.duplicates.compare import blurred
-from retrieval.reading import Loaded, read_pictures
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import CollectionMeta, Hit, Point, codes_of
 from retrieval.sources import Source
-from retrieval.stack import stored_entry
+from retrieval.sources.arrays import stored_entry
+from retrieval.sources.read import Loaded, read_pictures
 from retrieval.store.base import Store
 from retrieval.util.reporting import ReportCount
 

@@ -14,7 +14,7 @@ from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import Scores, Tick, score
 from retrieval.search.options import check_k
 from retrieval.sources import Source
-from retrieval.stack import choose
+from retrieval.sources.arrays import choose
 from retrieval.store import open_store
 from retrieval.store.base import require_model, resolve
 from retrieval.util.reporting import ReportStep, ignore

@@ -8,9 +8,9 @@ from jaxtyping import Bool, Int, UInt8
 
 from retrieval.errors import SourceError
 from retrieval.learn.pictures import PIXEL_BUDGET
-from retrieval.reading import Refused
 from retrieval.sources import Entry
-from retrieval.stack import choose, read_stack
+from retrieval.sources.arrays import choose, read_stack
+from retrieval.sources.read import Refused
 from retrieval.train.copies import distorted_copies
 from retrieval.util.reporting import ReportCount
 

@@ -11,7 +11,7 @@ from retrieval.evaluate.cases import Case
 from retrieval.evaluate.engine import EngineRecall
 from retrieval.evaluate.pictures import Pictures
 from retrieval.evaluate.scoring import Scores
-from retrieval.reading import Refused
+from retrieval.sources.read import Refused
 
 DOUBT = 2.0
 """Standard errors: a smaller difference may be chance."""

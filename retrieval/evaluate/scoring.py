@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, Num
 from retrieval.evaluate.metrics import average_precision, effective_rank, matches, r_precision
 from retrieval.evaluate.pictures import Pictures
 from retrieval.evaluate.ranking import distance_tables, first, ranks
-from retrieval.stack import choose
+from retrieval.sources.arrays import choose
 
 SPECTRUM = 2048
 """Codes whose singular values are looked at, chosen at random."""

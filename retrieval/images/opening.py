@@ -16,7 +16,7 @@ from retrieval.errors import BadImage
 from retrieval.images import libtiff
 from retrieval.images.formats import FORMATS, HAS_AVIF, HAS_HEIF, HEAD_BYTES, MAX_BYTES, brand_of
 from retrieval.images.memory import memory_for
-from retrieval.images.quiet import quiet
+from retrieval.images.warnings import quiet
 
 for _format in FORMATS:  # to import one registers it; Pillow would otherwise import all of its forty at the first WebP
     importlib.import_module(f"PIL.{_format.plugin}")

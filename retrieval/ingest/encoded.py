@@ -15,10 +15,10 @@ from retrieval.ingest.payload import collect_user_fields, describe
 from retrieval.ingest.plan import Copied, ToOpen, Touched, check_payload, drop_payload
 from retrieval.ingest.run import IngestRun
 from retrieval.ingest.stale import is_stale, mark_stale
-from retrieval.reading import Loaded, Refused
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import Payload, Point
 from retrieval.sources import Entry
+from retrieval.sources.read import Loaded, Refused
 from retrieval.store.base import Store
 
 BATCH = 256

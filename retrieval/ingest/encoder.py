@@ -14,7 +14,7 @@ from numpy import ndarray
 from retrieval.architecture import ModelConfig
 from retrieval.checkpoint import SavedModel, load
 from retrieval.errors import RetrievalError
-from retrieval.reading import ctrl_c_held_back, processes
+from retrieval.sources.read import ctrl_c_held_back, processes
 
 
 class Encoding(Protocol):

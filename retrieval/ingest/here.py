@@ -11,8 +11,8 @@ from retrieval.ingest.encoded import Batch, Coder, Item, choose_batch_size, writ
 from retrieval.ingest.encoder import Encoding, warm_up
 from retrieval.ingest.plan import Copied, Page, Planner, ToOpen, Touched
 from retrieval.ingest.run import IngestRun, Target
-from retrieval.reading import Refused, read_pictures
 from retrieval.sources import Entry
+from retrieval.sources.read import Refused, read_pictures
 from retrieval.store.base import Held
 from retrieval.util.prefetch import prefetch
 from retrieval.util.signals import hold_signals

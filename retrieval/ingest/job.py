@@ -20,11 +20,11 @@ from retrieval.ingest.roots import check_roots
 from retrieval.ingest.run import IngestRun, ReportRefused, ReportSummary, Target
 from retrieval.ingest.summary import Summary
 from retrieval.nearness import learn
-from retrieval.reading import Refused
 from retrieval.schema.index_config import DEFAULT, Layout
 from retrieval.schema.records import CollectionMeta, utc_now
 from retrieval.sources import Entry, Source
 from retrieval.sources.base import passed_over
+from retrieval.sources.read import Refused
 from retrieval.store.base import Store, require_model, resolve
 from retrieval.store.family import next_name
 from retrieval.util.reporting import ignore

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.errors import StoreError
-from retrieval.reading import Refused
 from retrieval.schema.records import STALE, utc_now
 from retrieval.sources import Entry
 from retrieval.sources.base import PassedOver
+from retrieval.sources.read import Refused
 from retrieval.util.files import write_json
 
 LedgerRow = dict[str, Any]

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from retrieval.reading import Loaded
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import FIELDS, Payload, utc_now
 from retrieval.sources import Entry
+from retrieval.sources.read import Loaded
 
 MEASURED = FIELDS.keys() - {"label"}
 """Fields of a payload that follow from the image and its place."""

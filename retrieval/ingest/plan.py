@@ -14,9 +14,9 @@ from retrieval.ingest.address import make_image_url
 from retrieval.ingest.payload import collect_user_fields, inherit, select_user_fields
 from retrieval.ingest.run import IngestRun
 from retrieval.ingest.stale import clear_stale, is_stale
-from retrieval.reading import Refused
 from retrieval.schema.records import Payload, Point, point_id
 from retrieval.sources import Entry
+from retrieval.sources.read import Refused
 from retrieval.store.writes import too_large
 from retrieval.util.prefetch import prefetch
 

@@ -15,8 +15,8 @@ from retrieval.ingest.run import IngestRun, Target
 from retrieval.ingest.summary import WORK
 from retrieval.ingest.worker import Origin, Part, Tally, WorkerJob
 from retrieval.loading import collections_model
-from retrieval.reading import Refused
 from retrieval.sources import Entry
+from retrieval.sources.read import Refused
 
 KEYS = ("qdrant_api_key", "qdrant_from_api_key", "api_key")
 """Settings that are not sent to workers: Ray sends them unencrypted."""

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from retrieval.reading import Refused
 from retrieval.schema.records import full_name
 from retrieval.sources.base import NAMED, PassedOver
+from retrieval.sources.read import Refused
 
 COUNTS = ("found", "encoded", "unchanged", "copied", "deleted", "failed")
 

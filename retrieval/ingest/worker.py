@@ -17,9 +17,9 @@ from retrieval.ingest.plan import Planner, cut_pages, shorten_id
 from retrieval.ingest.run import IngestRun, Others
 from retrieval.ingest.summary import WORK, Summary
 from retrieval.loading import make_encoder
-from retrieval.reading import Refused, read_here, read_pictures
 from retrieval.schema.records import point_id
 from retrieval.sources import Entry, Source, open_source
+from retrieval.sources.read import Refused, read_here, read_pictures
 from retrieval.store import connect
 
 BATCHES = 4

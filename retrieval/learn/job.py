@@ -16,8 +16,8 @@ from retrieval.images.decode import encode_png
 from retrieval.learn.options import Options
 from retrieval.learn.pictures import gather
 from retrieval.model import to_flat
-from retrieval.reading import Refused
 from retrieval.sources import Source
+from retrieval.sources.read import Refused
 from retrieval.train.loop import Progress, train
 from retrieval.train.recipe import Recipe, default_preset, default_recipe
 from retrieval.train.resume import Line, forget

@@ -11,9 +11,9 @@ from retrieval.architecture import MIN_SIDE
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import probe
 from retrieval.learn.options import Options
-from retrieval.reading import Refused
 from retrieval.sources import Entry, Source
-from retrieval.stack import choose, read_stack
+from retrieval.sources.arrays import choose, read_stack
+from retrieval.sources.read import Refused
 from retrieval.util.reporting import ReportCount
 
 PROBED = 200

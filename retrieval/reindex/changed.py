@@ -10,9 +10,9 @@ from retrieval.ingest.plan import Planner, ToOpen
 from retrieval.ingest.prune import find_removals
 from retrieval.ingest.run import IngestRun
 from retrieval.ingest.summary import Summary
-from retrieval.reading import Refused, read_pictures
 from retrieval.reindex.run import ReindexRun
 from retrieval.sources import Source
+from retrieval.sources.read import Refused, read_pictures
 
 
 def has_changed(run: ReindexRun, sources: Sequence[Source]) -> bool:

@@ -13,7 +13,7 @@ from retrieval.images.decode import decode, encode_png
 from retrieval.ingest.encoder import Encoding
 from retrieval.schema.records import Point, codes_of
 from retrieval.sources import Source
-from retrieval.stack import read_stack, stored_entry
+from retrieval.sources.arrays import read_stack, stored_entry
 from retrieval.store.base import Store
 from retrieval.train.copies import distorted_copies
 

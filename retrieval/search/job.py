@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from retrieval.errors import UsageError
-from retrieval.reading import Loaded, read_pictures
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import CollectionMeta, Hit
 from retrieval.search.options import Options
 from retrieval.search.query import MISSING, Query, Stored, find_stored
 from retrieval.search.results import Result, is_far, postprocess
+from retrieval.sources.read import Loaded, read_pictures
 from retrieval.store.base import Store
 from retrieval.store.conditions import without
 

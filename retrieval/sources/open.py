@@ -19,9 +19,9 @@ from retrieval.sources.base import Source, check_name, default_name, is_image
 from retrieval.sources.catalog import DATASET_NAMES, DATASETS
 from retrieval.sources.dataset import open_dataset
 from retrieval.sources.download import Progress
+from retrieval.sources.filesystem import Place
 from retrieval.sources.folder import File, Folder
 from retrieval.sources.pathlist import LIST_SUFFIX, PathList
-from retrieval.sources.reach import Place
 from retrieval.sources.remote import RemoteFolder
 
 PARQUET_SUFFIX = ".parquet"

@@ -16,9 +16,9 @@ from retrieval.errors import BadImage, SourceError
 from retrieval.schema.records import Root, full_name
 from retrieval.sources.asking import Unchanged
 from retrieval.sources.base import Entry, check_size, folder_label, is_listable
-from retrieval.sources.columns import find_columns
-from retrieval.sources.reach import one_line
-from retrieval.sources.rows import Rows
+from retrieval.sources.filesystem import one_line
+from retrieval.sources.parquet_columns import find_columns
+from retrieval.sources.parquet_rows import Rows
 
 BUFFER_BYTES = 2**20
 """Read from a column at once; without it a row group's whole column would be in memory."""

@@ -19,7 +19,7 @@ from retrieval.sources.base import (
     no_images,
     path_of,
 )
-from retrieval.sources.reach import Place, mtime_ns, one_line
+from retrieval.sources.filesystem import Place, mtime_ns, one_line
 
 PAGE = 1000
 """Objects that S3 lists in one answer; it gives no more."""

@@ -13,10 +13,10 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from retrieval.index import Index
-from retrieval.reading import Loaded
 from retrieval.search.job import Prepared, encode_all
 from retrieval.search.options import Options
 from retrieval.search.results import Result
+from retrieval.sources.read import Loaded
 from retrieval.web.answers import TOO_BUSY
 from retrieval.web.metrics import Metrics
 

@@ -14,7 +14,7 @@ from PIL import Image
 from retrieval.errors import BadImage
 from retrieval.images import opening
 from retrieval.images.decode import decode, probe
-from retrieval.images.quiet import quiet
+from retrieval.images.warnings import quiet
 from tests.images.samples import WHOLE, file, file_of, noise, photo, png_header_only
 
 
@@ -228,7 +228,7 @@ def test_a_damaged_tiff_writes_nothing_past_python(tmp_path: Path, capfd: pytest
     assert capfd.readouterr() == ("", "")
     (tmp_path / "a.tif").write_bytes(data)
     code = (
-        "import sys; from retrieval.reading import *; from retrieval.sources.folder import *\n"
+        "import sys; from retrieval.sources.read import *; from retrieval.sources.folder import *\n"
         "if __name__ == '__main__':\n"
         "    entries = Folder('a', Path(sys.argv[1]).parent).entries()\n"
         "    print(list(read_pictures(entries, (8, 8), 3, portable=True))[0].reason, file=sys.stderr)"

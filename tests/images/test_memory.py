@@ -18,7 +18,7 @@ from retrieval.images import decode as decoding
 from retrieval.images import memory
 from retrieval.images.decode import decode, thumbnail
 from retrieval.images.memory import Room
-from retrieval.reading import processes
+from retrieval.sources.read import processes
 from tests.images.samples import file_of, noise
 
 MB = 10**6

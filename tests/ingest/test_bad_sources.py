@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from retrieval.reading import Read, load_one
 from retrieval.schema.records import point_id
 from retrieval.sources import Entry
 from retrieval.sources.folder import Folder
+from retrieval.sources.read import Read, load_one
 from tests.cli.conftest import Call, Done
 from tests.ingest.jobs import Place, make_digits, same_points
 
@@ -35,7 +35,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         keys.append(where.partition("/")[2])
         return load_one(fetch, where, size, channels)
 
-    monkeypatch.setattr("retrieval.reading.load_one", load)
+    monkeypatch.setattr("retrieval.sources.read.load_one", load)
     return keys
 
 

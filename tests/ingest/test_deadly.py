@@ -9,7 +9,7 @@ from tests.ingest.jobs import Place, make_digits
 
 DEADLY = """
 import os, signal, time
-from retrieval import reading
+from retrieval.sources import read as reading
 reading.PATIENCE = 4.0
 whole = reading.decode
 def decode(data, where, *rest):

@@ -19,9 +19,9 @@ from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Page, ToOpen
 from retrieval.ingest.run import IngestRun
 from retrieval.ingest.summary import Summary
-from retrieval.reading import Refused
 from retrieval.sources import Entry
 from retrieval.sources.folder import File, Folder
+from retrieval.sources.read import Refused
 from retrieval.store.base import Store, resolve
 from tests.ingest.conftest import ALIAS, Quadrants, Run, by_path
 

@@ -12,8 +12,8 @@ import pytest
 
 from retrieval.images.decode import decode
 from retrieval.ingest.plan import is_same_file
-from retrieval.reading import Read, load_one
 from retrieval.sources import Entry
+from retrieval.sources.read import Read, load_one
 from retrieval.store.base import Store
 from tests.ingest.conftest import SIDE, Quadrants, Run, by_path
 
@@ -27,7 +27,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         keys.append(where.removeprefix("root/"))
         return load_one(fetch, where, size, channels)
 
-    monkeypatch.setattr("retrieval.reading.load_one", load)
+    monkeypatch.setattr("retrieval.sources.read.load_one", load)
     return keys
 
 

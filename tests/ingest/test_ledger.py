@@ -8,9 +8,9 @@ import pytest
 from retrieval.errors import RetrievalError
 from retrieval.ingest.job import ingest
 from retrieval.ingest.ledger import Ledger
-from retrieval.reading import Refused
 from retrieval.sources import Entry
 from retrieval.sources.folder import Folder
+from retrieval.sources.read import Refused
 from retrieval.store.base import Store
 from tests.ingest.conftest import ALIAS, Quadrants, Run, by_path
 

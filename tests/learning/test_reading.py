@@ -13,11 +13,11 @@ from threading import Event
 import numpy as np
 import pytest
 
-from retrieval import reading
 from retrieval.errors import BadImage
 from retrieval.images.decode import encode_png
-from retrieval.reading import Loaded, Refused, processes, read_pictures
 from retrieval.sources import Entry
+from retrieval.sources import read as reading
+from retrieval.sources.read import Loaded, Refused, processes, read_pictures
 from tests.learning.samples import blobs, entry
 
 SIZE = (12, 12)

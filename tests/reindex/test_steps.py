@@ -15,7 +15,6 @@ from retrieval.checkpoint import SavedModel
 from retrieval.errors import Locked, ModelError, SourceError, StoreError, StoreUnavailable
 from retrieval.ingest.fill import fill
 from retrieval.ingest.summary import Summary
-from retrieval.reading import Refused
 from retrieval.reindex import candidate
 from retrieval.reindex.candidate import add_counts, begin, settle
 from retrieval.reindex.job import reindex
@@ -25,6 +24,7 @@ from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back
 from retrieval.reindex.tidy import drop, drop_unused, find_earlier, tidy
 from retrieval.schema.index_config import DEFAULT
 from retrieval.sources import Entry
+from retrieval.sources.read import Refused
 from retrieval.store.base import Health, Store, resolve
 from retrieval.store.connection import Connection, Patience
 from retrieval.store.family import find_unused

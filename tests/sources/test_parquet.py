@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval import reading
 from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import decode, encode_png
-from retrieval.sources import base, open_source, rows
+from retrieval.sources import base, open_source, parquet_rows
+from retrieval.sources import read as reading
 from tests.errors import hinted
 from tests.sources.conftest import Open, listed, only
 
@@ -98,7 +98,7 @@ def test_any_row_in_any_order(
     column = images(data, [None] * len(data)) if struct else pa.array(data, pa.binary())
     path = put(tmp_path_factory.mktemp("any") / "x.parquet", {"img": column}, row_group_size=group)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "MOST_ROWS", 3)
+        patch.setattr(parquet_rows, "MOST_ROWS", 3)
         source = open_source(str(path), Settings(home=path.parent))
         entries = list(enumerate(source.entries()))
         chance.shuffle(entries)
@@ -182,7 +182,7 @@ def test_one_huge_row_group_takes_little_memory(tmp_path: Path, opened: Open) ->
     for number, entry in enumerate(source.entries()):
         assert entry.read() == data[number]
         # The batches that are kept, one ahead and the buffers; the row group has 64 MiB.
-        assert pa.total_allocated_bytes() - before < rows.KEPT_BYTES + 2 * rows.BATCH_BYTES
+        assert pa.total_allocated_bytes() - before < parquet_rows.KEPT_BYTES + 2 * parquet_rows.BATCH_BYTES
     assert source.read("00000005.png") == data[5]
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.sources import Source, base, open_source
-from retrieval.sources.reach import mtime_ns
+from retrieval.sources.filesystem import mtime_ns
 from tests.errors import hinted
 from tests.sources.conftest import PGM, Open, listed, only, put
 

@@ -13,7 +13,7 @@ import s3fs
 from moto.server import ThreadedMotoServer
 
 from retrieval.errors import BadImage, SourceError
-from retrieval.sources import base, reach, remote
+from retrieval.sources import base, filesystem, remote
 from tests.sources.conftest import PGM, Open, listed, only
 from tests.sources.test_archive import pack
 
@@ -185,7 +185,7 @@ def test_a_server_that_never_answers(opened: Open, monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*silent.getsockname()))
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "somebody")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-        monkeypatch.setattr(reach, "SECONDS", 1.0)
+        monkeypatch.setattr(filesystem, "SECONDS", 1.0)
         s3fs.S3FileSystem.clear_instance_cache()  # or it would go on with the endpoint it knows
         try:
             source = opened("s3://bucket/pics")

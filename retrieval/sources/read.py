@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeGuard, TypeVar
 from retrieval.errors import BadImage, RetrievalError
 from retrieval.images.decode import Picture, decode
 from retrieval.images.memory import MAX_DECODED, Room, share
-from retrieval.images.quiet import quiet
+from retrieval.images.warnings import quiet
 from retrieval.schema.records import STALE
 from retrieval.sources import Entry
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from retrieval.reading import Loaded, Refused, read_pictures
 from retrieval.schema.records import Point
 from retrieval.sources import Entry, Source
+from retrieval.sources.read import Loaded, Refused, read_pictures
 from retrieval.util.reporting import ReportCount, ignore
 
 REPORT = 100
