@@ -10,10 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval import checkpoint
-from retrieval.checkpoint import SavedModel
 from retrieval.config import Settings
-from retrieval.encode import Encoder, use_compilation_cache
 from retrieval.errors import ModelError, NoCollection
 from retrieval.evaluate.metrics import precision_at_k
 from retrieval.evaluate.ranking import nearest
@@ -21,6 +18,9 @@ from retrieval.ingest.job import ingest
 from retrieval.ingest.summary import Summary
 from retrieval.learn.job import learn
 from retrieval.learn.options import Options
+from retrieval.model import saved_models
+from retrieval.model.encoder import Encoder, use_compilation_cache
+from retrieval.model.saved_models import SavedModel
 from retrieval.schema.records import CollectionMeta
 from retrieval.search.job import LiveCollection, search
 from retrieval.search.options import Options as SearchOptions
@@ -92,7 +92,7 @@ def trained_before(store: Store, settings: Settings) -> SavedModel | None:
     """The model of an earlier demo, when its collection and the model are both still there."""
     try:
         mark = store.metadata(resolve(store, ALIAS)).model
-        return checkpoint.load(checkpoint.find(settings.models, mark))
+        return saved_models.load(saved_models.find(settings.models, mark))
     except (NoCollection, ModelError):
         return None
 

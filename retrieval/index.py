@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt8
 
-from retrieval import checkpoint
 from retrieval.config import Settings, load_settings
 from retrieval.errors import BadImage, StoreError
 from retrieval.found import Picture, SearchHits, as_query
 from retrieval.live import AliasFollower
-from retrieval.loading import collections_model, make_encoder, model_of
+from retrieval.model import saved_models
+from retrieval.model.resolve import collections_model, make_encoder, model_of
 from retrieval.nearness import distance_at
 from retrieval.schema.filter_language import parse
 from retrieval.schema.filters import Filter
@@ -37,10 +37,10 @@ from retrieval.util.reporting import ReportCount, ReportStep, ignore
 if TYPE_CHECKING:
     from retrieval.duplicates.groups import Group
     from retrieval.duplicates.job import Summary
-    from retrieval.encode import Encoder
     from retrieval.explain import Explanation
     from retrieval.export import Summary as Exported
     from retrieval.gallery import Row
+    from retrieval.model.encoder import Encoder
     from retrieval.outliers import Outlier
 
 SOURCES_SECONDS = 60.0
@@ -255,7 +255,7 @@ class Index:
             meta=live.meta,
             points=self.store.count(live.collection),
             dashboard=dashboard(self.store, self.alias),
-            model_found=checkpoint.of(self.settings.models, live.meta.model) is not None,
+            model_found=saved_models.of(self.settings.models, live.meta.model) is not None,
         )
 
     @property
@@ -270,7 +270,7 @@ class Index:
         """
         live = self._following.current()
         if live.collection != self._warm:
-            from retrieval.encode import BATCH_SIZES
+            from retrieval.model.encoder import BATCH_SIZES
 
             (height, width), channels = live.meta.image_size, live.meta.channels
             for number in BATCH_SIZES:

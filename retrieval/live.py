@@ -13,7 +13,7 @@ from retrieval.search.results import Result
 from retrieval.store.base import Store, resolve
 
 if TYPE_CHECKING:
-    from retrieval.encode import Encoder
+    from retrieval.model.encoder import Encoder
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from retrieval.encode import Encoder
+from retrieval.model.encoder import Encoder
 from retrieval.nearness import percentile
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import Payload, Point, codes_of

@@ -110,11 +110,11 @@ def ours(source: str, *options: str) -> None:
     peak = peak_bytes(resource.RUSAGE_CHILDREN)
     trained = json.loads(done.stdout)
 
-    from retrieval import checkpoint
-    from retrieval.encode import Encoder, use_compilation_cache
+    from retrieval.model import saved_models
+    from retrieval.model.encoder import Encoder, use_compilation_cache
 
     use_compilation_cache(cache)
-    encoder = Encoder(checkpoint.load(Path(trained["model"])))
+    encoder = Encoder(saved_models.load(Path(trained["model"])))
     report = {"train_seconds": trained["seconds"], "command_seconds": seconds, "peak_bytes": peak}
     finish(report, encoder.encode)
 

@@ -9,7 +9,7 @@ from jaxtyping import Float32
 
 from retrieval.config import Settings
 from retrieval.images.decode import decode
-from retrieval.loading import load_model, make_encoder
+from retrieval.model.resolve import load_model, make_encoder
 from retrieval.sources import open_source
 from retrieval.train.distort import DRAWN, views
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 from jax._src.lru_cache import LRUCache
 
-from retrieval.encode import use_compilation_cache
+from retrieval.model.encoder import use_compilation_cache
 
 
 def share(folder: Path) -> None:

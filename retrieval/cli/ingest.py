@@ -142,13 +142,13 @@ def ingest(
     if train and model:
         raise UsageError(f"--train with --model {model}: give one: the model is either trained now or exists already")
 
-    from retrieval import checkpoint
     from retrieval.config import load_settings
     from retrieval.ingest import job
-    from retrieval.ingest.encoder import LateEncoder
     from retrieval.ingest.forget import hint_at_forget
     from retrieval.ingest.metadata import load_metadata
-    from retrieval.loading import model_of, to_write
+    from retrieval.model import saved_models
+    from retrieval.model.encoder_process import LateEncoder
+    from retrieval.model.resolve import model_of, to_write
     from retrieval.store import open_store
     from retrieval.store.base import dashboard
 
@@ -180,7 +180,7 @@ def ingest(
         store = stack.enter_context(open_store(settings))
         store.check()
         collection = store.aliases().get(alias)
-        if train and not dry_run and collection is None and checkpoint.default(settings.models) is None:
+        if train and not dry_run and collection is None and saved_models.default(settings.models) is None:
             saved = first_model(store, alias, sources, settings, watch)
         else:
             saved = (model_of if dry_run else to_write)(store, collection, settings, model)

@@ -16,9 +16,9 @@ from retrieval.util.files import unwritable
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from retrieval.checkpoint import SavedModel
     from retrieval.config import Settings
     from retrieval.ingest.summary import Summary
+    from retrieval.model.saved_models import SavedModel
     from retrieval.sources import Source
     from retrieval.store.base import Store
 

@@ -41,9 +41,9 @@ from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES
 from retrieval.reindex.options import KEEP, MAX_DROP, MIN_RECALL, ReindexOptions
 
 if TYPE_CHECKING:
-    from retrieval.checkpoint import SavedModel
     from retrieval.config import Settings
-    from retrieval.ingest.encoder import LateEncoder
+    from retrieval.model.encoder_process import LateEncoder
+    from retrieval.model.saved_models import SavedModel
     from retrieval.sources import Source
 
 NICE = 10
@@ -132,7 +132,7 @@ def reindex(
         raise UsageError(f"--train with --model {model}: give one: the model is either trained now or exists already")
 
     from retrieval.config import load_settings
-    from retrieval.loading import load_model
+    from retrieval.model.resolve import load_model
 
     if json_logs:
         log_json()
@@ -168,7 +168,7 @@ def run(
 
     given: the model to use; None trains one on the sources.
     """
-    from retrieval import checkpoint
+    from retrieval.model import saved_models
     from retrieval.reindex import job
     from retrieval.store import open_store
     from retrieval.store.base import dashboard
@@ -182,10 +182,10 @@ def run(
         store = stack.enter_context(open_store(settings))
 
         def choose(sources: Sequence["Source"]) -> "LateEncoder":
-            from retrieval.ingest.encoder import LateEncoder
+            from retrieval.model.encoder_process import LateEncoder
 
             chosen = (
-                checkpoint.bring(settings.models, given)
+                saved_models.bring(settings.models, given)
                 if given
                 else trained(sources, store.metadata(store.aliases()[alias]).model, settings, watch)
             )
@@ -207,7 +207,7 @@ def run(
         print_json(outcome.to_json())
     else:
         new = store.engine == "server" and outcome.model != outcome.previous_model
-        model = checkpoint.of(settings.models, outcome.model) if new else None
+        model = saved_models.of(settings.models, outcome.model) if new else None
         say(outcome, points, location, page, stdout(), model)
     print_warnings(outcome.warnings)
     end_with(outcome.counts.refused if outcome.counts else [], silent=json_logs)
@@ -215,13 +215,13 @@ def run(
 
 def trained(sources: Sequence["Source"], before: str, settings: "Settings", watch: Watch) -> "SavedModel":
     """Train a model on the sources, with dimensions and objective of the model `before` if that is on this machine."""
-    from retrieval import checkpoint
     from retrieval.learn.job import learn
     from retrieval.learn.options import Options as LearnOptions
+    from retrieval.model import saved_models
 
     options, old = LearnOptions(), None
     with contextlib.suppress(ModelError):  # the model is damaged: training another one fixes that
-        old = checkpoint.load_of(settings.models, before)
+        old = saved_models.load_of(settings.models, before)
     if old is not None:
         options = LearnOptions(
             objective=old.metrics.get("objective", options.objective),

@@ -30,8 +30,8 @@ def rollback(
     $ retrieval rollback
     $ retrieval rollback --as-it-was
     """
-    from retrieval import checkpoint
     from retrieval.config import load_settings
+    from retrieval.model import saved_models
     from retrieval.reindex import rollback as job
     from retrieval.store import open_store
 
@@ -51,5 +51,5 @@ def rollback(
             echo(f"{sum(done.missing.values()):,} images are new or changed since; run:")
             for line in done.next:
                 echo(line)
-    if checkpoint.of(settings.models, done.model) is None:
+    if saved_models.of(settings.models, done.model) is None:
         print_warnings([f"model {done.model[:8]} is not in {settings.models}; searches need its folder there"])

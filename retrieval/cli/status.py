@@ -17,16 +17,16 @@ def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
     $ retrieval status
     $ retrieval status --alias scans --json
     """
-    from retrieval import checkpoint
     from retrieval.config import load_settings
+    from retrieval.model import saved_models
     from retrieval.store import open_store
 
     settings = load_settings(qdrant_url=qdrant_url)
-    default = checkpoint.default(settings.models)
+    default = saved_models.default(settings.models)
     facts: dict[str, Any] = {
         "version": __version__,
         "home": str(settings.home),
-        "default_model": default and checkpoint.load(default).fingerprint,
+        "default_model": default and saved_models.load(default).fingerprint,
         "alias": alias,
     }
     with open_store(settings, hurry=True) as store:

@@ -25,9 +25,9 @@ from retrieval.cli.values import parse_seconds, parse_size
 from retrieval.train.choices import Objective, Preset
 
 if TYPE_CHECKING:
-    from retrieval.checkpoint import SavedModel
     from retrieval.config import Settings
     from retrieval.learn.options import Options
+    from retrieval.model.saved_models import SavedModel
     from retrieval.sources import Source
     from retrieval.sources.read import Refused
     from retrieval.train.choices import Hosts

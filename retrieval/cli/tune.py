@@ -129,7 +129,7 @@ def print_rows(rows: "list[Measured]", chosen: "Measured | None", console: "Cons
 def apply_layout(alias: str, settings: "Settings", layout: "Layout", least: float, *, as_json: bool) -> None:
     """Re-index with the chosen settings; embeddings are copied, because the model stays the same."""
     from retrieval.cli.reindex import run
-    from retrieval.loading import collections_model
+    from retrieval.model.resolve import collections_model
     from retrieval.reindex.options import ReindexOptions
     from retrieval.store import open_store
     from retrieval.store.base import resolve

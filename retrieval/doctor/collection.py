@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from retrieval.doctor.reach import reached
 from retrieval.doctor.rows import Check, Live, Row
-from retrieval.loading import collections_model
+from retrieval.model.resolve import collections_model
 from retrieval.schema.records import seconds_since
 from retrieval.sources.dataset import is_elsewhere
 

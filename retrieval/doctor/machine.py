@@ -5,9 +5,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from retrieval import checkpoint
 from retrieval.doctor.rows import Check, Machine, Row
 from retrieval.jobs import RUNNING, history, in_words
+from retrieval.model import saved_models
 
 TIGHT_BYTES, ENOUGH_BYTES = 256 * 2**20, 2**30
 """Free on the disk. Below the first the embedded engine refuses to write; below the second somebody should look."""
@@ -56,14 +56,14 @@ def existing(folder: Path) -> Path:
 def model(case: Machine) -> Iterator[Row]:
     """The default one is whole: its weights are those that its fingerprint was made of."""
     models = case.settings.models
-    path = checkpoint.default(models)
+    path = saved_models.default(models)
     if path is None:
         others = len(list(models.glob("[0-9a-f]*/config.json")))
         found = f"no default in {models}" + (f", {others} that can be named" if others else "")
         mend = "retrieval train SOURCE" + (", or name one with --model" if others else "")
         yield Row("model", "warning" if others else "error", found, mend)
         return
-    saved = checkpoint.load(path)
+    saved = saved_models.load(path)
     height, width = saved.config.image_size
     shape = f"{height}×{width}×{saved.config.channels} to {saved.config.dim} numbers"
     yield Row("model", "ok", f"{saved.fingerprint[:8]}, {shape}, as its fingerprint says")

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Num, UInt8
 
-from retrieval import checkpoint
-from retrieval.architecture import ModelConfig
-from retrieval.checkpoint import SavedModel
-from retrieval.encode import Encoder
 from retrieval.evaluate.ranking import BLOCK
-from retrieval.model import build, to_flat
+from retrieval.model import saved_models
+from retrieval.model.autoencoder import build, to_flat
+from retrieval.model.config import ModelConfig
+from retrieval.model.encoder import Encoder
+from retrieval.model.saved_models import SavedModel
 
 Images = UInt8[np.ndarray, "n h w c"]
 Codes = Num[np.ndarray, "n d"]
@@ -45,7 +45,7 @@ def untrained(config: ModelConfig, seed: int) -> Encoder:
     """The model as it was before it learned anything."""
     _, params = build(config, seed)
     weights = {name: np.asarray(array) for name, array in to_flat(params).items()}
-    return Encoder(SavedModel(config, weights, checkpoint.fingerprint(config, weights), {}, Path()))
+    return Encoder(SavedModel(config, weights, saved_models.fingerprint(config, weights), {}, Path()))
 
 
 def pca(images: Images, dim: int, seed: int) -> Callable[[Images], Codes]:

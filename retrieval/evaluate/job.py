@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 
 from retrieval.config import Settings
-from retrieval.encode import Encoder
 from retrieval.errors import RetrievalError, UsageError
 from retrieval.evaluate.cases import worst
 from retrieval.evaluate.codings import Codes, Coding, codings
@@ -12,6 +11,7 @@ from retrieval.evaluate.engine import QUERIES, EngineRecall, engine_recall
 from retrieval.evaluate.pictures import NO_LABEL, SEED, Pictures, gather
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import Scores, Tick, score
+from retrieval.model.encoder import Encoder
 from retrieval.search.options import check_k
 from retrieval.sources import Source
 from retrieval.sources.arrays import choose

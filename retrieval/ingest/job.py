@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.errors import NoCollection, UsageError
-from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.fill import fill
 from retrieval.ingest.forget import hint_at_forget
 from retrieval.ingest.ledger import Ledger
@@ -19,6 +18,7 @@ from retrieval.ingest.prune import check_prunable, count_removed, find_removals
 from retrieval.ingest.roots import check_roots
 from retrieval.ingest.run import IngestRun, ReportRefused, ReportSummary, Target
 from retrieval.ingest.summary import Summary
+from retrieval.model.encoder_process import Encoding
 from retrieval.nearness import learn
 from retrieval.schema.index_config import DEFAULT, Layout
 from retrieval.schema.records import CollectionMeta, utc_now

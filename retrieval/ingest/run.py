@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.ledger import Ledger, LedgerRow
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
+from retrieval.model.encoder_process import Encoding
 from retrieval.sources import Source
 from retrieval.store.base import Held, Store
 from retrieval.util.reporting import ignore

@@ -14,7 +14,7 @@ from retrieval.ingest.plan import Planner
 from retrieval.ingest.run import IngestRun, Target
 from retrieval.ingest.summary import WORK
 from retrieval.ingest.worker import Origin, Part, Tally, WorkerJob
-from retrieval.loading import collections_model
+from retrieval.model.resolve import collections_model
 from retrieval.sources import Entry
 from retrieval.sources.read import Refused
 

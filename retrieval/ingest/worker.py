@@ -7,16 +7,16 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-from retrieval.checkpoint import SavedModel
 from retrieval.config import Settings, load_settings
 from retrieval.ingest.encoded import Coder, Item, choose_batch_size, write_batch
-from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner, cut_pages, shorten_id
 from retrieval.ingest.run import IngestRun, Others
 from retrieval.ingest.summary import WORK, Summary
-from retrieval.loading import make_encoder
+from retrieval.model.encoder_process import Encoding
+from retrieval.model.resolve import make_encoder
+from retrieval.model.saved_models import SavedModel
 from retrieval.schema.records import point_id
 from retrieval.sources import Entry, Source, open_source
 from retrieval.sources.read import Refused, read_here, read_pictures

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from retrieval import checkpoint
-from retrieval.checkpoint import SavedModel
 from retrieval.config import Settings
-from retrieval.encode import Encoder, use_compilation_cache
 from retrieval.images.decode import encode_png
 from retrieval.learn.options import Options
 from retrieval.learn.pictures import gather
-from retrieval.model import to_flat
+from retrieval.model import saved_models
+from retrieval.model.autoencoder import to_flat
+from retrieval.model.encoder import Encoder, use_compilation_cache
+from retrieval.model.saved_models import SavedModel
 from retrieval.sources import Source
 from retrieval.sources.read import Refused
 from retrieval.train.loop import Progress, train
@@ -70,13 +70,13 @@ def learn(
         "warnings": [*pictures.warnings, *trained.warnings],
     }
     weights = {name: np.asarray(array) for name, array in to_flat(trained.params).items()}
-    draft = SavedModel(recipe.model, weights, checkpoint.fingerprint(recipe.model, weights), numbers, settings.models)
+    draft = SavedModel(recipe.model, weights, saved_models.fingerprint(recipe.model, weights), numbers, settings.models)
     if not first():
         return draft, pictures.refused
     picture = reconstructions(Encoder(draft), pictures.images)
-    model = checkpoint.save(settings.models, recipe.model, weights, numbers, picture, trained.history)
-    if make_default or checkpoint.default(settings.models) is None:
-        checkpoint.set_default(model)
+    model = saved_models.save(settings.models, recipe.model, weights, numbers, picture, trained.history)
+    if make_default or saved_models.default(settings.models) is None:
+        saved_models.set_default(model)
     if trained.checkpoints:
         forget(trained.checkpoints)
     return model, pictures.refused

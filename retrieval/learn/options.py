@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from retrieval.architecture import MAX_SIDE, MIN_SIDE
 from retrieval.errors import UsageError
+from retrieval.model.config import MAX_SIDE, MIN_SIDE
 from retrieval.train.choices import Hosts, Objective, Preset
 
 

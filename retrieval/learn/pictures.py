@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import UInt8
 
-from retrieval.architecture import MIN_SIDE
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import probe
 from retrieval.learn.options import Options
+from retrieval.model.config import MIN_SIDE
 from retrieval.sources import Entry, Source
 from retrieval.sources.arrays import choose, read_stack
 from retrieval.sources.read import Refused

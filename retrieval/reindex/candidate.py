@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from retrieval.errors import StoreError
-from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.fill import fill
 from retrieval.ingest.job import peek, plan_collection
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
+from retrieval.model.encoder_process import Encoding
 from retrieval.reindex.options import ReindexOptions
 from retrieval.schema.index_config import Layout
 from retrieval.sources import Source

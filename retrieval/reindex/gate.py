@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from retrieval.encode import use_compilation_cache
 from retrieval.evaluate.engine import engine_recall
 from retrieval.evaluate.metrics import effective_rank
-from retrieval.ingest.encoder import Encoding
 from retrieval.ingest.summary import Summary
+from retrieval.model.encoder import use_compilation_cache
+from retrieval.model.encoder_process import Encoding
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import GateCheck
 from retrieval.reindex.run import ReindexRun

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import BadCode, GateRefused, ModelError, NoCollection
-from retrieval.ingest.encoder import Encoding, LateEncoder
 from retrieval.ingest.job import merge_layout
 from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
+from retrieval.model import saved_models
+from retrieval.model.encoder_process import Encoding, LateEncoder
 from retrieval.nearness import learn
 from retrieval.reindex.candidate import begin, fill_and_catch_up, settle
 from retrieval.reindex.changed import has_changed
@@ -155,7 +155,7 @@ def check_gate(run: ReindexRun, counts: Summary, encoder: Encoding, sources: Seq
     with contextlib.ExitStack() as stack:
         saved = None
         try:
-            saved = checkpoint.load_of(settings.models, store.metadata(outcome.live).model)
+            saved = saved_models.load_of(settings.models, store.metadata(outcome.live).model)
         except ModelError as error:  # a new model is the way out of that
             outcome.warnings.append(f"the live collection's model cannot be compared with: {error}")
         before = stack.enter_context(contextlib.closing(LateEncoder(saved, settings.xla_cache))) if saved else None

@@ -4,12 +4,12 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import ModelError, SourceError, StoreError
-from retrieval.ingest.encoder import Encoding, LateEncoder
 from retrieval.ingest.forget import hint_at_forget
 from retrieval.ingest.roots import check_roots
+from retrieval.model import saved_models
+from retrieval.model.encoder_process import Encoding, LateEncoder
 from retrieval.schema.records import CollectionMeta
 from retrieval.sources import Source, open_source
 from retrieval.store.base import Store
@@ -51,7 +51,7 @@ def open_recorded_sources(store: Store, meta: CollectionMeta, live: str, setting
 
 def check_model(models: Path, encoder: Encoding) -> None:
     """Raise ModelError unless those who search with this home's models can load the one that made the codes."""
-    if isinstance(encoder, LateEncoder) and checkpoint.load_of(models, encoder.fingerprint) is None:
+    if isinstance(encoder, LateEncoder) and saved_models.load_of(models, encoder.fingerprint) is None:
         raise ModelError(
             f"model {encoder.fingerprint[:8]} is not in {models}, so that nobody could search a collection of its"
             " codes",

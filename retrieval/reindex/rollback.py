@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import NoCollection, NotOurs, StoreError
+from retrieval.model import saved_models
 from retrieval.reindex.carry import Carried, carry, list_commands
 from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back, swap
 from retrieval.reindex.tidy import find_earlier
@@ -65,7 +65,7 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
         meta = store.metadata(left) if begun else mark_ready(store, left)  # killed now, the mark must still be there
         old = store.metadata(back)
         check_answer(store, back)  # no more than that: a way back must not need every peer of a cluster
-        checkpoint.load_of(settings.models, old.model)
+        saved_models.load_of(settings.models, old.model)
         brought = Carried() if as_it_was else carry(store, held, left, back)
         held.check()
         if not begun:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int, UInt8
 
-from retrieval.architecture import ModelConfig
 from retrieval.images.decode import decode, encode_png
-from retrieval.ingest.encoder import Encoding
+from retrieval.model.config import ModelConfig
+from retrieval.model.encoder_process import Encoding
 from retrieval.schema.records import Point, codes_of
 from retrieval.sources import Source
 from retrieval.sources.arrays import read_stack, stored_entry

@@ -4,8 +4,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from retrieval import checkpoint
 from retrieval.errors import Locked, StoreError
+from retrieval.model import saved_models
 from retrieval.schema.records import CollectionMeta, codes_of
 from retrieval.store.base import Store, resolve
 
@@ -62,6 +62,6 @@ def mark_ready(store: Store, collection: str) -> CollectionMeta:
 
 def adopt(models: Path, old: str, new: str, fresh: bool = False) -> None:
     """Make the new collection's model the default if the old one's was, or if it was trained for this."""
-    before, path = checkpoint.default(models), checkpoint.of(models, new)
-    if path is not None and (fresh or before is None or before == checkpoint.of(models, old)):
-        checkpoint.set_default(checkpoint.load(path))
+    before, path = saved_models.default(models), saved_models.of(models, new)
+    if path is not None and (fresh or before is None or before == saved_models.of(models, old)):
+        saved_models.set_default(saved_models.load(path))

@@ -20,7 +20,7 @@ from retrieval.store.base import Store
 from retrieval.store.conditions import without
 
 if TYPE_CHECKING:
-    from retrieval.encode import Encoder  # imports JAX, which a search by a stored image does not need
+    from retrieval.model.encoder import Encoder  # imports JAX, which a search by a stored image does not need
 
 BATCH = 512
 """Queries encoded and sent together."""

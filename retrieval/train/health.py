@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Int, UInt8
 
 from retrieval.errors import TrainingError
-from retrieval.model import Autoencoder, Params
+from retrieval.model.autoencoder import Autoencoder, Params
 
 MIN_IMAGES = 32
 """Fewer say nothing about variance."""

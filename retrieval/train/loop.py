@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import UInt8
 
 from retrieval.errors import TrainingError
-from retrieval.model import Params, build
+from retrieval.model.autoencoder import Params, build
 from retrieval.train import resume
 from retrieval.train.health import PATIENCE, calibrated, check_data, examine, held_out
 from retrieval.train.metric import MOST_IMAGES, sharpened

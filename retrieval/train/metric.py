@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Float32, UInt8
 
-from retrieval.model import Autoencoder, Params
+from retrieval.model.autoencoder import Autoencoder, Params
 from retrieval.train.distort import Distortion, views
 
 MOST_IMAGES = 8192

@@ -6,7 +6,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from retrieval.model import Autoencoder, Params
+from retrieval.model.autoencoder import Autoencoder, Params
 from retrieval.train.choices import Objective
 from retrieval.train.distort import DRAWN, Distortion, views
 

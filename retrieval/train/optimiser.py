@@ -7,7 +7,7 @@ import optax
 from flax import nnx
 from optax import contrib
 
-from retrieval.model import Params
+from retrieval.model.autoencoder import Params
 
 LEARNING_RATE = 0.02
 """Of Muon, whose steps have the size of AdamW's here (`consistent_rms`); chosen in docs/decisions/0006."""

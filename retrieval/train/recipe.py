@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from retrieval.architecture import ModelConfig
-from retrieval.model import stages
+from retrieval.model.autoencoder import stages
+from retrieval.model.config import ModelConfig
 from retrieval.train.choices import Objective, Preset
 from retrieval.train.distort import DRAWN, Distortion, default_distortion
 

@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import UInt8
 
 from retrieval.errors import TrainingError
-from retrieval.model import Params
+from retrieval.model.autoencoder import Params
 from retrieval.train.recipe import Recipe
 from retrieval.train.step import Learner
 from retrieval.train.together import from_first

@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, UInt8
 
 from retrieval.errors import TrainingError
-from retrieval.model import Autoencoder, Params
+from retrieval.model.autoencoder import Autoencoder, Params
 from retrieval.train.objective import Terms, loss
 from retrieval.train.recipe import Recipe
 from retrieval.train.together import connect

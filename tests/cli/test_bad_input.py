@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval import checkpoint
+from retrieval.model import saved_models
 from tests.cli.conftest import PICTURES, Call, Done, Trained, run
 from tests.ingest.jobs import make_model
 
@@ -81,7 +81,7 @@ def test_a_collection_made_by_another_model(home: Path, pictures: Path, trained:
         assert "retrieval reindex --model" in error
         assert call(*job).code == 0, "without --model, the collection's own is meant"
     assert call("status", "--json").object["points"] == PICTURES
-    shutil.rmtree(checkpoint.find(home / "models", mark))
+    shutil.rmtree(saved_models.find(home / "models", mark))
     for job in (("ingest", pictures), ("search", one)):
         error = call(*job).error()
         assert f"model {mark}, which is not in" in error
@@ -152,9 +152,9 @@ def broken_model(trained: Trained, home: Path) -> str:
     """Make the default a model whose weights are all NaN, as no `train` would save it; returns its fingerprint."""
     from safetensors.numpy import save_file
 
-    good = checkpoint.load(Path(trained.said["model"]))
+    good = saved_models.load(Path(trained.said["model"]))
     weights = {name: np.full_like(array, np.nan) for name, array in good.weights.items()}
-    mark = checkpoint.fingerprint(good.config, weights)
+    mark = saved_models.fingerprint(good.config, weights)
     folder = Path(shutil.copytree(good.path, home / "models" / mark[:16]))
     save_file(weights, folder / "weights.safetensors")
     metrics = (folder / "metrics.json").read_text().replace(good.fingerprint, mark)

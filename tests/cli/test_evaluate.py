@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval import checkpoint
-from retrieval.architecture import ModelConfig
-from retrieval.model import build, to_flat
+from retrieval.model import saved_models
+from retrieval.model.autoencoder import build, to_flat
+from retrieval.model.config import ModelConfig
 from tests.cli.conftest import PICTURES, Call, Trained
 from tests.test_gallery import Page
 
@@ -97,7 +97,7 @@ def test_a_picture_that_cannot_be_read(home: Path, folder: Path, call: Call) -> 
 def test_a_collection_of_another_model(home: Path, pictures: Path, call: Call) -> None:
     config = ModelConfig((16, 20), 3, 8, (4, 4), (0, 0))
     weights = {name: np.asarray(array) for name, array in to_flat(build(config, 0)[1]).items()}
-    other = checkpoint.save(home / "models", config, weights, {}, b"").fingerprint[:8]
+    other = saved_models.save(home / "models", config, weights, {}, b"").fingerprint[:8]
     done = call("evaluate", pictures, "--limit", 20, "--model", other, "--json")  # pictures come in that model's size
     assert done.code == 0, done.err
     assert "note: the engine is not compared with brute force: collection images-" in done.err

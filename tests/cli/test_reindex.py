@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval import checkpoint
-from retrieval.checkpoint import SavedModel
 from retrieval.learn import options
+from retrieval.model import saved_models
+from retrieval.model.saved_models import SavedModel
 from tests.cli.conftest import Call, points
 from tests.ingest.jobs import make_model
 
@@ -31,9 +31,9 @@ def other(home: Path) -> SavedModel:
 
 
 def default(home: Path) -> str:
-    folder = checkpoint.default(home / "models")
+    folder = saved_models.default(home / "models")
     assert folder is not None
-    return checkpoint.load(folder).fingerprint
+    return saved_models.load(folder).fingerprint
 
 
 def test_to_another_model_and_back(home: Path, other: SavedModel, call: Call, pictures: Path) -> None:
@@ -71,9 +71,9 @@ def test_to_another_model_and_back(home: Path, other: SavedModel, call: Call, pi
 
 def test_a_model_that_says_the_same_of_all_images(home: Path, call: Call, tmp_path: Path) -> None:
     good = default(home)
-    model = checkpoint.load(checkpoint.find(home / "models", None))
+    model = saved_models.load(saved_models.find(home / "models", None))
     blank = {name: np.zeros_like(array) for name, array in model.weights.items()}
-    bad = checkpoint.save(home / "models", model.config, blank, {}, picture=b"")
+    bad = saved_models.save(home / "models", model.config, blank, {}, picture=b"")
     live = call("status", "--json").object["collection"]
     metrics = tmp_path / "reindex.prom"
     refused = call("reindex", "--model", bad.fingerprint, "--metrics-file", metrics, *LOOSE)
@@ -97,7 +97,9 @@ def test_a_model_trained_for_it(home: Path, call: Call, monkeypatch: pytest.Monk
     monkeypatch.setattr(options, "Options", functools.partial(options.Options, epochs=1, seed=5))
     done = call("reindex", "--train", "--json", *LOOSE).object
     assert done["model"] == default(home) != old
-    shape = [checkpoint.load(checkpoint.of(home / "models", mark) or Path()).config for mark in (old, done["model"])]
+    shape = [
+        saved_models.load(saved_models.of(home / "models", mark) or Path()).config for mark in (old, done["model"])
+    ]
     assert shape[0] == shape[1], "the same kind of model, on today's images"
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval import checkpoint
 from retrieval.cli.train import following
 from retrieval.cli.values import parse_seconds, parse_size
 from retrieval.config import Settings
 from retrieval.errors import UsageError
 from retrieval.images.decode import decode, encode_png
+from retrieval.model import saved_models
 from retrieval.schema.records import CollectionMeta, utc_now
 from retrieval.store import open_store
 from retrieval.store.base import resolve
@@ -104,7 +104,7 @@ def test_a_run_with_every_option_says_what_it_did(colours: Path, tmp_path: Path,
     said = done.object
     assert (said["objective"], said["dim"], said["epochs"], said["preset"]) == ("denoising", 6, 2, "tiny")
     assert (said["time_budget"], said["seed"], said["images"]) == (600, 3, 40)
-    saved = checkpoint.load(Path(said["model"]))
+    saved = saved_models.load(Path(said["model"]))
     assert (saved.config.image_size, saved.config.channels) == ((8, 12), 1)
 
     sizes, grey, *_ = said["warnings"]
@@ -138,7 +138,7 @@ def test_what_comes_next(home: Path, pictures: Path, monkeypatch: pytest.MonkeyP
     settings, source = Settings(home=home), str(pictures)
     with open_store(settings) as store:
         live = resolve(store, "images")
-        own = checkpoint.load_of(settings.models, store.metadata(live).model)
+        own = saved_models.load_of(settings.models, store.metadata(live).model)
     other, ingest = make_model(home, seed=8), f"retrieval ingest {source}"
     assert own is not None
     assert following(own, source, settings) == ingest

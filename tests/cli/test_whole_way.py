@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval import checkpoint
-from retrieval.encode import Encoder
 from retrieval.images.decode import decode
+from retrieval.model import saved_models
+from retrieval.model.encoder import Encoder
 from tests.cli.conftest import PICTURES, Call, Ingested, Trained, copy, done_well, run
 
 INGEST_KEYS = ["found", "encoded", "unchanged", "copied", "deleted", "failed", "collection", "alias", "seconds"]
@@ -19,9 +19,9 @@ def test_train_says_what_it_made(trained: Trained) -> None:
     said = trained.said
     assert {"model", "fingerprint", "dim", "epochs", "seconds", "loss", "images"} <= said.keys()
     assert (said["dim"], said["epochs"], said["images"]) == (64, 1, 4000)
-    saved = checkpoint.load(Path(said["model"]))
+    saved = saved_models.load(Path(said["model"]))
     assert saved.fingerprint == said["fingerprint"]
-    assert saved.path == checkpoint.default(trained.home / "models")
+    assert saved.path == saved_models.default(trained.home / "models")
 
 
 def test_ingest_says_what_it_did(ingested: Ingested, trained: Trained) -> None:
@@ -37,7 +37,7 @@ def test_ingest_says_what_it_did(ingested: Ingested, trained: Trained) -> None:
 def test_search_finds_what_brute_force_finds(home: Path, pictures: Path, trained: Trained) -> None:
     files = sorted(pictures.rglob("*.png"))
     query = files[7]
-    encoder = Encoder(checkpoint.load(Path(trained.said["model"])))
+    encoder = Encoder(saved_models.load(Path(trained.said["model"])))
     pixels = np.stack([decode(file.read_bytes(), file.name, (28, 28), 1).pixels for file in files])
     codes = encoder.encode(pixels)
     distances = np.linalg.norm(codes - codes[7], axis=1)

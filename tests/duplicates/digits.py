@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from retrieval.architecture import ModelConfig
 from retrieval.config import Settings
-from retrieval.encode import Encoder
 from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
+from retrieval.model.config import ModelConfig
+from retrieval.model.encoder import Encoder
 from retrieval.search.job import LiveCollection
 from retrieval.sources.dataset import open_dataset
 from retrieval.sources.folder import Folder

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from retrieval.architecture import ModelConfig
 from retrieval.evaluate import codings
+from retrieval.model.config import ModelConfig
 from retrieval.train import copies
 from retrieval.train.copies import distorted_copies
 from tests.learning.samples import blobs

@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from retrieval.architecture import ModelConfig
 from retrieval.config import Settings
-from retrieval.encode import Encoder
 from retrieval.errors import BadImage, NoCollection, SourceError, UsageError
 from retrieval.evaluate import pictures
 from retrieval.evaluate.codings import untrained
@@ -19,6 +17,8 @@ from retrieval.evaluate.job import evaluate
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import score
 from retrieval.images.decode import decode, encode_png
+from retrieval.model.config import ModelConfig
+from retrieval.model.encoder import Encoder
 from retrieval.schema.records import Root
 from retrieval.sources import Entry, open_source
 from retrieval.train.copies import distorted_copies

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from jaxtyping import Float32, UInt8
 
-from retrieval.architecture import ModelConfig
 from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
+from retrieval.model.config import ModelConfig
 from retrieval.schema.records import Point
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve

@@ -17,12 +17,12 @@ from typing import Any
 import filelock
 import numpy as np
 
-from retrieval import checkpoint
-from retrieval.architecture import ModelConfig
-from retrieval.checkpoint import SavedModel
 from retrieval.config import Settings
 from retrieval.images.decode import encode_png
-from retrieval.model import build, to_flat
+from retrieval.model import saved_models
+from retrieval.model.autoencoder import build, to_flat
+from retrieval.model.config import ModelConfig
+from retrieval.model.saved_models import SavedModel
 from retrieval.schema.records import Point
 from retrieval.sources.dataset import open_dataset
 from retrieval.store import open_store
@@ -35,7 +35,7 @@ MODEL = ModelConfig((28, 28), 1, 16, (8, 16), (0, 0))
 COUNTING = """
 import os, sys
 from retrieval import cli
-from retrieval.ingest.encoder import LateEncoder
+from retrieval.model.encoder_process import LateEncoder
 file = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 uncounted = LateEncoder.encode
 def encode_and_count(self, images):
@@ -52,8 +52,8 @@ Process = subprocess.Popen[str]
 def make_model(home: Path, seed: int = 7) -> SavedModel:
     """A model that has learned nothing, which is as good for storing what it makes; the default from now on."""
     weights = {name: np.asarray(array) for name, array in to_flat(build(MODEL, seed)[1]).items()}
-    model = checkpoint.save(home / "models", MODEL, weights, {}, picture=b"")
-    checkpoint.set_default(model)
+    model = saved_models.save(home / "models", MODEL, weights, {}, picture=b"")
+    saved_models.set_default(model)
     return model
 
 

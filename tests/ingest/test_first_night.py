@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from retrieval import checkpoint
 from retrieval.config import Settings
+from retrieval.model import saved_models
 from retrieval.store import open_store
 from retrieval.train import recipe
 from tests.cli.conftest import SECONDS, Call, environment
@@ -60,12 +60,12 @@ def test_with_train_it_trains_when_there_is_neither_model_nor_collection(fresh: 
     assert first.code == 0
     assert (first.object["found"], first.object["encoded"]) == (FEW, FEW)
     assert f"no model in {fresh.home / 'models'} yet: training one on the sources first\n" in first.err
-    default = checkpoint.default(fresh.home / "models")
+    default = saved_models.default(fresh.home / "models")
     assert default is not None
     assert f"model {default.name[:8]} trained on {FEW} images in " in first.err
     second = call("ingest", few, "--train", "--json", *fresh.options())
     assert (second.object["unchanged"], second.err) == (FEW, "")
-    assert checkpoint.default(fresh.home / "models") == default
+    assert saved_models.default(fresh.home / "models") == default
 
 
 def test_nothing_is_trained_where_there_is_a_model(fresh: Place, few: Path, call: Call) -> None:

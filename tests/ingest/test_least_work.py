@@ -142,6 +142,6 @@ def test_a_dry_run_opens_and_writes_nothing(run: Run, store: Store, root: Path, 
 
 
 def test_nothing_changed_means_no_jax() -> None:
-    code = "import sys, retrieval.ingest, retrieval.checkpoint, retrieval.store; print('jax' in sys.modules)"
+    code = "import sys, retrieval.ingest, retrieval.model.saved_models, retrieval.store; print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "False"

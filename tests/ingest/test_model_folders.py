@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from retrieval import checkpoint
 from retrieval.errors import ModelError
-from retrieval.ingest.encoder import LateEncoder
+from retrieval.model import saved_models
+from retrieval.model.encoder_process import LateEncoder
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import Outcome
@@ -37,7 +37,7 @@ def test_a_collection_is_made_by_a_model_that_whoever_searches_can_load(
         stick = make_model(tmp_path / f"stick-{number}", seed=20 + number)
         assert call(*command, "--model", stick.path, *place.options()).code == 0
         shutil.rmtree(tmp_path / f"stick-{number}")
-        assert checkpoint.load(models / stick.fingerprint[:16]).fingerprint == stick.fingerprint
+        assert saved_models.load(models / stick.fingerprint[:16]).fingerprint == stick.fingerprint
         assert (models / stick.fingerprint[:16] / "README.md").is_file(), "whole"
         found = call("search", query, "--include-self", "--json", *place.options()).object
         assert found["hits"][0]["distance"] < 1e-3
@@ -75,11 +75,11 @@ def test_a_model_that_is_gone_before_the_swap(place: Place, call: Call, tmp_path
         with pytest.raises(ModelError, match=f"model {other.fingerprint[:8]} is not in {models}, so that nobody"):
             reindex(store, place.alias, lambda sources: encoder, home.settings, loose)
         assert home.mine(store) == [live], "nothing was encoded"
-        checkpoint.bring(models, other)
+        saved_models.bring(models, other)
         with pytest.raises(ModelError, match="so that nobody could search a collection of its codes"):
             reindex(store, place.alias, lambda sources: encoder, home.settings, loose, step=lost)
         assert resolve(store, place.alias) == live
-        checkpoint.bring(models, other)
+        saved_models.bring(models, other)
         assert reindex(store, place.alias, lambda sources: encoder, home.settings, loose).state == "swapped"
 
 

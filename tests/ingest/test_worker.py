@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import BadImage, FilterError, RetrievalError, SourceError
-from retrieval.ingest.encoder import LateEncoder
 from retrieval.ingest.fill import fill
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.on_ray import make_row, pack_error, unpack_part
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.run import Others, Target
 from retrieval.ingest.worker import Origin, Worker, WorkerJob
+from retrieval.model import saved_models
+from retrieval.model.encoder_process import LateEncoder
 from retrieval.reindex.candidate import begin
 from retrieval.schema.index_config import DEFAULT
 from retrieval.sources.folder import Folder
@@ -34,7 +34,7 @@ def test_a_worker_takes_over_what_users_wrote_since(place: Place, call: Call, tm
     rows.write_text("path,caption\n" + "".join(f"{key},of {key}\n" for key in keys))
     assert call("ingest", digits, *place.options()).code == 0
     settings = Settings(home=place.home, qdrant_url=place.url)
-    saved = checkpoint.load(checkpoint.find(settings.models, None))
+    saved = saved_models.load(saved_models.find(settings.models, None))
     with open_store(settings) as store, closing(LateEncoder(saved, settings.xla_cache)) as encoder:
         live, source = resolve(store, place.alias), Folder("digits", digits)
         with store.lock(place.alias) as held:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from jaxtyping import UInt8
 
-from retrieval import checkpoint
-from retrieval.checkpoint import SavedModel
-from retrieval.encode import Encoder
-from retrieval.model import to_flat
+from retrieval.model import saved_models
+from retrieval.model.autoencoder import to_flat
+from retrieval.model.encoder import Encoder
+from retrieval.model.saved_models import SavedModel
 from retrieval.train import loop
 from retrieval.train.loop import Trained, train
 from tests.learning.samples import OFTEN, blobs, recipe
@@ -46,10 +46,10 @@ def weights(trained: Trained) -> dict[str, np.ndarray]:
 @pytest.fixture
 def saved(tmp_path: Path, trained: Trained, weights: dict[str, np.ndarray]) -> SavedModel:
     """The trained model, saved where a test may spoil it."""
-    return checkpoint.save(tmp_path / "models", recipe().model, weights, dict(trained.metrics), PNG)
+    return saved_models.save(tmp_path / "models", recipe().model, weights, dict(trained.metrics), PNG)
 
 
 @pytest.fixture(scope="package")
 def encoder(trained: Trained, weights: dict[str, np.ndarray]) -> Encoder:
-    mark = checkpoint.fingerprint(recipe().model, weights)
+    mark = saved_models.fingerprint(recipe().model, weights)
     return Encoder(SavedModel(recipe().model, weights, mark, {}, Path("not-saved")))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from retrieval.architecture import ModelConfig
+from retrieval.model.config import ModelConfig
 from retrieval.sources import Entry
 from retrieval.train import loop
 from retrieval.train.loop import Progress, train

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval import checkpoint
-from retrieval.checkpoint import SavedModel
-from retrieval.encode import Encoder
 from retrieval.errors import ModelError
+from retrieval.model import saved_models
+from retrieval.model.encoder import Encoder
+from retrieval.model.saved_models import SavedModel
 from tests.errors import hinted
 from tests.learning.conftest import PNG
 from tests.learning.samples import CONFIG, blobs, file_size_limit
@@ -32,7 +32,7 @@ def save_as(models: Path, name: str, saved: SavedModel) -> Path:
 
 
 def test_loaded_encodes_as_saved(saved: SavedModel, encoder: Encoder) -> None:
-    loaded = checkpoint.load(saved.path)
+    loaded = saved_models.load(saved.path)
     assert (loaded.config, loaded.fingerprint, loaded.metrics) == (saved.config, saved.fingerprint, saved.metrics)
     assert loaded.path == saved.path
     np.testing.assert_array_equal(Encoder(loaded).encode(blobs(8)), encoder.encode(blobs(8)))
@@ -64,18 +64,18 @@ def test_any_change_changes_the_fingerprint(weights: dict[str, np.ndarray]) -> N
         other.flat[-1] = np.nextafter(other.flat[-1], np.float32(9))
         changed.append((CONFIG, {**weights, name: other}))
         changed.append((CONFIG, {**weights, name: array[None]}))
-    marks = {checkpoint.fingerprint(config, arrays) for config, arrays in changed}
+    marks = {saved_models.fingerprint(config, arrays) for config, arrays in changed}
     assert len(marks) == len(changed)
-    assert checkpoint.fingerprint(CONFIG, weights) not in marks
+    assert saved_models.fingerprint(CONFIG, weights) not in marks
     backwards = dict(reversed(weights.items()))
-    assert checkpoint.fingerprint(CONFIG, backwards) == checkpoint.fingerprint(CONFIG, weights)
+    assert saved_models.fingerprint(CONFIG, backwards) == saved_models.fingerprint(CONFIG, weights)
 
 
 @pytest.mark.parametrize("name", ["config.json", "metrics.json", "weights.safetensors"])
 def test_a_missing_file_is_named(saved: SavedModel, name: str) -> None:
     (saved.path / name).unlink()
     with pytest.raises(ModelError, match=rf"{saved.path} is not a model: {name} is missing"):
-        checkpoint.load(saved.path)
+        saved_models.load(saved.path)
 
 
 @pytest.mark.parametrize("name", ["config.json", "metrics.json", "weights.safetensors"])
@@ -84,14 +84,14 @@ def test_a_truncated_file_is_named(saved: SavedModel, name: str, keep: float) ->
     file = saved.path / name
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * keep)])
     with pytest.raises(ModelError, match=rf"{file} ", check=hinted("restore")):
-        checkpoint.load(saved.path)
+        saved_models.load(saved.path)
 
 
 @pytest.mark.parametrize("text", ["[1]", "3", '"x"', "null"])
 def test_json_that_is_no_object_is_named(saved: SavedModel, text: str) -> None:
     (saved.path / "config.json").write_text(text)
     with pytest.raises(ModelError, match=r"config\.json cannot be read"):
-        checkpoint.load(saved.path)
+        saved_models.load(saved.path)
 
 
 def test_one_flipped_bit_is_found(saved: SavedModel) -> None:
@@ -100,7 +100,7 @@ def test_one_flipped_bit_is_found(saved: SavedModel) -> None:
     data[-1] ^= 1
     file.write_bytes(data)
     with pytest.raises(ModelError, match=rf"{saved.path} .*{saved.fingerprint[:8]}", check=hinted("train again")):
-        checkpoint.load(saved.path)
+        saved_models.load(saved.path)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_config_that_was_changed_is_named(saved: SavedModel, change: dict[str,
     file = saved.path / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     with pytest.raises(ModelError, match=rf"^{saved.path}.*{message}"):
-        checkpoint.load(saved.path)
+        saved_models.load(saved.path)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -126,15 +126,15 @@ def test_weights_that_are_not_finite_are_not_saved(
 ) -> None:
     broken = {**weights, "encoder.dense.bias": np.full(CONFIG.dim, value, np.float32)}
     with pytest.raises(ModelError, match=r"encoder\.dense\.bias is not finite"):
-        checkpoint.save(tmp_path / "models", CONFIG, broken, {}, PNG)
+        saved_models.save(tmp_path / "models", CONFIG, broken, {}, PNG)
     assert not (tmp_path / "models").exists()
 
 
 def test_saving_again_replaces(saved: SavedModel) -> None:
     (saved.path / "README.md").write_text("spoilt")
-    again = checkpoint.save(saved.path.parent, saved.config, saved.weights, {"seconds": 2.0}, PNG)
+    again = saved_models.save(saved.path.parent, saved.config, saved.weights, {"seconds": 2.0}, PNG)
     assert again.path == saved.path
-    assert checkpoint.load(saved.path).metrics["seconds"] == 2
+    assert saved_models.load(saved.path).metrics["seconds"] == 2
     assert "spoilt" not in (saved.path / "README.md").read_text()
     assert [file.name for file in saved.path.parent.iterdir()] == [saved.path.name]
 
@@ -142,7 +142,7 @@ def test_saving_again_replaces(saved: SavedModel) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from retrieval import checkpoint
+from retrieval.model import saved_models as checkpoint
 folder, left = Path(sys.argv[1]), [int(sys.argv[2])]
 
 def hook(event, arguments):
@@ -163,9 +163,9 @@ def test_killed_while_it_replaces(saved: SavedModel, number: int) -> None:
     arguments = [sys.executable, "-c", KILLED, str(saved.path), str(number)]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == -9, done.stderr
-    assert checkpoint.load(checkpoint.find(saved.path.parent, saved.fingerprint)).fingerprint == saved.fingerprint
-    checkpoint.save(saved.path.parent, saved.config, saved.weights, {"seconds": 3.0}, PNG)
-    assert checkpoint.load(saved.path).metrics["seconds"] == 3
+    assert saved_models.load(saved_models.find(saved.path.parent, saved.fingerprint)).fingerprint == saved.fingerprint
+    saved_models.save(saved.path.parent, saved.config, saved.weights, {"seconds": 3.0}, PNG)
+    assert saved_models.load(saved.path).metrics["seconds"] == 3
 
 
 def test_at_every_moment_there_is_a_model_to_load(saved: SavedModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def test_at_every_moment_there_is_a_model_to_load(saved: SavedModel, monkeypatch
             if moved == fails:
                 raise OSError(5, "Input/output error")
             honest(*arguments, **options)
-            assert checkpoint.load(saved.path).fingerprint == saved.fingerprint
+            assert saved_models.load(saved.path).fingerprint == saved.fingerprint
 
         return move
 
@@ -189,15 +189,15 @@ def test_at_every_moment_there_is_a_model_to_load(saved: SavedModel, monkeypatch
         while True:
             moved, fails, failure = 0, fails + 1, ""
             try:
-                checkpoint.save(saved.path.parent, saved.config, saved.weights, {"seconds": float(fails)}, PNG)
+                saved_models.save(saved.path.parent, saved.config, saved.weights, {"seconds": float(fails)}, PNG)
             except ModelError as error:
                 failure = str(error)
-            assert checkpoint.load(saved.path).fingerprint == saved.fingerprint
+            assert saved_models.load(saved.path).fingerprint == saved.fingerprint
             if not failure:
                 break
             assert "cannot be written: Input/output error; " in failure
     assert moved == fails - 1 > 0
-    assert checkpoint.load(saved.path).metrics["seconds"] == fails
+    assert saved_models.load(saved.path).metrics["seconds"] == fails
     assert [file.name for file in saved.path.parent.iterdir()] == [saved.path.name]
 
 
@@ -223,59 +223,59 @@ def test_all_is_synced_before_it_bears_its_name(
 
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(os, "rename", move)
-    saved = checkpoint.save(tmp_path / "models", CONFIG, weights, {}, PNG)
+    saved = saved_models.save(tmp_path / "models", CONFIG, weights, {}, PNG)
     assert unsynced == []
     assert inode(saved.path.parent.stat()) in synced, "and the name itself"
 
 
 def test_a_full_disk_leaves_the_old_model(saved: SavedModel) -> None:
     models = saved.path.parent
-    checkpoint.set_default(saved)
+    saved_models.set_default(saved)
     with file_size_limit(1000), pytest.raises(ModelError, match="File too large", check=hinted("same command")):
-        checkpoint.save(models, saved.config, saved.weights, {"seconds": 2.0}, PNG)
+        saved_models.save(models, saved.config, saved.weights, {"seconds": 2.0}, PNG)
     assert sorted(file.name for file in models.iterdir()) == sorted([saved.path.name, "default"])
-    assert checkpoint.load(checkpoint.find(models, None)).metrics == saved.metrics
+    assert saved_models.load(saved_models.find(models, None)).metrics == saved.metrics
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, weights: dict[str, np.ndarray]) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ModelError, match=rf"{tmp_path}/file/models/.* cannot be written: Not a directory"):
-        checkpoint.save(tmp_path / "file" / "models", CONFIG, weights, {}, PNG)
+        saved_models.save(tmp_path / "file" / "models", CONFIG, weights, {}, PNG)
 
 
 def test_find(saved: SavedModel) -> None:
     models = saved.path.parent
     for model in (str(saved.path), saved.fingerprint, saved.fingerprint[:8], saved.fingerprint[:4]):
-        assert checkpoint.find(models, model) == saved.path
+        assert saved_models.find(models, model) == saved.path
     with pytest.raises(ModelError, match="no model", check=hinted("retrieval train SOURCE")):
-        checkpoint.find(models, None)
-    checkpoint.set_default(saved)
-    assert checkpoint.find(models, None) == saved.path
+        saved_models.find(models, None)
+    saved_models.set_default(saved)
+    assert saved_models.find(models, None) == saved.path
 
 
 @pytest.mark.parametrize("model", ["feedfeed", "abc", "*", "../*", "no/such/folder", ""])
 def test_a_model_that_is_not_there(saved: SavedModel, model: str) -> None:
     with pytest.raises(ModelError, match="no model of that name", check=hinted(saved.fingerprint[:8])):
-        checkpoint.find(saved.path.parent, model)
+        saved_models.find(saved.path.parent, model)
 
 
 def test_no_model_at_all(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="feedfeed", check=hinted("none")):
-        checkpoint.find(tmp_path / "models", "feedfeed")
+        saved_models.find(tmp_path / "models", "feedfeed")
 
 
 def test_a_prefix_of_two_models_is_ambiguous(saved: SavedModel) -> None:
     models = saved.path.parent
     first, _ = save_as(models, "aaaa111100000000", saved), save_as(models, "aaaa222200000000", saved)
-    assert checkpoint.find(models, "aaaa1") == first
+    assert saved_models.find(models, "aaaa1") == first
     with pytest.raises(ModelError, match="more than one model", check=hinted("aaaa1111, aaaa2222")):
-        checkpoint.find(models, "aaaa")
+        saved_models.find(models, "aaaa")
 
 
 def test_the_default_moves_in_one_step(saved: SavedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     models = saved.path.parent
     other = replace(saved, path=save_as(models, "aaaa111100000000", saved))
-    checkpoint.set_default(saved)
+    saved_models.set_default(saved)
 
     def interrupted(self: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
@@ -283,46 +283,46 @@ def test_the_default_moves_in_one_step(saved: SavedModel, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", interrupted)
         with pytest.raises(ModelError, match="/default cannot be written: No space left"):
-            checkpoint.set_default(other)
-    assert checkpoint.default(models) == saved.path  # all but the last step changes nothing
-    checkpoint.set_default(other)
-    assert checkpoint.default(models) == other.path
+            saved_models.set_default(other)
+    assert saved_models.default(models) == saved.path  # all but the last step changes nothing
+    saved_models.set_default(other)
+    assert saved_models.default(models) == other.path
 
 
 def test_a_model_is_brought_whole(saved: SavedModel, tmp_path: Path) -> None:
     models = tmp_path / "elsewhere" / "models"
-    brought = checkpoint.bring(models, saved)
+    brought = saved_models.bring(models, saved)
     assert (brought.path, brought.fingerprint) == (models / saved.fingerprint[:16], saved.fingerprint)
     assert sorted(file.name for file in brought.path.iterdir()) == FILES
     assert all((brought.path / name).read_bytes() == (saved.path / name).read_bytes() for name in FILES)
     times = [(brought.path / name).stat().st_mtime_ns for name in FILES]
-    assert checkpoint.bring(models, saved).path == checkpoint.bring(models, brought).path == brought.path
+    assert saved_models.bring(models, saved).path == saved_models.bring(models, brought).path == brought.path
     assert [(brought.path / name).stat().st_mtime_ns for name in FILES] == times, "it was there"
-    assert checkpoint.default(models) is None
+    assert saved_models.default(models) is None
 
 
 def test_a_damaged_one_is_replaced_by_the_one_that_is_brought(saved: SavedModel, tmp_path: Path) -> None:
     models = tmp_path / "elsewhere" / "models"
-    path = checkpoint.bring(models, saved).path
+    path = saved_models.bring(models, saved).path
     for name in ("weights.safetensors", "config.json", "metrics.json"):
         (path / name).write_bytes(b"{}")
         with pytest.raises(ModelError):
-            checkpoint.load_of(models, saved.fingerprint)
-        assert checkpoint.bring(models, saved).fingerprint == saved.fingerprint
+            saved_models.load_of(models, saved.fingerprint)
+        assert saved_models.bring(models, saved).fingerprint == saved.fingerprint
     (path / "config.json").unlink()
-    assert checkpoint.bring(models, saved).path == path
+    assert saved_models.bring(models, saved).path == path
 
 
 def test_a_model_that_does_not_fit_the_disk_is_not_brought_in_part(saved: SavedModel, tmp_path: Path) -> None:
     models = tmp_path / "elsewhere" / "models"
     with file_size_limit(1000), pytest.raises(ModelError, match="File too large", check=hinted("same command")):
-        checkpoint.bring(models, saved)
+        saved_models.bring(models, saved)
     assert list(models.iterdir()) == []
-    assert checkpoint.load_of(models, saved.fingerprint) is None
+    assert saved_models.load_of(models, saved.fingerprint) is None
 
 
 def test_a_folder_of_another_models_name(saved: SavedModel) -> None:
     mark = "aaaa1111" * 8
     save_as(saved.path.parent, mark[:16], saved)
     with pytest.raises(ModelError, match=f"{mark[:16]} .*{saved.fingerprint[:8]}, not aaaa1111", check=hinted("copy")):
-        checkpoint.load_of(saved.path.parent, mark)
+        saved_models.load_of(saved.path.parent, mark)

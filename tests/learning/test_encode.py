@@ -10,10 +10,10 @@ import pytest
 from flax import nnx
 from jaxtyping import UInt8
 
-from retrieval.checkpoint import SavedModel
-from retrieval.encode import BATCH_SIZES, Encoder
 from retrieval.errors import BadCode, ModelError
-from retrieval.model import build, folded
+from retrieval.model.autoencoder import build, folded
+from retrieval.model.encoder import BATCH_SIZES, Encoder
+from retrieval.model.saved_models import SavedModel
 from tests.learning.samples import CONFIG, blobs
 
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from retrieval import checkpoint
 from retrieval.config import Settings
 from retrieval.errors import TrainingError, UsageError
 from retrieval.images.decode import encode_png
 from retrieval.learn.job import learn
 from retrieval.learn.options import Options
+from retrieval.model import saved_models as checkpoint
 from retrieval.sources import open_source
 from retrieval.train.choices import Hosts, Objective
 from retrieval.train.resume import saved_steps

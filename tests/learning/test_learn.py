@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import checkpoint
 from retrieval.config import load_settings
-from retrieval.encode import Encoder
 from retrieval.errors import ModelError, SourceError, TrainingError
 from retrieval.images.decode import encode_png
 from retrieval.learn import pictures
 from retrieval.learn.job import learn
 from retrieval.learn.options import Options
 from retrieval.learn.pictures import choose_size, gather
+from retrieval.model import saved_models
+from retrieval.model.encoder import Encoder
 from retrieval.schema.records import Root
 from retrieval.sources import Entry
 from retrieval.train.loop import Progress
@@ -125,8 +125,8 @@ def test_learn_saves_a_model_that_works() -> None:
     )
     assert [item.entry for item in refused] == [BROKEN]
     assert (read[-1], seen[-1].step) == ((41, 41), 2)
-    assert checkpoint.find(settings.models, None) == model.path
-    loaded = checkpoint.load(model.path)
+    assert saved_models.find(settings.models, None) == model.path
+    loaded = saved_models.load(model.path)
     assert loaded.fingerprint == model.fingerprint
     assert Encoder(loaded).encode(images).shape == (40, 4)
     numbers = json.loads((model.path / "metrics.json").read_text())
@@ -142,7 +142,7 @@ def test_too_few_pictures_leave_no_model() -> None:
     entries = [entry(f"{n}.png", encode_png(image)) for n, image in enumerate(blobs(5))]
     with pytest.raises(TrainingError, match="5 images to train on"):
         learn([Pictures(entries)], settings)
-    assert checkpoint.default(settings.models) is None
+    assert saved_models.default(settings.models) is None
 
 
 def test_a_disk_that_fills_while_the_model_is_saved_costs_nothing() -> None:

@@ -7,7 +7,7 @@ import pytest
 from jaxtyping import UInt8
 
 from retrieval.errors import TrainingError
-from retrieval.model import to_flat
+from retrieval.model.autoencoder import to_flat
 from retrieval.train import loop, optimiser, pace
 from retrieval.train.loop import Progress, Trained, train
 from retrieval.train.pace import Pace

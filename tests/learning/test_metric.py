@@ -8,8 +8,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import UInt8
 
-from retrieval.encode import Encoder
-from retrieval.model import build
+from retrieval.model.autoencoder import build
+from retrieval.model.encoder import Encoder
 from retrieval.train import metric, optimiser
 from retrieval.train.distort import DRAWN
 from retrieval.train.metric import MOST_IMAGES, inverse_root, sharpened, within

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from retrieval.architecture import ModelConfig
 from retrieval.errors import ModelError
-from retrieval.model import (
+from retrieval.model.autoencoder import (
     Autoencoder,
     Params,
     build,
@@ -22,6 +21,7 @@ from retrieval.model import (
     structure,
     to_flat,
 )
+from retrieval.model.config import ModelConfig
 from retrieval.train.recipe import PRESETS, network
 from tests.learning.samples import CONFIG, blobs
 

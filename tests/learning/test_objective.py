@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from retrieval.model import build
+from retrieval.model.autoencoder import build
 from retrieval.train.choices import Objective
 from retrieval.train.distort import DRAWN
 from retrieval.train.objective import covariance, dead, loss

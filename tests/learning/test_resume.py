@@ -16,7 +16,7 @@ from flax import nnx
 from jaxtyping import UInt8
 
 from retrieval.errors import TrainingError
-from retrieval.model import build
+from retrieval.model.autoencoder import build
 from retrieval.train import resume
 from retrieval.train.loop import Progress, Trained, train
 from retrieval.train.optimiser import make_optimiser

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from retrieval.architecture import ModelConfig
+from retrieval.model.config import ModelConfig
 
 SIDE = 8
 

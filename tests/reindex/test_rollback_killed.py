@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from retrieval import checkpoint
 from retrieval.errors import StoreError
+from retrieval.model import saved_models
 from retrieval.reindex import rollback as job
 from retrieval.reindex.rollback import rollback
 from retrieval.store.base import Store, resolve
@@ -88,8 +88,8 @@ def test_the_next_one_does_what_was_left_to_do(place: Place, point: str) -> None
         assert (done.collection, done.left) == (good, bad), "no further back"
         assert resolve(store, place.alias) == good
         assert store.metadata(bad).state == "rolled-back"
-        default = checkpoint.default(place.settings.models)
-        assert default == checkpoint.of(place.settings.models, store.metadata(good).model)
+        default = saved_models.default(place.settings.models)
+        assert default == saved_models.of(place.settings.models, store.metadata(good).model)
 
 
 @pytest.mark.parametrize("point", [point for point, reached in POINTS.items() if reached != "nothing is done"])

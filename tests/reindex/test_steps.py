@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from retrieval import checkpoint
-from retrieval.checkpoint import SavedModel
 from retrieval.errors import Locked, ModelError, SourceError, StoreError, StoreUnavailable
 from retrieval.ingest.fill import fill
 from retrieval.ingest.summary import Summary
+from retrieval.model import saved_models
+from retrieval.model.saved_models import SavedModel
 from retrieval.reindex import candidate
 from retrieval.reindex.candidate import add_counts, begin, settle
 from retrieval.reindex.job import reindex
@@ -49,7 +49,7 @@ class Lost:
 
 def model(models: Path, number: int) -> SavedModel:
     """A model as it is saved, with nothing in it."""
-    return checkpoint.save(models, OLD.config, {"bias": np.full(1, number, np.float32)}, {}, picture=b"")
+    return saved_models.save(models, OLD.config, {"bias": np.full(1, number, np.float32)}, {}, picture=b"")
 
 
 def left(store: Store, place: Place, when: str, state: str, model: str = NEW.fingerprint, count: int = 3) -> str:
@@ -266,15 +266,15 @@ def test_which_model_is_the_default_afterwards(tmp_path: Path) -> None:
     models = tmp_path / "models"
     first, second, third = (model(models, number) for number in range(3))
     adopt(models, first.fingerprint, second.fingerprint)
-    assert checkpoint.default(models) == second.path, "there was none"
+    assert saved_models.default(models) == second.path, "there was none"
     adopt(models, second.fingerprint, third.fingerprint)
-    assert checkpoint.default(models) == third.path, "it was the old collection's"
+    assert saved_models.default(models) == third.path, "it was the old collection's"
     adopt(models, second.fingerprint, first.fingerprint)
-    assert checkpoint.default(models) == third.path, "the user chose another"
+    assert saved_models.default(models) == third.path, "the user chose another"
     adopt(models, second.fingerprint, first.fingerprint, fresh=True)
-    assert checkpoint.default(models) == first.path, "it was trained for this"
+    assert saved_models.default(models) == first.path, "it was trained for this"
     adopt(models, first.fingerprint, "0" * 64, fresh=True)
-    assert checkpoint.default(models) == first.path, "the new one is not on this machine"
+    assert saved_models.default(models) == first.path, "the new one is not on this machine"
 
 
 def test_an_engine_that_is_not_whole(store: Store, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

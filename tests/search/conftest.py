@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.encode import Encoder
+from retrieval.model.encoder import Encoder
 from retrieval.search.job import LiveCollection
 from retrieval.search.query import Query
 from retrieval.store.base import Store

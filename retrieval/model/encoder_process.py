@@ -11,14 +11,14 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
-from retrieval.architecture import ModelConfig
-from retrieval.checkpoint import SavedModel, load
 from retrieval.errors import RetrievalError
+from retrieval.model.config import ModelConfig
+from retrieval.model.saved_models import SavedModel, load
 from retrieval.sources.read import ctrl_c_held_back, processes
 
 
 class Encoding(Protocol):
-    """What ingest needs of `retrieval.encode.Encoder`."""
+    """What ingest needs of `retrieval.model.encoder.Encoder`."""
 
     config: ModelConfig
     fingerprint: str
@@ -68,7 +68,7 @@ def encode_in_process(model: Path, xla_cache: Path, images: UInt8[ndarray, "n h 
 @functools.cache
 def load_encoder(model: Path, xla_cache: Path) -> Encoding:
     """Load the model, once in a process."""
-    from retrieval.encode import Encoder, use_compilation_cache
+    from retrieval.model.encoder import Encoder, use_compilation_cache
 
     use_compilation_cache(xla_cache)
     return Encoder(load(model))

@@ -10,9 +10,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Float32, UInt8
 
-from retrieval.checkpoint import SavedModel
 from retrieval.errors import BadCode, ModelError
-from retrieval.model import folded, from_flat
+from retrieval.model.autoencoder import folded, from_flat
+from retrieval.model.saved_models import SavedModel
 
 BATCH_SIZES = (1, 8, 64)
 """Batches are padded to one of these, so that each is compiled once and found on disk afterwards. As many threads as

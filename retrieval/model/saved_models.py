@@ -13,8 +13,8 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from retrieval.architecture import ModelConfig
 from retrieval.errors import ModelError
+from retrieval.model.config import ModelConfig
 from retrieval.util.files import json_text, replace_file, sync_folder, write_synced
 
 T = TypeVar("T")

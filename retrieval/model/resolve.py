@@ -2,19 +2,19 @@
 
 from typing import TYPE_CHECKING
 
-from retrieval import checkpoint
-from retrieval.checkpoint import SavedModel
 from retrieval.config import Settings
 from retrieval.errors import ModelError
+from retrieval.model import saved_models
+from retrieval.model.saved_models import SavedModel
 from retrieval.store.base import Store, require_model
 
 if TYPE_CHECKING:
-    from retrieval.encode import Encoder
+    from retrieval.model.encoder import Encoder
 
 
 def load_model(settings: Settings, model: str | None) -> SavedModel:
     """The model that `--model` names, else the default; raises ModelError."""
-    return checkpoint.load(checkpoint.find(settings.models, model))
+    return saved_models.load(saved_models.find(settings.models, model))
 
 
 def model_of(store: Store, collection: str | None, settings: Settings, model: str | None) -> SavedModel:
@@ -33,7 +33,7 @@ def model_of(store: Store, collection: str | None, settings: Settings, model: st
 
 def collections_model(settings: Settings, collection: str, fingerprint: str) -> SavedModel:
     """The model of that fingerprint; raises ModelError when it is not on this machine, damaged, or another."""
-    model = checkpoint.load_of(settings.models, fingerprint)
+    model = saved_models.load_of(settings.models, fingerprint)
     if model is None:
         raise ModelError(
             f"collection {collection} holds codes of model {fingerprint[:8]}, which is not in {settings.models}",
@@ -47,12 +47,12 @@ def collections_model(settings: Settings, collection: str, fingerprint: str) -> 
 
 def to_write(store: Store, collection: str | None, settings: Settings, model: str | None) -> SavedModel:
     """As `model_of`, for one who writes: the model is brought to where those who search will look for it."""
-    return checkpoint.bring(settings.models, model_of(store, collection, settings, model))
+    return saved_models.bring(settings.models, model_of(store, collection, settings, model))
 
 
 def make_encoder(settings: Settings, model: SavedModel) -> "Encoder":
     """The model, ready to run. JAX is imported only now."""
-    from retrieval.encode import Encoder, use_compilation_cache
+    from retrieval.model.encoder import Encoder, use_compilation_cache
 
     use_compilation_cache(settings.xla_cache)
     return Encoder(model)

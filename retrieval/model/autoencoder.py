@@ -15,8 +15,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from retrieval.architecture import ModelConfig
 from retrieval.errors import ModelError
+from retrieval.model.config import ModelConfig
 
 DECODER_STRIDE = 4
 """The decoder starts from a grid a quarter of the image's side and doubles it twice."""
