@@ -26,8 +26,8 @@ COUNT, HELD = 90, 60
 @pytest.fixture(params=ENGINES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Store, LiveCollection]]:
     """Sixty digits, and four copies of two of them, on either engine."""
-    from retrieval.store.edge import EdgeStore
-    from retrieval.store.server import ServerStore
+    from retrieval.store.edge.engine import EdgeStore
+    from retrieval.store.qdrant.server import ServerStore
 
     url = request.getfixturevalue("qdrant_url") if request.param == "server" else None
     root = put_digits(tmp_path / "pictures", HELD)

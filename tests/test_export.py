@@ -25,7 +25,7 @@ from retrieval.migrate import migrate
 from retrieval.schema.filter_language import parse
 from retrieval.schema.records import FIELDS, Point, point_id
 from retrieval.store.base import Store
-from retrieval.store.edge import EdgeStore
+from retrieval.store.edge.engine import EdgeStore
 from tests.cli.conftest import (
     SECONDS,
     Call,

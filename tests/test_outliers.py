@@ -14,7 +14,7 @@ from retrieval.outliers import NEIGHBOURS, Outlier, deviations, find
 from retrieval.search.job import LiveCollection
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store
-from retrieval.store.edge import EdgeStore
+from retrieval.store.edge.engine import EdgeStore
 from tests.cli.conftest import Call, call, home, ingested, pictures, trained  # noqa: F401 - fixtures
 from tests.duplicates.digits import SIDE, Blocks, filled, put, put_digits
 from tests.images.samples import noise, photo

@@ -12,7 +12,7 @@ from retrieval.errors import NoCollection, UsageError
 from retrieval.schema.index_config import Layout
 from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
-from retrieval.store.server_layout import quantization
+from retrieval.store.qdrant.index_config import quantization
 from retrieval.tune import choices, job
 from retrieval.tune.choices import BUILDS, Measured, choose, memory
 from retrieval.tune.job import recall, tune

@@ -11,7 +11,7 @@ from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.payload import match_source
 from retrieval.nearness import learn
 from retrieval.store.base import Held, Store, resolve
-from retrieval.store.family import find_unused
+from retrieval.store.naming import find_unused
 from retrieval.util.reporting import ReportCount, ignore
 
 NAMED = 5

@@ -26,7 +26,7 @@ from retrieval.sources import Entry, Source
 from retrieval.sources.base import passed_over
 from retrieval.sources.read import Refused
 from retrieval.store.base import Store, require_model, resolve
-from retrieval.store.family import next_name
+from retrieval.store.naming import next_name
 from retrieval.util.reporting import ignore
 from retrieval.util.signals import hold_signals
 

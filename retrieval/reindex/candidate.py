@@ -15,7 +15,7 @@ from retrieval.reindex.options import ReindexOptions
 from retrieval.schema.index_config import Layout
 from retrieval.sources import Source
 from retrieval.store.base import Store
-from retrieval.store.family import find_unused, stamp
+from retrieval.store.naming import find_unused, stamp
 
 PASSES = 3
 """Of catching up, at most: a folder that never rests is taken as it is."""

@@ -29,7 +29,7 @@ from retrieval.reindex.tidy import tidy
 from retrieval.schema.records import CollectionMeta, seconds_since
 from retrieval.sources import Source
 from retrieval.store.base import Store, resolve
-from retrieval.store.family import family
+from retrieval.store.naming import family
 from retrieval.util.reporting import ignore
 from retrieval.util.signals import hold_signals
 

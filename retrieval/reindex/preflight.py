@@ -13,7 +13,7 @@ from retrieval.model.encoder_process import Encoding, LateEncoder
 from retrieval.schema.records import CollectionMeta
 from retrieval.sources import Source, open_source
 from retrieval.store.base import Store
-from retrieval.store.family import alias_of
+from retrieval.store.naming import alias_of
 
 
 def check_engine(store: Store, live: str) -> None:

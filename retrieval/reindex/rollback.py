@@ -13,7 +13,7 @@ from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back, s
 from retrieval.reindex.tidy import find_earlier
 from retrieval.schema.records import CollectionMeta
 from retrieval.store.base import Store, resolve
-from retrieval.store.family import family, find_unused, read_metadata, stamp
+from retrieval.store.naming import family, find_unused, read_metadata, stamp
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from retrieval.schema.records import CollectionMeta
 from retrieval.store.base import Held, Store
-from retrieval.store.family import alias_of, find_damaged, find_unused, stamp
+from retrieval.store.naming import alias_of, find_damaged, find_unused, stamp
 
 
 def find_earlier(store: Store, live: str, found: dict[str, CollectionMeta]) -> list[str]:

@@ -17,7 +17,7 @@ from retrieval.search.query import MISSING, Query, Stored, find_stored
 from retrieval.search.results import Result, is_far, postprocess
 from retrieval.sources.read import Loaded, read_pictures
 from retrieval.store.base import Store
-from retrieval.store.conditions import without
+from retrieval.store.filter_compiler import without
 
 if TYPE_CHECKING:
     from retrieval.model.encoder import Encoder  # imports JAX, which a search by a stored image does not need

@@ -26,7 +26,7 @@ def open_at(
     Raises Locked if another process uses the embedded folder, UsageError for a URL that cannot be used.
     """
     if url is None:
-        from retrieval.store.edge import EdgeStore
+        from retrieval.store.edge.engine import EdgeStore
 
         return contextlib.closing(EdgeStore(settings.embedded))
     return contextlib.closing(connect(url, settings, key_name, hurry=hurry))
@@ -34,8 +34,8 @@ def open_at(
 
 def connect(url: str, settings: Settings, key_name: str = "QDRANT_API_KEY", *, hurry: bool = False) -> Server:
     """The server at that URL, to be closed by the caller. Does not send a request yet; raises UsageError."""
-    from retrieval.store.connection import HURRIED, Patience
-    from retrieval.store.server import ServerStore
+    from retrieval.store.qdrant.connection import HURRIED, Patience
+    from retrieval.store.qdrant.server import ServerStore
 
     key, patience = getattr(settings, key_name.lower()), HURRIED if hurry else Patience()
     return ServerStore(url, key and key.get_secret_value(), patience=patience, key_name=key_name)

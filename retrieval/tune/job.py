@@ -14,7 +14,7 @@ from retrieval.reindex.candidate import CALM, wait
 from retrieval.schema.index_config import Layout
 from retrieval.schema.records import codes_of
 from retrieval.store.base import Held, SearchParams, Store, resolve
-from retrieval.store.family import find_unused, next_name
+from retrieval.store.naming import find_unused, next_name
 from retrieval.tune.choices import EXACT, Measured, efs, memory
 from retrieval.util.reporting import ReportStep, ignore
 

@@ -220,7 +220,7 @@ def folder(pictures: Path, tmp_path: Path) -> Path:
 def points(home: Path, alias: str = "images") -> dict[str, Any]:
     """Every point behind the alias of an embedded home, by id, read without the command line."""
     from retrieval.store.base import resolve
-    from retrieval.store.edge import EdgeStore
+    from retrieval.store.edge.engine import EdgeStore
 
     store = EdgeStore(home / "embedded")
     try:

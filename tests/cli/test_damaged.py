@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.store.edge import EdgeStore
-from retrieval.store.family import collection_name, find_damaged, find_unused
+from retrieval.store.edge.engine import EdgeStore
+from retrieval.store.naming import collection_name, find_damaged, find_unused
 from tests.cli.conftest import Call
 
 OLD = "images-20200101t000000z-4f1c2a9b"

@@ -22,7 +22,7 @@ from tests.store.test_health import answer, cluster, described, silent, spread_o
 HOLD = """
 import sys
 from pathlib import Path
-from retrieval.store.folder import FolderLock
+from retrieval.store.edge.folder import FolderLock
 lock = FolderLock(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()
@@ -161,7 +161,7 @@ def test_a_job_that_died(home: Path, examined: Examined) -> None:
 
 def test_points_and_collections_that_are_gone_or_left_over(home: Path, examined: Examined) -> None:
     from retrieval.store.base import resolve
-    from retrieval.store.edge import EdgeStore
+    from retrieval.store.edge.engine import EdgeStore
 
     store = EdgeStore(home / "embedded")
     live = resolve(store, "images")

@@ -84,7 +84,7 @@ def test_the_right_key(
 
 
 def test_a_folder_that_another_process_holds(home: Path, one: Path, call: Call) -> None:
-    hold = "import sys; from pathlib import Path; from retrieval.store.folder import FolderLock;"
+    hold = "import sys; from pathlib import Path; from retrieval.store.edge.folder import FolderLock;"
     hold += "lock = FolderLock(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read(); lock.release()"
     holder = subprocess.Popen(
         [sys.executable, "-c", hold, str(home / "embedded")], stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -15,9 +15,9 @@ import pytest
 from retrieval.errors import NoCollection
 from retrieval.schema.records import CollectionMeta, Hit, Point, point_id
 from retrieval.store.base import Store, resolve
-from retrieval.store.edge import EdgeStore
-from retrieval.store.folder import read_json
-from retrieval.store.server import ServerStore
+from retrieval.store.edge.engine import EdgeStore
+from retrieval.store.edge.folder import read_json
+from retrieval.store.qdrant.server import ServerStore
 from tests.cli.conftest import PICTURES, Call, done_well
 from tests.cli.test_interrupted import stop_when
 from tests.store import servers

@@ -17,8 +17,8 @@ from retrieval.model import saved_models
 from retrieval.schema.records import CollectionMeta, utc_now
 from retrieval.store import open_store
 from retrieval.store.base import resolve
-from retrieval.store.edge import EdgeStore
-from retrieval.store.folder import FolderLock
+from retrieval.store.edge.engine import EdgeStore
+from retrieval.store.edge.folder import FolderLock
 from tests.cli.conftest import Call
 from tests.ingest.jobs import make_model
 
@@ -144,7 +144,7 @@ def test_what_comes_next(home: Path, pictures: Path, monkeypatch: pytest.MonkeyP
     assert following(own, source, settings) == ingest
     said = following(other, source, settings)
     assert said == f"retrieval reindex   (images holds codes of model {own.fingerprint[:8]}, which ingest goes on with)"
-    monkeypatch.setattr("retrieval.store.edge.EdgeStore", functools.partial(EdgeStore, lock_seconds=0.1))
+    monkeypatch.setattr("retrieval.store.edge.engine.EdgeStore", functools.partial(EdgeStore, lock_seconds=0.1))
     with contextlib.ExitStack() as held:
         held.callback(FolderLock(settings.embedded).release)
         assert (

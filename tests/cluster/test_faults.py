@@ -21,8 +21,8 @@ from retrieval.schema.records import Point
 from retrieval.sources.folder import Folder
 from retrieval.store import open_store
 from retrieval.store.base import resolve
-from retrieval.store.connection import HURRIED
-from retrieval.store.server import ServerStore
+from retrieval.store.qdrant.connection import HURRIED
+from retrieval.store.qdrant.server import ServerStore
 from retrieval.web.limits import Limits
 from tests.cli.conftest import Call, run
 from tests.cluster.nodes import Cluster

@@ -22,7 +22,7 @@ from retrieval.search.job import LiveCollection
 from retrieval.sources import Source
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store
-from retrieval.store.edge import EdgeStore
+from retrieval.store.edge.engine import EdgeStore
 from tests.duplicates.digits import Blocks, digits, filled, put, put_digits
 from tests.errors import hinted
 from tests.images.samples import file_of

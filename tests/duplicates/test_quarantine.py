@@ -18,7 +18,7 @@ from retrieval.errors import RetrievalError, UsageError
 from retrieval.search.job import LiveCollection
 from retrieval.sources import Source
 from retrieval.sources.folder import File, Folder
-from retrieval.store.edge import EdgeStore
+from retrieval.store.edge.engine import EdgeStore
 from tests.duplicates.digits import digits, filled, put
 from tests.errors import about, hinted
 from tests.images.samples import file
@@ -113,7 +113,7 @@ from retrieval.duplicates import quarantine
 from retrieval.duplicates.job import Summary, find
 from retrieval.sources.folder import Folder
 from retrieval.store.base import resolve
-from retrieval.store.edge import EdgeStore
+from retrieval.store.edge.engine import EdgeStore
 edge, root, folder, when, moves = sys.argv[1:]
 move, left = shutil.move, int(moves)
 

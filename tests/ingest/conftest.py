@@ -20,7 +20,7 @@ from retrieval.model.config import ModelConfig
 from retrieval.schema.records import Point
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
-from retrieval.store.edge import EdgeStore
+from retrieval.store.edge.engine import EdgeStore
 from tests.cli.conftest import call, copy  # noqa: F401 - a fixture
 from tests.conftest import made_once
 from tests.ingest.jobs import Place, make_digits, make_model

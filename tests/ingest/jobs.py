@@ -27,7 +27,7 @@ from retrieval.schema.records import Point
 from retrieval.sources.dataset import open_dataset
 from retrieval.store import open_store
 from retrieval.store.base import resolve
-from retrieval.store.lock import LOCKS
+from retrieval.store.qdrant.lock import LOCKS
 from tests.cli.conftest import SECONDS, Done, environment
 
 MODEL = ModelConfig((28, 28), 1, 16, (8, 16), (0, 0))

@@ -16,7 +16,7 @@ from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
 from retrieval.schema.records import Point
 from retrieval.sources.folder import Folder
-from retrieval.store.connection import Patience
+from retrieval.store.qdrant.connection import Patience
 from tests.cli.conftest import copy
 from tests.ingest.conftest import ALIAS, DIGITS, Quadrants, by_path
 from tests.ingest.jobs import Place, Process, finished, same_points, until

@@ -17,9 +17,9 @@ from retrieval.reindex.outcome import Outcome
 from retrieval.reindex.rollback import rollback
 from retrieval.reindex.tidy import drop_unused
 from retrieval.sources.folder import File
-from retrieval.store import family
+from retrieval.store import naming
 from retrieval.store.base import Store, resolve
-from retrieval.store.shard import RESERVE_BYTES
+from retrieval.store.edge.shard import RESERVE_BYTES
 from tests.reindex.conftest import NEW, OLD, WIDE
 from tests.reindex.encoders import Shades
 from tests.reindex.places import PICTURES, Place
@@ -147,7 +147,7 @@ def test_a_name_in_the_future_is_no_age(store: Store, place: Place) -> None:
     store.create_collection(late, store.metadata(live))
     store.move_alias(f"{place.alias}-stable", late)
     made = run(store, place, NEW, keep=0).collection
-    assert family.stamp(made) > family.stamp(late)
+    assert naming.stamp(made) > naming.stamp(late)
     assert run(store, place, NEW, older_than=3600).state == "recent"
 
 
@@ -198,10 +198,10 @@ def test_a_clock_that_was_set_back(store: Store, place: Place, hours: int, monke
             return cls.fromtimestamp(dt.datetime.now(tz).timestamp() - 3600 * hours, tz)
 
     earlier = SimpleNamespace(datetime=Earlier, UTC=dt.UTC, timedelta=dt.timedelta)
-    monkeypatch.setattr("retrieval.store.family.dt", earlier)
+    monkeypatch.setattr("retrieval.store.naming.dt", earlier)
     second, third = (run(store, place, encoder).collection for encoder in (NEW, OLD))
     assert first < second < third
-    assert family.family(store, place.alias) == [first, second, third]
+    assert naming.family(store, place.alias) == [first, second, third]
     assert rollback(store, place.alias, place.settings).collection == second
 
 

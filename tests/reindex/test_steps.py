@@ -26,8 +26,8 @@ from retrieval.schema.index_config import DEFAULT
 from retrieval.sources import Entry
 from retrieval.sources.read import Refused
 from retrieval.store.base import Health, Store, resolve
-from retrieval.store.connection import Connection, Patience
-from retrieval.store.family import find_unused
+from retrieval.store.naming import find_unused
+from retrieval.store.qdrant.connection import Connection, Patience
 from tests.reindex.conftest import NEW, OLD
 from tests.reindex.encoders import Shades
 from tests.reindex.places import PICTURES, Place

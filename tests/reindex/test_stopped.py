@@ -22,7 +22,7 @@ CHILD = """
 import os, signal, sys
 from retrieval.errors import RetrievalError
 from retrieval.reindex.job import reindex
-from retrieval.store import lock
+from retrieval.store.qdrant import lock
 from tests.reindex import encoders
 from tests.reindex.places import Place
 home, url, alias, step = sys.argv[1:]

@@ -12,9 +12,9 @@ from qdrant_client import QdrantClient
 
 from retrieval.schema.records import CollectionMeta, Point, point_id
 from retrieval.store.base import Store
-from retrieval.store.connection import Patience
-from retrieval.store.edge import EdgeStore
-from retrieval.store.server import ServerStore
+from retrieval.store.edge.engine import EdgeStore
+from retrieval.store.qdrant.connection import Patience
+from retrieval.store.qdrant.server import ServerStore
 
 DIM = 8
 SHORT = Patience(query=0.5, query_deadline=1, job=0.5, job_deadline=1, first_deadline=2)

@@ -4,8 +4,8 @@ from typing import Any
 
 from qdrant_client import models
 
-from retrieval.store.connection import Connection
-from retrieval.store.lock import LOCKS, Lock
+from retrieval.store.qdrant.connection import Connection
+from retrieval.store.qdrant.lock import LOCKS, Lock
 from retrieval.util.process import now
 
 

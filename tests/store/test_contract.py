@@ -9,7 +9,7 @@ from retrieval.errors import BadCode, ModelError, NoCollection, StoreError, Usag
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import Point, point_id
 from retrieval.store.base import Health, Store, require_model, resolve
-from retrieval.store.family import family, find_unused, next_name, stamp
+from retrieval.store.naming import family, find_unused, next_name, stamp
 from retrieval.store.writes import batches
 from tests.store.conftest import codes, meta, points
 

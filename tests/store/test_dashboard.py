@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from retrieval.store.base import dashboard
-from retrieval.store.edge import EdgeStore
-from retrieval.store.server_facts import has_dashboard
+from retrieval.store.edge.engine import EdgeStore
+from retrieval.store.qdrant.describe import has_dashboard
 from tests.cli.conftest import (
     Call,  # a fixture
 )

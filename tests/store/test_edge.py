@@ -11,9 +11,9 @@ import pytest
 
 from retrieval.errors import Locked, NoCollection, StoreDamaged, StoreError, StoreUnavailable
 from retrieval.schema.records import Payload
-from retrieval.store import shard as shard_module
-from retrieval.store.edge import EdgeStore
-from retrieval.store.shard import RESERVE_BYTES
+from retrieval.store.edge import shard as shard_module
+from retrieval.store.edge.engine import EdgeStore
+from retrieval.store.edge.shard import RESERVE_BYTES
 from retrieval.store.writes import size_of
 from tests.store.conftest import codes, meta, points
 from tests.store.folders import line, manifest, python
@@ -21,7 +21,7 @@ from tests.store.folders import line, manifest, python
 HOLD = """
 import sys
 from pathlib import Path
-from retrieval.store.edge import EdgeStore
+from retrieval.store.edge.engine import EdgeStore
 store = EdgeStore(Path(sys.argv[1]))
 print("holding", flush=True)
 sys.stdin.read()

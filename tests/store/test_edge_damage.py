@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from retrieval.errors import NoCollection, StoreDamaged
-from retrieval.store.edge import EdgeStore
+from retrieval.store.edge.engine import EdgeStore
 from tests.store.conftest import codes, meta, points
 from tests.store.folders import line, manifest, python
 
 WRITE = """
 import sys
 from pathlib import Path
-from retrieval.store.edge import EdgeStore
+from retrieval.store.edge.engine import EdgeStore
 from tests.store.conftest import codes, points
 store, written = EdgeStore(Path(sys.argv[1])), points(codes(20_000))
 for start in range(0, len(written), 100):
@@ -32,8 +32,8 @@ import os
 import signal
 import sys
 from pathlib import Path
-from retrieval.store import shard
-from retrieval.store.edge import EdgeStore
+from retrieval.store.edge import shard
+from retrieval.store.edge.engine import EdgeStore
 from tests.store.conftest import codes, points
 store, written = EdgeStore(Path(sys.argv[1])), points(codes(4000))
 store.count("a")

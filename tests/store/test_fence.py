@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from retrieval.errors import Locked, StoreError
 from retrieval.schema.index_config import Layout
 from retrieval.schema.records import Point
-from retrieval.store import lock as lock_module
-from retrieval.store import server as server_module
 from retrieval.store.base import Store
-from retrieval.store.connection import Connection, Patience
-from retrieval.store.fence import find_change
-from retrieval.store.lock import AFTER_SECONDS, LEASE_SECONDS, LOCKS, Lock
-from retrieval.store.server import ServerStore
+from retrieval.store.qdrant import lock as lock_module
+from retrieval.store.qdrant import server as server_module
+from retrieval.store.qdrant.connection import Connection, Patience
+from retrieval.store.qdrant.fence import find_change
+from retrieval.store.qdrant.lock import AFTER_SECONDS, LEASE_SECONDS, LOCKS, Lock
+from retrieval.store.qdrant.server import ServerStore
 from tests.store.conftest import clean, codes, connected, meta, points
 from tests.store.faults import PASS, Fault, Proxy, Refuse, proxy
 from tests.store.locks import Clock, change_record, records, taken_over
@@ -195,7 +195,7 @@ def test_the_bound_is_what_a_request_is_given(
     with served.lock(name):
         clock.passed = LEASE_SECONDS
         monkeypatch.setattr(Lock, "renew", slowly)
-        monkeypatch.setattr("retrieval.store.connection.httpx.Timeout", note)
+        monkeypatch.setattr("retrieval.store.qdrant.connection.httpx.Timeout", note)
         served.upsert(name, WRITTEN)
         monkeypatch.undo()
     assert 0 < given[-1] <= 10

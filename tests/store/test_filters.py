@@ -13,7 +13,7 @@ from retrieval.errors import UsageError
 from retrieval.schema.filters import Condition, Filter, Match, Prefix, Range
 from retrieval.schema.records import Point, point_id
 from retrieval.store.base import Store
-from retrieval.store.nearest import MOST
+from retrieval.store.topk import MOST
 from tests.store.conftest import ENGINES, codes, meta
 
 NUMBER = 60
@@ -116,8 +116,8 @@ filters = joined(st.recursive(leaves, joined, max_leaves=5))
 @pytest.fixture(scope="module", params=ENGINES)
 def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, str]]:
     """A store that holds the points."""
-    from retrieval.store.edge import EdgeStore
-    from retrieval.store.server import ServerStore
+    from retrieval.store.edge.engine import EdgeStore
+    from retrieval.store.qdrant.server import ServerStore
 
     store: Store = (
         EdgeStore(tmp_path_factory.mktemp("embedded"))

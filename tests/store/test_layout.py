@@ -12,8 +12,8 @@ from qdrant_client import models
 from retrieval.schema.index_config import DEFAULT, Layout
 from retrieval.schema.records import CollectionMeta
 from retrieval.store.base import INDEXES, SearchParams
-from retrieval.store.server import ServerStore
-from retrieval.store.server_layout import search_params
+from retrieval.store.qdrant.index_config import search_params
+from retrieval.store.qdrant.server import ServerStore
 from tests.store.conftest import clean, codes, connected, meta, points
 
 

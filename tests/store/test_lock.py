@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from retrieval.errors import Locked
-from retrieval.store import edge_catalog as edge_module
-from retrieval.store import lock as lock_module
 from retrieval.store.base import Store
-from retrieval.store.connection import Connection, Patience
-from retrieval.store.edge import EdgeStore
-from retrieval.store.lock import LOCKS, Lock
-from retrieval.store.shard import Shard
+from retrieval.store.edge import catalog as edge_module
+from retrieval.store.edge.engine import EdgeStore
+from retrieval.store.edge.shard import Shard
+from retrieval.store.qdrant import lock as lock_module
+from retrieval.store.qdrant.connection import Connection, Patience
+from retrieval.store.qdrant.lock import LOCKS, Lock
 from retrieval.util import process
 from tests.store import servers
 from tests.store.conftest import codes, connected, meta, points
@@ -32,8 +32,8 @@ SECONDS = 60
 HOLD = """
 import sys
 from retrieval.errors import Locked
-from retrieval.store import lock
-from retrieval.store.server import ServerStore
+from retrieval.store.qdrant import lock
+from retrieval.store.qdrant.server import ServerStore
 url, alias, lease = sys.argv[1:]
 lock.LEASE_SECONDS, lock.AFTER_SECONDS = float(lease), float(lease) * 0.4
 with ServerStore(url).lock(alias) as held:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from retrieval.errors import StoreError, StoreUnavailable, UsageError
-from retrieval.store.connection import HURRIED
-from retrieval.store.nodes import Nodes
-from retrieval.store.server import ServerStore
+from retrieval.store.qdrant.connection import HURRIED
+from retrieval.store.qdrant.nodes import Nodes
+from retrieval.store.qdrant.server import ServerStore
 from tests.store.conftest import SHORT, clean, codes, connected, meta, points
 from tests.store.faults import LOSE, RESET, Fault, Proxy, Refuse, proxy
 

@@ -9,7 +9,7 @@ from retrieval.errors import StoreError
 from retrieval.migrate import migrate
 from retrieval.schema.records import Payload, Point
 from retrieval.store.base import Store
-from retrieval.store.edge import EdgeStore
+from retrieval.store.edge.engine import EdgeStore
 from retrieval.store.writes import BATCH_BYTES, BATCH_POINTS, MOST_PAYLOAD, batches, payload_batches, size_of
 from tests.store.conftest import codes, meta, points
 

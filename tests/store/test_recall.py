@@ -12,7 +12,7 @@ from retrieval.errors import NoCollection, StoreError
 from retrieval.evaluate.engine import engine_recall
 from retrieval.schema.records import Hit
 from retrieval.store.base import Store
-from retrieval.store.edge import EdgeStore
+from retrieval.store.edge.engine import EdgeStore
 from tests.store.conftest import codes, meta, points
 
 K = 4

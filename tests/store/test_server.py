@@ -10,8 +10,8 @@ from qdrant_client import QdrantClient, models
 from retrieval.config import load_settings
 from retrieval.errors import StoreError, StoreUnavailable, UsageError
 from retrieval.store import open_store
-from retrieval.store.edge import EdgeStore
-from retrieval.store.server import ServerStore
+from retrieval.store.edge.engine import EdgeStore
+from retrieval.store.qdrant.server import ServerStore
 from tests.store import servers
 from tests.store.conftest import SHORT, clean, codes, connected, meta, points
 
@@ -136,7 +136,7 @@ def test_a_collection_that_another_job_made_at_the_same_moment(
 ) -> None:
     with connected(qdrant_url) as store:
         store.create_collection(name, meta())
-        monkeypatch.setattr("retrieval.store.catalog.check_new", lambda store, collection: None)
+        monkeypatch.setattr("retrieval.store.qdrant.catalog.check_new", lambda store, collection: None)
         store.create_collection(name, meta())  # as after a time-out
         with pytest.raises(StoreError, match="already exists"):
             store.create_collection(name, meta(model="00000000"))

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from retrieval.schema.filters import ID, Filter, Match, fields_of
 from retrieval.schema.records import Hit, Point
-from retrieval.store.conditions import Native
+from retrieval.store.filter_compiler import Native
 
 T = TypeVar("T")
 Ask = Callable[[Sequence[int], int], list[list[Hit]]]

@@ -6,7 +6,7 @@ from qdrant_client import models
 
 from retrieval.schema.index_config import OVERSAMPLING, Layout
 from retrieval.store.base import SearchParams
-from retrieval.store.connection import Connection
+from retrieval.store.qdrant.connection import Connection
 
 INDEXING_THRESHOLD = 10_000
 """Kilobytes of codes in a segment from which Qdrant builds a graph; its own default."""

@@ -6,7 +6,7 @@ from typing import Any
 from qdrant_client import models
 
 from retrieval.schema.filters import Bound, Filter
-from retrieval.store.conditions import Native, compile_filter
+from retrieval.store.filter_compiler import Native, compile_filter
 
 
 class ServerDialect:

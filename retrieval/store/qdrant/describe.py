@@ -8,9 +8,9 @@ import httpx
 from qdrant_client import models
 
 from retrieval.errors import NoCollection, StoreError
-from retrieval.store.connection import Connection
-from retrieval.store.health import replica_states, unreachable_peers
-from retrieval.store.lock import LOCKS, has_value, is_silent
+from retrieval.store.qdrant.connection import Connection
+from retrieval.store.qdrant.health import replica_states, unreachable_peers
+from retrieval.store.qdrant.lock import LOCKS, has_value, is_silent
 from retrieval.util.process import in_words
 
 MOST_LOCKS = 100

@@ -10,10 +10,9 @@ from jaxtyping import Float32
 from retrieval.schema.filters import Filter
 from retrieval.schema.records import Hit, Payload, Point
 from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, Health, SearchParams
-from retrieval.store.checks import check_queries
-from retrieval.store.edge_catalog import EdgeCatalog
-from retrieval.store.edge_filters import edge_filter
-from retrieval.store.nearest import (
+from retrieval.store.edge.catalog import EdgeCatalog
+from retrieval.store.edge.filters import edge_filter
+from retrieval.store.topk import (
     drop_mismatches,
     find_nearest,
     make_check,
@@ -22,6 +21,7 @@ from retrieval.store.nearest import (
     sort_counts,
     take_matching,
 )
+from retrieval.store.validation import check_queries
 from retrieval.store.writes import check_payloads, check_points
 
 

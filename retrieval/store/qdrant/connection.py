@@ -21,8 +21,8 @@ from qdrant_client import QdrantClient
 from qdrant_client.http.exceptions import UnexpectedResponse
 
 from retrieval.errors import StoreError, StoreUnavailable, UsageError
-from retrieval.store.nodes import Nodes
-from retrieval.store.translate import QDRANT_ERRORS, reason, retry_after, translate_error
+from retrieval.store.qdrant.errors import QDRANT_ERRORS, reason, retry_after, translate_error
+from retrieval.store.qdrant.nodes import Nodes
 from retrieval.util.deadline import bounded, within
 
 if TYPE_CHECKING:

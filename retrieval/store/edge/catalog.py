@@ -10,9 +10,9 @@ from typing import Any
 from retrieval.errors import StoreError
 from retrieval.schema.records import CollectionMeta
 from retrieval.store.base import DiskUsage, Held
-from retrieval.store.checks import check_alias, check_exists, check_name, check_new, check_unused
-from retrieval.store.folder import LOCK_SECONDS, FolderLock, read_json
-from retrieval.store.shard import RESERVE_BYTES, Shard
+from retrieval.store.edge.folder import LOCK_SECONDS, FolderLock, read_json
+from retrieval.store.edge.shard import RESERVE_BYTES, Shard
+from retrieval.store.validation import check_alias, check_exists, check_name, check_new, check_unused
 from retrieval.util.files import disk_bytes, sync_folder, write_json
 
 

@@ -10,12 +10,10 @@ from retrieval.errors import Locked, StoreError, StoreUnavailable
 from retrieval.schema.index_config import Layout
 from retrieval.schema.records import CollectionMeta
 from retrieval.store import base
-from retrieval.store.checks import check_alias, check_name, check_new, check_same_space, check_unused
-from retrieval.store.connection import Connection, Patience
-from retrieval.store.health import check_health
-from retrieval.store.lock import LOCKS, JoinedLock, hold
-from retrieval.store.server_facts import describe, has_dashboard
-from retrieval.store.server_layout import (
+from retrieval.store.qdrant.connection import Connection, Patience
+from retrieval.store.qdrant.describe import describe, has_dashboard
+from retrieval.store.qdrant.health import check_health
+from retrieval.store.qdrant.index_config import (
     count_peers,
     distribution,
     field_index,
@@ -26,6 +24,8 @@ from retrieval.store.server_layout import (
     set_index_threshold,
     vectors_on_disk,
 )
+from retrieval.store.qdrant.lock import LOCKS, JoinedLock, hold
+from retrieval.store.validation import check_alias, check_name, check_new, check_same_space, check_unused
 
 
 class Catalog:

@@ -10,7 +10,7 @@ from qdrant_client import models
 
 from retrieval.errors import StoreUnavailable
 from retrieval.store.base import Health
-from retrieval.store.connection import Connection
+from retrieval.store.qdrant.connection import Connection
 
 FRESH_SECONDS = 10.0
 """How long a peer counts as away after it could not be reached. The leader tries such a peer several times a second, or

@@ -7,7 +7,7 @@ from typing import Any
 import qdrant_edge as edge
 
 from retrieval.schema.filters import Bound, Filter
-from retrieval.store.conditions import Native, compile_filter
+from retrieval.store.filter_compiler import Native, compile_filter
 
 
 class EdgeDialect:

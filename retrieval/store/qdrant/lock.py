@@ -21,9 +21,9 @@ import httpx
 from qdrant_client import models
 
 from retrieval.errors import Locked, NoCollection, StoreError, StoreUnavailable
-from retrieval.store.connection import Connection, Guard
-from retrieval.store.fence import find_change
-from retrieval.store.server_layout import count_peers
+from retrieval.store.qdrant.connection import Connection, Guard
+from retrieval.store.qdrant.fence import find_change
+from retrieval.store.qdrant.index_config import count_peers
 from retrieval.util.process import in_words, is_dead, now, this_process
 
 LOCKS = "retrieval-locks"

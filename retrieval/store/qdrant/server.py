@@ -10,9 +10,10 @@ from qdrant_client import models
 from retrieval.schema.filters import Filter
 from retrieval.schema.records import Hit, Payload, Point
 from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, SearchParams, Server
-from retrieval.store.catalog import Catalog
-from retrieval.store.checks import check_queries
-from retrieval.store.nearest import (
+from retrieval.store.qdrant.catalog import Catalog
+from retrieval.store.qdrant.filters import server_filter
+from retrieval.store.qdrant.index_config import search_params
+from retrieval.store.topk import (
     drop_mismatches,
     find_nearest,
     make_check,
@@ -22,8 +23,7 @@ from retrieval.store.nearest import (
     split,
     take_matching,
 )
-from retrieval.store.server_filters import server_filter
-from retrieval.store.server_layout import search_params
+from retrieval.store.validation import check_queries
 from retrieval.store.writes import batches, check_payloads, check_points, payload_batches
 
 IDS = 1000

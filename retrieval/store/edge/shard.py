@@ -15,8 +15,8 @@ import qdrant_edge as edge
 from retrieval.errors import RetrievalError, StoreDamaged, StoreError
 from retrieval.schema.records import CollectionMeta, Payload, Point
 from retrieval.store import base
-from retrieval.store.checks import check_same_space
-from retrieval.store.folder import read_json
+from retrieval.store.edge.folder import read_json
+from retrieval.store.validation import check_same_space
 from retrieval.store.writes import batches, payload_batches, size_of
 from retrieval.util.files import sync_folder, write_json
 
