@@ -16,8 +16,6 @@ from retrieval.evaluate.metrics import precision_at_k
 from retrieval.evaluate.ranking import nearest
 from retrieval.ingest.job import ingest
 from retrieval.ingest.summary import Summary
-from retrieval.learn.job import learn
-from retrieval.learn.options import Options
 from retrieval.model import saved_models
 from retrieval.model.encoder import Encoder, use_compilation_cache
 from retrieval.model.saved_models import SavedModel
@@ -29,7 +27,9 @@ from retrieval.search.results import Result
 from retrieval.sources import Source, open_source
 from retrieval.sources.arrays import read_stack
 from retrieval.store.base import Store, resolve
+from retrieval.train.job import learn
 from retrieval.train.loop import Progress
+from retrieval.train.options import Options
 
 ALIAS = "demo"
 INDEXED, QUERIED = "mnist-sample:train", "mnist-sample:test"

@@ -11,7 +11,7 @@ from retrieval.config import Settings
 from retrieval.images.decode import decode
 from retrieval.model.resolve import load_model, make_encoder
 from retrieval.sources import open_source
-from retrieval.train.distort import DRAWN, views
+from retrieval.train.augment import DRAWN, views
 
 BATCH = 1000
 

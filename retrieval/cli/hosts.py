@@ -17,7 +17,7 @@ import typer
 from retrieval.errors import TrainingError, UsageError
 
 if TYPE_CHECKING:
-    from retrieval.train.choices import Hosts
+    from retrieval.train.types import Hosts
 
 INSIDE = "RETRIEVAL_TRAINING_CHILD"
 """Set for the child."""
@@ -34,7 +34,7 @@ def parse_hosts(coordinator: str | None, processes: int | None, process: int | N
         there = " and ".join(name for name in given if name not in missing)
         raise UsageError(f"{there} without {' and '.join(missing)}: to train on several hosts takes all three")
 
-    from retrieval.train.choices import Hosts
+    from retrieval.train.types import Hosts
 
     return Hosts(coordinator, processes, process)
 

@@ -55,7 +55,7 @@ def first_model(
 
     The alias's lock is held meanwhile, so that only one of two first ingests trains. Raises as `learn`, Locked.
     """
-    from retrieval.learn.job import learn
+    from retrieval.train.job import learn
 
     reason = f"no model in {settings.models} yet"
     with store.lock(alias):

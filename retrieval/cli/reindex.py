@@ -215,9 +215,9 @@ def run(
 
 def trained(sources: Sequence["Source"], before: str, settings: "Settings", watch: Watch) -> "SavedModel":
     """Train a model on the sources, with dimensions and objective of the model `before` if that is on this machine."""
-    from retrieval.learn.job import learn
-    from retrieval.learn.options import Options as LearnOptions
     from retrieval.model import saved_models
+    from retrieval.train.job import learn
+    from retrieval.train.options import Options as LearnOptions
 
     options, old = LearnOptions(), None
     with contextlib.suppress(ModelError):  # the model is damaged: training another one fixes that

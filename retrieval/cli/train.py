@@ -22,15 +22,15 @@ from retrieval.cli.common import (
 from retrieval.cli.help import HOSTS, MODEL, OUTPUT, TRAINING
 from retrieval.cli.hosts import parse_hosts, train_in_a_child
 from retrieval.cli.values import parse_seconds, parse_size
-from retrieval.train.choices import Objective, Preset
+from retrieval.train.types import Objective, Preset
 
 if TYPE_CHECKING:
     from retrieval.config import Settings
-    from retrieval.learn.options import Options
     from retrieval.model.saved_models import SavedModel
     from retrieval.sources import Source
     from retrieval.sources.read import Refused
-    from retrieval.train.choices import Hosts
+    from retrieval.train.options import Options
+    from retrieval.train.types import Hosts
 
 
 def train(
@@ -144,7 +144,7 @@ def train(
     budget = parse_seconds("--time-budget", time_budget)
 
     from retrieval.config import load_settings
-    from retrieval.learn.options import Options
+    from retrieval.train.options import Options
 
     settings = load_settings()
     options = Options(
@@ -171,7 +171,7 @@ def train(
 
 def draw(file: Path, sources: Sequence["Source"], options: "Options", *, as_json: bool) -> list["Refused"]:
     """Draw distorted views instead of training."""
-    from retrieval.preview import preview
+    from retrieval.train.preview import preview
 
     with progress_bar() as bar:
         task = bar.add_task("Reading", total=None)
@@ -190,8 +190,8 @@ def learn(
     sources: Sequence["Source"], settings: "Settings", options: "Options", tensorboard: Path | None
 ) -> tuple["SavedModel", list["Refused"]]:
     """Train, with a progress bar."""
-    from retrieval.learn import job
-    from retrieval.train.events import event_files
+    from retrieval.train import job
+    from retrieval.train.tensorboard import event_files
 
     first = not options.hosts or options.hosts.process == 0
     with contextlib.ExitStack() as stack:

@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from retrieval.errors import SourceError
-from retrieval.learn.pictures import PIXEL_BUDGET
 from retrieval.sources import Entry
 from retrieval.sources.arrays import choose, read_stack
 from retrieval.sources.read import Refused
 from retrieval.train.copies import distorted_copies
+from retrieval.train.data import PIXEL_BUDGET
 from retrieval.util.reporting import ReportCount
 
 SEED = 0

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
-from retrieval.train.distort import Distortion, default_distortion, views
+from retrieval.train.augment import Distortion, default_distortion, views
 
 BATCH = 256
 

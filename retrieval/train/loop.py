@@ -15,16 +15,16 @@ from jaxtyping import UInt8
 
 from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import Params, build
-from retrieval.train import resume
-from retrieval.train.health import PATIENCE, calibrated, check_data, examine, held_out
-from retrieval.train.metric import MOST_IMAGES, sharpened
+from retrieval.train import checkpoints as resume
+from retrieval.train.checkpoints import Line, State
+from retrieval.train.diagnostics import PATIENCE, calibrated, check_data, examine, held_out
+from retrieval.train.distributed import check_same, first, part
 from retrieval.train.objective import Terms
 from retrieval.train.optimiser import make_optimiser, rate
 from retrieval.train.pace import Pace
 from retrieval.train.recipe import Recipe, doubts
-from retrieval.train.resume import Line, State
 from retrieval.train.step import Learner, Stepper
-from retrieval.train.together import check_same, first, part
+from retrieval.train.whitening import MOST_IMAGES, sharpened
 
 ROUND_STEPS = 100
 """Steps between two looks at the held-out images, each with a line of the log and a checkpoint."""

@@ -7,8 +7,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from retrieval.model.autoencoder import Autoencoder, Params
-from retrieval.train.choices import Objective
-from retrieval.train.distort import DRAWN, Distortion, views
+from retrieval.train.augment import DRAWN, Distortion, views
+from retrieval.train.types import Objective
 
 COVARIANCE_WEIGHT = 0.2
 """Five times VICReg's own ratio to the variance term: with 0.04 the codes of 64 numbers use only 15 directions."""

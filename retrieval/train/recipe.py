@@ -9,8 +9,8 @@ from jaxtyping import UInt8
 
 from retrieval.model.autoencoder import stages
 from retrieval.model.config import ModelConfig
-from retrieval.train.choices import Objective, Preset
-from retrieval.train.distort import DRAWN, Distortion, default_distortion
+from retrieval.train.augment import DRAWN, Distortion, default_distortion
+from retrieval.train.types import Objective, Preset
 
 BATCH = 256
 """Enough for the covariance of 64 to 128 numbers; larger ones take fewer steps and learn less in the same time."""

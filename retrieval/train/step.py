@@ -14,9 +14,9 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import Autoencoder, Params
+from retrieval.train.distributed import connect
 from retrieval.train.objective import Terms, loss
 from retrieval.train.recipe import Recipe
-from retrieval.train.together import connect
 
 
 class Learner(NamedTuple):

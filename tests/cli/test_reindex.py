@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.learn import options
 from retrieval.model import saved_models
 from retrieval.model.saved_models import SavedModel
+from retrieval.train import options
 from tests.cli.conftest import Call, points
 from tests.ingest.jobs import make_model
 

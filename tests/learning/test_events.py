@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from retrieval.errors import TrainingError, UsageError
-from retrieval.train.events import event_files
+from retrieval.train.tensorboard import event_files
 from tests.errors import about
 
 

@@ -7,8 +7,8 @@ import pytest
 from jaxtyping import UInt8
 
 from retrieval.errors import TrainingError
-from retrieval.train import health, loop, optimiser
-from retrieval.train.health import Health, held_out
+from retrieval.train import diagnostics, loop, optimiser
+from retrieval.train.diagnostics import Health, held_out
 from retrieval.train.loop import train
 from retrieval.train.recipe import doubts
 from tests.errors import hinted
@@ -53,7 +53,7 @@ def test_a_reconstruction_no_better_than_the_mean_ends_a_long_run_and_is_told_of
     short = train(noise(96), recipe(epochs=1))
     assert ["no better than the mean image's" in warning for warning in short.warnings] == [True]
     assert "try more --epochs" in short.warnings[0]
-    monkeypatch.setattr(health, "FAIR_STEPS", 3)
+    monkeypatch.setattr(diagnostics, "FAIR_STEPS", 3)
     with pytest.raises(TrainingError, match=r"no better than the mean image's \(0\.\d+\) after 3 steps; nothing was"):
         train(noise(96), recipe(epochs=1))
 
@@ -78,5 +78,5 @@ def test_held_out_images_are_never_learned_from() -> None:
     assert len(held) == 200
     assert sorted([*learned, *held]) == list(range(4000))
     assert (held != held_out(4000, seed=1)[1]).any()
-    assert len(held_out(60_000, seed=0)[1]) == loop.EXAMINED * 250 == health.HELD_OUT
+    assert len(held_out(60_000, seed=0)[1]) == loop.EXAMINED * 250 == diagnostics.HELD_OUT
     assert len(held_out(1279, seed=0)[1]) == 0

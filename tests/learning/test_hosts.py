@@ -16,13 +16,13 @@ import pytest
 from retrieval.config import Settings
 from retrieval.errors import TrainingError, UsageError
 from retrieval.images.decode import encode_png
-from retrieval.learn.job import learn
-from retrieval.learn.options import Options
 from retrieval.model import saved_models as checkpoint
 from retrieval.sources import open_source
-from retrieval.train.choices import Hosts, Objective
-from retrieval.train.resume import saved_steps
+from retrieval.train.checkpoints import saved_steps
+from retrieval.train.job import learn
+from retrieval.train.options import Options
 from retrieval.train.step import devices_for
+from retrieval.train.types import Hosts, Objective
 from tests.errors import about, hinted
 from tests.learning.samples import OFTEN, blobs
 
@@ -39,7 +39,7 @@ COMPARED = 4
 """Rounds whose losses must be the same: later ones drift apart, since sums are taken in another order."""
 
 COMMAND = (
-    "from retrieval.cli import hosts, main; hosts.CHILD = 'from retrieval.train import loop, together;"
+    "from retrieval.cli import hosts, main; hosts.CHILD = 'from retrieval.train import loop, distributed as together;"
     f" loop.ROUND_STEPS = loop.REPORT_STEPS = {OFTEN}; together.DEADLINE = {{deadline}};"
     " together.HEARTBEAT = 20; ' + hosts.CHILD; main()"
 )

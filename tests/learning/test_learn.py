@@ -12,15 +12,15 @@ from PIL import Image
 from retrieval.config import load_settings
 from retrieval.errors import ModelError, SourceError, TrainingError
 from retrieval.images.decode import encode_png
-from retrieval.learn import pictures
-from retrieval.learn.job import learn
-from retrieval.learn.options import Options
-from retrieval.learn.pictures import choose_size, gather
 from retrieval.model import saved_models
 from retrieval.model.encoder import Encoder
 from retrieval.schema.records import Root
 from retrieval.sources import Entry
+from retrieval.train import data
+from retrieval.train.data import choose_size, gather
+from retrieval.train.job import learn
 from retrieval.train.loop import Progress
+from retrieval.train.options import Options
 from tests.learning.samples import blobs, entry
 
 
@@ -94,7 +94,7 @@ def test_no_more_are_probed_than_needed() -> None:
 
 
 def test_more_than_the_budget_gives_a_random_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "PIXEL_BUDGET", 10 * 12 * 12)
+    monkeypatch.setattr(data, "PIXEL_BUDGET", 10 * 12 * 12)
     images = blobs(30)
     source = Pictures([entry(f"{n}.png", encode_png(image)) for n, image in enumerate(images)])
     gathered = [gather([source], Options(seed=seed), lambda done, total: None) for seed in (0, 0, 1)]

@@ -9,9 +9,9 @@ from jaxtyping import UInt8
 from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import to_flat
 from retrieval.train import loop, optimiser, pace
+from retrieval.train.checkpoints import Line
 from retrieval.train.loop import Progress, Trained, train
 from retrieval.train.pace import Pace
-from retrieval.train.resume import Line
 from tests.learning.samples import blobs, recipe
 
 TERMS = {"loss", "reconstruction", "agreement", "spread", "correlation"}

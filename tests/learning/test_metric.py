@@ -10,14 +10,14 @@ from jaxtyping import UInt8
 
 from retrieval.model.autoencoder import build
 from retrieval.model.encoder import Encoder
-from retrieval.train import metric, optimiser
-from retrieval.train.distort import DRAWN
-from retrieval.train.metric import MOST_IMAGES, inverse_root, sharpened, within
+from retrieval.train import optimiser, whitening
+from retrieval.train.augment import DRAWN
+from retrieval.train.whitening import MOST_IMAGES, inverse_root, sharpened, within
 from tests.learning.samples import CONFIG, blobs
 
 
 def test_the_worked_examples_hold() -> None:
-    assert doctest.testmod(metric) == (0, 2)
+    assert doctest.testmod(whitening) == (0, 2)
     assert doctest.testmod(optimiser) == (0, 1)
 
 

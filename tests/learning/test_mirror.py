@@ -11,7 +11,7 @@ from PIL import Image
 from retrieval.config import load_settings
 from retrieval.sources import open_source
 from retrieval.sources.read import Loaded, read_pictures
-from retrieval.train.distort import default_distortion
+from retrieval.train.augment import default_distortion
 from retrieval.train.mirror import FARTHER, farther_when_mirrored, mirror_safe
 from tests.conftest import need
 from tests.learning.samples import blobs

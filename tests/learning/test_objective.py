@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from retrieval.model.autoencoder import build
-from retrieval.train.choices import Objective
-from retrieval.train.distort import DRAWN
+from retrieval.train.augment import DRAWN
 from retrieval.train.objective import covariance, dead, loss
+from retrieval.train.types import Objective
 from tests.learning.samples import CONFIG, blobs
 
 

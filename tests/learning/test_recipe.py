@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from retrieval.train import recipe
-from retrieval.train.choices import Preset
 from retrieval.train.recipe import PRESETS, default_epochs, default_recipe, network
+from retrieval.train.types import Preset
 
 
 @pytest.mark.parametrize(("images", "epochs"), [(32, 100), (6000, 100), (60_000, 10), (10**6, 1)])

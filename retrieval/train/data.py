@@ -9,11 +9,11 @@ from jaxtyping import UInt8
 
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import probe
-from retrieval.learn.options import Options
 from retrieval.model.config import MIN_SIDE
 from retrieval.sources import Entry, Source
 from retrieval.sources.arrays import choose, read_stack
 from retrieval.sources.read import Refused
+from retrieval.train.options import Options
 from retrieval.util.reporting import ReportCount
 
 PROBED = 200

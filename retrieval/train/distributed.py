@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from orbax.checkpoint import multihost
 
 from retrieval.errors import TrainingError
-from retrieval.train.choices import Hosts
+from retrieval.train.types import Hosts
 
 DEADLINE = 120
 """Seconds that a process waits for the others to come."""

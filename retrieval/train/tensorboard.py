@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from retrieval.errors import TrainingError, UsageError
-from retrieval.train.resume import Line
+from retrieval.train.checkpoints import Line
 from retrieval.util.files import unwritable
 
 

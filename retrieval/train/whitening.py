@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32, UInt8
 
 from retrieval.model.autoencoder import Autoencoder, Params
-from retrieval.train.distort import Distortion, views
+from retrieval.train.augment import Distortion, views
 
 MOST_IMAGES = 8192
 SHRINKAGE = 0.05

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from retrieval.errors import UsageError
 from retrieval.model.config import MAX_SIDE, MIN_SIDE
-from retrieval.train.choices import Hosts, Objective, Preset
+from retrieval.train.types import Hosts, Objective, Preset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

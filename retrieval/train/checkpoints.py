@@ -19,9 +19,9 @@ from jaxtyping import UInt8
 
 from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import Params
+from retrieval.train.distributed import from_first
 from retrieval.train.recipe import Recipe
 from retrieval.train.step import Learner
-from retrieval.train.together import from_first
 
 T = TypeVar("T")
 

@@ -10,19 +10,19 @@ from jaxtyping import UInt8
 
 from retrieval.config import Settings
 from retrieval.images.decode import encode_png
-from retrieval.learn.options import Options
-from retrieval.learn.pictures import gather
 from retrieval.model import saved_models
 from retrieval.model.autoencoder import to_flat
 from retrieval.model.encoder import Encoder, use_compilation_cache
 from retrieval.model.saved_models import SavedModel
 from retrieval.sources import Source
 from retrieval.sources.read import Refused
+from retrieval.train.checkpoints import Line, forget
+from retrieval.train.data import gather
+from retrieval.train.distributed import first, joined
 from retrieval.train.loop import Progress, train
+from retrieval.train.options import Options
 from retrieval.train.recipe import Recipe, default_preset, default_recipe
-from retrieval.train.resume import Line, forget
 from retrieval.train.step import hardware
-from retrieval.train.together import first, joined
 from retrieval.util.reporting import ReportCount, ignore
 
 

@@ -10,12 +10,12 @@ from retrieval.errors import UsageError
 from retrieval.gallery.output import write
 from retrieval.images.decode import encode_png, thumbnail
 from retrieval.images.draw import TILE, Cell, Line, contact_sheet
-from retrieval.learn.options import Options
-from retrieval.learn.pictures import gather
 from retrieval.sources import Source
 from retrieval.sources.read import Refused
+from retrieval.train.augment import default_distortion
 from retrieval.train.copies import distorted_copies
-from retrieval.train.distort import default_distortion
+from retrieval.train.data import gather
+from retrieval.train.options import Options
 from retrieval.util.reporting import ReportCount, ignore
 
 READ = 1000

@@ -1,1 +1,0 @@
-"""The `train` job: images of some sources in, a saved model out."""
