@@ -23,7 +23,7 @@ def set_public_url(
     $ retrieval set-public-url https://images.example.org --alias scans
     """
     from retrieval.config import load_settings
-    from retrieval.ingest import address
+    from retrieval.ingest import image_url
     from retrieval.store import open_store
     from retrieval.store.base import dashboard
 
@@ -31,7 +31,7 @@ def set_public_url(
     assert settings.public_url is not None
     with open_store(settings) as store, progress_bar() as bar:
         task = bar.add_task("Writing", total=None)
-        collection, changed = address.set_public_url(
+        collection, changed = image_url.set_public_url(
             store, alias, settings.public_url, lambda done, total: bar.update(task, completed=done, total=total)
         )
         page = None if as_json else dashboard(store, alias)

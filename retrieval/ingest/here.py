@@ -7,9 +7,9 @@ import contextlib
 import itertools
 from collections.abc import Generator, Iterable, Iterator, Sequence
 
-from retrieval.ingest.encoded import Batch, Coder, Item, choose_batch_size, write_batch
+from retrieval.ingest.batches import Batch, Coder, Item, choose_batch_size, write_batch
+from retrieval.ingest.context import IngestRun, Target
 from retrieval.ingest.plan import Copied, Page, Planner, ToOpen, Touched
-from retrieval.ingest.run import IngestRun, Target
 from retrieval.model.encoder_process import Encoding, warm_up
 from retrieval.sources import Entry
 from retrieval.sources.read import Refused, read_pictures

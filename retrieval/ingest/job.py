@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.errors import NoCollection, UsageError
-from retrieval.ingest.fill import fill
+from retrieval.ingest.context import IngestRun, ReportRefused, ReportSummary, Target
 from retrieval.ingest.forget import hint_at_forget
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
+from retrieval.ingest.pipeline import fill
 from retrieval.ingest.plan import Planner, Touched, drop_payload
 from retrieval.ingest.prune import check_prunable, count_removed, find_removals
 from retrieval.ingest.roots import check_roots
-from retrieval.ingest.run import IngestRun, ReportRefused, ReportSummary, Target
 from retrieval.ingest.summary import Summary
 from retrieval.model.encoder_process import Encoding
 from retrieval.nearness import learn

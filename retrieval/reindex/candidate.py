@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from retrieval.errors import StoreError
-from retrieval.ingest.fill import fill
+from retrieval.ingest.context import Target
 from retrieval.ingest.job import peek, plan_collection
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.run import Target
+from retrieval.ingest.pipeline import fill
 from retrieval.ingest.summary import Summary
 from retrieval.model.encoder_process import Encoding
 from retrieval.reindex.options import ReindexOptions

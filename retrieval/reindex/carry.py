@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from retrieval.errors import Locked, StoreError
-from retrieval.ingest.address import make_image_url
+from retrieval.ingest.image_url import make_image_url
 from retrieval.ingest.payload import select_user_fields
 from retrieval.schema.records import CollectionMeta, Payload, Point
 from retrieval.store.base import Held, Store

@@ -3,12 +3,12 @@
 import contextlib
 from collections.abc import Generator, Sequence
 
+from retrieval.ingest.context import IngestRun
 from retrieval.ingest.job import peek
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner, ToOpen
 from retrieval.ingest.prune import find_removals
-from retrieval.ingest.run import IngestRun
 from retrieval.ingest.summary import Summary
 from retrieval.reindex.run import ReindexRun
 from retrieval.sources import Source

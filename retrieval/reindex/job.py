@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from retrieval.config import Settings
 from retrieval.errors import BadCode, GateRefused, ModelError, NoCollection
+from retrieval.ingest.context import Target
 from retrieval.ingest.job import merge_layout
-from retrieval.ingest.run import Target
 from retrieval.ingest.summary import Summary
 from retrieval.model import saved_models
 from retrieval.model.encoder_process import Encoding, LateEncoder

@@ -9,15 +9,15 @@ import pytest
 from jaxtyping import Float32, UInt8
 
 from retrieval.errors import Locked, RetrievalError
-from retrieval.ingest import encoded, here
-from retrieval.ingest.encoded import Batch
-from retrieval.ingest.fill import check_failures, record_sources
+from retrieval.ingest import batches, here
+from retrieval.ingest.batches import Batch
+from retrieval.ingest.context import IngestRun
 from retrieval.ingest.here import warm_up_at_first, write
 from retrieval.ingest.job import ingest
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
+from retrieval.ingest.pipeline import check_failures, record_sources
 from retrieval.ingest.plan import Page, ToOpen
-from retrieval.ingest.run import IngestRun
 from retrieval.ingest.summary import Summary
 from retrieval.sources import Entry
 from retrieval.sources.folder import File, Folder
@@ -52,8 +52,8 @@ def test_what_is_said_to_be_done_is_stored(store: Store, encoder: Quadrants, roo
 def test_of_larger_images_a_batch_has_fewer(
     store: Store, encoder: Quadrants, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert encoded.BATCH_BYTES // (256 * 256 * 3) > 256
-    monkeypatch.setattr(encoded, "BATCH_BYTES", 11 * 8 * 8)
+    assert batches.BATCH_BYTES // (256 * 256 * 3) > 256
+    monkeypatch.setattr(batches, "BATCH_BYTES", 11 * 8 * 8)
     assert [done for done, _, _ in told(store, encoder, root, IngestOptions())] == [11, 22, 30, 30]
 
 
@@ -64,16 +64,16 @@ def test_a_batch_goes_by_both_sides_of_an_image(store: Store, root: Path, monkey
         def encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
             return super().encode(images[:, :, ::2])
 
-    monkeypatch.setattr(encoded, "BATCH_BYTES", 11 * 8 * 16)
+    monkeypatch.setattr(batches, "BATCH_BYTES", 11 * 8 * 16)
     assert [done for done, _, _ in told(store, Wide(), root, IngestOptions())] == [11, 22, 30, 30]
 
 
 def test_at_least_one_and_at_most_so_many(
     store: Store, encoder: Quadrants, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoded, "BATCH", 20)
+    monkeypatch.setattr(batches, "BATCH", 20)
     assert [done for done, _, _ in told(store, encoder, root, IngestOptions())] == [20, 30, 30]
-    monkeypatch.setattr(encoded, "BATCH_BYTES", 1)
+    monkeypatch.setattr(batches, "BATCH_BYTES", 1)
     assert [done for done, _, _ in told(store, encoder, root, IngestOptions(force=True))] == [*range(1, 31), 30]
 
 

@@ -16,10 +16,10 @@ import pytest
 from retrieval.config import Settings
 from retrieval.errors import Locked, SourceError
 from retrieval.images.decode import encode_png
-from retrieval.ingest.fill import fill
+from retrieval.ingest.context import Target
 from retrieval.ingest.job import ingest
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.run import Target
+from retrieval.ingest.pipeline import fill
 from retrieval.ingest.summary import Summary
 from retrieval.reindex.job import reindex
 from retrieval.sources import Source, open_source

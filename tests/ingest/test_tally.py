@@ -6,8 +6,8 @@ import pytest
 
 from retrieval.config import Settings
 from retrieval.errors import RetrievalError
-from retrieval.ingest.spread import check_all_done
-from retrieval.ingest.worker import Origin, Rows, Tally
+from retrieval.ingest.ray.driver import check_all_done
+from retrieval.ingest.ray.worker import Origin, Rows, Tally
 from tests.sources.conftest import put
 
 

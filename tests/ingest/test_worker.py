@@ -7,12 +7,12 @@ import pytest
 
 from retrieval.config import Settings
 from retrieval.errors import BadImage, FilterError, RetrievalError, SourceError
-from retrieval.ingest.fill import fill
+from retrieval.ingest.context import Others, Target
 from retrieval.ingest.ledger import Ledger
-from retrieval.ingest.on_ray import make_row, pack_error, unpack_part
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.run import Others, Target
-from retrieval.ingest.worker import Origin, Worker, WorkerJob
+from retrieval.ingest.pipeline import fill
+from retrieval.ingest.ray.cluster import make_row, pack_error, unpack_part
+from retrieval.ingest.ray.worker import Origin, Worker, WorkerJob
 from retrieval.model import saved_models
 from retrieval.model.encoder_process import LateEncoder
 from retrieval.reindex.candidate import begin

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import Locked, ModelError, SourceError, StoreError, StoreUnavailable
-from retrieval.ingest.fill import fill
+from retrieval.ingest.pipeline import fill
 from retrieval.ingest.summary import Summary
 from retrieval.model import saved_models
 from retrieval.model.saved_models import SavedModel

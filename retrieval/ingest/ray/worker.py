@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from retrieval.config import Settings, load_settings
-from retrieval.ingest.encoded import Coder, Item, choose_batch_size, write_batch
+from retrieval.ingest.batches import Coder, Item, choose_batch_size, write_batch
+from retrieval.ingest.context import IngestRun, Others
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner, cut_pages, shorten_id
-from retrieval.ingest.run import IngestRun, Others
 from retrieval.ingest.summary import WORK, Summary
 from retrieval.model.encoder_process import Encoding
 from retrieval.model.resolve import make_encoder

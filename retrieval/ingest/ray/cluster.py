@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrieval import errors
 from retrieval.errors import RetrievalError, UsageError
-from retrieval.ingest.worker import Origin, Part, Tally, Worker, WorkerJob
+from retrieval.ingest.ray.worker import Origin, Part, Tally, Worker, WorkerJob
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,12 +8,12 @@ from functools import partial
 import numpy as np
 
 from retrieval.errors import RetrievalError, UsageError
-from retrieval.ingest.on_ray import work_on_ray
+from retrieval.ingest.context import IngestRun, Target
 from retrieval.ingest.options import Ray
 from retrieval.ingest.plan import Planner
-from retrieval.ingest.run import IngestRun, Target
+from retrieval.ingest.ray.cluster import work_on_ray
+from retrieval.ingest.ray.worker import Origin, Part, Tally, WorkerJob
 from retrieval.ingest.summary import WORK
-from retrieval.ingest.worker import Origin, Part, Tally, WorkerJob
 from retrieval.model.resolve import collections_model
 from retrieval.sources import Entry
 from retrieval.sources.read import Refused

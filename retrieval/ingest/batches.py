@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float32
 
-from retrieval.ingest.address import make_image_url
+from retrieval.ingest.context import IngestRun
+from retrieval.ingest.image_url import make_image_url
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.payload import collect_user_fields, describe
 from retrieval.ingest.plan import Copied, ToOpen, Touched, check_payload, drop_payload
-from retrieval.ingest.run import IngestRun
 from retrieval.ingest.stale import is_stale, mark_stale
 from retrieval.model.config import ModelConfig
 from retrieval.model.encoder_process import Encoding

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from retrieval.errors import NoCollection, RetrievalError, StoreDamaged
+from retrieval.ingest.context import IngestRun, Others, ReportRefused, ReportSummary, Target
 from retrieval.ingest.here import run_here
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner
 from retrieval.ingest.prune import find_overlooked, prune
 from retrieval.ingest.roots import check_roots
-from retrieval.ingest.run import IngestRun, Others, ReportRefused, ReportSummary, Target
 from retrieval.ingest.summary import Summary
 from retrieval.schema.records import CollectionMeta
 from retrieval.sources import Entry, Source
@@ -65,7 +65,7 @@ def fill(
     with contextlib.ExitStack() as stack:
         stack.callback(lambda: ledger.close({source.name for source in sources if summary.listed}))
         if options.ray:
-            from retrieval.ingest.spread import run_on_ray
+            from retrieval.ingest.ray.driver import run_on_ray
 
             done = run_on_ray(target, planner, options.ray)
         else:
