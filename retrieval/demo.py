@@ -12,18 +12,18 @@ import numpy as np
 
 from retrieval.config import Settings
 from retrieval.errors import ModelError, NoCollection
+from retrieval.evaluate.brute_force import nearest
 from retrieval.evaluate.metrics import precision_at_k
-from retrieval.evaluate.ranking import nearest
 from retrieval.ingest.job import ingest
 from retrieval.ingest.summary import Summary
 from retrieval.model import saved_models
 from retrieval.model.encoder import Encoder, use_compilation_cache
 from retrieval.model.saved_models import SavedModel
 from retrieval.schema.records import CollectionMeta
-from retrieval.search.job import LiveCollection, search
 from retrieval.search.options import Options as SearchOptions
 from retrieval.search.query import Query
 from retrieval.search.results import Result
+from retrieval.search.run import LiveCollection, search
 from retrieval.sources import Source, open_source
 from retrieval.sources.arrays import read_stack
 from retrieval.store.base import Store, resolve

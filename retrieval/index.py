@@ -16,18 +16,18 @@ from jaxtyping import UInt8
 from retrieval.config import Settings, load_settings
 from retrieval.errors import BadImage, StoreError
 from retrieval.found import Picture, SearchHits, as_query
-from retrieval.live import AliasFollower
 from retrieval.model import saved_models
 from retrieval.model.resolve import collections_model, make_encoder, model_of
-from retrieval.nearness import distance_at
 from retrieval.schema.filter_language import parse
 from retrieval.schema.filters import Filter
 from retrieval.schema.records import CollectionMeta, Hit, Point
+from retrieval.search.calibration import distance_at
 from retrieval.search.fields import check_fields
-from retrieval.search.job import BATCH, LiveCollection, Prepared, answer, prepare, prepare_one, recommend
+from retrieval.search.live import AliasFollower
 from retrieval.search.options import K, Options
 from retrieval.search.query import Query, Stored, stored_point
 from retrieval.search.results import Result
+from retrieval.search.run import BATCH, LiveCollection, Prepared, answer, prepare, prepare_one, recommend
 from retrieval.sources import Source
 from retrieval.sources.open import open_known
 from retrieval.store import open_store
@@ -37,11 +37,11 @@ from retrieval.util.reporting import ReportCount, ReportStep, ignore
 if TYPE_CHECKING:
     from retrieval.duplicates.groups import Group
     from retrieval.duplicates.job import Summary
-    from retrieval.explain import Explanation
     from retrieval.export import Summary as Exported
     from retrieval.gallery import Row
     from retrieval.model.encoder import Encoder
-    from retrieval.outliers import Outlier
+    from retrieval.search.explain import Explanation
+    from retrieval.search.outliers import Outlier
 
 SOURCES_SECONDS = 60.0
 """Seconds that opened sources are kept: an archive may have been replaced, and an absent source may have come back."""
@@ -200,7 +200,7 @@ class Index:
 
     def explain(self, a: Picture, b: Picture) -> "Explanation":
         """Compare two images: distance, percentile, each one's rank for the other, and both reconstructions."""
-        from retrieval.explain import explain
+        from retrieval.search.explain import explain
 
         return self._following.ask(lambda live: explain(self.store, live, [as_query(a), as_query(b)]))
 
@@ -225,7 +225,7 @@ class Index:
 
     def outliers(self, limit: int = 50, *, report: ReportCount = ignore) -> "list[Outlier]":
         """The images that fit least, the oddest first."""
-        from retrieval.outliers import find
+        from retrieval.search.outliers import find
 
         return find(self.store, self.live(), self.sources(), limit, report)
 

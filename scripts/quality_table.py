@@ -39,8 +39,8 @@ class Run:
 
 def count(run: Run, folder: Path) -> None:
     """Fill in P@5: every test picture searches the training pictures, and (LOO) the other test pictures."""
+    from retrieval.evaluate.brute_force import nearest
     from retrieval.evaluate.metrics import precision_at_k
-    from retrieval.evaluate.ranking import nearest
 
     labels = {split: np.load(folder / f"{split}-labels.npy") for split in ("train", "test")}
     codes = {split: np.load(folder / f"{run.row}-{run.seed}" / f"{split}.npy") for split in labels}

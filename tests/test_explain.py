@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval import explain as module
 from retrieval.errors import UsageError
-from retrieval.explain import Explanation, explain
 from retrieval.images.decode import encode_png
-from retrieval.nearness import percentile
 from retrieval.schema.records import point_id
-from retrieval.search.job import LiveCollection
+from retrieval.search import explain as module
+from retrieval.search.calibration import percentile
+from retrieval.search.explain import Explanation, explain
 from retrieval.search.query import Query, Stored
+from retrieval.search.run import LiveCollection
 from retrieval.store.base import Store
 from tests.duplicates.digits import Blocks, digits, filled, put, put_digits
 from tests.store.conftest import ENGINES, clean

@@ -24,8 +24,8 @@ from retrieval.images.in_memory import as_bytes
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
 from retrieval.schema.records import point_id
-from retrieval.search.job import encode_all
 from retrieval.search.options import Options
+from retrieval.search.run import encode_all
 from retrieval.store import open_store
 from tests.cli.conftest import (  # noqa: F401 - fixtures
     Trained,

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from retrieval.images.decode import encode_png
-from retrieval.nearness import percentile
-from retrieval.outliers import NEIGHBOURS, Outlier, deviations, find
-from retrieval.search.job import LiveCollection
+from retrieval.search.calibration import percentile
+from retrieval.search.outliers import NEIGHBOURS, Outlier, deviations, find
+from retrieval.search.run import LiveCollection
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store
 from retrieval.store.edge.engine import EdgeStore

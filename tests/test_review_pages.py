@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from retrieval.duplicates.groups import Group, Member
-from retrieval.explain import Explanation
 from retrieval.gallery.fragment import MOST_HITS, fragment
 from retrieval.gallery.review import write_duplicates, write_explanation, write_outliers
 from retrieval.gallery.rows import Row, Tile
 from retrieval.images.decode import encode_png
-from retrieval.outliers import Outlier
+from retrieval.search.explain import Explanation
+from retrieval.search.outliers import Outlier
 from retrieval.sources import Source
 from retrieval.sources.folder import Folder
 from tests.duplicates.digits import digits, put

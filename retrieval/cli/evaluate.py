@@ -76,7 +76,7 @@ def evaluate(
     """
     from retrieval.config import load_settings
     from retrieval.evaluate import job
-    from retrieval.evaluate.tables import lines, tables, write_report
+    from retrieval.evaluate.render import lines, tables, write_report
     from retrieval.model.resolve import load_model, make_encoder
 
     settings = load_settings(qdrant_url=qdrant_url)

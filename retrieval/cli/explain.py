@@ -10,7 +10,7 @@ from retrieval.cli.help import OUTPUT
 from retrieval.cli.queries import example
 
 if TYPE_CHECKING:
-    from retrieval.explain import Explanation
+    from retrieval.search.explain import Explanation
 
 
 def explain(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from retrieval.duplicates.census import Census
+from retrieval.duplicates.candidates import Census
 from retrieval.duplicates.compare import DIFFERENT, difference
 from retrieval.duplicates.groups import Group, Member, best, connected
 from retrieval.errors import SourceError

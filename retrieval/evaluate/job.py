@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from retrieval.config import Settings
 from retrieval.errors import RetrievalError, UsageError
-from retrieval.evaluate.cases import worst
-from retrieval.evaluate.codings import Codes, Coding, codings
-from retrieval.evaluate.engine import QUERIES, EngineRecall, engine_recall
-from retrieval.evaluate.pictures import NO_LABEL, SEED, Pictures, gather
+from retrieval.evaluate.ann_recall import QUERIES, EngineRecall, engine_recall
+from retrieval.evaluate.baselines import Codes, Coding, codings
+from retrieval.evaluate.data import NO_LABEL, SEED, Pictures, gather
+from retrieval.evaluate.failures import worst
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import Scores, Tick, score
 from retrieval.model.encoder import Encoder

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from retrieval.evaluate.cases import Case
-from retrieval.evaluate.engine import EngineRecall
-from retrieval.evaluate.pictures import Pictures
+from retrieval.evaluate.ann_recall import EngineRecall
+from retrieval.evaluate.data import Pictures
+from retrieval.evaluate.failures import Case
 from retrieval.evaluate.scoring import Scores
 from retrieval.sources.read import Refused
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
+from retrieval.evaluate.brute_force import distance_tables, first, ranks
+from retrieval.evaluate.data import Pictures
 from retrieval.evaluate.metrics import average_precision, effective_rank, matches, r_precision
-from retrieval.evaluate.pictures import Pictures
-from retrieval.evaluate.ranking import distance_tables, first, ranks
 from retrieval.sources.arrays import choose
 
 SPECTRUM = 2048

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from retrieval.duplicates.groups import Group, Member
-from retrieval.explain import Explanation
 from retrieval.gallery.page import write_html
 from retrieval.gallery.rows import Read, Row, Tile
 from retrieval.images.decode import encode_png
-from retrieval.outliers import Outlier
+from retrieval.search.explain import Explanation
+from retrieval.search.outliers import Outlier
 from retrieval.sources import Source
 
 Pixels = UInt8[np.ndarray, "h w c"]

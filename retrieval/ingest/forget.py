@@ -9,7 +9,7 @@ from typing import Any
 from retrieval.errors import SourceError, UsageError
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.payload import match_source
-from retrieval.nearness import learn
+from retrieval.search.calibration import learn
 from retrieval.store.base import Held, Store, resolve
 from retrieval.store.naming import find_unused
 from retrieval.util.reporting import ReportCount, ignore

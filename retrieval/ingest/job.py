@@ -19,9 +19,9 @@ from retrieval.ingest.prune import check_prunable, count_removed, find_removals
 from retrieval.ingest.roots import check_roots
 from retrieval.ingest.summary import Summary
 from retrieval.model.encoder_process import Encoding
-from retrieval.nearness import learn
 from retrieval.schema.index_config import DEFAULT, Layout
 from retrieval.schema.records import CollectionMeta, utc_now
+from retrieval.search.calibration import learn
 from retrieval.sources import Entry, Source
 from retrieval.sources.base import passed_over
 from retrieval.sources.read import Refused

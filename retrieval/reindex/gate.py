@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from retrieval.evaluate.engine import engine_recall
+from retrieval.evaluate.ann_recall import engine_recall
 from retrieval.evaluate.metrics import effective_rank
 from retrieval.ingest.summary import Summary
 from retrieval.model.encoder import use_compilation_cache

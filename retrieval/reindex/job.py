@@ -16,7 +16,6 @@ from retrieval.ingest.job import merge_layout
 from retrieval.ingest.summary import Summary
 from retrieval.model import saved_models
 from retrieval.model.encoder_process import Encoding, LateEncoder
-from retrieval.nearness import learn
 from retrieval.reindex.candidate import begin, fill_and_catch_up, settle
 from retrieval.reindex.changed import has_changed
 from retrieval.reindex.gate import ReindexGate
@@ -27,6 +26,7 @@ from retrieval.reindex.run import ReindexRun
 from retrieval.reindex.swap import adopt, mark_ready, read_back, swap
 from retrieval.reindex.tidy import tidy
 from retrieval.schema.records import CollectionMeta, seconds_since
+from retrieval.search.calibration import learn
 from retrieval.sources import Source
 from retrieval.store.base import Store, resolve
 from retrieval.store.naming import family

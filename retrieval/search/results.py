@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from retrieval.nearness import FAR, UNLIKE, percentile
 from retrieval.schema.records import CollectionMeta, Hit
+from retrieval.search.calibration import FAR, UNLIKE, percentile
 from retrieval.search.options import Options
 from retrieval.search.query import Query, Stored
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from retrieval.errors import StoreError, UsageError
-from retrieval.evaluate.engine import TIE
+from retrieval.evaluate.ann_recall import TIE
 from retrieval.reindex.candidate import CALM, wait
 from retrieval.schema.index_config import Layout
 from retrieval.schema.records import codes_of

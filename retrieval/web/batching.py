@@ -13,9 +13,9 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from retrieval.index import Index
-from retrieval.search.job import Prepared, encode_all
 from retrieval.search.options import Options
 from retrieval.search.results import Result
+from retrieval.search.run import Prepared, encode_all
 from retrieval.sources.read import Loaded
 from retrieval.web.answers import TOO_BUSY
 from retrieval.web.metrics import Metrics

@@ -11,10 +11,10 @@ from starlette.responses import JSONResponse, Response
 
 from retrieval.errors import BadImage
 from retrieval.images.decode import encode_png, probe
-from retrieval.search.job import Asked, Prepared
 from retrieval.search.options import Options
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import Result
+from retrieval.search.run import Asked, Prepared
 from retrieval.web.answers import NO_SUCH_IMAGE, problems
 from retrieval.web.asking import Ask, Upload, body_schema, read
 from retrieval.web.service import Service

@@ -13,7 +13,7 @@ from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
 from retrieval.model.config import ModelConfig
 from retrieval.model.encoder import Encoder
-from retrieval.search.job import LiveCollection
+from retrieval.search.run import LiveCollection
 from retrieval.sources.dataset import open_dataset
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval.duplicates.census import CANDIDATES, Census
+from retrieval.duplicates.candidates import CANDIDATES, Census
 from retrieval.duplicates.groups import Group
 from retrieval.duplicates.job import Summary, find
 from retrieval.errors import SourceError
 from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
-from retrieval.nearness import distance_at
 from retrieval.schema.records import CollectionMeta, Point, point_id
-from retrieval.search.job import LiveCollection
+from retrieval.search.calibration import distance_at
+from retrieval.search.run import LiveCollection
 from retrieval.sources import Source
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store

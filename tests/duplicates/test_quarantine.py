@@ -15,7 +15,7 @@ from retrieval.duplicates.groups import Group, Member
 from retrieval.duplicates.job import Summary, find
 from retrieval.duplicates.quarantine import UNDO, Moved, put_back, set_aside
 from retrieval.errors import RetrievalError, UsageError
-from retrieval.search.job import LiveCollection
+from retrieval.search.run import LiveCollection
 from retrieval.sources import Source
 from retrieval.sources.folder import File, Folder
 from retrieval.store.edge.engine import EdgeStore

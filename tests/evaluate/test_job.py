@@ -11,8 +11,8 @@ from sklearn.metrics import average_precision_score
 
 from retrieval.config import Settings
 from retrieval.errors import BadImage, NoCollection, SourceError, UsageError
-from retrieval.evaluate import pictures
-from retrieval.evaluate.codings import untrained
+from retrieval.evaluate import data as pictures
+from retrieval.evaluate.baselines import untrained
 from retrieval.evaluate.job import evaluate
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import score

@@ -10,8 +10,8 @@ from sklearn.metrics import average_precision_score, precision_score
 
 from retrieval.errors import UsageError
 from retrieval.evaluate import metrics
+from retrieval.evaluate.brute_force import ranks
 from retrieval.evaluate.metrics import average_precision, effective_rank, precision_at_k, r_precision
-from retrieval.evaluate.ranking import ranks
 from tests.errors import about, hinted
 
 

@@ -11,8 +11,8 @@ from hypothesis.extra.numpy import arrays
 from sklearn.neighbors import NearestNeighbors
 
 from retrieval.errors import UsageError
-from retrieval.evaluate import ranking
-from retrieval.evaluate.ranking import distance_tables, first, nearest, ranks
+from retrieval.evaluate import brute_force
+from retrieval.evaluate.brute_force import distance_tables, first, nearest, ranks
 
 values = st.floats(-100, 100, width=32).map(lambda x: round(x, 3))
 
@@ -22,7 +22,7 @@ def random_codes(n: int, dim: int = 8, seed: int = 0) -> np.ndarray:
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
-    result = doctest.testmod(ranking)
+    result = doctest.testmod(brute_force)
     assert result.attempted >= 3
     assert result.failed == 0
 
@@ -67,8 +67,8 @@ def test_bytes_give_the_same_hits_as_floats() -> None:
 def test_in_parts_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     codes, queries = random_codes(101), random_codes(23, seed=1)
     whole = nearest(queries, codes, 3)
-    monkeypatch.setattr(ranking, "TABLE", 4 * len(codes))
-    monkeypatch.setattr(ranking, "BLOCK", 10 * codes.shape[1])
+    monkeypatch.setattr(brute_force, "TABLE", 4 * len(codes))
+    monkeypatch.setattr(brute_force, "BLOCK", 10 * codes.shape[1])
     assert [len(table) for _, table in distance_tables(queries, codes)] == [4, 4, 4, 4, 4, 3]
     for expected, found in zip(whole, nearest(queries, codes, 3), strict=True):
         np.testing.assert_array_equal(found, expected)

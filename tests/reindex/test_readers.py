@@ -9,10 +9,10 @@ import pytest
 
 from retrieval.errors import NoCollection, RetrievalError
 from retrieval.images.decode import decode
-from retrieval.live import AliasFollower
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.rollback import rollback
+from retrieval.search.live import AliasFollower
 from retrieval.search.query import Query
 from retrieval.search.results import Result
 from retrieval.store.base import Store, resolve

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from retrieval.model.encoder import Encoder
-from retrieval.search.job import LiveCollection
 from retrieval.search.query import Query
+from retrieval.search.run import LiveCollection
 from retrieval.store.base import Store
 from tests.reindex.encoders import Shades
 from tests.reindex.places import Place, make_pictures

@@ -11,10 +11,9 @@ from retrieval.errors import UsageError
 from retrieval.gallery.results import result_rows
 from retrieval.images.decode import decode, encode_png
 from retrieval.ingest.job import ingest
-from retrieval.nearness import distance_at, learn, percentile
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import Hit, point_id
-from retrieval.search.job import LiveCollection, recommend, search
+from retrieval.search.calibration import distance_at, learn, percentile
 from retrieval.search.options import Options
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import (
@@ -25,6 +24,7 @@ from retrieval.search.results import (
     Result,
     postprocess,
 )
+from retrieval.search.run import LiveCollection, recommend, search
 from retrieval.sources.folder import Folder
 from tests.errors import about
 from tests.reindex.encoders import SIDE

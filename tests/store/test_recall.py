@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import NoCollection, StoreError
-from retrieval.evaluate.engine import engine_recall
+from retrieval.evaluate.ann_recall import engine_recall
 from retrieval.schema.records import Hit
 from retrieval.store.base import Store
 from retrieval.store.edge.engine import EdgeStore

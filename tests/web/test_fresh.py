@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from retrieval import live
 from retrieval.errors import StoreUnavailable
 from retrieval.index import Index
-from retrieval.live import AliasFollower
+from retrieval.search import live
+from retrieval.search.live import AliasFollower
 from retrieval.store.base import Store
 from tests.cli.conftest import Ingested, copy, done_well
 from tests.store.conftest import clean, meta, name, open_engine, store  # noqa: F401 - fixtures

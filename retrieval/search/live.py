@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from retrieval.errors import NoCollection, StoreUnavailable
-from retrieval.search.job import LiveCollection, search_batch
 from retrieval.search.options import Options
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import Result
+from retrieval.search.run import LiveCollection, search_batch
 from retrieval.store.base import Store, resolve
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Num, UInt8
 
-from retrieval.evaluate.pictures import Pictures
-from retrieval.evaluate.ranking import distance_tables, first
+from retrieval.evaluate.brute_force import distance_tables, first
+from retrieval.evaluate.data import Pictures
 from retrieval.evaluate.scoring import Scores
 
 WORST = 50

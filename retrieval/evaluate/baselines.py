@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Num, UInt8
 
-from retrieval.evaluate.ranking import BLOCK
+from retrieval.evaluate.brute_force import BLOCK
 from retrieval.model import saved_models
 from retrieval.model.autoencoder import build, to_flat
 from retrieval.model.config import ModelConfig

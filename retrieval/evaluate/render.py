@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from retrieval.evaluate.cases import Case
+from retrieval.evaluate.failures import Case
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import LABELLED, OTHERS
 from retrieval.gallery import Row, Table, Tile, write_html

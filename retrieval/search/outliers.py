@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Float
 
 from retrieval.model.encoder import Encoder
-from retrieval.nearness import percentile
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import Payload, Point, codes_of
-from retrieval.search.job import LiveCollection
+from retrieval.search.calibration import percentile
+from retrieval.search.run import LiveCollection
 from retrieval.sources import Source
 from retrieval.sources.arrays import stored_entry
 from retrieval.sources.read import Loaded, read_pictures

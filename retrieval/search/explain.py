@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from retrieval.errors import UsageError
-from retrieval.nearness import percentile
 from retrieval.schema.filters import Filter, Match
-from retrieval.search.job import Asked, LiveCollection, prepare
+from retrieval.search.calibration import percentile
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import rounded
+from retrieval.search.run import Asked, LiveCollection, prepare
 from retrieval.store.base import Store
 
 FARTHEST = 1000
