@@ -21,7 +21,7 @@ from retrieval.config import Settings
 from retrieval.errors import FilterError, StoreError, UsageError
 from retrieval.export import export
 from retrieval.index import Index
-from retrieval.migrate import migrate
+from retrieval.reindex.migrate import migrate
 from retrieval.schema.filter_language import parse
 from retrieval.schema.records import FIELDS, Point, point_id
 from retrieval.store.base import Store

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.jobs import MOST, Run, history
+from retrieval.ops.job_history import MOST, Run, history
 from retrieval.util.process import in_words, this_process
 from retrieval.util.sanitize import redacted, redacted_arguments
 from tests.cli.conftest import Call, call  # noqa: F401 - a fixture
@@ -29,7 +29,7 @@ def test_a_record_says_how_a_run_ended(tmp_path: Path) -> None:
 
 
 def test_a_run_that_died_without_a_word_is_called_killed(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from retrieval.jobs import Run; Run(Path({str(tmp_path)!r}), 'ingest', 'images')"
+    code = f"from pathlib import Path; from retrieval.ops.job_history import Run; Run(Path({str(tmp_path)!r}), 'ingest', 'images')"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     assert [record["outcome"] for record in history(tmp_path)] == ["killed"]
 

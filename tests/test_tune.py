@@ -9,13 +9,14 @@ from qdrant_client import models
 
 from retrieval.config import Settings
 from retrieval.errors import NoCollection, UsageError
+from retrieval.reindex import index_search
+from retrieval.reindex import tune as job
+from retrieval.reindex.index_search import BUILDS, Measured, choose, memory
+from retrieval.reindex.tune import recall, tune
 from retrieval.schema.index_config import Layout
 from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
 from retrieval.store.qdrant.index_config import quantization
-from retrieval.tune import choices, job
-from retrieval.tune.choices import BUILDS, Measured, choose, memory
-from retrieval.tune.job import recall, tune
 from tests.cli.conftest import Call, call, copy  # noqa: F401 - a fixture
 from tests.ingest.conftest import digits, homes, model_home  # noqa: F401 - fixtures
 from tests.ingest.jobs import Place
@@ -67,7 +68,7 @@ def filled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[tuple[Store, str]]:
     """A collection of 1,200 codes behind an alias of its own."""
-    monkeypatch.setattr(choices, "EFS", (16, 64))
+    monkeypatch.setattr(index_search, "EFS", (16, 64))
     monkeypatch.setattr(job, "QUERIES", 20)
     monkeypatch.setattr(job, "WARM", 2)
     with connected(qdrant_url) as store:
@@ -131,8 +132,8 @@ def test_the_command_measures_and_applies(
     call: Call,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(choices, "EFS", (48,))
-    monkeypatch.setattr(choices, "BUILDS", BUILDS[1:2])
+    monkeypatch.setattr(index_search, "EFS", (48,))
+    monkeypatch.setattr(index_search, "BUILDS", BUILDS[1:2])
     monkeypatch.setattr(job, "QUERIES", 20)
     place = Place(copy(model_home, own_home), qdrant_url, "test-tune")
     try:

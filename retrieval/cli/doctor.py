@@ -7,7 +7,7 @@ import typer
 from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json
 
 if TYPE_CHECKING:
-    from retrieval.doctor.rows import Row
+    from retrieval.ops.doctor.checks import Row
 
 SHOWN = {"ok": "ok", "warning": "warning", "error": "ERROR"}
 
@@ -22,7 +22,7 @@ def doctor(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
     $ retrieval doctor --json --qdrant-url http://127.0.0.1:6333
     """
     from retrieval.config import load_settings
-    from retrieval.doctor.job import examine
+    from retrieval.ops.doctor.job import examine
 
     found = []
     for row in examine(lambda: load_settings(qdrant_url=qdrant_url), alias):

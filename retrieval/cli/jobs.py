@@ -28,7 +28,7 @@ def jobs(
     $ retrieval jobs --limit 1 --json
     """
     from retrieval.config import load_settings
-    from retrieval.jobs import history
+    from retrieval.ops.job_history import history
 
     records = [record for record in history(load_settings().jobs) if alias in (None, record["alias"])][:limit]
     if as_json:
@@ -45,7 +45,7 @@ def jobs(
 
 def cells(record: Mapping[str, Any]) -> list[str]:
     """A run as a row of the table."""
-    from retrieval.jobs import in_words
+    from retrieval.ops.job_history import in_words
 
     return [
         record["started"][:19].replace("T", " "),

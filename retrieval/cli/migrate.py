@@ -54,8 +54,8 @@ def migrate(
             "neither --to nor --from; --to URL copies to a server, --from URL from one to the embedded engine"
         )
 
-    from retrieval import migrate as job
     from retrieval.config import load_settings
+    from retrieval.reindex import migrate as job
     from retrieval.store import open_at
 
     settings = load_settings()

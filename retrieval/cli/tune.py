@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from retrieval.config import Settings
+    from retrieval.reindex.index_search import Measured
     from retrieval.schema.index_config import Layout
-    from retrieval.tune.choices import Measured
 
 INDEX = ("exact", "m", "ef_construct", "ef", "int8", "on_disk")
 """The settings of a layout that are tuned; shards and replicas stay as they are."""
@@ -76,8 +76,9 @@ def tune(
     """
     from retrieval.config import load_settings
     from retrieval.errors import GateRefused
+    from retrieval.reindex import index_search
+    from retrieval.reindex import tune as job
     from retrieval.store import open_store
-    from retrieval.tune import choices, job
 
     least = parse_share("--min-recall", min_recall)
     settings = load_settings(qdrant_url=qdrant_url)
@@ -87,8 +88,8 @@ def tune(
         def step(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
 
-        rows = list(job.tune(store, alias, builds=choices.BUILDS, step=step))
-    chosen = choices.choose(rows, least, max_p95 / 1000, on_disk=on_disk)
+        rows = list(job.tune(store, alias, builds=index_search.BUILDS, step=step))
+    chosen = index_search.choose(rows, least, max_p95 / 1000, on_disk=on_disk)
     if as_json:
         print_json({"chosen": chosen and chosen.to_json(), "measured": [row.to_json() for row in rows]})
     else:

@@ -15,7 +15,7 @@ from retrieval.util.sanitize import redacted
 
 if TYPE_CHECKING:
     from retrieval.ingest.summary import Summary
-    from retrieval.jobs import Run
+    from retrieval.ops.job_history import Run
 
 LOG_SECONDS = 10.0
 """Time between two lines of progress in a JSON log."""
@@ -53,7 +53,7 @@ class Watch:
 @contextlib.contextmanager
 def recorded(job: str, alias: str, folder: Path) -> Iterator["Run"]:
     """Record the block as a job in the history; SIGTERM ends it as Ctrl-C does, with its own exit code."""
-    from retrieval.jobs import Run
+    from retrieval.ops.job_history import Run
 
     run, code = Run(folder, job, alias), 1
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))

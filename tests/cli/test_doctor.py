@@ -30,7 +30,7 @@ sys.stdin.read()
 DIES = """
 import sys
 from pathlib import Path
-from retrieval.jobs import Run
+from retrieval.ops.job_history import Run
 Run(Path(sys.argv[1]), "reindex", "images")
 """
 Row = dict[str, Any]
@@ -117,8 +117,8 @@ def test_a_source_that_is_not_there(home: Path, folder: Path, examined: Examined
 
 
 def test_a_source_that_hangs(home: Path, examined: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
-    from retrieval.doctor import reach
     from retrieval.errors import SourceError
+    from retrieval.ops.doctor import reach
 
     over = threading.Event()
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.doctor.job import examine
 from retrieval.errors import StoreError
+from retrieval.ops.doctor.job import examine
 from retrieval.reindex.job import reindex
 from retrieval.reindex.rollback import rollback
 from retrieval.store.base import resolve

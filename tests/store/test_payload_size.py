@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from retrieval.errors import StoreError
-from retrieval.migrate import migrate
+from retrieval.reindex.migrate import migrate
 from retrieval.schema.records import Payload, Point
 from retrieval.store.base import Store
 from retrieval.store.edge.engine import EdgeStore

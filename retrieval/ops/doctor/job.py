@@ -5,9 +5,9 @@ import dataclasses
 from collections.abc import Callable, Iterator
 
 from retrieval.config import Settings
-from retrieval.doctor import collection, engine, machine
-from retrieval.doctor.rows import Engine, Live, Machine, Row, failed, rows
 from retrieval.errors import Locked, NoCollection, RetrievalError, StoreError
+from retrieval.ops.doctor import collection, engine, machine
+from retrieval.ops.doctor.checks import Engine, Live, Machine, Row, failed, rows
 from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
 

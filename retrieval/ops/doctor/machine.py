@@ -5,9 +5,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from retrieval.doctor.rows import Check, Machine, Row
-from retrieval.jobs import RUNNING, history, in_words
 from retrieval.model import saved_models
+from retrieval.ops.doctor.checks import Check, Machine, Row
+from retrieval.ops.job_history import RUNNING, history, in_words
 
 TIGHT_BYTES, ENOUGH_BYTES = 256 * 2**20, 2**30
 """Free on the disk. Below the first the embedded engine refuses to write; below the second somebody should look."""

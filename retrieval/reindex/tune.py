@@ -11,11 +11,11 @@ from jaxtyping import Float32
 from retrieval.errors import StoreError, UsageError
 from retrieval.evaluate.ann_recall import TIE
 from retrieval.reindex.candidate import CALM, wait
+from retrieval.reindex.index_search import EXACT, Measured, efs, memory
 from retrieval.schema.index_config import Layout
 from retrieval.schema.records import codes_of
 from retrieval.store.base import Held, SearchParams, Store, resolve
 from retrieval.store.naming import find_unused, next_name
-from retrieval.tune.choices import EXACT, Measured, efs, memory
 from retrieval.util.reporting import ReportStep, ignore
 
 K = 5

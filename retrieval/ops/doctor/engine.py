@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from retrieval.doctor.rows import Check, Engine, Row, in_one_line
 from retrieval.errors import StoreDamaged, StoreError, StoreUnavailable
+from retrieval.ops.doctor.checks import Check, Engine, Row, in_one_line
 from retrieval.store.naming import alias_of, stamp
 
 CLUSTER = "see 'A cluster' in docs/operations.md"

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from retrieval.doctor.reach import reached
-from retrieval.doctor.rows import Check, Live, Row
 from retrieval.model.resolve import collections_model
+from retrieval.ops.doctor.checks import Check, Live, Row
+from retrieval.ops.doctor.reach import reached
 from retrieval.schema.records import seconds_since
 from retrieval.sources.dataset import is_elsewhere
 

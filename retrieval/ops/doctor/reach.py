@@ -3,8 +3,8 @@
 import threading
 
 from retrieval.config import Settings
-from retrieval.doctor.rows import in_one_line
 from retrieval.errors import RetrievalError
+from retrieval.ops.doctor.checks import in_one_line
 from retrieval.sources import open_source
 
 SECONDS = 10.0

@@ -1,0 +1,1 @@
+"""For whoever runs it: the history of jobs, and what is wrong and how to fix it."""
