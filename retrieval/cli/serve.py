@@ -43,7 +43,7 @@ def serve(
     $ retrieval serve --host 0.0.0.0 --port 8080
     """
     from retrieval.config import load_settings
-    from retrieval.web.gate import is_loopback
+    from retrieval.web.middleware.auth import is_loopback
 
     settings = load_settings(qdrant_url=qdrant_url)
     key = settings.api_key.get_secret_value() if settings.api_key else None

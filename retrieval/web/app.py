@@ -19,14 +19,14 @@ from starlette.types import ASGIApp
 from retrieval import __version__
 from retrieval.errors import RetrievalError
 from retrieval.index import Index
-from retrieval.web import health, pictures, points, searching
-from retrieval.web.answers import DEFECT, answer, of_error, of_http
-from retrieval.web.gate import Gate
-from retrieval.web.headers import Headers
+from retrieval.web.errors import DEFECT, answer, of_error, of_http
 from retrieval.web.limits import Limits
+from retrieval.web.middleware.auth import Gate
+from retrieval.web.middleware.body_limits import Uploads
+from retrieval.web.middleware.headers import Headers
+from retrieval.web.routes import health, images, points, search
 from retrieval.web.service import Service
 from retrieval.web.state import service_of
-from retrieval.web.uploads import Uploads
 
 STATIC = Path(str(files("retrieval.web"))) / "static"
 KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="Needed if the service has a key.")
@@ -68,7 +68,7 @@ def create_app(index: Index, limits: Limits = Limits(), *, key: str | None = Non
 
     app = FastAPI(title="retrieval", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.service = service
-    for router in (searching.router, points.router, pictures.router, health.router):
+    for router in (search.router, points.router, images.router, health.router):
         app.include_router(router, dependencies=[Depends(KEY)])
     app.include_router(page)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -17,7 +17,7 @@ from retrieval.search.options import Options
 from retrieval.search.results import Result
 from retrieval.search.run import Prepared, encode_all
 from retrieval.sources.read import Loaded
-from retrieval.web.answers import TOO_BUSY
+from retrieval.web.errors import TOO_BUSY
 from retrieval.web.metrics import Metrics
 
 MOST = 64

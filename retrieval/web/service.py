@@ -12,8 +12,8 @@ from retrieval import __version__
 from retrieval.errors import NoCollection, RetrievalError, StoreError, StoreUnavailable
 from retrieval.index import Index
 from retrieval.schema.records import seconds_since
-from retrieval.web.answers import NO_MODEL, sentence
 from retrieval.web.batching import BATCHES, Batcher
+from retrieval.web.errors import NO_MODEL, sentence
 from retrieval.web.limits import Limits
 from retrieval.web.metrics import Metrics
 

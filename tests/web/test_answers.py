@@ -5,7 +5,7 @@ import json
 import pytest
 
 from retrieval.errors import BadImage, FilterError, ModelError, RetrievalError, StoreError, UsageError
-from retrieval.web.answers import DEFECT, NO_MODEL, of_error
+from retrieval.web.errors import DEFECT, NO_MODEL, of_error
 
 PLACE = "/secret/place"
 

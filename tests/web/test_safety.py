@@ -19,9 +19,9 @@ from PIL import Image
 
 from retrieval.schema.records import point_id
 from retrieval.search.query import Query
-from retrieval.web import searching
-from retrieval.web.gate import SESSION_SECONDS, holds, is_here, token
 from retrieval.web.limits import Limits
+from retrieval.web.middleware.auth import SESSION_SECONDS, holds, is_here, token
+from retrieval.web.routes import search
 from retrieval.web.service import Service
 from tests.cli.conftest import Ingested, copy, done_well
 from tests.web.serving import Served, serving, settings_of, until
@@ -200,14 +200,14 @@ def test_bombs_and_cut_files_are_refused(served: Served, digit: bytes) -> None:
 def test_a_picture_that_is_slow_to_open_is_given_up_and_others_are_answered(
     ingested: Ingested, own_home: Path, digit: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened, ended = searching.opened, threading.Event()
+    opened, ended = search.opened, threading.Event()
 
     def slow(service: Service, query: Query) -> object:
         if query.name == "slow.png":
             ended.wait(30)
         return opened(service, query)
 
-    monkeypatch.setattr(searching, "opened", slow)
+    monkeypatch.setattr(search, "opened", slow)
     with serving(settings_of(copy(ingested.home, own_home)), Limits(decode_seconds=0.3)) as service:
         service.ready()
         answer = service.client.post("/api/search", files={"image": ("slow.png", digit)})

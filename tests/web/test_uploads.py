@@ -8,7 +8,7 @@ from starlette.types import Message
 
 from retrieval.web.limits import Limits
 from retrieval.web.metrics import Metrics
-from retrieval.web.uploads import Body
+from retrieval.web.middleware.body_limits import Body
 
 LIMITS = Limits(upload=1000, small=10, large=1, body_seconds=0.2)
 

@@ -1,10 +1,10 @@
 // Shows an answer, and explains its numbers in words.
 
+import { announce, hush, say } from "./banner.js";
 import { $, count, sentence } from "./dom.js";
 import { showHits } from "./grid.js";
 import { learn } from "./picture.js";
 import { showReconstruction } from "./query.js";
-import { announce, hush, say } from "./say.js";
 import { filterText, kind } from "./state.js";
 
 const DISTANCE = "Nearest first. Distance is Euclidean, between the embeddings of two images: smaller is nearer.";

@@ -2,18 +2,18 @@
 
 import { showAnswer, showNone } from "./answer.js";
 import { Problem, call, search, whenLocked } from "./api.js";
+import { hush, isRetrying, say } from "./banner.js";
 import { $ } from "./dom.js";
 import { fitCanvas, whenDrawn } from "./draw.js";
 import { setFacets, showChoice, whenChanged } from "./filters.js";
 import { relink, showSample, showSkeleton } from "./grid.js";
 import { showHeader } from "./header.js";
-import { askKey, isAsking } from "./key.js";
+import { whenGiven } from "./inputs.js";
+import { askKey, isAsking } from "./login.js";
 import { known, learn } from "./picture.js";
 import { explain, explainState, tooLarge } from "./problems.js";
 import { nameQuery, showQuery, titleOf } from "./query.js";
-import { hush, isRetrying, say } from "./say.js";
 import { asking, filterText, fromUrl, keep, kept, kind, toUrl, withExample, withoutExample } from "./state.js";
-import { whenGiven } from "./ways.js";
 
 const LATE = 300; // milliseconds until a skeleton is shown, until a message is, and between two status requests
 const SLOW = 3000;

@@ -15,8 +15,8 @@ from retrieval.search.options import Options
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import Result
 from retrieval.search.run import Asked, Prepared
-from retrieval.web.answers import NO_SUCH_IMAGE, problems
-from retrieval.web.asking import Ask, Upload, body_schema, read
+from retrieval.web.errors import NO_SUCH_IMAGE, problems
+from retrieval.web.requests import Ask, Upload, body_schema, read
 from retrieval.web.service import Service
 from retrieval.web.state import service_of
 

@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from retrieval.web.answers import answer
+from retrieval.web.errors import answer
 
 OPEN = ("/", "/docs", "/healthz", "/openapi.json", "/readyz")
 """Paths that need no key, because they show nothing of the collection. Static files need none either."""

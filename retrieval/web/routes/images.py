@@ -11,7 +11,7 @@ from retrieval.errors import BadImage
 from retrieval.images.decode import encode_jpeg, encode_png, probe, thumbnail
 from retrieval.images.draw import placeholder
 from retrieval.schema.records import Point, is_id
-from retrieval.web.answers import NO_SUCH_IMAGE, problems
+from retrieval.web.errors import NO_SUCH_IMAGE, problems
 from retrieval.web.service import Service
 from retrieval.web.state import service_of
 

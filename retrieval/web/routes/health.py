@@ -7,7 +7,7 @@ from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
-from retrieval.web.answers import problems
+from retrieval.web.errors import problems
 from retrieval.web.service import Service
 from retrieval.web.state import service_of
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
 from retrieval.schema.records import is_id
-from retrieval.web.answers import NO_SUCH_IMAGE, problems
+from retrieval.web.errors import NO_SUCH_IMAGE, problems
 from retrieval.web.limits import MAX_FACETS, MAX_SAMPLE
 from retrieval.web.service import Service
 from retrieval.web.state import service_of

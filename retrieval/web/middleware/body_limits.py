@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from retrieval.web.answers import TOO_BUSY
+from retrieval.web.errors import TOO_BUSY
 from retrieval.web.limits import Limits
 from retrieval.web.metrics import Metrics
 
