@@ -195,7 +195,7 @@ def test_every_place_on_the_page_is_there() -> None:
     [
         ("retrieval.store.base", "from retrieval.ingest import x", "a.py:1: store -> ingest points up"),
         ("retrieval.store.base", "def f():\n    from .. import search", "a.py:2: store -> search points up"),
-        ("retrieval.schema.records", "import retrieval.cli.common", "a.py:1: records -> cli points up"),
+        ("retrieval.schema.records", "import retrieval.cli.options", "a.py:1: records -> cli points up"),
         ("retrieval.ingest", "import jax.numpy as jnp", "a.py:1: ingest imports jax, which only"),
         ("retrieval.search", "from PIL import Image", "a.py:1: search imports PIL, which only images may"),
     ],

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from retrieval import errors
-from retrieval.cli.common import as_flag
+from retrieval.cli.options import as_flag
 from retrieval.errors import BadImage, FilterError, RetrievalError, UsageError, with_alias
 
 PLAIN = [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from retrieval.cli.pictures import strip
+from retrieval.cli.render.terminal_images import strip
 from tests.images.samples import file, noise, photo
 
 

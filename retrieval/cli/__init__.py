@@ -8,28 +8,28 @@ import typer
 
 from retrieval import __version__
 from retrieval.cli import logs
-from retrieval.cli.collections import collections
-from retrieval.cli.common import as_flag, echo
-from retrieval.cli.demo import demo
-from retrieval.cli.doctor import doctor
-from retrieval.cli.duplicates import duplicates
-from retrieval.cli.evaluate import evaluate
-from retrieval.cli.explain import explain
-from retrieval.cli.export import export
-from retrieval.cli.forget import forget
+from retrieval.cli.commands.collections import collections
+from retrieval.cli.commands.demo import demo
+from retrieval.cli.commands.doctor import doctor
+from retrieval.cli.commands.duplicates import duplicates
+from retrieval.cli.commands.evaluate import evaluate
+from retrieval.cli.commands.explain import explain
+from retrieval.cli.commands.export import export
+from retrieval.cli.commands.forget import forget
+from retrieval.cli.commands.ingest import ingest
+from retrieval.cli.commands.jobs import jobs
+from retrieval.cli.commands.migrate import migrate
+from retrieval.cli.commands.outliers import outliers
+from retrieval.cli.commands.reindex import reindex
+from retrieval.cli.commands.rollback import rollback
+from retrieval.cli.commands.search import search
+from retrieval.cli.commands.serve import serve
+from retrieval.cli.commands.set_public_url import set_public_url
+from retrieval.cli.commands.status import status
+from retrieval.cli.commands.train import train
+from retrieval.cli.commands.tune import tune
 from retrieval.cli.help import WIDEST, Command
-from retrieval.cli.ingest import ingest
-from retrieval.cli.jobs import jobs
-from retrieval.cli.migrate import migrate
-from retrieval.cli.outliers import outliers
-from retrieval.cli.reindex import reindex
-from retrieval.cli.rollback import rollback
-from retrieval.cli.search import search
-from retrieval.cli.serve import serve
-from retrieval.cli.set_public_url import set_public_url
-from retrieval.cli.status import status
-from retrieval.cli.train import train
-from retrieval.cli.tune import tune
+from retrieval.cli.options import as_flag, echo
 from retrieval.errors import INTERRUPTED, RetrievalError
 from retrieval.util.sanitize import redacted
 

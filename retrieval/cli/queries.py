@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieval.cli.common import open_sources
+from retrieval.cli.options import open_sources
 from retrieval.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.cli.train import following
-from retrieval.cli.values import parse_seconds, parse_size
+from retrieval.cli.commands.train import following
+from retrieval.cli.parse import parse_seconds, parse_size
 from retrieval.config import Settings
 from retrieval.errors import UsageError
 from retrieval.images.decode import decode, encode_png

@@ -39,7 +39,7 @@ COMPARED = 4
 """Rounds whose losses must be the same: later ones drift apart, since sums are taken in another order."""
 
 COMMAND = (
-    "from retrieval.cli import hosts, main; hosts.CHILD = 'from retrieval.train import loop, distributed as together;"
+    "from retrieval.cli.commands import train_child as hosts; from retrieval.cli import main; hosts.CHILD = 'from retrieval.train import loop, distributed as together;"
     f" loop.ROUND_STEPS = loop.REPORT_STEPS = {OFTEN}; together.DEADLINE = {{deadline}};"
     " together.HEARTBEAT = 20; ' + hosts.CHILD; main()"
 )

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from retrieval import __version__
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json
 
 if TYPE_CHECKING:
     from retrieval.store.base import Store

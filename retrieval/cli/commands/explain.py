@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, Model, QdrantUrl, echo, print_json, stdout
 from retrieval.cli.help import OUTPUT
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, Model, QdrantUrl, echo, print_json, stdout
 from retrieval.cli.queries import example
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def explain(
         echo(line)
     console = stdout()
     if console.is_terminal:
-        from retrieval.cli.pictures import strip
+        from retrieval.cli.render.terminal_images import strip
         from retrieval.images.decode import encode_png
 
         shown = [images[0], encode_png(found.seen[0]), images[1], encode_png(found.seen[1])]

@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.common import (
+from retrieval.cli.help import ACTION, FIELDS, LIMITS, OUTPUT
+from retrieval.cli.job_context import watched
+from retrieval.cli.logs import log, log_json
+from retrieval.cli.options import (
     DEFAULT_ALIAS,
     SOURCES,
     Address,
@@ -32,11 +35,8 @@ from retrieval.cli.common import (
     ray_of,
     stdout,
 )
-from retrieval.cli.help import ACTION, FIELDS, LIMITS, OUTPUT
-from retrieval.cli.ingesting import errors_to, first_model, print_plan, print_summary
-from retrieval.cli.logs import log, log_json
-from retrieval.cli.values import parse_share
-from retrieval.cli.watching import watched
+from retrieval.cli.parse import parse_share
+from retrieval.cli.render.ingest import errors_to, first_model, print_plan, print_summary
 from retrieval.errors import UsageError
 from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES, IngestOptions
 

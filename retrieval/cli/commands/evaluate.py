@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.common import (
+from retrieval.cli.help import ENGINE, OUTPUT, SELECTION
+from retrieval.cli.options import (
     DEFAULT_ALIAS,
     SOURCES,
     AnyModel,
@@ -19,8 +20,7 @@ from retrieval.cli.common import (
     progress_bar,
     stdout,
 )
-from retrieval.cli.help import ENGINE, OUTPUT, SELECTION
-from retrieval.cli.tables import print_table
+from retrieval.cli.render.tables import print_table
 
 
 def evaluate(

@@ -1,6 +1,6 @@
 """`retrieval demo`."""
 
-from retrieval.cli.common import Json, print_json, progress_bar, stderr, stdout, training_task
+from retrieval.cli.options import Json, print_json, progress_bar, stderr, stdout, training_task
 
 SHOWN = 4
 """Queries in the terminal; the galleries show GALLERY."""
@@ -16,7 +16,7 @@ def demo(as_json: Json = False) -> None:
     $ retrieval demo --json
     """
     from retrieval import demo as job
-    from retrieval.cli.results import print_pictures, print_results, write_galleries
+    from retrieval.cli.render.results import print_pictures, print_results, write_galleries
     from retrieval.config import load_settings
     from retrieval.gallery.results import result_rows
     from retrieval.sources.open import open_known

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 INSIDE = "RETRIEVAL_TRAINING_CHILD"
 """Set for the child."""
-CHILD = "from retrieval.cli.hosts import inside; inside()"
+CHILD = "from retrieval.cli.commands.train_child import inside; inside()"
 
 
 def parse_hosts(coordinator: str | None, processes: int | None, process: int | None) -> "Hosts | None":

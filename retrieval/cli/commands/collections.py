@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.cli.common import Json, QdrantUrl, echo, print_json, stdout
 from retrieval.cli.help import ACTION
-from retrieval.cli.tables import print_table
+from retrieval.cli.options import Json, QdrantUrl, echo, print_json, stdout
+from retrieval.cli.render.tables import print_table
 
 if TYPE_CHECKING:
     from retrieval.store.base import Store

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json, print_warnings
 from retrieval.cli.help import ACTION
-from retrieval.cli.watching import recorded
+from retrieval.cli.job_context import recorded
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json, print_warnings
 
 
 def rollback(

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.common import (
+from retrieval.cli.help import ACTION, SELECTION
+from retrieval.cli.options import (
     DEFAULT_ALIAS,
     Alias,
     Json,
@@ -13,8 +14,7 @@ from retrieval.cli.common import (
     progress_bar,
     stdout,
 )
-from retrieval.cli.help import ACTION, SELECTION
-from retrieval.cli.values import parse_share
+from retrieval.cli.parse import parse_share
 from retrieval.errors import with_alias
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def tune(
 
 def print_rows(rows: "list[Measured]", chosen: "Measured | None", console: "Console") -> None:
     """Print all that was measured, and mark the chosen one."""
-    from retrieval.cli.tables import print_table
+    from retrieval.cli.render.tables import print_table
 
     cells = [
         [
@@ -129,7 +129,7 @@ def print_rows(rows: "list[Measured]", chosen: "Measured | None", console: "Cons
 
 def apply_layout(alias: str, settings: "Settings", layout: "Layout", least: float, *, as_json: bool) -> None:
     """Re-index with the chosen settings; embeddings are copied, because the model stays the same."""
-    from retrieval.cli.reindex import run
+    from retrieval.cli.commands.reindex import run
     from retrieval.model.resolve import collections_model
     from retrieval.reindex.options import ReindexOptions
     from retrieval.store import open_store

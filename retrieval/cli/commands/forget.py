@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json, progress_bar
 from retrieval.cli.help import ACTION
-from retrieval.cli.watching import recorded
+from retrieval.cli.job_context import recorded
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json, progress_bar
 from retrieval.errors import UsageError
 from retrieval.util.sanitize import visible
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json
 
 if TYPE_CHECKING:
     from retrieval.ops.doctor.checks import Row

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from retrieval.cli.common import Json, print_json, stdout
 from retrieval.cli.help import SELECTION
-from retrieval.cli.tables import print_table
+from retrieval.cli.options import Json, print_json, stdout
+from retrieval.cli.render.tables import print_table
 
 
 def jobs(

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.common import (
+from retrieval.cli.help import SELECTION
+from retrieval.cli.options import (
     DEFAULT_ALIAS,
     Alias,
     Json,
@@ -15,7 +16,6 @@ from retrieval.cli.common import (
     print_warnings,
     progress_bar,
 )
-from retrieval.cli.help import SELECTION
 
 
 def export(

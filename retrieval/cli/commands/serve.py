@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, QdrantUrl, echo
 from retrieval.cli.help import SERVICE
 from retrieval.cli.logs import log_lines
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, QdrantUrl, echo
 from retrieval.errors import UsageError
 from retrieval.web.limits import RATE
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.common import (
+from retrieval.cli.help import OUTPUT, SELECTION
+from retrieval.cli.options import (
     DEFAULT_ALIAS,
     Alias,
     Json,
@@ -13,8 +14,7 @@ from retrieval.cli.common import (
     print_json,
     progress_bar,
 )
-from retrieval.cli.help import OUTPUT, SELECTION
-from retrieval.cli.tables import print_table
+from retrieval.cli.render.tables import print_table
 
 LIMIT = 50
 

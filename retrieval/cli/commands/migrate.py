@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, print_json, progress_bar, stdout
 from retrieval.cli.help import ACTION, ENGINE
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, print_json, progress_bar, stdout
 from retrieval.errors import UsageError
 
 

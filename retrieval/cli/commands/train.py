@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.common import (
+from retrieval.cli.commands.train_child import parse_hosts, train_in_a_child
+from retrieval.cli.help import HOSTS, MODEL, OUTPUT, TRAINING
+from retrieval.cli.options import (
     DEFAULT_ALIAS,
     SOURCES,
     Json,
@@ -19,9 +21,7 @@ from retrieval.cli.common import (
     stdout,
     training_task,
 )
-from retrieval.cli.help import HOSTS, MODEL, OUTPUT, TRAINING
-from retrieval.cli.hosts import parse_hosts, train_in_a_child
-from retrieval.cli.values import parse_seconds, parse_size
+from retrieval.cli.parse import parse_seconds, parse_size
 from retrieval.train.types import Objective, Preset
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json, progress_bar
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json, progress_bar
 
 
 def set_public_url(

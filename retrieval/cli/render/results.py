@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieval.cli.common import echo
-from retrieval.cli.tables import print_table
+from retrieval.cli.options import echo
+from retrieval.cli.render.tables import print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +54,7 @@ def write_galleries(
 
 def print_pictures(rows: Sequence["Row"], console: "Console") -> None:
     """Print each query and its hits as small images, side by side."""
-    from retrieval.cli.pictures import strip
+    from retrieval.cli.render.terminal_images import strip
     from retrieval.errors import BadImage
 
     def read(picture: "Row | Tile") -> bytes | None:

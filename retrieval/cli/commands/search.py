@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, SOURCES, Alias, Json, Model, QdrantUrl, echo
 from retrieval.cli.help import OUTPUT, QUERIES, SELECTION
-from retrieval.cli.output import Output, chosen_output, printer
+from retrieval.cli.options import DEFAULT_ALIAS, SOURCES, Alias, Json, Model, QdrantUrl, echo
 from retrieval.cli.queries import STDIN, all_queries, example
+from retrieval.cli.render.formats import Output, chosen_output, printer
 from retrieval.errors import REFUSED, SourceError, UsageError
 from retrieval.search.options import K, Options
 
@@ -118,7 +118,7 @@ def search(
     form = chosen_output(output, as_json=as_json)
     check_together(image, like, unlike, list_, stored=stored, diverse=diverse)
 
-    from retrieval.cli.results import write_galleries
+    from retrieval.cli.render.results import write_galleries
     from retrieval.config import load_settings
     from retrieval.index import Index
 

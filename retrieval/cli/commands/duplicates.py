@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.cli.common import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, progress_bar
 from retrieval.cli.help import ACTION, OUTPUT, SELECTION
-from retrieval.cli.output import Output, chosen_output, groups_printer
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, progress_bar
+from retrieval.cli.render.formats import Output, chosen_output, groups_printer
 from retrieval.errors import REFUSED, UsageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.common import (
+from retrieval.cli.help import ACTION, GATE, LIMITS
+from retrieval.cli.job_context import Watch, watched
+from retrieval.cli.logs import log, log_json
+from retrieval.cli.options import (
     DEFAULT_ALIAS,
     Address,
     Alias,
@@ -31,11 +34,8 @@ from retrieval.cli.common import (
     stdout,
     training_task,
 )
-from retrieval.cli.help import ACTION, GATE, LIMITS
-from retrieval.cli.logs import log, log_json
-from retrieval.cli.reindexing import Follow, print_gate, say
-from retrieval.cli.values import parse_seconds, parse_share
-from retrieval.cli.watching import Watch, watched
+from retrieval.cli.parse import parse_seconds, parse_share
+from retrieval.cli.render.reindex import Follow, print_gate, say
 from retrieval.errors import ModelError, RetrievalError, UsageError
 from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES
 from retrieval.reindex.options import KEEP, MAX_DROP, MIN_RECALL, ReindexOptions

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from retrieval.cli.tables import print_table
-from retrieval.cli.watching import Watch
+from retrieval.cli.job_context import Watch
+from retrieval.cli.render.tables import print_table
 from retrieval.errors import with_alias
 
 if TYPE_CHECKING:
