@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retrieval.index import Index
+    from retrieval.api import Index
     from retrieval.search.query import Stored
 
 __version__ = "0.1.0"
@@ -13,7 +13,7 @@ __all__ = ["Index", "Stored"]
 def __getattr__(name: str) -> Any:
     """`from retrieval import Index` imports what it takes only then: the command line starts without."""
     if name == "Index":
-        from retrieval.index import Index
+        from retrieval.api import Index
 
         return Index
     if name == "Stored":

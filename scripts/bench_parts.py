@@ -14,8 +14,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from retrieval.api import Index
 from retrieval.config import Settings
-from retrieval.index import Index
 
 K = 5
 DEADLINE = 3600.0

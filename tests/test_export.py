@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from qdrant_client import QdrantClient
 
-from retrieval import export as module
+from retrieval.api import Index
 from retrieval.config import Settings
 from retrieval.errors import FilterError, StoreError, UsageError
-from retrieval.export import export
-from retrieval.index import Index
+from retrieval.ops import export as module
+from retrieval.ops.export import export
 from retrieval.reindex.migrate import migrate
 from retrieval.schema.filter_language import parse
 from retrieval.schema.records import FIELDS, Point, point_id
@@ -390,7 +390,7 @@ MEASURED = """
 import sys
 from pathlib import Path
 from retrieval.config import Settings
-from retrieval.export import export
+from retrieval.ops.export import export
 from retrieval.store import open_store
 
 def peak():

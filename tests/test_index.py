@@ -18,7 +18,7 @@ from PIL import Image
 from retrieval import Index, Stored
 from retrieval.config import Settings
 from retrieval.errors import BadImage, ModelError, NoCollection, StoreError, UsageError
-from retrieval.found import as_query
+from retrieval.gallery.hits import as_query
 from retrieval.images.decode import decode, encode_png
 from retrieval.images.in_memory import as_bytes
 from retrieval.reindex.job import reindex
@@ -418,7 +418,7 @@ print(json.dumps([before, Index.__module__, Stored.__module__, retrieval.__all__
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, timeout=120, check=True)
-    assert json.loads(done.stdout) == [[], "retrieval.index", "retrieval.search.query", ["Index", "Stored"]]
+    assert json.loads(done.stdout) == [[], "retrieval.api", "retrieval.search.query", ["Index", "Stored"]]
 
 
 def test_a_name_that_the_package_does_not_have() -> None:

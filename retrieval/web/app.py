@@ -17,8 +17,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from retrieval import __version__
+from retrieval.api import Index
 from retrieval.errors import RetrievalError
-from retrieval.index import Index
 from retrieval.web.errors import DEFECT, answer, of_error, of_http
 from retrieval.web.limits import Limits
 from retrieval.web.middleware.auth import Gate

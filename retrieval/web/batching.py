@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from retrieval.index import Index
+from retrieval.api import Index
 from retrieval.search.options import Options
 from retrieval.search.results import Result
 from retrieval.search.run import Prepared, encode_all

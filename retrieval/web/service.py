@@ -9,8 +9,8 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 from retrieval import __version__
+from retrieval.api import Index
 from retrieval.errors import NoCollection, RetrievalError, StoreError, StoreUnavailable
-from retrieval.index import Index
 from retrieval.schema.records import seconds_since
 from retrieval.web.batching import BATCHES, Batcher
 from retrieval.web.errors import NO_MODEL, sentence

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import uvicorn
 
+from retrieval.api import Index
 from retrieval.config import Settings
-from retrieval.index import Index
 from retrieval.store import open_store
 from retrieval.web.app import create_app
 from retrieval.web.limits import Limits

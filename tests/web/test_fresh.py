@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from retrieval.api import Index
 from retrieval.errors import StoreUnavailable
-from retrieval.index import Index
 from retrieval.search import live
 from retrieval.search.live import AliasFollower
 from retrieval.store.base import Store

@@ -76,9 +76,9 @@ def duplicates(
         put_back(undo)
         return
 
+    from retrieval.api import Index
     from retrieval.config import load_settings
     from retrieval.duplicates.job import Summary
-    from retrieval.index import Index
 
     summary = Summary()
     found: list[Group] = []

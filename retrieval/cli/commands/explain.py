@@ -35,8 +35,8 @@ def explain(
     $ retrieval explain query.png digits/4/00013.png
     $ retrieval explain a.png b.png --html pair.html
     """
+    from retrieval.api import Index
     from retrieval.config import load_settings
-    from retrieval.index import Index
 
     with Index.open(alias, model=model, settings=load_settings(qdrant_url=qdrant_url)) as index:
         pair = [example(a), example(b)]

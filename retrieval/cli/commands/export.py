@@ -41,7 +41,7 @@ def export(
     $ retrieval export sevens.npz --where 'label=7'
     """
     from retrieval.config import load_settings
-    from retrieval.export import export as job
+    from retrieval.ops.export import export as job
     from retrieval.store import open_store
 
     with open_store(load_settings(qdrant_url=qdrant_url)) as store, progress_bar() as bar:

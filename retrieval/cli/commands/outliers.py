@@ -40,8 +40,8 @@ def outliers(
     $ retrieval outliers --limit 20
     $ retrieval outliers --html outliers.html
     """
+    from retrieval.api import Index
     from retrieval.config import load_settings
-    from retrieval.index import Index
 
     with Index.open(alias, settings=load_settings(qdrant_url=qdrant_url)) as index, progress_bar() as bar:
         task = bar.add_task("Looking", total=None)

@@ -118,9 +118,9 @@ def search(
     form = chosen_output(output, as_json=as_json)
     check_together(image, like, unlike, list_, stored=stored, diverse=diverse)
 
+    from retrieval.api import Index
     from retrieval.cli.render.results import write_galleries
     from retrieval.config import load_settings
-    from retrieval.index import Index
 
     settings = load_settings(qdrant_url=qdrant_url)
     shown: list[Result] = []

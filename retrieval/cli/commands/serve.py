@@ -53,7 +53,7 @@ def serve(
             " allow everyone with --insecure"
         )
 
-    from retrieval.index import Index
+    from retrieval.api import Index
     from retrieval.store import open_store
     from retrieval.web.app import create_app
     from retrieval.web.limits import Limits

@@ -11,8 +11,8 @@ from retrieval.errors import UsageError
 from retrieval.util.files import json_text
 
 if TYPE_CHECKING:
+    from retrieval.api import Index
     from retrieval.duplicates.groups import Group, Member
-    from retrieval.index import Index
     from retrieval.schema.records import Hit
     from retrieval.search.results import Result
 

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 
 from retrieval.config import Settings, load_settings
 from retrieval.errors import BadImage, StoreError
-from retrieval.found import Picture, SearchHits, as_query
+from retrieval.gallery.hits import Picture, SearchHits, as_query
 from retrieval.model import saved_models
 from retrieval.model.resolve import collections_model, make_encoder, model_of
 from retrieval.schema.filter_language import parse
@@ -37,9 +37,9 @@ from retrieval.util.reporting import ReportCount, ReportStep, ignore
 if TYPE_CHECKING:
     from retrieval.duplicates.groups import Group
     from retrieval.duplicates.job import Summary
-    from retrieval.export import Summary as Exported
     from retrieval.gallery import Row
     from retrieval.model.encoder import Encoder
+    from retrieval.ops.export import Summary as Exported
     from retrieval.search.explain import Explanation
     from retrieval.search.outliers import Outlier
 
@@ -230,8 +230,8 @@ class Index:
         return find(self.store, self.live(), self.sources(), limit, report)
 
     def export(self, file: "str | os.PathLike[str]", *, where: "str | Filter | None" = None) -> "Exported":
-        """Write ids, embeddings and payloads to a `.parquet` or `.npz` file; see `retrieval.export.export`."""
-        from retrieval.export import export
+        """Write ids, embeddings and payloads to a `.parquet` or `.npz` file; see `retrieval.ops.export.export`."""
+        from retrieval.ops.export import export
 
         self.live()  # raises when the index is closed
         return export(self.store, self.alias, Path(file), where)
