@@ -17,7 +17,7 @@ from tests.cli.test_engines_fail import KEY, guarded  # noqa: F401 - a fixture
 from tests.store.conftest import clean, meta, numbers
 from tests.store.faults import Proxy, Refuse, proxy
 from tests.store.folders import line, python
-from tests.store.test_health import answer, cluster, described, silent, spread_over
+from tests.store.qdrant.test_health import answer, cluster, described, silent, spread_over
 
 HOLD = """
 import sys

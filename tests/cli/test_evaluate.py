@@ -11,7 +11,7 @@ from retrieval.model import saved_models
 from retrieval.model.autoencoder import build, to_flat
 from retrieval.model.config import ModelConfig
 from tests.cli.conftest import PICTURES, Call, Trained
-from tests.test_gallery import Page
+from tests.gallery.test_gallery import Page
 
 NUMBERS = ("p_at_k", "recall_at_k", "map", "r_precision", "copy_recall_at_1", "copy_median_rank", "effective_rank")
 

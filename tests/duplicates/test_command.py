@@ -10,8 +10,8 @@ from PIL import Image
 
 from tests.cli.conftest import Call
 from tests.duplicates.digits import put
+from tests.gallery.test_gallery import Page
 from tests.images.samples import file_of
-from tests.test_gallery import Page
 
 COPIES = 12
 

@@ -1,0 +1,70 @@
+"""The baselines: PCA against scikit-learn's, the untrained encoder, and copies that can be made again."""
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+
+from retrieval.evaluate import baselines
+from retrieval.model.config import ModelConfig
+from retrieval.train import copies
+from retrieval.train.copies import distorted_copies
+from tests.train.samples import blobs
+
+pytestmark = pytest.mark.usefixtures("xla_cache")
+
+
+def correlated(n: int = 400, seed: int = 0) -> np.ndarray:
+    """Images whose pixels hang together, as pictures' do."""
+    return blobs(n, side=12, seed=seed)
+
+
+def test_pca_keeps_the_variance_and_the_distances_that_scikit_learns_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "BLOCK", 50 * 144)
+    images, others = correlated(), correlated(60, seed=1)
+    flat, queries = images.reshape(400, -1).astype(float), others.reshape(60, -1).astype(float)
+    theirs = PCA(8, svd_solver="full").fit(flat)
+    ours = baselines.pca(images, 8, seed=0)
+    assert ours(images).dtype == np.float32
+    np.testing.assert_allclose(ours(images).var(axis=0, ddof=1), theirs.explained_variance_, rtol=1e-3)
+    found, expected = ours(others), theirs.transform(queries)
+    np.testing.assert_allclose(
+        np.linalg.norm(found[:, None] - found, axis=2),
+        np.linalg.norm(expected[:, None] - expected, axis=2),
+        rtol=0.02,
+        atol=1,
+    )
+
+
+def test_pca_of_fewer_images_or_pixels_than_dimensions() -> None:
+    images = correlated(3)
+    codes = baselines.pca(images, 200, seed=0)(images)
+    assert codes.shape == (3, 144)
+    flat = images.reshape(3, -1).astype(float)
+    assert np.linalg.norm(codes[0] - codes[1]) == pytest.approx(np.linalg.norm(flat[0] - flat[1]), rel=1e-3)
+
+
+def test_pca_of_images_all_alike() -> None:
+    images = np.full((5, 8, 8, 1), 7, np.uint8)
+    np.testing.assert_allclose(baselines.pca(images, 4, seed=0)(images), 0, atol=1e-3)
+
+
+def test_the_untrained_encoder_is_the_models_size_and_the_same_each_time() -> None:
+    config = ModelConfig((12, 12), 1, 4, (8, 8), (0, 0))
+    images = correlated(20)
+    codes = baselines.untrained(config, 0).encode(images)
+    assert codes.shape == (20, 4)
+    np.testing.assert_array_equal(codes, baselines.untrained(config, 0).encode(images))
+    assert np.abs(codes - baselines.untrained(config, 1).encode(images)).max() > 1e-3
+
+
+def test_distorted_copies_differ_from_their_originals_and_can_be_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "BATCH", 16)
+    images = np.concatenate([correlated(20), correlated(20)])
+    made = distorted_copies(images, seed=0)
+    assert made.shape == images.shape
+    assert made.dtype == np.uint8
+    changed = np.abs(made.astype(int) - images).max(axis=(1, 2, 3))
+    assert (changed > 3).all()
+    assert (made[:20] != made[20:]).any(axis=(1, 2, 3)).all()  # the same picture, another view
+    np.testing.assert_array_equal(made, distorted_copies(images, seed=0))
+    assert (made != distorted_copies(images, seed=1)).any()

@@ -1,0 +1,149 @@
+"""The network: any size, its weights there and back, and a clear no to what does not fit."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from retrieval.errors import ModelError
+from retrieval.model.autoencoder import (
+    Autoencoder,
+    Params,
+    build,
+    from_flat,
+    pixel_shuffle,
+    pixel_unshuffle,
+    stages,
+    structure,
+    to_flat,
+)
+from retrieval.model.config import ModelConfig
+from retrieval.train.recipe import PRESETS, network
+from tests.train.samples import CONFIG, blobs
+
+
+def test_pixel_shuffle_equals_its_definition() -> None:
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 12)).astype(np.float32)
+    expected = np.empty((2, 6, 8, 3), np.float32)
+    for b, i, j, c in np.ndindex(expected.shape):
+        expected[b, i, j, c] = x[b, i // 2, j // 2, (i % 2) * 6 + (j % 2) * 3 + c]
+    np.testing.assert_array_equal(pixel_shuffle(jnp.asarray(x), 2), expected)
+
+
+def there_and_back(config: ModelConfig, n: int) -> tuple[jax.Array, jax.Array]:
+    model = Autoencoder(config, rngs=nnx.Rngs(0))
+    codes = model.encoder(jnp.zeros((n, *config.image_size, config.channels)))
+    return codes, model.decoder(codes)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("height", range(8, 71, 3))
+def test_every_size_has_codes_and_a_reconstruction_of_its_own_shape(height: int, channels: int) -> None:
+    for width in (height, 79 - height):  # square, then one side odd; by shape only, nothing is computed
+        config = network((height, width), channels, 5, PRESETS["tiny"])
+        codes, decoded = jax.eval_shape(partial(there_and_back, config, 2))
+        assert codes.shape == (2, 5)
+        assert decoded.shape == (2, height, width, channels)
+
+
+@pytest.mark.parametrize(("size", "channels"), [((8, 8), 1), ((9, 13), 3), ((33, 47), 1)])
+def test_odd_sizes_really_run(size: tuple[int, int], channels: int) -> None:
+    config = network(size, channels, 5, PRESETS["tiny"])
+    graph, shapes = structure(config)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.uniform(0.01, 0.1, leaf.shape).astype(np.float32), shapes)
+
+    @jax.jit
+    def run(params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        model = nnx.merge(graph, params)
+        codes = model.encoder(images)
+        return codes, model.decoder(codes)
+
+    codes, decoded = run(params, jnp.asarray(rng.uniform(size=(2, *size, channels)), jnp.float32))
+    assert codes.shape == (2, 5)
+    assert decoded.shape == (2, *size, channels)
+    assert jnp.isfinite(decoded).all()
+    assert not jnp.array_equal(codes[0], codes[1])
+
+
+@pytest.mark.parametrize("size", [(7, 28), (28, 7), (513, 28), (28, 513), (0, 0)])
+def test_sizes_out_of_range_are_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ModelError, match=f"image size {size[0]}×{size[1]}: each side must be between 8 and 512"):
+        ModelConfig(size, 1, 4, (8, 8), (0, 0))
+
+
+def test_other_nonsense_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"channels = 2: must be 1 \(grey\) or 3 \(colour\)"):
+        replace(CONFIG, channels=2)
+    with pytest.raises(ModelError, match=r"dim = 0, .* at least one of each"):
+        replace(CONFIG, dim=0)
+    with pytest.raises(ModelError, match=r"widths = \(\)"):
+        replace(CONFIG, widths=())
+    with pytest.raises(ModelError, match=r"blocks = \(1,\), widths = \(8, 8\): one number for each stage"):
+        replace(CONFIG, blocks=(1,))
+
+
+def test_config_survives_json() -> None:
+    assert (
+        ModelConfig.from_json({**CONFIG.to_json(), "image_size": [12, 12], "widths": [8, 8], "blocks": [0, 0]})
+        == CONFIG
+    )
+
+
+@pytest.mark.parametrize("change", [{"depth": 3}, {"channels": "grey"}, {"image_size": None}])
+def test_config_that_is_none_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ModelError, match=r"not a model's config|channels = grey"):
+        ModelConfig.from_json({**CONFIG.to_json(), **change})
+
+
+def test_config_without_a_field_is_refused() -> None:
+    data = CONFIG.to_json()
+    del data["dim"]
+    with pytest.raises(ModelError, match=r"not a model's config: .*dim"):
+        ModelConfig.from_json(data)
+
+
+@pytest.mark.parametrize(("side", "halvings"), [(8, 2), (16, 2), (28, 3), (32, 3), (64, 4), (128, 5)])
+def test_stages_bring_the_shorter_side_to_about_four(side: int, halvings: int) -> None:
+    assert stages((side, 2 * side)) == halvings
+
+
+def test_pixel_unshuffle_equals_its_definition() -> None:
+    x = np.random.default_rng(0).normal(size=(2, 5, 4, 3)).astype(np.float32)
+    expected = np.zeros((2, 3, 2, 12), np.float32)  # the sixth row is of zeros
+    for b, i, j, c in np.ndindex(x.shape):
+        expected[b, i // 2, j // 2, (i % 2) * 6 + (j % 2) * 3 + c] = x[b, i, j, c]
+    np.testing.assert_array_equal(pixel_unshuffle(jnp.asarray(x)), expected)
+
+
+def test_weights_there_and_back_encode_the_same() -> None:
+    graph, params = build(CONFIG, seed=1)
+    flat = {name: np.asarray(array) for name, array in to_flat(params).items()}
+    again_graph, again = from_flat(CONFIG, flat)
+    images = jnp.asarray(blobs(4) / 255, jnp.float32)
+
+    encode = jax.jit(lambda graph, params: nnx.merge(graph, params).encoder(images), static_argnums=0)
+    np.testing.assert_array_equal(encode(graph, params), encode(again_graph, again))
+    assert "encoder.layers.0.layer.kernel" in flat
+    assert len(flat) == len(jax.tree.leaves(params))
+
+
+def test_weights_that_do_not_fit_are_refused() -> None:
+    flat = to_flat(build(CONFIG, seed=0)[1])
+    name = "encoder.dense.bias"
+    with pytest.raises(ModelError, match=rf"{name} is missing or not known"):
+        from_flat(CONFIG, {k: v for k, v in flat.items() if k != name})
+    with pytest.raises(ModelError, match=r"encoder\.wings is missing or not known"):
+        from_flat(CONFIG, {**flat, "encoder.wings": flat[name]})
+    with pytest.raises(ModelError, match=rf"{name} is \(5,\), not \(4,\)"):
+        from_flat(CONFIG, {**flat, name: jnp.zeros(5)})
+
+
+def test_the_seed_decides_the_first_weights() -> None:
+    first, same, other = (to_flat(build(CONFIG, seed)[1])["encoder.dense.kernel"] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, same)
+    assert not np.array_equal(first, other)

@@ -1,0 +1,67 @@
+"""Running a model: batches, sizes and weights that have gone wrong."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jaxtyping import UInt8
+
+from retrieval.errors import BadCode, ModelError
+from retrieval.model.autoencoder import build, folded
+from retrieval.model.encoder import BATCH_SIZES, Encoder
+from retrieval.model.saved_models import SavedModel
+from tests.train.samples import CONFIG, blobs
+
+
+def test_a_batch_gives_the_codes_of_its_images_one_at_a_time(encoder: Encoder) -> None:
+    images = blobs(BATCH_SIZES[-1] + 3)  # a full batch, then a padded one
+    codes = encoder.encode(images)
+    assert codes.shape == (len(images), CONFIG.dim)
+    assert codes.dtype == np.float32
+    for row in (0, 1, len(images) - 4, len(images) - 3, len(images) - 1):
+        np.testing.assert_allclose(codes[row], encoder.encode(images[row : row + 1])[0], atol=1e-5)
+    assert np.ptp(codes, axis=0).min() > 0.01  # images differ, so do their codes
+
+
+def test_folding_the_norm_layers_changes_no_code() -> None:
+    rng = np.random.default_rng(0)
+    graph, params = build(CONFIG, 0)
+    params = jax.tree.map(lambda leaf: leaf + rng.uniform(0.05, 0.5, leaf.shape).astype(np.float32), params)
+    images = jnp.asarray(blobs(8), jnp.float32) / 255
+    expected = nnx.merge(graph, params).encoder(images)
+    assert jnp.ptp(expected, axis=0).max() > 0.01
+    quick = nnx.merge(*folded(graph, params)).encoder
+    assert not [m for _, m in nnx.iter_modules(quick) if isinstance(m, nnx.BatchNorm)]
+    np.testing.assert_allclose(quick(images), expected, atol=1e-5)
+
+
+def test_no_images_no_codes(encoder: Encoder) -> None:
+    assert encoder.encode(blobs(1)[:0]).shape == (0, CONFIG.dim)
+
+
+def test_reconstructions_are_images(encoder: Encoder, images: UInt8[np.ndarray, "n h w c"]) -> None:
+    decoded = encoder.decode(encoder.encode(images[:8]))
+    assert decoded.shape == images[:8].shape
+    assert decoded.min() >= 0
+    assert decoded.max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(2, 12, 13, 1), (2, 12, 12, 3), (12, 12, 1)])
+def test_images_of_another_size_are_refused(encoder: Encoder, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ModelError, match=rf"but model {encoder.fingerprint[:8]} takes 12×12×1"):
+        encoder.encode(np.zeros(shape, np.uint8))
+
+
+def test_codes_that_are_not_finite_are_refused(weights: dict[str, np.ndarray]) -> None:
+    broken = {**weights, "encoder.dense.bias": np.full(CONFIG.dim, np.nan, np.float32)}
+    with pytest.raises(BadCode, match="model bad00000 gives codes that are not finite"):
+        Encoder(SavedModel(CONFIG, broken, "bad00000", {}, Path("not-saved"))).encode(blobs(1))
+
+
+def test_weights_that_do_not_fit_are_refused(saved: SavedModel) -> None:
+    with pytest.raises(ModelError, match="the weights do not fit the config"):
+        Encoder(replace(saved, config=replace(CONFIG, dim=5)))

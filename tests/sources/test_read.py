@@ -1,0 +1,116 @@
+"""Reading ahead: in order, bounded, and over as soon as nobody listens."""
+
+import hashlib
+import itertools
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+from threading import Event
+
+import numpy as np
+import pytest
+
+from retrieval.errors import BadImage
+from retrieval.images.decode import encode_png
+from retrieval.sources import Entry
+from retrieval.sources import read as reading
+from retrieval.sources.read import Loaded, Refused, processes, read_pictures
+from tests.train.samples import blobs, entry
+
+SIZE = (12, 12)
+
+
+def test_order_is_kept_and_bad_ones_are_refused() -> None:
+    images = blobs(40)
+    entries = [entry(f"{n}.png", encode_png(image)) for n, image in enumerate(images)]
+    entries[7] = entry("7.png", b"no image")
+    read = list(read_pictures(entries, SIZE, 1))
+    assert [item.entry for item in read] == entries
+    for n, item in enumerate(read):
+        if n == 7:
+            assert isinstance(item, Refused)
+            assert item.to_json() == {"source": "test", "path": "7.png", "reason": item.reason}
+            assert item.reason
+        else:
+            assert isinstance(item, Loaded)
+            assert item.sha256 == hashlib.sha256(encode_png(images[n])).hexdigest()
+            np.testing.assert_array_equal(item.picture.pixels, images[n])
+
+
+def test_an_entry_that_vanished_is_refused() -> None:
+    def vanished() -> bytes:
+        raise BadImage("test/a.png", "is gone")
+
+    (item,) = read_pictures([Entry("test", "a.png", 0, 0, None, vanished)], SIZE, 1)
+    assert isinstance(item, Refused)
+    assert item.reason == "is gone"
+
+
+def test_an_unexpected_error_is_not_swallowed() -> None:
+    def broken() -> bytes:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(read_pictures([Entry("test", "a.png", 0, 0, None, broken)], SIZE, 1))
+
+
+@pytest.mark.timeout(60)
+def test_an_endless_source_is_read_ahead_only_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "WINDOW", 16)
+    png = encode_png(blobs(1)[0])
+    listed = 0
+
+    def endless() -> Iterator[Entry]:
+        nonlocal listed
+        for listed in itertools.count(1):
+            yield entry(f"{listed}.png", png)
+
+    pictures = read_pictures(endless(), SIZE, 1)
+    for n in range(1, 30):
+        assert next(pictures).entry.key == f"{n}.png"
+        assert n <= listed <= n + 2 * reading.CHUNK
+    pictures.close()  # type: ignore[attr-defined]
+    assert listed <= 29 + 2 * reading.CHUNK
+
+
+@pytest.mark.timeout(120)
+def test_closing_early_drops_what_was_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "THREADS", 1)
+    png = encode_png(blobs(1)[0])
+    fetched: list[int] = []
+    closing = Event()
+
+    def fetch(n: int) -> bytes:
+        fetched.append(n)
+        if n > reading.CHUNK:  # the only thread stays here until the reader closes, then goes slowly
+            closing.wait(60)
+        if n > reading.CHUNK + 1:
+            Event().wait(0.02)
+        return png
+
+    entries = [Entry("test", f"{n}.png", len(png), 0, None, partial(fetch, n)) for n in range(reading.WINDOW + 1)]
+    pictures = read_pictures(entries, SIZE, 1)
+    next(pictures)
+    closing.set()
+    pictures.close()  # type: ignore[attr-defined]
+    assert len(fetched) < reading.WINDOW
+
+
+@pytest.mark.timeout(60)
+def test_a_worker_hands_over_its_result_before_sigterm_ends_it() -> None:
+    with processes(1) as workers:
+        assert workers.submit(terminated).result() == "handed over", "its parent would wait for the rest for ever"
+        (worker,) = multiprocessing.active_children()
+        end = time.monotonic() + 30
+        while worker.exitcode is None and time.monotonic() < end:  # the pool's own thread may be the one that is told
+            worker.join(0.1)
+        assert worker.exitcode == -signal.SIGALRM
+
+
+def terminated() -> str:
+    """Ends by SIGTERM what runs it."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    return "handed over"
