@@ -28,8 +28,9 @@ from retrieval.cli.commands.set_public_url import set_public_url
 from retrieval.cli.commands.status import status
 from retrieval.cli.commands.train import train
 from retrieval.cli.commands.tune import tune
+from retrieval.cli.console import echo
 from retrieval.cli.help import WIDEST, Command
-from retrieval.cli.options import as_flag, echo
+from retrieval.cli.options import as_flag
 from retrieval.errors import INTERRUPTED, RetrievalError
 from retrieval.util.sanitize import redacted
 

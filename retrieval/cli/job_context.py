@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrieval.cli.console import echo, progress_bar
 from retrieval.cli.logs import is_json, log
-from retrieval.cli.options import as_flag, echo, progress_bar
+from retrieval.cli.options import as_flag
 from retrieval.errors import INTERRUPTED, REFUSED, TERMINATED, RetrievalError
 from retrieval.util.sanitize import redacted
 

@@ -1,26 +1,17 @@
-"""Options that several commands share, and how all commands print."""
+"""Options that several commands share, and what they mean."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from retrieval.cli.console import progress_bar
 from retrieval.cli.help import CLUSTER, ENGINE, FIELDS, LIMITS, OUTPUT, SELECTION
-from retrieval.errors import REFUSED
-from retrieval.util.files import json_text
-from retrieval.util.sanitize import visible
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress
-
     from retrieval.config import Settings
     from retrieval.ingest.options import Ray
     from retrieval.sources import Source
-    from retrieval.sources.read import Refused
-    from retrieval.train.loop import Progress as Training
 
 Alias = Annotated[str, typer.Option(metavar="NAME", rich_help_panel=ENGINE, help="Alias of the collection.")]
 Model = Annotated[
@@ -132,7 +123,6 @@ MaxFailures = Annotated[
 
 SOURCES = "folders, archives, Parquet files, lists of paths, data sets or URLs"
 """What a SOURCE may be, in the help of an argument."""
-SHOWN_REFUSALS = 10
 
 
 def as_flag(option: str) -> str:
@@ -142,76 +132,6 @@ def as_flag(option: str) -> str:
     '--max-distance'
     """
     return f"--{option.replace('_', '-')}"
-
-
-def stderr() -> "Console":
-    """A console for progress and notes."""
-    return console(stderr=True)
-
-
-def stdout() -> "Console":
-    """A console for data."""
-    return console(stderr=False)
-
-
-def console(*, stderr: bool) -> "Console":
-    """A console for people: no text in it is taken for markup or for a control character of the terminal."""
-    from rich.console import Console
-    from rich.text import Text
-
-    class Plain(Console):
-        def render_str(self, text: str, **options: Any) -> Text:
-            return super().render_str(visible(text, keep="\n"), **options)
-
-    return Plain(stderr=stderr, highlight=False, markup=False, emoji=False)
-
-
-def echo(*fields: str, err: bool = False) -> None:
-    """Print a line for people, on stderr if `err`: fields separated by tabs, control characters made visible.
-
-    With `console` this is the only way to a terminal; what programs read (JSON, CSV, `paths0`) is written as it is.
-    """
-    typer.echo("\t".join(map(visible, fields)), err=err)
-
-
-def print_json(data: dict[str, Any]) -> None:
-    """Print one JSON object per line."""
-    typer.echo(json_text(data, ensure_ascii=False))
-
-
-@contextlib.contextmanager
-def progress_bar(*columns: str) -> Iterator["Progress"]:
-    """Show a progress bar on stderr while the block runs, on a terminal only.
-
-    columns: task fields shown after the bar.
-    """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = stderr()
-    fields = [TextColumn("{task.fields[" + name + "]}", markup=False) for name in columns]
-    layout = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        *fields,
-        TimeRemainingColumn(),
-    )
-    with Progress(*layout, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield progress
-
-
-def training_task(bar: "Progress") -> "Callable[[Training], None]":
-    """A callback that shows a training's progress on the bar, which needs a `note` column."""
-    task = bar.add_task("Training", total=100, start=False, visible=False, note="")
-
-    def show(p: "Training") -> None:
-        bar.start_task(task)
-        note = f"loss {p.loss:.4f}, {p.images_per_second:,.0f} images/s{', resumed' if p.resumed else ''}"
-        bar.update(task, visible=True, completed=100 * p.done, note=note)
-        if p.done >= 1:
-            bar.update(task, description="Saving")
-
-    return show
 
 
 def open_sources(
@@ -252,25 +172,3 @@ def ray_of(runner: str, address: str | None, settings: "Settings") -> "Ray | Non
     if address is not None and runner != "ray":
         raise UsageError(f"--address {address} is a Ray cluster's; add --runner ray")
     return Ray(settings, address) if runner == "ray" else None
-
-
-def print_warnings(warnings: Sequence[str]) -> None:
-    """Print warnings, on stderr."""
-    for warning in warnings:
-        echo(f"warning: {warning}", err=True)
-
-
-def end_with(refused: Sequence["Refused"], *, silent: bool = False) -> None:
-    """End with REFUSED if images were refused; unless `silent`, name the first few."""
-    if refused and not silent:
-        print_refused(refused)
-    if refused:
-        raise typer.Exit(REFUSED)
-
-
-def print_refused(refused: Sequence["Refused"]) -> None:
-    """Name the first few refused images, on stderr."""
-    for item in refused[:SHOWN_REFUSALS]:
-        echo(f"refused: {item.entry.source}/{item.entry.key}: {item.reason}", err=True)
-    if len(refused) > SHOWN_REFUSALS:
-        echo(f"refused: {len(refused) - SHOWN_REFUSALS} more (--json lists them all)", err=True)

@@ -10,7 +10,7 @@ from retrieval.errors import SourceError
 from retrieval.sources import Entry
 from retrieval.sources.arrays import choose, read_stack
 from retrieval.sources.read import Refused
-from retrieval.train.copies import distorted_copies
+from retrieval.train.augment import distorted_copies
 from retrieval.train.data import PIXEL_BUDGET
 from retrieval.util.reporting import ReportCount
 

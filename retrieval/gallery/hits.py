@@ -52,7 +52,7 @@ class SearchHits(Sequence[Hit]):
 
     def _repr_html_(self) -> str:
         """For Jupyter."""
-        from retrieval.gallery.fragment import fragment
+        from retrieval.gallery.page import fragment
 
         return fragment(self._rows([self.result]))
 

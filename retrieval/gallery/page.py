@@ -1,4 +1,4 @@
-"""A gallery as one HTML page that needs nothing else: pictures within it, no script, no request to anywhere."""
+"""A gallery as one HTML page that needs nothing else, or as a piece of HTML for notebooks."""
 
 import base64
 import hashlib
@@ -9,11 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from retrieval.gallery.output import write
 from retrieval.gallery.rows import EXPLANATION, NOTHING, TITLE, Read, Row, Table, Tile, left_out, small
 from retrieval.images.decode import encode_jpeg, encode_png
 from retrieval.images.draw import shorten
 from retrieval.schema.records import full_name
+from retrieval.util.files import write
 
 MAX_PICTURES, MAX_HITS = 3000, 60
 """Pictures in a page, and hits of one query: at most some 30 MB of photos, a few of digits."""
@@ -21,6 +21,8 @@ SIDE = 168
 """Longer edge in pixels of a picture in the page: six times an MNIST digit."""
 PATH = 44
 """Characters of a path that are shown; all of it appears when the pointer rests on it."""
+
+MOST_HITS = 20
 
 
 def write_html(
@@ -118,3 +120,28 @@ def name(where: str) -> str:
 def text(value: str) -> str:
     """Any text, as HTML shows it; what UTF-8 cannot hold becomes `?`."""
     return html.escape(value.encode("utf-8", "replace").decode())
+
+
+def fragment(rows: Sequence[Row]) -> str:
+    """The rows' queries and hits; no more than MOST_HITS of each."""
+    return "\n".join(map(line, rows))
+
+
+def line(row: Row) -> str:
+    """A query and its hits, side by side."""
+    cells = [cell(picture(row.read, row.query, row.query), "query", row.query)]
+    cells += [
+        cell(picture(hit.read, hit.path, hit.name), hit.nearness, full_name(hit.source, hit.name))
+        for hit in row.hits[:MOST_HITS]
+    ]
+    said = row.note or (None if row.hits else row.refused or NOTHING)
+    note = f"<div>{text(said)}</div>" if said else ""
+    return f'<div style="display:flex;flex-wrap:wrap;gap:12px;margin:8px 0">{"".join(cells)}</div>{note}'
+
+
+def cell(shown: str, head: str, name: str) -> str:
+    """A picture and what is under it."""
+    return (
+        f'<figure style="margin:0;width:168px;font-size:12px"><div style="height:168px;overflow:hidden">{shown}</div>'
+        f'<figcaption title="{text(name)}"><b>{text(head)}</b><br>{text(name[-40:])}</figcaption></figure>'
+    )

@@ -6,9 +6,9 @@ from pathlib import Path
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from retrieval.gallery.output import write
 from retrieval.gallery.rows import EXPLANATION, NOTHING, TITLE, Read, Row, left_out, small
 from retrieval.images.draw import TILE, Cell, Line, contact_sheet
+from retrieval.util.files import write
 
 MAX_ROWS, MAX_HITS = 40, 10
 """Queries, and hits of each, that fit: about 1,800 by 9,000 pixels."""

@@ -17,7 +17,7 @@ from retrieval.ingest.stale import clear_stale, is_stale
 from retrieval.schema.records import Payload, Point, point_id
 from retrieval.sources import Entry
 from retrieval.sources.read import Refused
-from retrieval.store.writes import too_large
+from retrieval.store.validation import too_large
 from retrieval.util.prefetch import prefetch
 
 PAGE = 1000

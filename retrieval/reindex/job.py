@@ -23,8 +23,7 @@ from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import GateCheck, Outcome
 from retrieval.reindex.preflight import check_engine, check_model, check_room, open_recorded_sources
 from retrieval.reindex.run import ReindexRun
-from retrieval.reindex.swap import adopt, mark_ready, read_back, swap
-from retrieval.reindex.tidy import tidy
+from retrieval.reindex.swap import adopt, mark_ready, read_back, swap, tidy
 from retrieval.schema.records import CollectionMeta, seconds_since
 from retrieval.search.calibration import learn
 from retrieval.sources import Source

@@ -9,8 +9,7 @@ from retrieval.config import Settings
 from retrieval.errors import NoCollection, NotOurs, StoreError
 from retrieval.model import saved_models
 from retrieval.reindex.carry import Carried, carry, list_commands
-from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back, swap
-from retrieval.reindex.tidy import find_earlier
+from retrieval.reindex.swap import adopt, check_answer, find_earlier, mark_ready, read_back, swap
 from retrieval.schema.records import CollectionMeta
 from retrieval.store.base import Store, resolve
 from retrieval.store.naming import family, find_unused, read_metadata, stamp

@@ -15,7 +15,7 @@ from retrieval.schema.records import Point, codes_of
 from retrieval.sources import Source
 from retrieval.sources.arrays import read_stack, stored_entry
 from retrieval.store.base import Store
-from retrieval.train.copies import distorted_copies
+from retrieval.train.augment import distorted_copies
 
 SIZE = 2000
 """A share of these is known to within about 0.01."""

@@ -1,4 +1,4 @@
-"""The alias moved, and what goes with it: the collections' states and the default model."""
+"""The alias moved, and what goes with it: states, the default model, and the collections that are left over."""
 
 import time
 from dataclasses import replace
@@ -7,7 +7,8 @@ from pathlib import Path
 from retrieval.errors import Locked, StoreError
 from retrieval.model import saved_models
 from retrieval.schema.records import CollectionMeta, codes_of
-from retrieval.store.base import Store, resolve
+from retrieval.store.base import Held, Store, resolve
+from retrieval.store.naming import alias_of, find_damaged, find_unused, stamp
 
 LEFT = ("rolling-back", "rolled-back")
 """States of what a rollback leaves: before the alias moves, and when all is done."""
@@ -65,3 +66,44 @@ def adopt(models: Path, old: str, new: str, fresh: bool = False) -> None:
     before, path = saved_models.default(models), saved_models.of(models, new)
     if path is not None and (fresh or before is None or before == saved_models.of(models, old)):
         saved_models.set_default(saved_models.load(path))
+
+
+def find_earlier(store: Store, live: str, found: dict[str, CollectionMeta]) -> list[str]:
+    """Those of the unused collections that were live before, the newest first; found: as `find_unused` gives them.
+
+    Raises StoreError, here and below, when any of them does not answer: nothing is dropped or passed over then.
+    """
+    return [
+        name
+        for name, meta in reversed(found.items())
+        if stamp(name) < stamp(live) and meta.state == "ready" and store.count(name)
+    ]
+
+
+def tidy(store: Store, held: Held, alias: str, live: str, keep: int) -> list[str]:
+    """Drop what no alias points at but the `keep` newest that were live before; returns their names."""
+    found = find_unused(store, alias)
+    kept = find_earlier(store, live, found)[:keep]
+    return drop(store, held, [name for name in found if name not in kept])
+
+
+def drop_unused(store: Store) -> list[str]:
+    """Drop every collection of this program's making that no alias points at, damaged ones too; returns their names.
+
+    Under each alias's lock and each collection's, so that what a job fills just now is safe. Raises Locked when there
+    is such a job, StoreError when the engine refuses.
+    """
+    dropped = []
+    for alias in sorted({alias for name in store.collections() if (alias := alias_of(name))}):
+        if find_unused(store, alias) or find_damaged(store, alias):
+            with store.lock(alias) as held:
+                dropped += drop(store, held, [*find_unused(store, alias), *find_damaged(store, alias)])
+    return dropped
+
+
+def drop(store: Store, held: Held, doomed: list[str]) -> list[str]:
+    """Drop these collections; returns their names."""
+    for name in doomed:
+        held.check()
+        store.drop_collection(name)
+    return doomed

@@ -7,14 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
-from retrieval.train.mirror import mirror_safe
-
 LUMA = (0.299, 0.587, 0.114)
 """Red, green and blue in grey (ITU-R BT.601)."""
 ELASTIC_GRID = 5
 """Knots along a side of the elastic distortion's field."""
 ELASTIC_WIDTH = 0.6
 """Width of the Gaussian around a knot, in knots: the field is smooth."""
+
+BATCH = 256
+
+QUERIES, REFERENCES = 500, 4000
+FARTHER = 1.02
+"""How much farther mirrored images may be from the others than the images themselves are.
+
+Measured: 1.34 to 1.39 for MNIST, 1.00 to 1.01 for CIFAR-10, from 200 images on.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +50,14 @@ class Distortion:
 
 
 DRAWN = Distortion()
+
+
 """For grey images: scans and handwriting, where brightness carries the shape but the pen does not."""
+
+
 PHOTO = Distortion(turn=0.1, scale=0.0, shear=0.1, shift=0.0, crop=0.3, stroke=0.0, light=0.4, colour=0.5, grey=0.2)
+
+
 """For colour images: photos, framed and lit by chance."""
 
 
@@ -153,3 +166,44 @@ def relight(key: Key[Array, ""], images: Float[Array, "b h w c"], how: Distortio
         coloured += how.colour / 4 * jnp.concatenate(tint, -1)
         images = jnp.where(jax.random.bernoulli(grey_key, how.grey, (b, 1, 1, 1)), grey, coloured)
     return jnp.clip(images, 0, 1)
+
+
+def distorted_copies(
+    images: UInt8[np.ndarray, "n h w c"], seed: int, how: Distortion | None = None
+) -> UInt8[np.ndarray, "n h w c"]:
+    """One random view of each image, in [0,255], by default as training would make them; the seed decides which."""
+    chosen = how or default_distortion(images)
+    view = jax.jit(lambda key, images: views(key, images, chosen))
+    copies = np.empty_like(images)
+    for start in range(0, len(images), BATCH):
+        batch = images[start : start + BATCH]
+        padded = np.pad(batch, [(0, BATCH - len(batch)), (0, 0), (0, 0), (0, 0)])  # one size: compiled once
+        key = jax.random.fold_in(jax.random.key(seed), start)
+        seen = view(key, jnp.asarray(padded, jnp.float32) / 255)
+        copies[start : start + len(batch)] = np.rint(np.asarray(seen) * 255)[: len(batch)]
+    return copies
+
+
+def mirror_safe(images: UInt8[np.ndarray, "n h w c"]) -> bool:
+    """Whether images swapped left to right are as near to the other images as they are themselves.
+
+    Compares the mean Euclidean distance, in pixels, of a sample to its nearest among others. So photos of things are
+    safe, and letters and digits are not.
+    """
+    return farther_when_mirrored(images) <= FARTHER
+
+
+def farther_when_mirrored(images: UInt8[np.ndarray, "n h w c"]) -> float:
+    """That mean distance for mirrored images, as a multiple of the one for the images as they are; needs two images."""
+    order = np.random.default_rng(0).permutation(len(images))
+    count = max(1, min(QUERIES, len(images) // 4))
+    queries, others = images[order[:count]], images[order[count : count + REFERENCES]]
+    plain = nearest_distance(queries, others)
+    return nearest_distance(queries[:, :, ::-1], others) / plain if plain else np.inf
+
+
+def nearest_distance(queries: UInt8[np.ndarray, "q h w c"], others: UInt8[np.ndarray, "n h w c"]) -> float:
+    """The mean Euclidean distance of each query to its nearest among others, pixels in [0,1]."""
+    a, b = (images.reshape(len(images), -1).astype(np.float32) / 255 for images in (queries, others))
+    squared = (a**2).sum(axis=1)[:, None] - 2 * a @ b.T + (b**2).sum(axis=1)
+    return float(np.sqrt(np.maximum(squared.min(axis=1), 0)).mean())

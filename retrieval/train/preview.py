@@ -7,15 +7,14 @@ import numpy as np
 from jaxtyping import UInt8
 
 from retrieval.errors import UsageError
-from retrieval.gallery.output import write
 from retrieval.images.decode import encode_png, thumbnail
 from retrieval.images.draw import TILE, Cell, Line, contact_sheet
 from retrieval.sources import Source
 from retrieval.sources.read import Refused
-from retrieval.train.augment import default_distortion
-from retrieval.train.copies import distorted_copies
+from retrieval.train.augment import default_distortion, distorted_copies
 from retrieval.train.data import gather
 from retrieval.train.options import Options
+from retrieval.util.files import write
 from retrieval.util.reporting import ReportCount, ignore
 
 READ = 1000

@@ -1,4 +1,4 @@
-"""Files replaced whole: nobody ever reads half of one, and after a crash it is the old one or the new one."""
+"""Files replaced whole: nobody reads half of one, and after a crash it is the old one or the new one."""
 
 import contextlib
 import json
@@ -94,3 +94,11 @@ def disk_bytes(folder: Path) -> int:
     """What the files below a folder take on its disk, where the system says: holes in them take nothing."""
     found = (file.stat() for file in folder.rglob("*") if file.is_file())
     return sum(status.st_blocks * BLOCK if hasattr(status, "st_blocks") else status.st_size for status in found)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Replace `path` in one step; raises RetrievalError, and leaves what was there, when that cannot be done."""
+    try:
+        replace_file(path, data)
+    except OSError as error:
+        raise unwritable(path, error) from error

@@ -25,8 +25,7 @@ from retrieval.web.middleware.auth import Gate
 from retrieval.web.middleware.body_limits import Uploads
 from retrieval.web.middleware.headers import Headers
 from retrieval.web.routes import health, images, points, search
-from retrieval.web.service import Service
-from retrieval.web.state import service_of
+from retrieval.web.service import Service, service_of
 
 STATIC = Path(str(files("retrieval.web"))) / "static"
 KEY = APIKeyHeader(name="X-API-Key", auto_error=False, description="Needed if the service has a key.")

@@ -6,7 +6,9 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
+
+from fastapi import Request
 
 from retrieval import __version__
 from retrieval.api import Index
@@ -122,3 +124,8 @@ class Service:
         """Stop the thread pools; running work is finished first, waiting work is cancelled."""
         for pool in (self.decoding, self.drawing, self.asking, self._searching):
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def service_of(request: Request) -> Service:
+    """The service that the application was made with."""
+    return cast("Service", request.app.state.service)

@@ -118,7 +118,7 @@ def test_a_source_that_is_not_there(home: Path, folder: Path, examined: Examined
 
 def test_a_source_that_hangs(home: Path, examined: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
     from retrieval.errors import SourceError
-    from retrieval.ops.doctor import reach
+    from retrieval.ops.doctor import collection as reach
 
     over = threading.Event()
 

@@ -6,8 +6,8 @@ from sklearn.decomposition import PCA
 
 from retrieval.evaluate import baselines
 from retrieval.model.config import ModelConfig
-from retrieval.train import copies
-from retrieval.train.copies import distorted_copies
+from retrieval.train import augment
+from retrieval.train.augment import distorted_copies
 from tests.train.samples import blobs
 
 pytestmark = pytest.mark.usefixtures("xla_cache")
@@ -58,7 +58,7 @@ def test_the_untrained_encoder_is_the_models_size_and_the_same_each_time() -> No
 
 
 def test_distorted_copies_differ_from_their_originals_and_can_be_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copies, "BATCH", 16)
+    monkeypatch.setattr(augment, "BATCH", 16)
     images = np.concatenate([correlated(20), correlated(20)])
     made = distorted_copies(images, seed=0)
     assert made.shape == images.shape

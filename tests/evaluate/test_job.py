@@ -21,7 +21,7 @@ from retrieval.model.config import ModelConfig
 from retrieval.model.encoder import Encoder
 from retrieval.schema.records import Root
 from retrieval.sources import Entry, open_source
-from retrieval.train.copies import distorted_copies
+from retrieval.train.augment import distorted_copies
 
 pytestmark = pytest.mark.usefixtures("xla_cache")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from retrieval.duplicates.groups import Group, Member
-from retrieval.gallery.fragment import MOST_HITS, fragment
+from retrieval.gallery.page import MOST_HITS, fragment
 from retrieval.gallery.review import write_duplicates, write_explanation, write_outliers
 from retrieval.gallery.rows import Row, Tile
 from retrieval.images.decode import encode_png

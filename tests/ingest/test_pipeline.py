@@ -9,14 +9,13 @@ import pytest
 from jaxtyping import Float32, UInt8
 
 from retrieval.errors import Locked, RetrievalError
-from retrieval.ingest import batches, here
+from retrieval.ingest import batches, pipeline
 from retrieval.ingest.batches import Batch
 from retrieval.ingest.context import IngestRun
-from retrieval.ingest.here import warm_up_at_first, write
 from retrieval.ingest.job import ingest
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.pipeline import check_failures, record_sources
+from retrieval.ingest.pipeline import check_failures, record_sources, warm_up_at_first, write
 from retrieval.ingest.plan import Page, ToOpen
 from retrieval.ingest.summary import Summary
 from retrieval.sources import Entry
@@ -106,7 +105,7 @@ def test_what_is_known_is_not_written_again(
 
 def test_the_encoder_gets_ready_for_the_first_image_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[object] = []
-    monkeypatch.setattr(here, "warm_up", lambda encoder: order.append("warm"))
+    monkeypatch.setattr(pipeline, "warm_up", lambda encoder: order.append("warm"))
     entry = ToOpen.of(Entry("root", "a.png", 0, 0, None, bytes), "0b2e", {}, held=False)
     known, new = [Refused(entry, "known", again=True)], [Refused(entry, "known", again=True), entry]
     pages: list[Page] = [known, [], new, [entry]]  # type: ignore[list-item]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from retrieval.reindex.job import STEPS, reindex
-from retrieval.reindex.tidy import drop_unused
+from retrieval.reindex.swap import drop_unused
 from retrieval.store.base import resolve
 from tests.cli.test_interrupted import heed_ctrl_c  # noqa: F401 - a fixture
 from tests.reindex.conftest import NEW, OLD

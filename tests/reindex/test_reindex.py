@@ -15,7 +15,7 @@ from retrieval.reindex.job import STEPS, reindex
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import Outcome
 from retrieval.reindex.rollback import rollback
-from retrieval.reindex.tidy import drop_unused
+from retrieval.reindex.swap import drop_unused
 from retrieval.sources.folder import File
 from retrieval.store import naming
 from retrieval.store.base import Store, resolve

@@ -20,8 +20,7 @@ from retrieval.reindex.candidate import add_counts, begin, settle
 from retrieval.reindex.job import reindex
 from retrieval.reindex.preflight import check_room
 from retrieval.reindex.rollback import rollback
-from retrieval.reindex.swap import adopt, check_answer, mark_ready, read_back
-from retrieval.reindex.tidy import drop, drop_unused, find_earlier, tidy
+from retrieval.reindex.swap import adopt, check_answer, drop, drop_unused, find_earlier, mark_ready, read_back, tidy
 from retrieval.schema.index_config import DEFAULT
 from retrieval.sources import Entry
 from retrieval.sources.read import Refused

@@ -10,7 +10,7 @@ from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import Point, point_id
 from retrieval.store.base import Health, Store, require_model, resolve
 from retrieval.store.naming import family, find_unused, next_name, stamp
-from retrieval.store.writes import batches
+from retrieval.store.validation import batches
 from tests.store.conftest import codes, meta, points
 
 ABSENT = point_id("cats", "absent.png")

@@ -10,7 +10,7 @@ from retrieval.reindex.migrate import migrate
 from retrieval.schema.records import Payload, Point
 from retrieval.store.base import Store
 from retrieval.store.edge.engine import EdgeStore
-from retrieval.store.writes import BATCH_BYTES, BATCH_POINTS, MOST_PAYLOAD, batches, payload_batches, size_of
+from retrieval.store.validation import BATCH_BYTES, BATCH_POINTS, MOST_PAYLOAD, batches, payload_batches, size_of
 from tests.store.conftest import codes, meta, points
 
 COLUMNS = {f"column {number:02d}": "x" * 2000 for number in range(70)}

@@ -8,10 +8,9 @@ from jaxtyping import UInt8
 
 from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import to_flat
-from retrieval.train import loop, optimiser, pace
+from retrieval.train import loop, optimiser
 from retrieval.train.checkpoints import Line
-from retrieval.train.loop import Progress, Trained, train
-from retrieval.train.pace import Pace
+from retrieval.train.loop import Pace, Progress, Trained, train
 from tests.train.samples import blobs, recipe
 
 TERMS = {"loss", "reconstruction", "agreement", "spread", "correlation"}
@@ -98,7 +97,7 @@ def test_a_budget_ends_a_run_that_would_go_on(
     images: UInt8[np.ndarray, "n h w c"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(0.02)
-    monkeypatch.setattr(pace, "time", clock)
+    monkeypatch.setattr(loop, "time", clock)
     monkeypatch.setattr(loop, "Pace", lambda last, budget: Pace(last, budget, started=clock.now))
     endless = replace(recipe(), epochs=None, budget=2.0)
     reports: list[Progress] = []
@@ -117,7 +116,7 @@ def test_a_budget_that_is_gone_before_the_first_step_is_refused(images: UInt8[np
 
 def test_setting_up_is_no_part_of_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(0)
-    monkeypatch.setattr(pace, "time", clock)
+    monkeypatch.setattr(loop, "time", clock)
     run = Pace(None, 10.0, started=clock.now)
     clock.now += 4
     run.begin()

@@ -11,8 +11,7 @@ from PIL import Image
 from retrieval.config import load_settings
 from retrieval.sources import open_source
 from retrieval.sources.read import Loaded, read_pictures
-from retrieval.train.augment import default_distortion
-from retrieval.train.mirror import FARTHER, farther_when_mirrored, mirror_safe
+from retrieval.train.augment import FARTHER, default_distortion, farther_when_mirrored, mirror_safe
 from tests.conftest import need
 from tests.train.samples import blobs
 

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from retrieval.cli.console import echo, print_json, stdout
 from retrieval.cli.help import ACTION
-from retrieval.cli.options import Json, QdrantUrl, echo, print_json, stdout
+from retrieval.cli.options import Json, QdrantUrl
 from retrieval.cli.render.tables import print_table
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def collections(
     $ retrieval collections --prune
     """
     from retrieval.config import load_settings
-    from retrieval.reindex.tidy import drop_unused
+    from retrieval.reindex.swap import drop_unused
     from retrieval.store import open_store
 
     settings = load_settings(qdrant_url=qdrant_url)

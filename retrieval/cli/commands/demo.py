@@ -1,6 +1,7 @@
 """`retrieval demo`."""
 
-from retrieval.cli.options import Json, print_json, progress_bar, stderr, stdout, training_task
+from retrieval.cli.console import print_json, progress_bar, stderr, stdout, training_task
+from retrieval.cli.options import Json
 
 SHOWN = 4
 """Queries in the terminal; the galleries show GALLERY."""

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json
+from retrieval.cli.console import echo, print_json
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl
 
 if TYPE_CHECKING:
     from retrieval.ops.doctor.checks import Row

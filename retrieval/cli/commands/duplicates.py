@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from retrieval.cli.console import echo, progress_bar
 from retrieval.cli.help import ACTION, OUTPUT, SELECTION
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, progress_bar
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl
 from retrieval.cli.render.formats import Output, chosen_output, groups_printer
 from retrieval.errors import REFUSED, UsageError
 

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retrieval.cli.console import echo, print_json, stdout
 from retrieval.cli.help import OUTPUT
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, Model, QdrantUrl, echo, print_json, stdout
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, Model, QdrantUrl
 from retrieval.cli.queries import example
 
 if TYPE_CHECKING:

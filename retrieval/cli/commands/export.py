@@ -5,17 +5,9 @@ from typing import Annotated
 
 import typer
 
+from retrieval.cli.console import echo, print_json, print_warnings, progress_bar
 from retrieval.cli.help import SELECTION
-from retrieval.cli.options import (
-    DEFAULT_ALIAS,
-    Alias,
-    Json,
-    QdrantUrl,
-    echo,
-    print_json,
-    print_warnings,
-    progress_bar,
-)
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl
 
 
 def export(

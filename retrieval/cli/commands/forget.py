@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retrieval.cli.console import echo, print_json, progress_bar
 from retrieval.cli.help import ACTION
 from retrieval.cli.job_context import recorded
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json, progress_bar
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl
 from retrieval.errors import UsageError
 from retrieval.util.sanitize import visible
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from retrieval.cli.console import end_with, print_json, print_warnings, stdout
 from retrieval.cli.help import ACTION, FIELDS, LIMITS, OUTPUT
 from retrieval.cli.job_context import watched
 from retrieval.cli.logs import log, log_json
@@ -28,12 +29,8 @@ from retrieval.cli.options import (
     Shards,
     WriteConsistency,
     chosen,
-    end_with,
     open_sources,
-    print_json,
-    print_warnings,
     ray_of,
-    stdout,
 )
 from retrieval.cli.parse import parse_share
 from retrieval.cli.render.ingest import errors_to, first_model, print_plan, print_summary

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from retrieval.cli.console import print_json, stdout
 from retrieval.cli.help import SELECTION
-from retrieval.cli.options import Json, print_json, stdout
+from retrieval.cli.options import Json
 from retrieval.cli.render.tables import print_table
 
 

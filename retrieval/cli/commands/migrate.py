@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
+from retrieval.cli.console import print_json, progress_bar, stdout
 from retrieval.cli.help import ACTION, ENGINE
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, print_json, progress_bar, stdout
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json
 from retrieval.errors import UsageError
 
 

@@ -5,15 +5,9 @@ from typing import Annotated
 
 import typer
 
+from retrieval.cli.console import print_json, progress_bar
 from retrieval.cli.help import OUTPUT, SELECTION
-from retrieval.cli.options import (
-    DEFAULT_ALIAS,
-    Alias,
-    Json,
-    QdrantUrl,
-    print_json,
-    progress_bar,
-)
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl
 from retrieval.cli.render.tables import print_table
 
 LIMIT = 50

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retrieval.cli.console import end_with, print_json, print_warnings, stderr, stdout, training_task
 from retrieval.cli.help import ACTION, GATE, LIMITS
 from retrieval.cli.job_context import Watch, watched
 from retrieval.cli.logs import log, log_json
@@ -26,13 +27,7 @@ from retrieval.cli.options import (
     Shards,
     WriteConsistency,
     chosen,
-    end_with,
-    print_json,
-    print_warnings,
     ray_of,
-    stderr,
-    stdout,
-    training_task,
 )
 from retrieval.cli.parse import parse_seconds, parse_share
 from retrieval.cli.render.reindex import Follow, print_gate, say

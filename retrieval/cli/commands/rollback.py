@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
+from retrieval.cli.console import echo, print_json, print_warnings
 from retrieval.cli.help import ACTION
 from retrieval.cli.job_context import recorded
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json, print_warnings
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl
 
 
 def rollback(

@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
+from retrieval.cli.console import echo
 from retrieval.cli.help import SERVICE
 from retrieval.cli.logs import log_lines
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, QdrantUrl, echo
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, QdrantUrl
 from retrieval.errors import UsageError
 from retrieval.web.limits import RATE
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json, progress_bar
+from retrieval.cli.console import echo, print_json, progress_bar
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl
 
 
 def set_public_url(

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from retrieval import __version__
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl, echo, print_json
+from retrieval.cli.console import echo, print_json
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl
 
 if TYPE_CHECKING:
     from retrieval.store.base import Store

@@ -8,19 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.commands.train_child import parse_hosts, train_in_a_child
+from retrieval.cli.console import end_with, print_json, print_warnings, progress_bar, stdout, training_task
 from retrieval.cli.help import HOSTS, MODEL, OUTPUT, TRAINING
-from retrieval.cli.options import (
-    DEFAULT_ALIAS,
-    SOURCES,
-    Json,
-    end_with,
-    open_sources,
-    print_json,
-    print_warnings,
-    progress_bar,
-    stdout,
-    training_task,
-)
+from retrieval.cli.options import DEFAULT_ALIAS, SOURCES, Json, open_sources
 from retrieval.cli.parse import parse_seconds, parse_size
 from retrieval.train.types import Objective, Preset
 

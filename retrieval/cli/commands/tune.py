@@ -4,16 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retrieval.cli.console import print_json, progress_bar, stdout
 from retrieval.cli.help import ACTION, SELECTION
-from retrieval.cli.options import (
-    DEFAULT_ALIAS,
-    Alias,
-    Json,
-    QdrantUrl,
-    print_json,
-    progress_bar,
-    stdout,
-)
+from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl
 from retrieval.cli.parse import parse_share
 from retrieval.errors import with_alias
 

@@ -33,7 +33,7 @@ def chosen_output(output: Output | None, *, as_json: bool) -> Output:
 def printer(output: Output, index: "Index") -> "Iterator[Callable[[Result], None]]":
     """A function that prints one result after the other, while the block runs."""
     if output == "table":
-        from retrieval.cli.options import stdout
+        from retrieval.cli.console import stdout
         from retrieval.cli.render.results import print_results
 
         yield lambda result: print_results([result], stdout())
@@ -86,7 +86,7 @@ def groups_printer(output: Output, index: "Index") -> "Iterator[Callable[[Group]
 
 def print_group(group: "Group") -> None:
     """Print the image to keep and why, and its duplicates below it."""
-    from retrieval.cli.options import echo
+    from retrieval.cli.console import echo
 
     echo(f"keep  {group.keep.name}  ({group.reason})")
     for other in group.others:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrieval.cli.console import echo, print_warnings, training_task
 from retrieval.cli.job_context import Watch
 from retrieval.cli.logs import is_json, log
-from retrieval.cli.options import echo, print_warnings, training_task
 from retrieval.errors import UsageError, with_alias
 from retrieval.util.files import unwritable
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieval.cli.options import echo
+from retrieval.cli.console import echo
 from retrieval.cli.render.tables import print_table
 
 if TYPE_CHECKING:

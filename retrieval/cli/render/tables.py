@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from retrieval.cli.options import stdout
+from retrieval.cli.console import stdout
 from retrieval.util.sanitize import visible
 
 if TYPE_CHECKING:

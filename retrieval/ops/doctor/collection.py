@@ -1,11 +1,14 @@
 """Checks of the collection that the alias points at: its model, its points, its replicas, its index, its sources."""
 
+import threading
 from collections.abc import Iterator
 
+from retrieval.config import Settings
+from retrieval.errors import RetrievalError
 from retrieval.model.resolve import collections_model
-from retrieval.ops.doctor.checks import Check, Live, Row
-from retrieval.ops.doctor.reach import reached
+from retrieval.ops.doctor.checks import Check, Live, Row, in_one_line
 from retrieval.schema.records import seconds_since
+from retrieval.sources import open_source
 from retrieval.sources.dataset import is_elsewhere
 
 SETTLING = {
@@ -13,6 +16,9 @@ SETTLING = {
     "grey": ("waits for a write, as after a restart: searches go on", "look again in a minute: this look has woken it"),
 }
 """What the status of a collection that is not settled means, and what to do."""
+
+SECONDS = 10.0
+"""How long a source may take to name its first image."""
 
 
 def named(case: Live) -> Iterator[Row]:
@@ -99,3 +105,20 @@ CHECKS: tuple[Check[Live], ...] = (
     Check("sources", sources, "mount it, or ingest from where it is now"),
     Check("room", room, "make room"),
 )
+
+
+def reached(name: str, spec: str, settings: Settings) -> str | None:
+    """What keeps it from being read, in words; None when it names an image. A data set must be here already."""
+    said = [f"{name} → {spec} does not answer within {SECONDS:.0f} s"]
+
+    def look() -> None:
+        try:
+            next(open_source(spec, settings, name=name).entries())
+            said.clear()
+        except (RetrievalError, OSError) as error:
+            said[:] = [f"{name}: {in_one_line(error)}"]
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(SECONDS)
+    return said[0] if said else None

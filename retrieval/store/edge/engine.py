@@ -21,8 +21,7 @@ from retrieval.store.topk import (
     sort_counts,
     take_matching,
 )
-from retrieval.store.validation import check_queries
-from retrieval.store.writes import check_payloads, check_points
+from retrieval.store.validation import check_payloads, check_points, check_queries
 
 
 class EdgeStore(EdgeCatalog):

@@ -16,8 +16,7 @@ from retrieval.errors import RetrievalError, StoreDamaged, StoreError
 from retrieval.schema.records import CollectionMeta, Payload, Point
 from retrieval.store import base
 from retrieval.store.edge.folder import read_json
-from retrieval.store.validation import check_same_space
-from retrieval.store.writes import batches, payload_batches, size_of
+from retrieval.store.validation import batches, check_same_space, payload_batches, size_of
 from retrieval.util.files import sync_folder, write_json
 
 RESERVE_BYTES = 256 * 2**20

@@ -23,8 +23,7 @@ from retrieval.store.topk import (
     split,
     take_matching,
 )
-from retrieval.store.validation import check_queries
-from retrieval.store.writes import batches, check_payloads, check_points, payload_batches
+from retrieval.store.validation import batches, check_payloads, check_points, check_queries, payload_batches
 
 IDS = 1000
 """Ids in one request."""

@@ -8,8 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 from retrieval.web.errors import problems
-from retrieval.web.service import Service
-from retrieval.web.state import service_of
+from retrieval.web.service import Service, service_of
 
 router = APIRouter()
 Asked = Annotated[Service, Depends(service_of)]

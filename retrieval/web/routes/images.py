@@ -12,8 +12,7 @@ from retrieval.images.decode import encode_jpeg, encode_png, probe, thumbnail
 from retrieval.images.draw import placeholder
 from retrieval.schema.records import Point, is_id
 from retrieval.web.errors import NO_SUCH_IMAGE, problems
-from retrieval.web.service import Service
-from retrieval.web.state import service_of
+from retrieval.web.service import Service, service_of
 
 router = APIRouter()
 

@@ -9,8 +9,7 @@ from starlette.exceptions import HTTPException
 from retrieval.schema.records import is_id
 from retrieval.web.errors import NO_SUCH_IMAGE, problems
 from retrieval.web.limits import MAX_FACETS, MAX_SAMPLE
-from retrieval.web.service import Service
-from retrieval.web.state import service_of
+from retrieval.web.service import Service, service_of
 
 router = APIRouter(prefix="/api")
 Asked = Annotated[Service, Depends(service_of)]

@@ -17,8 +17,7 @@ from retrieval.search.results import Result
 from retrieval.search.run import Asked, Prepared
 from retrieval.web.errors import NO_SUCH_IMAGE, problems
 from retrieval.web.requests import Ask, Upload, body_schema, read
-from retrieval.web.service import Service
-from retrieval.web.state import service_of
+from retrieval.web.service import Service, service_of
 
 router = APIRouter()
 

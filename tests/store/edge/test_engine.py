@@ -14,7 +14,7 @@ from retrieval.schema.records import Payload
 from retrieval.store.edge import shard as shard_module
 from retrieval.store.edge.engine import EdgeStore
 from retrieval.store.edge.shard import RESERVE_BYTES
-from retrieval.store.writes import size_of
+from retrieval.store.validation import size_of
 from tests.store.conftest import codes, meta, points
 from tests.store.folders import line, manifest, python
 

@@ -1,0 +1,112 @@
+"""The few ways in which all commands print."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from retrieval.errors import REFUSED
+from retrieval.util.files import json_text
+from retrieval.util.sanitize import visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from retrieval.sources.read import Refused
+    from retrieval.train.loop import Progress as Training
+
+SHOWN_REFUSALS = 10
+
+
+def stderr() -> "Console":
+    """A console for progress and notes."""
+    return console(stderr=True)
+
+
+def stdout() -> "Console":
+    """A console for data."""
+    return console(stderr=False)
+
+
+def console(*, stderr: bool) -> "Console":
+    """A console for people: no text in it is taken for markup or for a control character of the terminal."""
+    from rich.console import Console
+    from rich.text import Text
+
+    class Plain(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(visible(text, keep="\n"), **options)
+
+    return Plain(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def echo(*fields: str, err: bool = False) -> None:
+    """Print a line for people, on stderr if `err`: fields separated by tabs, control characters made visible.
+
+    With `console` this is the only way to a terminal; what programs read (JSON, CSV, `paths0`) is written as it is.
+    """
+    typer.echo("\t".join(map(visible, fields)), err=err)
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """Print one JSON object per line."""
+    typer.echo(json_text(data, ensure_ascii=False))
+
+
+@contextlib.contextmanager
+def progress_bar(*columns: str) -> Iterator["Progress"]:
+    """Show a progress bar on stderr while the block runs, on a terminal only.
+
+    columns: task fields shown after the bar.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = stderr()
+    fields = [TextColumn("{task.fields[" + name + "]}", markup=False) for name in columns]
+    layout = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        *fields,
+        TimeRemainingColumn(),
+    )
+    with Progress(*layout, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield progress
+
+
+def training_task(bar: "Progress") -> "Callable[[Training], None]":
+    """A callback that shows a training's progress on the bar, which needs a `note` column."""
+    task = bar.add_task("Training", total=100, start=False, visible=False, note="")
+
+    def show(p: "Training") -> None:
+        bar.start_task(task)
+        note = f"loss {p.loss:.4f}, {p.images_per_second:,.0f} images/s{', resumed' if p.resumed else ''}"
+        bar.update(task, visible=True, completed=100 * p.done, note=note)
+        if p.done >= 1:
+            bar.update(task, description="Saving")
+
+    return show
+
+
+def print_warnings(warnings: Sequence[str]) -> None:
+    """Print warnings, on stderr."""
+    for warning in warnings:
+        echo(f"warning: {warning}", err=True)
+
+
+def end_with(refused: Sequence["Refused"], *, silent: bool = False) -> None:
+    """End with REFUSED if images were refused; unless `silent`, name the first few."""
+    if refused and not silent:
+        print_refused(refused)
+    if refused:
+        raise typer.Exit(REFUSED)
+
+
+def print_refused(refused: Sequence["Refused"]) -> None:
+    """Name the first few refused images, on stderr."""
+    for item in refused[:SHOWN_REFUSALS]:
+        echo(f"refused: {item.entry.source}/{item.entry.key}: {item.reason}", err=True)
+    if len(refused) > SHOWN_REFUSALS:
+        echo(f"refused: {len(refused) - SHOWN_REFUSALS} more (--json lists them all)", err=True)
