@@ -20,15 +20,16 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "__main__",
         "cli web",  # talk to people
-        "index found",  # talk to programs
-        # whole jobs
-        "reindex tune jobs evaluate duplicates outliers explain export migrate demo preview gallery doctor",
-        "ingest live learn loading",  # one pass over the pictures
+        "api",  # talks to programs
+        "reindex evaluate duplicates gallery ops demo",  # whole jobs
+        "ingest train",  # one pass over the images
         "search",
-        "encode train stack reading nearness where",  # pictures to codes
-        "model checkpoint images store sources",  # one vendor or format, one room
-        "architecture config process records layout filters files deadline outside reporting errors",  # plain values
-        PACKAGE,  # the package itself: its version, and a door to `index` that opens when it is asked for
+        "model",
+        "store sources",  # where embeddings and images lie
+        "images util config",
+        "schema",  # plain values
+        "errors",
+        PACKAGE,  # the package itself: its version, and a door to `api` that opens when it is asked for
     )
 )
 """Top to bottom. A room is a module or a folder of modules; it imports from its own row or from below."""
@@ -40,7 +41,7 @@ VENDORS = {
     "pillow_heif": {"images"},
     "ray": {"ingest"},
     **{vendor: {"web"} for vendor in ("fastapi", "starlette", "uvicorn", "limits")},
-    **{vendor: {"model", "checkpoint", "encode", "train"} for vendor in ("jax", "flax", "optax", "orbax")},
+    **{vendor: {"model", "train"} for vendor in ("jax", "flax", "optax", "orbax")},
 }
 UNSAFE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve"}
 HEAVY = {"jax", "numpy", "PIL", "pydantic_settings", "qdrant_client", "qdrant_edge"}
@@ -145,6 +146,22 @@ def test_each_vendor_has_one_room() -> None:
     assert strangers(all_imports()) == []
 
 
+def test_the_engines_do_not_know_each_other() -> None:
+    foreign = {
+        "qdrant": (f"{PACKAGE}.store.edge", "qdrant_edge"),
+        "edge": (f"{PACKAGE}.store.qdrant", "qdrant_client"),
+    }
+    mixed = [
+        f"{found.where}: {found.target}"
+        for found in all_imports()
+        for engine, others in foreign.items()
+        if Path(PACKAGE, "store", engine) in found.file.parents and found.target.startswith(others)
+    ]
+    assert mixed == []
+    shared = [found for found in all_imports() if found.file.parent == Path(PACKAGE, "store")]
+    assert [found.where for found in shared if found.target.startswith(("qdrant_client", "qdrant_edge"))] == []
+
+
 def test_nothing_unpickles() -> None:
     assert [f"{i.where}: {i.target}" for i in all_imports() if i.target.split(".")[0] in UNSAFE] == []
 
@@ -195,7 +212,7 @@ def test_every_place_on_the_page_is_there() -> None:
     [
         ("retrieval.store.base", "from retrieval.ingest import x", "a.py:1: store -> ingest points up"),
         ("retrieval.store.base", "def f():\n    from .. import search", "a.py:2: store -> search points up"),
-        ("retrieval.schema.records", "import retrieval.cli.options", "a.py:1: records -> cli points up"),
+        ("retrieval.schema.records", "import retrieval.cli.options", "a.py:1: schema -> cli points up"),
         ("retrieval.ingest", "import jax.numpy as jnp", "a.py:1: ingest imports jax, which only"),
         ("retrieval.search", "from PIL import Image", "a.py:1: search imports PIL, which only images may"),
     ],

@@ -29,7 +29,10 @@ def test_a_record_says_how_a_run_ended(tmp_path: Path) -> None:
 
 
 def test_a_run_that_died_without_a_word_is_called_killed(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from retrieval.ops.job_history import Run; Run(Path({str(tmp_path)!r}), 'ingest', 'images')"
+    code = (
+        "from pathlib import Path; from retrieval.ops.job_history import Run;"
+        f" Run(Path({str(tmp_path)!r}), 'ingest', 'images')"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     assert [record["outcome"] for record in history(tmp_path)] == ["killed"]
 

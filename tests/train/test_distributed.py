@@ -39,9 +39,10 @@ COMPARED = 4
 """Rounds whose losses must be the same: later ones drift apart, since sums are taken in another order."""
 
 COMMAND = (
-    "from retrieval.cli.commands import train_child as hosts; from retrieval.cli import main; hosts.CHILD = 'from retrieval.train import loop, distributed as together;"
-    f" loop.ROUND_STEPS = loop.REPORT_STEPS = {OFTEN}; together.DEADLINE = {{deadline}};"
-    " together.HEARTBEAT = 20; ' + hosts.CHILD; main()"
+    "from retrieval.cli import main; from retrieval.cli.commands import train_child;"
+    " train_child.CHILD = 'from retrieval.train import distributed, loop;"
+    f" loop.ROUND_STEPS = loop.REPORT_STEPS = {OFTEN}; distributed.DEADLINE = {{deadline}};"
+    " distributed.HEARTBEAT = 20; ' + train_child.CHILD; main()"
 )
 """`retrieval`, but for its patience and for how often a checkpoint is written."""
 
