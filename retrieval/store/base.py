@@ -122,7 +122,7 @@ class Store(Protocol):
     def describe(self, collection: str | None = None) -> dict[str, Any]:
         """What the engine reports about itself and the collection, for people; parts that fail are left out.
 
-        Each engine has its own facts: see `server_facts.describe` and `EdgeCatalog.describe`. Sends few requests, each
+        Each engine has its own facts: see `qdrant.describe` and `EdgeCatalog.describe`. Sends few requests, each
         with the time limit of a search. Raises StoreUnavailable if nothing answers, NoCollection.
         """
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from retrieval.cli.console import echo, print_json
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl
+from retrieval.cli.options import Alias, Json, QdrantUrl
+from retrieval.errors import DEFAULT_ALIAS
 
 if TYPE_CHECKING:
     from retrieval.ops.doctor.checks import Row

@@ -7,9 +7,9 @@ import typer
 
 from retrieval.cli.console import echo, progress_bar
 from retrieval.cli.help import ACTION, OUTPUT, SELECTION
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl
+from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.cli.render.formats import Output, chosen_output, groups_printer
-from retrieval.errors import REFUSED, UsageError
+from retrieval.errors import DEFAULT_ALIAS, REFUSED, UsageError
 
 if TYPE_CHECKING:
     from retrieval.duplicates.groups import Group

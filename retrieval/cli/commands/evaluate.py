@@ -7,8 +7,9 @@ import typer
 
 from retrieval.cli.console import echo, end_with, print_json, progress_bar, stdout
 from retrieval.cli.help import ENGINE, OUTPUT, SELECTION
-from retrieval.cli.options import DEFAULT_ALIAS, SOURCES, AnyModel, Json, Labels, QdrantUrl, open_sources
+from retrieval.cli.options import SOURCES, AnyModel, Json, Labels, QdrantUrl, open_sources
 from retrieval.cli.render.tables import print_table
+from retrieval.errors import DEFAULT_ALIAS
 
 
 def evaluate(

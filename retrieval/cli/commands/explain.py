@@ -7,8 +7,9 @@ import typer
 
 from retrieval.cli.console import echo, print_json, stdout
 from retrieval.cli.help import OUTPUT
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, Model, QdrantUrl
+from retrieval.cli.options import Alias, Json, Model, QdrantUrl
 from retrieval.cli.queries import example
+from retrieval.errors import DEFAULT_ALIAS
 
 if TYPE_CHECKING:
     from retrieval.search.explain import Explanation

@@ -7,7 +7,8 @@ import typer
 
 from retrieval.cli.console import echo, print_json, print_warnings, progress_bar
 from retrieval.cli.help import SELECTION
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl
+from retrieval.cli.options import Alias, Json, QdrantUrl
+from retrieval.errors import DEFAULT_ALIAS
 
 
 def export(

@@ -8,8 +8,8 @@ import typer
 from retrieval.cli.console import echo, print_json, progress_bar
 from retrieval.cli.help import ACTION
 from retrieval.cli.job_context import recorded
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl
-from retrieval.errors import UsageError
+from retrieval.cli.options import Alias, Json, QdrantUrl
+from retrieval.errors import DEFAULT_ALIAS, UsageError
 from retrieval.util.sanitize import visible
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from retrieval.cli.help import ACTION, FIELDS, LIMITS, OUTPUT
 from retrieval.cli.job_context import watched
 from retrieval.cli.logs import log, log_json
 from retrieval.cli.options import (
-    DEFAULT_ALIAS,
     SOURCES,
     Address,
     Alias,
@@ -34,7 +33,7 @@ from retrieval.cli.options import (
 )
 from retrieval.cli.parse import parse_share
 from retrieval.cli.render.ingest import errors_to, first_model, print_plan, print_summary
-from retrieval.errors import UsageError
+from retrieval.errors import DEFAULT_ALIAS, UsageError
 from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES, IngestOptions
 
 

@@ -7,8 +7,8 @@ import typer
 
 from retrieval.cli.console import print_json, progress_bar, stdout
 from retrieval.cli.help import ACTION, ENGINE
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json
-from retrieval.errors import UsageError
+from retrieval.cli.options import Alias, Json
+from retrieval.errors import DEFAULT_ALIAS, UsageError
 
 
 def migrate(

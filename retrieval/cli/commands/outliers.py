@@ -7,8 +7,9 @@ import typer
 
 from retrieval.cli.console import print_json, progress_bar
 from retrieval.cli.help import OUTPUT, SELECTION
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl
+from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.cli.render.tables import print_table
+from retrieval.errors import DEFAULT_ALIAS
 
 LIMIT = 50
 

@@ -13,7 +13,6 @@ from retrieval.cli.help import ACTION, GATE, LIMITS
 from retrieval.cli.job_context import Watch, watched
 from retrieval.cli.logs import log, log_json
 from retrieval.cli.options import (
-    DEFAULT_ALIAS,
     Address,
     Alias,
     AnyModel,
@@ -31,7 +30,7 @@ from retrieval.cli.options import (
 )
 from retrieval.cli.parse import parse_seconds, parse_share
 from retrieval.cli.render.reindex import Follow, print_gate, say
-from retrieval.errors import ModelError, RetrievalError, UsageError
+from retrieval.errors import DEFAULT_ALIAS, ModelError, RetrievalError, UsageError
 from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES
 from retrieval.reindex.options import KEEP, MAX_DROP, MIN_RECALL, ReindexOptions
 

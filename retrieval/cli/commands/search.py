@@ -10,10 +10,10 @@ import typer
 
 from retrieval.cli.console import echo
 from retrieval.cli.help import OUTPUT, QUERIES, SELECTION
-from retrieval.cli.options import DEFAULT_ALIAS, SOURCES, Alias, Json, Model, QdrantUrl
+from retrieval.cli.options import SOURCES, Alias, Json, Model, QdrantUrl
 from retrieval.cli.queries import STDIN, all_queries, example
 from retrieval.cli.render.formats import Output, chosen_output, printer
-from retrieval.errors import REFUSED, SourceError, UsageError
+from retrieval.errors import DEFAULT_ALIAS, REFUSED, SourceError, UsageError
 from retrieval.search.options import K, Options
 
 if TYPE_CHECKING:

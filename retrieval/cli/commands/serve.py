@@ -7,8 +7,8 @@ import typer
 from retrieval.cli.console import echo
 from retrieval.cli.help import SERVICE
 from retrieval.cli.logs import log_lines
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, QdrantUrl
-from retrieval.errors import UsageError
+from retrieval.cli.options import Alias, QdrantUrl
+from retrieval.errors import DEFAULT_ALIAS, UsageError
 from retrieval.web.limits import RATE
 
 HOST, PORT = "127.0.0.1", 8000

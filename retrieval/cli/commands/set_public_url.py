@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from retrieval.cli.console import echo, print_json, progress_bar
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl
+from retrieval.cli.options import Alias, Json, QdrantUrl
+from retrieval.errors import DEFAULT_ALIAS
 
 
 def set_public_url(

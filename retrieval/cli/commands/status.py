@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from retrieval import __version__
 from retrieval.cli.console import echo, print_json
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl
+from retrieval.cli.options import Alias, Json, QdrantUrl
+from retrieval.errors import DEFAULT_ALIAS
 
 if TYPE_CHECKING:
     from retrieval.store.base import Store

@@ -10,8 +10,9 @@ import typer
 from retrieval.cli.commands.train_child import parse_hosts, train_in_a_child
 from retrieval.cli.console import end_with, print_json, print_warnings, progress_bar, stdout, training_task
 from retrieval.cli.help import HOSTS, MODEL, OUTPUT, TRAINING
-from retrieval.cli.options import DEFAULT_ALIAS, SOURCES, Json, open_sources
+from retrieval.cli.options import SOURCES, Json, open_sources
 from retrieval.cli.parse import parse_seconds, parse_size
+from retrieval.errors import DEFAULT_ALIAS
 from retrieval.train.types import Objective, Preset
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import typer
 
 from retrieval.cli.console import print_json, progress_bar, stdout
 from retrieval.cli.help import ACTION, SELECTION
-from retrieval.cli.options import DEFAULT_ALIAS, Alias, Json, QdrantUrl
+from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.cli.parse import parse_share
-from retrieval.errors import with_alias
+from retrieval.errors import DEFAULT_ALIAS, with_alias
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -142,7 +142,7 @@ class Catalog:
         return check_health(self._connection, collection)
 
     def describe(self, collection: str | None = None) -> dict[str, Any]:
-        """Version, nodes and peers, replicas, index and locks: see `server_facts.describe`."""
+        """Version, nodes and peers, replicas, index and locks: see `qdrant.describe`."""
         return describe(self._connection, collection)
 
     def dashboard(self) -> str | None:
