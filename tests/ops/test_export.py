@@ -32,6 +32,7 @@ from tests.cli.conftest import (
     command,
     environment,
 )
+from tests.cli.conftest import call as call  # a fixture
 from tests.cli.test_interrupted import stop_when
 from tests.errors import hinted
 from tests.store.conftest import (
@@ -40,6 +41,9 @@ from tests.store.conftest import (
     connected,
     meta,
 )
+from tests.store.conftest import name as name  # fixtures
+from tests.store.conftest import open_engine as open_engine
+from tests.store.conftest import store as store
 
 DIM = 8
 OWN = ["id", "code", *FIELDS]

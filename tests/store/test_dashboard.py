@@ -16,6 +16,7 @@ from retrieval.store.qdrant.describe import has_dashboard
 from tests.cli.conftest import (
     Call,  # a fixture
 )
+from tests.cli.conftest import call as call  # a fixture
 from tests.ingest.jobs import make_digits, make_model
 from tests.store import servers
 from tests.store.conftest import clean, connected
