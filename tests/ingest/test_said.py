@@ -21,6 +21,7 @@ from tests.store.conftest import (
     ENGINES,
     numbers,  # a fixture
 )
+from tests.store.conftest import open_engine as open_engine  # a fixture
 
 NAN, INF = math.nan, math.inf
 
