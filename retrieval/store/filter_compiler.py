@@ -4,7 +4,7 @@ Where an engine cannot express a condition, its filter lets more points through,
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
@@ -66,9 +66,14 @@ def is_content(condition: Condition) -> bool:
 
 
 def _filter(where: Filter, dialect: Dialect) -> Native:
+    excluded = {_sameness(each) for each in where.must_not}
+    alternatives = [each for each in where.should if _sameness(each) not in excluded]
+    if any(_sameness(each) in excluded for each in where.must) or (where.should and not alternatives):
+        # Qdrant 1.16.3 looks a condition up in its index and then does not check the same one in `must_not` any more
+        return Native(dialect.all_of([dialect.ids([])], [], []), exact=True)
     must = [_condition(each, dialect) for each in where.must]
     must_not = [_condition(each, dialect) for each in where.must_not]
-    should = [_condition(each, dialect) for each in where.should]
+    should = [_condition(each, dialect) for each in alternatives]
     exact = all(each.exact for each in (*must, *must_not, *should))
     some = [] if any(each.condition is None for each in should) else [each.condition for each in should]
     return Native(
@@ -79,6 +84,13 @@ def _filter(where: Filter, dialect: Dialect) -> Native:
         ),
         exact,
     )
+
+
+def _sameness(condition: Condition) -> Hashable:
+    """Equal for conditions that mean the same, whatever the order of the values that they name."""
+    if isinstance(condition, Match):
+        return condition.field, frozenset((type(value), value) for value in condition.any_of)
+    return condition
 
 
 def _condition(condition: Condition, dialect: Dialect) -> Native:

@@ -146,6 +146,22 @@ def test_a_filter_means_the_same_everywhere(filled: tuple[Store, str], where: Fi
     assert few == hits[:3]
 
 
+@pytest.mark.parametrize(("field", "values"), [("mixed", ("7", "x")), ("width", (100, 200))])
+def test_what_is_wanted_and_excluded_is_not_found(
+    filled: tuple[Store, str], field: str, values: tuple[Any, ...]
+) -> None:
+    """A server of 1.16.3 finds it: the condition that it looks up in its index is not checked again."""
+    store, name = filled
+    ids = tuple(point.id for point in POINTS[:2])
+    for one, same in ((Match("id", ids), Match("id", ids[::-1])), (Match(field, values), Match(field, values[::-1]))):
+        for where in (Filter(must=(one,), must_not=(same,)), Filter(should=(one,), must_not=(same,))):
+            assert [*store.scroll(name, where)] == []
+            assert (store.count(name, where), store.query(name, codes(1), 5, [where])) == (0, [[]])
+        left = Filter(should=(one, Match("label", ("1", "2"))), must_not=(same,))
+        found = {point.id for page in store.scroll(name, left) for point in page}
+        assert found == {point.id for point in POINTS if meets(left, point)} != set()
+
+
 def test_distinct_gives_every_copy_of_the_first_k_contents(filled: tuple[Store, str]) -> None:
     store, name = filled
     asked = codes(4, seed=6)
