@@ -140,8 +140,8 @@ def test_more_like_and_less_like(home: Path, pictures: Path, call: Call) -> None
     ("wrong", "message"),
     [
         ([], "nothing to search with"),
-        (["--unlike", "a.png"], "--like: none is given"),
-        (["x.png", "--like", "a.png"], "--like with images"),
+        (["--unlike", "a.png"], "--unlike without --like"),
+        (["x.png", "--like", "a.png"], "--like with other queries"),
         (["--like", "a.png", "--diverse"], "--like with --diverse"),
         (["x.png", "--json", "--output", "csv"], "--json with --output csv"),
         (["-", "--stored"], "- is one image on stdin"),

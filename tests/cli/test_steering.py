@@ -119,15 +119,15 @@ def test_on_a_terminal_too(hostile: Path, own_home: Path) -> None:
         assert ":car:" in written
 
 
-CLI = sorted((Path(__file__).parents[2] / "retrieval" / "cli").glob("*.py"))
+CLI = sorted((Path(__file__).parents[2] / "retrieval" / "cli").rglob("*.py"))
 WRITERS = {"typer.echo", "typer.secho", "click.echo", "print", "Console", "sys.stdout.write", "sys.stderr.write"}
 
 
 @pytest.mark.parametrize("file", CLI, ids=lambda file: file.name)
 def test_there_is_one_way_to_the_terminal(file: Path) -> None:
-    """`common` has it; `output` writes what programs read."""
+    """`console` has it; `formats` writes what programs read."""
     called = {
         ast.unparse(node.func) for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Call)
     }
-    allowed = {"common.py": {"typer.echo"}, "output.py": {"sys.stdout.write"}}
-    assert called & WRITERS <= allowed.get(file.name, set()), "print by common.echo, common.stdout or common.stderr"
+    allowed = {"console.py": {"typer.echo"}, "formats.py": {"sys.stdout.write"}}
+    assert called & WRITERS <= allowed.get(file.name, set()), "print by console.echo, console.stdout or console.stderr"
