@@ -304,7 +304,7 @@ def test_the_command(call: Call, tmp_path: Path) -> None:
     [
         ("all.csv", "its name must end in .parquet or .npz"),
         ("parquet", "its name must end in .parquet or .npz"),
-        ("nowhere/all.parquet", "No such file or directory: nowhere"),
+        ("nowhere/all.parquet", "nowhere/all.parquet cannot be written: No such file or directory"),
         ("all.csv/x.npz", "cannot be written"),
         ("folder.npz", "folder.npz is a folder"),
         ("/proc/x.parquet", "cannot be written"),
