@@ -48,11 +48,20 @@ class Place:
         )
 
     def call(self, method: str, *args: Any, **options: Any) -> Any:
-        """A method of the file system; raises what it raises, TimeoutError included."""
+        """A method of the file system; raises what it raises, TimeoutError included.
+
+        fsspec's HTTP calls a file missing whatever goes wrong when it looks at it; no answer is then said as such.
+        """
         if self.fs.async_impl:
             options["timeout"] = SECONDS
         with self._turn:
-            return getattr(self.fs, method)(*args, **options)
+            try:
+                return getattr(self.fs, method)(*args, **options)
+            except FileNotFoundError as error:
+                cause = error.__cause__
+                if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+                    raise cause from error
+                raise
 
     def open(self) -> BinaryIO:
         """The file, to read and seek in; raises SourceError."""

@@ -3,8 +3,9 @@
 Where an engine cannot express a condition, its filter lets more points through, and the store checks each of them.
 """
 
+import datetime as dt
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
@@ -121,15 +122,36 @@ def _match(field: str, any_of: Sequence[Any], dialect: Dialect) -> Native:
     return Native(parts[0] if len(parts) == 1 else dialect.all_of([], [], parts), exact=True)
 
 
+def _is_weaker(name: str, bounds: Mapping[str, Bound]) -> bool:
+    """Whether the other bound on the same side says more: of two, Qdrant 1.16.3 heeds the strict one only.
+
+    >>> [_is_weaker(name, {"gt": -1, "gte": 0.5}) for name in ("gt", "gte")]
+    [True, False]
+    """
+    numbers: Mapping[str, Any] = bounds
+    match name:
+        case "gt":
+            return "gte" in numbers and numbers["gte"] > numbers["gt"]
+        case "gte":
+            return "gt" in numbers and numbers["gt"] >= numbers["gte"]
+        case "lt":
+            return "lte" in numbers and numbers["lte"] < numbers["lt"]
+        case _:
+            return "lt" in numbers and numbers["lt"] <= numbers["lte"]
+
+
 def _range(field: str, bounds: dict[str, Bound], dialect: Dialect) -> Native:
     if not bounds:
         return ANYTHING
     kind = FIELDS[field].kind if field in FIELDS else None
     if not all(isinstance(bound, int | float) for bound in bounds.values()):
+        if all(isinstance(bound, dt.datetime) for bound in bounds.values()):
+            bounds = {name: bound for name, bound in bounds.items() if not _is_weaker(name, bounds)}
         return Native(dialect.times(field, bounds), exact=True) if kind == "time" else ANYTHING
     if kind == "number":  # engines drop the fraction of a bound on whole numbers
         up = {"gt": math.floor, "lte": math.floor, "gte": math.ceil, "lt": math.ceil}
         bounds = {name: float(up[name](bound)) for name, bound in bounds.items()}  # type: ignore[arg-type]
+    bounds = {name: bound for name, bound in bounds.items() if not _is_weaker(name, bounds)}
     return Native(dialect.numbers(field, bounds), exact=True)
 
 

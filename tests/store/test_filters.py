@@ -162,6 +162,14 @@ def test_what_is_wanted_and_excluded_is_not_found(
         assert found == {point.id for point in POINTS if meets(left, point)} != set()
 
 
+def test_of_two_bounds_on_one_side_both_hold(filled: tuple[Store, str]) -> None:
+    """A server of 1.16.3 heeds the strict one only."""
+    store, name = filled
+    for where in (Range("width", gt=-1, gte=0.5), Range("width", gt=100, gte=100), Range("width", lt=700, lte=300.5)):
+        found = {point.id for page in store.scroll(name, Filter(must=(where,))) for point in page}
+        assert found == {point.id for point in POINTS if meets(where, point)} != set()
+
+
 def test_distinct_gives_every_copy_of_the_first_k_contents(filled: tuple[Store, str]) -> None:
     store, name = filled
     asked = codes(4, seed=6)
