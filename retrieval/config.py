@@ -14,7 +14,7 @@ from pydantic_settings import (
 )
 
 from retrieval.errors import UsageError
-from retrieval.util.sanitize import redacted
+from retrieval.util.sanitize import redact
 
 TOML = "retrieval.toml"
 
@@ -54,7 +54,7 @@ class Settings(BaseSettings):
             return None
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError(f"{redacted(url)!r} is not like http://host:8000")
+            raise ValueError(f"{redact(url)!r} is not like http://host:8000")
         if parts.username or parts.password:
             raise ValueError("it must not hold a user or a password: everybody who sees the collection can read it")
         return url.rstrip("/")

@@ -32,7 +32,7 @@ from retrieval.cli.console import echo
 from retrieval.cli.help import WIDEST, Command
 from retrieval.cli.options import as_flag
 from retrieval.errors import INTERRUPTED, RetrievalError
-from retrieval.util.sanitize import redacted
+from retrieval.util.sanitize import redact
 
 DEBUG = "--debug"
 
@@ -89,12 +89,12 @@ def main() -> None:
         if debug:
             raise
         if isinstance(error, RetrievalError):
-            said = redacted(error.text(as_flag))
+            said = redact(error.text(as_flag))
             if logs.is_json():
                 logs.log("error", logging.ERROR, reason=said, exit_code=error.exit_code)
             else:
                 for line in (f"error: {said}", *getattr(error, "context", ())):
                     echo(line, err=True)
             sys.exit(error.exit_code)
-        echo(redacted(f"error: {type(error).__name__}: {error} (a defect; {DEBUG} shows where)"), err=True)
+        echo(redact(f"error: {type(error).__name__}: {error} (a defect; {DEBUG} shows where)"), err=True)
         sys.exit(1)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from retrieval.errors import REFUSED
-from retrieval.util.files import json_text
-from retrieval.util.sanitize import visible
+from retrieval.util.files import to_json_text
+from retrieval.util.sanitize import escape_unprintable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +37,7 @@ def console(*, stderr: bool) -> "Console":
 
     class Plain(Console):
         def render_str(self, text: str, **options: Any) -> Text:
-            return super().render_str(visible(text, keep="\n"), **options)
+            return super().render_str(escape_unprintable(text, keep="\n"), **options)
 
     return Plain(stderr=stderr, highlight=False, markup=False, emoji=False)
 
@@ -47,12 +47,12 @@ def echo(*fields: str, err: bool = False) -> None:
 
     With `console` this is the only way to a terminal; what programs read (JSON, CSV, `paths0`) is written as it is.
     """
-    typer.echo("\t".join(map(visible, fields)), err=err)
+    typer.echo("\t".join(map(escape_unprintable, fields)), err=err)
 
 
 def print_json(data: dict[str, Any]) -> None:
     """Print one JSON object per line."""
-    typer.echo(json_text(data, ensure_ascii=False))
+    typer.echo(to_json_text(data, ensure_ascii=False))
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from retrieval.cli.console import echo, progress_bar
 from retrieval.cli.logs import is_json, log
 from retrieval.cli.options import as_flag
 from retrieval.errors import INTERRUPTED, REFUSED, TERMINATED, RetrievalError
-from retrieval.util.sanitize import redacted
+from retrieval.util.sanitize import redact
 
 if TYPE_CHECKING:
     from retrieval.ingest.summary import Summary
@@ -62,7 +62,7 @@ def recorded(job: str, alias: str, folder: Path) -> Iterator["Run"]:
         yield run
         code = REFUSED if run.facts.get("failed") else 0
     except RetrievalError as error:
-        code, run.facts["error"] = error.exit_code, redacted(error.text(as_flag))
+        code, run.facts["error"] = error.exit_code, redact(error.text(as_flag))
         raise
     except KeyboardInterrupt:
         code = INTERRUPTED
@@ -71,7 +71,7 @@ def recorded(job: str, alias: str, folder: Path) -> Iterator["Run"]:
         code = TERMINATED
         raise
     except Exception as error:
-        run.facts["error"] = redacted(f"{type(error).__name__}: {error}")
+        run.facts["error"] = redact(f"{type(error).__name__}: {error}")
         raise
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from retrieval.util.sanitize import visible
+from retrieval.util.sanitize import escape_unprintable
 
 LOGGER = logging.getLogger("retrieval")
 
@@ -28,7 +28,7 @@ def log_lines() -> None:
 
     class Lines(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
-            return visible(super().format(record), keep="\n")  # tracebacks of defects have several
+            return escape_unprintable(super().format(record), keep="\n")  # tracebacks of defects have several
 
     handler = logging.StreamHandler()
     handler.setFormatter(Lines())

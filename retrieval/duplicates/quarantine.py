@@ -13,7 +13,7 @@ from retrieval.duplicates.groups import Group, Member
 from retrieval.errors import BadImage, UsageError
 from retrieval.sources import Source
 from retrieval.sources.folder import Folder
-from retrieval.util.files import unwritable
+from retrieval.util.files import write_error
 
 UNDO = "undo.jsonl"
 
@@ -52,7 +52,7 @@ def set_aside(groups: Iterable[Group], sources: Mapping[str, Source], folder: Pa
                 for member in group.others:
                     yield move(member, kept, sources, folder, undo)
     except OSError as error:
-        raise unwritable(folder / UNDO, error) from error
+        raise write_error(folder / UNDO, error) from error
 
 
 def check(member: Member, sources: Mapping[str, Source]) -> tuple[Path | None, str | None]:

@@ -10,7 +10,7 @@ from retrieval.schema.records import Hit
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import Result
 from retrieval.sources.folder import read_file
-from retrieval.util.sanitize import visible
+from retrieval.util.sanitize import escape_unprintable
 
 if TYPE_CHECKING:
     from retrieval.gallery import Row
@@ -48,7 +48,7 @@ class SearchHits(Sequence[Hit]):
         lines = [f"{hit.distance:.4f}  {hit.name}" for hit in self]
         note = [self.note] if self.note else []
         said = [f"{self.result.query.name}: {len(self)} hits", *note, *lines]
-        return "\n".join(map(visible, said))
+        return "\n".join(map(escape_unprintable, said))
 
     def _repr_html_(self) -> str:
         """For Jupyter."""

@@ -13,7 +13,7 @@ from retrieval.gallery.rows import EXPLANATION, NOTHING, TITLE, Read, Row, Table
 from retrieval.images.decode import encode_jpeg, encode_png
 from retrieval.images.draw import shorten
 from retrieval.schema.records import full_name
-from retrieval.util.files import write
+from retrieval.util.files import write_output
 
 MAX_PICTURES, MAX_HITS = 3000, 60
 """Pictures in a page, and hits of one query: at most some 30 MB of photos, a few of digits."""
@@ -50,7 +50,7 @@ def write_html(
         rows="\n".join(sections),
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
     )
-    write(path, page.encode())
+    write_output(path, page.encode())
 
 
 def section(row: Row) -> str:

@@ -8,7 +8,7 @@ from numpy import ndarray
 
 from retrieval.gallery.rows import EXPLANATION, NOTHING, TITLE, Read, Row, left_out, small
 from retrieval.images.draw import TILE, Cell, Line, contact_sheet
-from retrieval.util.files import write
+from retrieval.util.files import write_output
 
 MAX_ROWS, MAX_HITS = 40, 10
 """Queries, and hits of each, that fit: about 1,800 by 9,000 pixels."""
@@ -22,7 +22,7 @@ def write_png(path: Path, rows: Sequence[Row], title: str = TITLE, notes: Sequen
     """
     shown = rows[:MAX_ROWS]
     notes = [EXPLANATION, *notes, *left_out(rows, len(shown), MAX_HITS)]
-    write(path, contact_sheet([line(row) for row in shown], title, notes))
+    write_output(path, contact_sheet([line(row) for row in shown], title, notes))
 
 
 def line(row: Row) -> Line:

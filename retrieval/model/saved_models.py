@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from retrieval.errors import ModelError
 from retrieval.model.config import ModelConfig
-from retrieval.util.files import json_text, replace_file, sync_folder, write_synced
+from retrieval.util.files import replace_file, sync_folder, to_json_text, write_synced
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ def save(
     mark = fingerprint(config, weights)
     metrics = {"fingerprint": mark, **metrics}
     for_people = {
-        "training.jsonl": "".join(f"{json_text(line)}\n" for line in history).encode(),
+        "training.jsonl": "".join(f"{to_json_text(line)}\n" for line in history).encode(),
         "README.md": card(config, metrics).encode(),
         "reconstructions.png": picture,
     }
@@ -121,7 +121,7 @@ def bring(models: Path, model: SavedModel) -> SavedModel:
 def needed(config: ModelConfig, weights: dict[str, np.ndarray], metrics: Mapping[str, Any]) -> dict[str, bytes]:
     """The files without which a model cannot be loaded, by name; the one that says what they have to be comes last."""
     described = {"config.json": {"format": FORMAT, **config.to_json()}, "metrics.json": metrics}
-    texts = {name: f"{json_text(content, indent=2)}\n".encode() for name, content in described.items()}
+    texts = {name: f"{to_json_text(content, indent=2)}\n".encode() for name, content in described.items()}
     return {"weights.safetensors": safetensors.numpy.save(weights), **texts}
 
 

@@ -26,7 +26,7 @@ from retrieval.schema.filters import Filter
 from retrieval.schema.records import FIELDS, CollectionMeta, Point, codes_of, utc_now
 from retrieval.search.fields import check_fields
 from retrieval.store.base import Store, resolve
-from retrieval.util.files import replacing, unwritable
+from retrieval.util.files import open_atomic, write_error
 from retrieval.util.reporting import ReportCount, ignore
 
 PAGE = 1000
@@ -120,7 +120,7 @@ def export(
     tables = map(pa.concat_tables, groups(pages, rows // page))
     facts = described(meta, alias, collection, said)
     try:
-        with replacing(file) as draft:
+        with open_atomic(file) as draft:
             if file.suffix.lower() == ".npz":
                 with tempfile.TemporaryFile(dir=file.parent) as whole:
                     written = to_parquet(whole, tables, columns, facts, lambda done: report(done, total))
@@ -149,7 +149,7 @@ def check_file(file: Path) -> None:
         with tempfile.TemporaryFile(dir=file.parent):
             pass
     except OSError as error:
-        raise unwritable(file, error, UsageError) from error
+        raise write_error(file, error, UsageError) from error
 
 
 def described(meta: CollectionMeta, alias: str, collection: str, where: str | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from retrieval.reindex.options import ReindexOptions
 from retrieval.schema.index_config import Layout
 from retrieval.sources import Source
 from retrieval.store.base import Store
-from retrieval.store.naming import find_unused, stamp
+from retrieval.store.naming import find_unused, time_of
 
 PASSES = 3
 """Of catching up, at most: a folder that never rests is taken as it is."""
@@ -34,7 +34,7 @@ def begin(store: Store, alias: str, live: str, encoder: Encoding, layout: Layout
     """
     going_on, wanted = None, ("filling", encoder.fingerprint, layout)
     for name, meta in reversed(find_unused(store, alias).items()):
-        ours = (meta.state, meta.model, meta.layout) == wanted and stamp(name) > stamp(live)
+        ours = (meta.state, meta.model, meta.layout) == wanted and time_of(name) > time_of(live)
         if ours and going_on is None and store.count(name):  # an empty one may lack its indexes
             going_on = name
         elif meta.state in ("filling", "refused", "trial"):

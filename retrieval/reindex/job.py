@@ -28,7 +28,7 @@ from retrieval.schema.records import CollectionMeta, seconds_since
 from retrieval.search.calibration import learn
 from retrieval.sources import Source
 from retrieval.store.base import Store, resolve
-from retrieval.store.naming import family
+from retrieval.store.naming import list_family
 from retrieval.util.reporting import ignore
 from retrieval.util.signals import hold_signals
 
@@ -145,7 +145,7 @@ def is_recent(meta: CollectionMeta, seconds: float, outcome: Outcome) -> bool:
 
 def is_absent(store: Store, alias: str) -> bool:
     """Whether the alias has never named anything: nothing can be due before the first ingest."""
-    return alias not in (*store.aliases(), *store.collections()) and not family(store, alias)
+    return alias not in (*store.aliases(), *store.collections()) and not list_family(store, alias)
 
 
 def check_gate(run: ReindexRun, counts: Summary, encoder: Encoding, sources: Sequence[Source]) -> None:

@@ -12,7 +12,7 @@ from retrieval.reindex.carry import Carried, carry, list_commands
 from retrieval.reindex.swap import adopt, check_answer, find_earlier, mark_ready, read_back, swap
 from retrieval.schema.records import CollectionMeta
 from retrieval.store.base import Store, resolve
-from retrieval.store.naming import family, find_unused, read_metadata, stamp
+from retrieval.store.naming import find_unused, list_family, read_metadata, time_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,10 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
     """
     with store.lock(alias) as held:
         live = resolve(store, alias)
-        known = read_metadata(store, family(store, alias))
+        known = read_metadata(store, list_family(store, alias))
         marked = [name for name, meta in known.items() if meta.state == "rolling-back"]
         # a killed one has left it: the alias moved, and what comes after that was not done
-        begun = next((name for name in reversed(marked) if stamp(name) > stamp(live)), None)
+        begun = next((name for name in reversed(marked) if time_of(name) > time_of(live)), None)
         left, back = (begun, live) if begun else (live, find_previous(store, alias, live))
         meta = store.metadata(left) if begun else mark_ready(store, left)  # killed now, the mark must still be there
         old = store.metadata(back)
@@ -88,7 +88,9 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
 def find_previous(store: Store, alias: str, live: str) -> str:
     """The collection to go back to; raises StoreError, also for a damaged one, which is not passed over in silence."""
     found = find_earlier(store, live, find_unused(store, alias))
-    since = [name for name in family(store, alias) if stamp(found[0] if found else "") < stamp(name) < stamp(live)]
+    since = [
+        name for name in list_family(store, alias) if time_of(found[0] if found else "") < time_of(name) < time_of(live)
+    ]
     for name in since:
         with contextlib.suppress(NotOurs, NoCollection):
             store.metadata(name)

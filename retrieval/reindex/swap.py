@@ -8,7 +8,7 @@ from retrieval.errors import Locked, StoreError
 from retrieval.model import saved_models
 from retrieval.schema.records import CollectionMeta, codes_of
 from retrieval.store.base import Held, Store, resolve
-from retrieval.store.naming import alias_of, find_damaged, find_unused, stamp
+from retrieval.store.naming import alias_of, find_damaged, find_unused, time_of
 
 LEFT = ("rolling-back", "rolled-back")
 """States of what a rollback leaves: before the alias moves, and when all is done."""
@@ -76,7 +76,7 @@ def find_earlier(store: Store, live: str, found: dict[str, CollectionMeta]) -> l
     return [
         name
         for name, meta in reversed(found.items())
-        if stamp(name) < stamp(live) and meta.state == "ready" and store.count(name)
+        if time_of(name) < time_of(live) and meta.state == "ready" and store.count(name)
     ]
 
 

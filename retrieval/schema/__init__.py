@@ -1,1 +1,1 @@
-"""Plain values that travel between the rooms: records, filters and how people write them, index settings."""
+"""Plain values that the rooms exchange: records, filters and their language, index settings."""

@@ -1,6 +1,6 @@
-"""What may be asked of a point: conditions on its id and its payload, and whether a given point meets them.
+"""Conditions on a point's id and payload, and whether a given point meets them.
 
-The engines' own filters are made of these in `store.conditions`; people write them in the language of `where`.
+`store.filter_compiler` compiles them to the engines' own filters; people write them in `filter_language`.
 """
 
 import datetime as dt
@@ -19,7 +19,7 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "lte": operator.le,
 }
 ID = "id"
-"""Stands for the point's own id among the fields of its payload."""
+"""The name of the point's id among the fields of its payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """True for a point whose `field` is a number within all bounds given; a time where they are times with zones."""
+    """True for a point whose `field` is a number within all given bounds, or a time if the bounds are times."""
 
     field: str
     gt: Bound | None = None
@@ -46,7 +46,7 @@ class Range:
 
     @property
     def bounds(self) -> dict[str, Bound]:
-        """Those that are given."""
+        """The bounds that are given, by name."""
         named = {each.name: getattr(self, each.name) for each in fields(self)[1:]}
         return {name: value for name, value in named.items() if value is not None}
 
@@ -63,7 +63,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """True for a point whose `field` is text that begins so."""
+    """True for a point whose `field` is text with that prefix."""
 
     field: str
     prefix: str
@@ -75,14 +75,14 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Points that meet every `must`, one `should` at least where there are any, and no `must_not`."""
+    """True for points that meet every `must`, at least one `should` if there are any, and no `must_not`."""
 
     must: tuple["Condition", ...] = ()
     must_not: tuple["Condition", ...] = ()
     should: tuple["Condition", ...] = ()
 
     def holds(self, point: str, payload: Mapping[str, Any], /) -> bool:
-        """Whether a point meets it, looked at here and not by an engine."""
+        """Whether a point meets the filter, decided here instead of by an engine."""
         return (
             all(each.holds(point, payload) for each in self.must)
             and not any(each.holds(point, payload) for each in self.must_not)
@@ -94,7 +94,7 @@ Condition = Match | Range | Prefix | Filter
 
 
 def as_time(value: object) -> dt.datetime | None:
-    """A time with its zone (UTC where it names none) of ISO 8601 text; None for anything else.
+    """ISO 8601 text as a time with a zone, UTC if it names none; None for anything else.
 
     >>> as_time("2026-11-24"), as_time("noon")
     (datetime.datetime(2026, 11, 24, 0, 0, tzinfo=datetime.timezone.utc), None)
@@ -109,6 +109,6 @@ def as_time(value: object) -> dt.datetime | None:
 
 
 def fields_of(where: Filter) -> set[str]:
-    """The fields that a filter speaks of."""
+    """Names of the fields in a filter."""
     parts = (*where.must, *where.must_not, *where.should)
     return {name for part in parts for name in (fields_of(part) if isinstance(part, Filter) else {part.field})}

@@ -1,4 +1,4 @@
-"""How a server keeps a collection and searches it: over how many peers, and by which index."""
+"""How a server stores and searches a collection: shards, replicas and the index."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,24 +6,25 @@ from dataclasses import dataclass
 from typing import Any
 
 HNSW_EF = 256
-"""Measured on 60,000 codes of 64 dimensions: recall 1.0; Qdrant's own default gives 0.994."""
+"""Candidates that a search keeps. On 60,000 codes of 64 dimensions recall is 1.0; Qdrant's default gives 0.994."""
 OVERSAMPLING = 3.0
-"""Candidates by int8, for each hit, looked at again by their full codes: recall 0.896 → 0.994 at 64 numbers."""
+"""int8 candidates per hit that are rescored with their full codes: recall 0.896 → 0.994 at 64 dimensions."""
 REPLICAS = 2
-"""On a cluster: one node may die. More would cost memory and writes."""
+"""Copies of each shard on a cluster: one node may fail. More would cost memory and writes."""
 WRITE_CONSISTENCY = 1
-"""Replicas that must take a write. With 2 of 2 a dead node would turn writes into half-applied failures."""
+"""Replicas that must confirm a write. With 2 of 2, writes would fail half-applied when a node is dead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """None: what the number of peers asks for (`over`), or Qdrant's own default.
+    """Settings of a collection on a server. None: chosen by the number of peers (`over`), or Qdrant's default.
 
-    shards, replicas, write_consistency: as Qdrant's `shard_number`, `replication_factor`, `write_consistency_factor` ·
-    exact: no index, every code is compared · m, ef_construct: of the HNSW graph (Malkov & Yashunin 2016,
-    arXiv:1603.09320) · ef: candidates that a search keeps · int8: search by codes of a byte a number, kept in memory,
-    then look again at the full codes of the best · on_disk: full codes and graph stay in files, which the system keeps
-    in memory as far as there is room.
+    shards, replicas, write_consistency: Qdrant's `shard_number`, `replication_factor`, `write_consistency_factor`
+    exact: no index; every code is compared
+    m, ef_construct: of the HNSW graph (Malkov & Yashunin 2016, arXiv:1603.09320)
+    ef: candidates that a search keeps
+    int8: search codes of one byte per dimension, kept in memory, then rescore the best with their full codes
+    on_disk: keep full codes and graph in files, cached in memory by the operating system
     """
 
     shards: int | None = None
@@ -37,7 +38,7 @@ class Layout:
     on_disk: bool = False
 
     def over(self, peers: int) -> "Layout":
-        """With its numbers filled in for so many peers.
+        """The same layout with shards, replicas and write consistency filled in for that many peers.
 
         >>> Layout().over(3).shards, Layout().over(3).replicas, Layout(shards=6).over(1).replicas
         (3, 2, 1)
@@ -50,12 +51,12 @@ class Layout:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """What differs from the default."""
+        """The fields that differ from the default."""
         return {name: value for name, value in dataclasses.asdict(self).items() if value != getattr(DEFAULT, name)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Layout":
-        """Back from `to_json`; raises TypeError for what is no layout."""
+        """Read the output of `to_json`; raises TypeError for other data."""
         return cls(**data)
 
     def __str__(self) -> str:

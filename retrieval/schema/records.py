@@ -1,4 +1,4 @@
-"""Plain values that travel between the modules: points, hits, and what a collection says of itself."""
+"""Plain values that the modules exchange: points, hits and a collection's metadata."""
 
 import dataclasses
 import datetime as dt
@@ -18,14 +18,14 @@ Payload = dict[str, Any]
 
 
 class Field(NamedTuple):
-    """What a field of the payload holds, whole numbers among `number`, and whether the engines keep an index of it."""
+    """A field of the payload: the kind of its values, and whether the engines index it."""
 
     kind: Literal["text", "number", "time", "truth"]
     indexed: bool
 
 
 STALE = "stale"
-"""Field that is true for a point whose image has changed since and cannot be read any more; others do not have it."""
+"""Payload field: true for a point whose image has changed since and is now unreadable; absent from other points."""
 
 FIELDS = {
     "label": Field("text", indexed=True),
@@ -40,23 +40,23 @@ FIELDS = {
     "image_url": Field("text", indexed=False),
     STALE: Field("truth", indexed=True),
 }
-"""The fields of a point's payload; others come from the user."""
+"""The fields of a point's payload; users may add others."""
 
 CLOCKS_DIFFER = 300.0
-"""Seconds, at most, between two machines whose clocks are looked after; Kerberos allows as much."""
+"""Maximum difference between the clocks of two well-kept machines, in seconds; Kerberos allows as much."""
 _NAMESPACE = uuid.NAMESPACE_URL.bytes
 _VARIANT = {digit: f"{8 | int(digit, 16) & 3:x}" for digit in "0123456789abcdef"}
 
 
 def full_name(source: str, key: str) -> str:
-    """What an image is called wherever more than one source may be meant: `<source>/<key>`."""
+    """An image's name across sources: `<source>/<key>`."""
     return f"{source}/{key}"
 
 
 def point_id(source: str, key: str) -> str:
-    """UUIDv5 (URL namespace) of `<source>/<key>`: the same image is the same point wherever its root lies.
+    """UUIDv5 (URL namespace) of `<source>/<key>`: an image keeps its point when its source is moved.
 
-    As RFC 9562 makes it of a SHA-1; the standard library's own takes three times as long, for each image listed.
+    Computed from the SHA-1 as in RFC 9562; `uuid.uuid5` takes three times as long, for each image listed.
 
     >>> point_id("digits", "7/0.png") == str(uuid.uuid5(uuid.NAMESPACE_URL, "digits/7/0.png"))
     True
@@ -66,7 +66,7 @@ def point_id(source: str, key: str) -> str:
 
 
 def is_id(name: str) -> bool:
-    """Whether it is written as a point's id is."""
+    """Whether the text has the form of a point's id."""
     try:
         return str(uuid.UUID(name)) == name
     except ValueError:
@@ -74,14 +74,14 @@ def is_id(name: str) -> bool:
 
 
 def utc_now() -> str:
-    """ISO 8601, to the second."""
+    """The time now in UTC, ISO 8601, to the second."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
 def seconds_since(time: str) -> float | None:
-    """Since an ISO 8601 time with its zone; None where that is not known: the time lies in the future, or is none.
+    """Seconds since an ISO 8601 time with a zone; None for text that is not a time, or a time in the future.
 
-    Clocks of two machines may differ by CLOCKS_DIFFER, so that what is only that far ahead is of this moment.
+    A time at most CLOCKS_DIFFER ahead counts as now, because clocks of two machines may differ by that much.
 
     >>> (seconds_since("2000-01-01T00:00:00+00:00") or 0) > 8e8, seconds_since("9999-01-01T00:00:00+00:00")
     (True, None)
@@ -95,7 +95,7 @@ def seconds_since(time: str) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One image in a collection. `code` is None where the codes were not asked for."""
+    """One image in a collection. `code` is None if codes were not requested."""
 
     id: str
     code: Float32[ndarray, " d"] | None
@@ -111,8 +111,8 @@ def codes_of(points: Sequence[Point]) -> Float32[ndarray, "n d"]:
 class Hit:
     """One search result; `distance` is Euclidean, smaller is nearer, 0 is the same code.
 
-    percentile: share, in [0, 100], of the collection's pictures that are nearer to their own nearest; None where that
-    is not known · copies: `source/path` of other pictures with the very same content.
+    percentile: share in [0, 100] of the collection's images that are nearer to their own nearest one; None if unknown
+    copies: `source/path` of other images with the same content
     """
 
     id: str
@@ -150,15 +150,16 @@ OWN = (
     *("model", "dim", "image_size", "channels", "created", "evaluation", "neighbours", "neighbours_of"),
     *("layout", "state", "distance", "format", "left"),
 )
-"""Fields of a collection's metadata that follow from its codes and its making, and are no other collection's."""
+"""Fields of the metadata that depend on the collection's own codes and creation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """What tells a source's root from another of the same name.
+    """Where a source's files are; tells it from another source of the same name.
 
-    path: absolute path (a single image's folder), URL or data set name · host: where that path is one, and inode:
-    `device:inode` of a folder there · both empty for what is no file of a machine, and where they are not known.
+    path: absolute path (a single image's folder), URL or data set name
+    host: the machine that the path is on; empty for URLs and data sets, or if unknown
+    inode: `device:inode` of a folder; empty for anything else, or if unknown
     """
 
     path: str
@@ -167,24 +168,29 @@ class Root:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Root":
-        """Read back; raises KeyError for one without a path."""
+        """Read a stored root; raises KeyError if it has no path."""
         return cls(data["path"], data.get("host") or "", data.get("inode") or "")
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionMeta:
-    """What a collection says of itself; stored as the collection's metadata.
+    """A collection's metadata.
 
-    model: fingerprint of the model whose codes it holds · image_size: (height, width) the model takes ·
-    sources: short name → what was given on the command line (absolute path, URL or data set name) · roots: short name →
-    what tells its root from others, empty where an older version wrote it · labelled: names of those whose folders'
-    names are labels · created: UTC, ISO 8601 · neighbours: distances from its pictures to their
-    nearest, quantiles 0 to 100, as measured when it held `neighbours_of` points · public_url: where the service shows
-    its pictures, the start of every `image_url` · layout: what was asked of the server about peers and index; a
-    re-index asks for the same · state: `ready` once people search it; until then `filling`, or `refused` by the gate of
-    a reindex, or a `trial` that `tune` measures; `rolling-back` while a rollback leaves it, `rolled-back` after that ·
-    left: collections that a rollback went back from to this one, the
-    newest first; what the user said of images that only they hold is found there.
+    model: fingerprint of the model that made its codes
+    image_size: (height, width) that the model takes
+    created: UTC, ISO 8601
+    sources: short name → absolute path, URL or data set name, as given on the command line
+    roots: short name → root; empty if an older version wrote the metadata
+    labelled: names of the sources whose folder names are labels
+    evaluation: results of the last evaluation
+    neighbours: quantiles 0 to 100 of the distances from its images to their nearest image
+    neighbours_of: number of points when `neighbours` was measured
+    public_url: URL of the service that shows its images; every `image_url` starts with it
+    layout: shards, replicas and index that were requested; a re-index requests the same
+    state: `ready` when in use; before that `filling`, `refused` by the gate, or a `trial` of `tune`; `rolling-back`
+        while a rollback leaves it, `rolled-back` afterwards
+    left: collections from which a rollback returned to this one, newest first; they may hold fields that the user gave
+        to images which this collection does not have
     """
 
     model: str
@@ -206,7 +212,7 @@ class CollectionMeta:
     left: tuple[str, ...] = ()
 
     def in_place_of(self, other: "CollectionMeta") -> "CollectionMeta":
-        """What follows from this collection itself (OWN); all else, the user's, as another one has it now."""
+        """Keep this collection's own fields (OWN) and take all other fields from `other`."""
         return dataclasses.replace(other, **{name: getattr(self, name) for name in OWN})
 
     def to_json(self) -> dict[str, Any]:
@@ -214,7 +220,7 @@ class CollectionMeta:
 
     @classmethod
     def from_json(cls, collection: str, data: Mapping[str, Any] | None) -> "CollectionMeta":
-        """Read metadata back; raises NotOurs when the collection was not made by this program."""
+        """Read stored metadata; raises NotOurs if another program made the collection."""
         fields = {f.name for f in dataclasses.fields(cls)}
         try:
             known = {k: v for k, v in (data or {}).items() if k in fields}
@@ -223,6 +229,6 @@ class CollectionMeta:
             return cls(**{**known, **lists, "roots": roots, "layout": Layout.from_json(known.get("layout") or {})})
         except (KeyError, TypeError) as error:
             raise NotOurs(
-                f"collection {collection} carries no metadata of retrieval's ({error}): it was made by something else",
+                f"collection {collection} was not made by retrieval: its metadata cannot be read ({error})",
                 hint="choose another alias",
             ) from error

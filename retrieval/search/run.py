@@ -17,7 +17,7 @@ from retrieval.search.query import MISSING, Query, Stored, find_stored
 from retrieval.search.results import Result, is_far, postprocess
 from retrieval.sources.read import Loaded, read_pictures
 from retrieval.store.base import Store
-from retrieval.store.filter_compiler import without
+from retrieval.store.filter_compiler import exclude
 
 if TYPE_CHECKING:
     from retrieval.model.encoder import Encoder  # imports JAX, which a search by a stored image does not need
@@ -185,7 +185,7 @@ def encoded(live: LiveCollection, pictures: Sequence[Loaded]) -> list[Asked]:
 def answered(store: Store, collection: str, asked: Sequence[Asked], options: Options) -> list[list[Hit]]:
     """Each query's hits, as the engine returns them."""
     own = [() if options.include_self else (Match("sha256", (item.content,)),) for item in asked]
-    filters = [without(options.where, *match) if match else options.where for match in own]
+    filters = [exclude(options.where, *match) if match else options.where for match in own]
     if options.diverse:
         return [
             store.diverse(collection, item.code, options.k, where) for item, where in zip(asked, filters, strict=True)
@@ -217,7 +217,7 @@ def recommend(
     contents = tuple(sorted({item.content for item in good}))
     where: Filter | None = options.where
     if not options.include_self:
-        where = without(where, Match("sha256", contents))
+        where = exclude(where, Match("sha256", contents))
     found = store.recommend(live.collection, codes[: len(like)], codes[len(like) :], options.k, where)
     names = " + ".join(query.name for query in like) + "".join(f" − {query.name}" for query in unlike)
     query = Query.of(names, like[0].read) if isinstance(like[0], Query) else Stored(names)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrieval.errors import SourceError
-from retrieval.util.deadline import bounded, within
+from retrieval.util.deadline import enforce_time_limits, limit_time
 
 if TYPE_CHECKING:
     import httpx
@@ -48,7 +48,7 @@ def download(urls: Sequence[str], target: Path, md5: str, progress: Progress | N
         target.parent.mkdir(parents=True, exist_ok=True)
         with (
             FileLock(target.with_name(f"{target.name}.lock"), timeout=TOTAL_SECONDS),
-            bounded(httpx.Client(timeout=timeout, follow_redirects=True)) as client,
+            enforce_time_limits(httpx.Client(timeout=timeout, follow_redirects=True)) as client,
         ):
             if target.is_file():  # another process was faster
                 return
@@ -73,7 +73,7 @@ def _fetch(client: "httpx.Client", url: str, part: Path, end: float, progress: P
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     _check_time(end)
-    with within(end - time.monotonic()), client.stream("GET", url, headers=headers) as response:
+    with limit_time(end - time.monotonic()), client.stream("GET", url, headers=headers) as response:
         if response.status_code == 416:  # nothing lies beyond what is here; the checksum will judge it
             return
         have = _start(response, have)

@@ -6,18 +6,18 @@ from retrieval.config import Settings
 from retrieval.store.base import Server, Store
 
 
-def open_store(settings: Settings, *, hurry: bool = False) -> contextlib.AbstractContextManager[Store]:
+def open_store(settings: Settings, *, fail_fast: bool = False) -> contextlib.AbstractContextManager[Store]:
     """The server if `qdrant_url` is set, otherwise the embedded engine; closed when the block ends.
 
-    hurry: give up soon on a server that does not answer, because somebody waits
+    fail_fast: give up soon if the server does not answer, because a person or a client is waiting
 
     Raises as `open_at`.
     """
-    return open_at(settings.qdrant_url, settings, hurry=hurry)
+    return open_at(settings.qdrant_url, settings, fail_fast=fail_fast)
 
 
 def open_at(
-    url: str | None, settings: Settings, key_name: str = "QDRANT_API_KEY", *, hurry: bool = False
+    url: str | None, settings: Settings, key_name: str = "QDRANT_API_KEY", *, fail_fast: bool = False
 ) -> contextlib.AbstractContextManager[Store]:
     """The server at that URL, or the embedded engine without one; closed when the block ends.
 
@@ -29,13 +29,13 @@ def open_at(
         from retrieval.store.edge.engine import EdgeStore
 
         return contextlib.closing(EdgeStore(settings.embedded))
-    return contextlib.closing(connect(url, settings, key_name, hurry=hurry))
+    return contextlib.closing(open_server(url, settings, key_name, fail_fast=fail_fast))
 
 
-def connect(url: str, settings: Settings, key_name: str = "QDRANT_API_KEY", *, hurry: bool = False) -> Server:
+def open_server(url: str, settings: Settings, key_name: str = "QDRANT_API_KEY", *, fail_fast: bool = False) -> Server:
     """The server at that URL, to be closed by the caller. Does not send a request yet; raises UsageError."""
-    from retrieval.store.qdrant.connection import HURRIED, Patience
+    from retrieval.store.qdrant.connection import FAIL_FAST, TimeLimits
     from retrieval.store.qdrant.server import ServerStore
 
-    key, patience = getattr(settings, key_name.lower()), HURRIED if hurry else Patience()
-    return ServerStore(url, key and key.get_secret_value(), patience=patience, key_name=key_name)
+    key, time_limits = getattr(settings, key_name.lower()), FAIL_FAST if fail_fast else TimeLimits()
+    return ServerStore(url, key and key.get_secret_value(), time_limits=time_limits, key_name=key_name)

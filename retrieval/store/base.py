@@ -30,7 +30,7 @@ CANDIDATES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class CollectionHealth:
     """The state of a collection.
 
     settled: nothing of it is being rebuilt
@@ -116,7 +116,7 @@ class Store(Protocol):
         holder.
         """
 
-    def health(self, collection: str) -> Health:
+    def health(self, collection: str) -> CollectionHealth:
         """Check every part of the collection, each replica on each peer, with a real query."""
 
     def describe(self, collection: str | None = None) -> dict[str, Any]:

@@ -155,6 +155,6 @@ def _range(field: str, bounds: dict[str, Bound], dialect: Dialect) -> Native:
     return Native(dialect.numbers(field, bounds), exact=True)
 
 
-def without(where: Filter | None, *conditions: Condition) -> Filter:
+def exclude(where: Filter | None, *conditions: Condition) -> Filter:
     """A filter for points that meet `where` and none of the conditions."""
     return replace(where, must_not=(*where.must_not, *conditions)) if where else Filter(must_not=conditions)

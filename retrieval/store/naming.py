@@ -1,4 +1,4 @@
-"""All collections that were made for an alias: their names tell the alias and the time."""
+"""Names of collections, which hold the alias and the time of creation, and the family of an alias's collections."""
 
 import contextlib
 import datetime as dt
@@ -13,9 +13,9 @@ _STAMP = r"\d{8}t\d{6}z"
 _NAME = re.compile(rf"(?P<alias>.+)-(?P<stamp>{_STAMP})-[0-9a-f]{{8}}")
 
 
-def family(store: Store, alias: str) -> list[str]:
+def list_family(store: Store, alias: str) -> list[str]:
     """The alias's collections, oldest first, whether or not an alias points at them."""
-    return sorted((name for name in store.collections() if alias_of(name) == alias), key=stamp)
+    return sorted((name for name in store.collections() if alias_of(name) == alias), key=time_of)
 
 
 def find_unused(store: Store, alias: str) -> dict[str, CollectionMeta]:
@@ -24,7 +24,7 @@ def find_unused(store: Store, alias: str) -> dict[str, CollectionMeta]:
     Raises as `read_metadata`.
     """
     used = set(store.aliases().values())
-    return read_metadata(store, [name for name in family(store, alias) if name not in used])
+    return read_metadata(store, [name for name in list_family(store, alias) if name not in used])
 
 
 def read_metadata(store: Store, names: Iterable[str]) -> dict[str, CollectionMeta]:
@@ -42,7 +42,7 @@ def read_metadata(store: Store, names: Iterable[str]) -> dict[str, CollectionMet
 def find_damaged(store: Store, alias: str) -> dict[str, str]:
     """The alias's unused collections that cannot be opened → why; only the embedded engine has such."""
     used, found = set(store.aliases().values()), {}
-    for name in family(store, alias):
+    for name in list_family(store, alias):
         try:
             if name not in used:
                 store.metadata(name)
@@ -63,7 +63,7 @@ def alias_of(collection: str) -> str | None:
     return found and found["alias"]
 
 
-def stamp(collection: str) -> str:
+def time_of(collection: str) -> str:
     """The UTC time in a collection's name; sorts by time. Empty for a name that this program did not make."""
     found = _NAME.fullmatch(collection)
     return found["stamp"] if found else ""
@@ -78,7 +78,7 @@ def collection_name(alias: str, fingerprint: str, now: dt.datetime) -> str:
 def next_name(store: Store, alias: str, fingerprint: str) -> tuple[str, dt.datetime]:
     """Name and UTC time for a new collection: later than the alias's others, even if the clock was set back."""
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)
-    if others := family(store, alias):
-        newest = dt.datetime.strptime(stamp(others[-1]), "%Y%m%dt%H%M%Sz").replace(tzinfo=dt.UTC)
+    if others := list_family(store, alias):
+        newest = dt.datetime.strptime(time_of(others[-1]), "%Y%m%dt%H%M%Sz").replace(tzinfo=dt.UTC)
         now = max(now, newest + dt.timedelta(seconds=1))
     return collection_name(alias, fingerprint, now), now

@@ -150,15 +150,15 @@ def check_points(points: Iterable[Point], dim: int) -> None:
 
 def batches(points: Sequence[Point], dim: int) -> Iterator[list[Point]]:
     """Cut into writes of at most BATCH_POINTS points and about BATCH_BYTES bytes of JSON."""
-    return cut(points, lambda point: dim * 20 + size_of(point.payload))
+    return group_batches(points, lambda point: dim * 20 + size_of(point.payload))
 
 
 def payload_batches(payloads: Mapping[str, Payload]) -> Iterator[list[tuple[str, Payload]]]:
     """As `batches`, for payloads by point id."""
-    return cut(list(payloads.items()), lambda item: 100 + size_of(item[1]))
+    return group_batches(list(payloads.items()), lambda item: 100 + size_of(item[1]))
 
 
-def cut(items: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+def group_batches(items: Sequence[T], size: Callable[[T], int]) -> Iterator[list[T]]:
     """Groups of at most BATCH_POINTS items and BATCH_BYTES bytes; a larger item is a group by itself."""
     batch: list[T] = []
     taken = 0

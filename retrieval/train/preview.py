@@ -14,7 +14,7 @@ from retrieval.sources.read import Refused
 from retrieval.train.augment import default_distortion, distorted_copies
 from retrieval.train.data import gather
 from retrieval.train.options import Options
-from retrieval.util.files import write
+from retrieval.util.files import write_output
 from retrieval.util.reporting import ReportCount, ignore
 
 READ = 1000
@@ -55,7 +55,7 @@ def preview(
     ]
     height, width = images.shape[1:3]
     notes = [f"Images at the model's size, {height} by {width} pixels, and distorted views that it would learn from."]
-    write(path, contact_sheet(lines, "What training would see", notes))
+    write_output(path, contact_sheet(lines, "What training would see", notes))
     return pictures.refused, pictures.warnings
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from retrieval.errors import TrainingError, UsageError
 from retrieval.train.checkpoints import Line
-from retrieval.util.files import unwritable
+from retrieval.util.files import write_error
 
 
 @contextlib.contextmanager
@@ -26,7 +26,7 @@ def event_files(folder: Path) -> Iterator[Callable[[Line], None]]:
     try:
         writer = SummaryWriter(str(folder), flush_secs=1)
     except OSError as error:
-        raise unwritable(folder, error, TrainingError, option="tensorboard") from error
+        raise write_error(folder, error, TrainingError, option="tensorboard") from error
 
     def write(line: Line) -> None:
         for name, value in line.items():

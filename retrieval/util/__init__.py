@@ -1,1 +1,1 @@
-"""What has nothing to do with images: files, processes, signals, a bounded stage."""
+"""Helpers that know nothing of images: files, processes, signals, time limits, prefetching."""

@@ -1,6 +1,6 @@
-"""HTTP requests that end in time, whatever a server drips.
+"""Time limits for whole HTTP requests.
 
-httpx bounds each read, and not their sum: a byte now and then, of head or body, would be listened to for ever.
+httpx limits each read but not their sum: a server that sends one byte now and then could keep a request open forever.
 """
 
 import contextlib
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
     import httpx
 
 PIECE = 2**16
-"""Bytes written in one go: the deadline is looked at between two of them."""
+"""Bytes written at once; the deadline is checked between two pieces."""
 _END: contextvars.ContextVar[float] = contextvars.ContextVar("end")
 
 
 @contextlib.contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Requests of a `bounded` client that this thread makes in the block end within so many seconds, all together.
+def limit_time(seconds: float) -> Iterator[None]:
+    """Limit the total time of the requests that this thread sends in the block.
 
-    After that they raise httpx.TimeoutException, whatever the server sends. Outside of such a block nothing is bounded.
+    Applies to clients that `enforce_time_limits` has prepared; after `seconds` they raise httpx.TimeoutException,
+    whatever the server sends. Outside such a block there is no limit.
     """
     mark = _END.set(min(time.monotonic() + seconds, _END.get(float("inf"))))
     try:
@@ -33,8 +34,8 @@ def within(seconds: float) -> Iterator[None]:
         _END.reset(mark)
 
 
-def bounded(client: "httpx.Client") -> "httpx.Client":
-    """The same client, whose connections, those through proxies too, keep to `within`."""
+def enforce_time_limits(client: "httpx.Client") -> "httpx.Client":
+    """Make all connections of the client obey `limit_time`, those through proxies too; returns the client."""
     for transport in (client._transport, *client._mounts.values()):  # httpx itself offers no way in
         pool = getattr(transport, "_pool", None)
         if pool is not None:
@@ -43,7 +44,7 @@ def bounded(client: "httpx.Client") -> "httpx.Client":
 
 
 def _left(timeout: float | None, error: type[Exception]) -> float | None:
-    """Seconds for what is done next; raises `error` when there are none."""
+    """Seconds left for the next operation, at most `timeout`; raises `error` if none are left."""
     end = _END.get(None)
     if end is None:
         return timeout
@@ -54,7 +55,7 @@ def _left(timeout: float | None, error: type[Exception]) -> float | None:
 
 
 def _backend(inner: "httpcore.NetworkBackend") -> "httpcore.NetworkBackend":
-    """The network as httpcore sees it, with the deadline in each of its waits."""
+    """The network backend of httpcore, with the deadline applied to each wait."""
     import httpcore
 
     class Stream(httpcore.NetworkStream):

@@ -1,4 +1,4 @@
-"""Files replaced whole: nobody reads half of one, and after a crash it is the old one or the new one."""
+"""Files replaced atomically: a reader, also after a crash, finds either the old file or the new one, never half."""
 
 import contextlib
 import json
@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 from retrieval.errors import RetrievalError
 
 BLOCK = 512
-"""Bytes in a block of `st_blocks`, on every system that has it."""
+"""Bytes in a block of `st_blocks`, on every system that reports it."""
 
 
-def unwritable(
+def write_error(
     path: Path, error: OSError, kind: type[RetrievalError] = RetrievalError, *, option: str = ""
 ) -> RetrievalError:
     """The error to raise for a place that the user named and that cannot be written to."""
@@ -23,10 +23,10 @@ def unwritable(
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file beside it to write into, which takes its place when the block ends; then it survives a power cut.
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """A temporary file beside `path` that replaces it when the block ends, synced so that it survives a power cut.
 
-    Raises OSError. When that or anything else is raised, the old file stays, and nothing of the new one.
+    Raises OSError. After any exception the old file is unchanged and the temporary one is removed.
     """
     draft = path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}")  # a character may take four bytes of 255
     try:
@@ -41,13 +41,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write it whole, as `replacing`."""
-    with replacing(path) as file:
+    """Replace the file's content, as `open_atomic`."""
+    with open_atomic(path) as file:
         file.write(data)
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Write a new file; when this returns, its content survives a power cut. Raises OSError."""
+    """Write a new file and sync its content, so that it survives a power cut; raises OSError."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -55,33 +55,33 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """As `replace_file`."""
-    replace_file(path, json_text(content, indent=1).encode())
+    """Replace the file's content by JSON, as `replace_file`."""
+    replace_file(path, to_json_text(content, indent=1).encode())
 
 
-def json_text(content: Any, **layout: Any) -> str:
-    """As `json.dumps`, but a number that is none (NaN, infinite) is null: Python would write what is no JSON."""
+def to_json_text(content: Any, **layout: Any) -> str:
+    """As `json.dumps`, with null for NaN and infinite numbers: Python would write them as invalid JSON."""
     try:
         return json.dumps(content, allow_nan=False, **layout)
     except ValueError:
-        return json.dumps(nulled(content), allow_nan=False, **layout)
+        return json.dumps(replace_non_finite(content), allow_nan=False, **layout)
 
 
-def nulled(content: Any) -> Any:
-    """The same with None in place of each number that is none.
+def replace_non_finite(content: Any) -> Any:
+    """The same content, with None in place of NaN and infinite numbers.
 
     >>> nulled({"a": [1.5, float("nan"), float("-inf")]})
     {'a': [1.5, None, None]}
     """
     if isinstance(content, Mapping):
-        return {name: nulled(value) for name, value in content.items()}
+        return {name: replace_non_finite(value) for name, value in content.items()}
     if isinstance(content, list | tuple):
-        return [nulled(value) for value in content]
+        return [replace_non_finite(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in the folder durable, where the system can."""
+    """Make a rename in the folder durable, if the system can."""
     if os.name != "nt":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -91,14 +91,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def disk_bytes(folder: Path) -> int:
-    """What the files below a folder take on its disk, where the system says: holes in them take nothing."""
+    """Bytes that the files below a folder take on disk, without holes if the system reports blocks."""
     found = (file.stat() for file in folder.rglob("*") if file.is_file())
     return sum(status.st_blocks * BLOCK if hasattr(status, "st_blocks") else status.st_size for status in found)
 
 
-def write(path: Path, data: bytes) -> None:
-    """Replace `path` in one step; raises RetrievalError, and leaves what was there, when that cannot be done."""
+def write_output(path: Path, data: bytes) -> None:
+    """Replace a file that the user named; raises RetrievalError, and keeps the old file, if it cannot be written."""
     try:
         replace_file(path, data)
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise write_error(path, error) from error

@@ -1,4 +1,4 @@
-"""Stages of a pipeline that work at the same time, each in its own thread, with a bounded queue between them."""
+"""Pipeline stages that run concurrently, each in its own thread, with a bounded queue between them."""
 
 import queue
 import threading
@@ -10,7 +10,7 @@ _END = object()
 
 
 def prefetch(items: Iterator[T], size: int) -> Generator[T]:
-    """The same items in the same order, computed ahead in a thread; at most `size` of them wait to be taken.
+    """The same items in the same order, computed ahead in a thread, with at most `size` of them in the queue.
 
     An exception that `items` raises is raised here. Closing this generator stops the thread after its current item,
     and closes `items` there.
@@ -52,7 +52,7 @@ def prefetch(items: Iterator[T], size: int) -> Generator[T]:
 
 
 class _Raised:
-    """An exception on its way from the thread."""
+    """An exception handed over from the thread."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error

@@ -1,4 +1,4 @@
-"""Who holds a lock or runs a job: what a process writes down of itself, and whether it still runs."""
+"""Records of processes, for locks and job histories, and whether a recorded process is still running."""
 
 import contextlib
 import os
@@ -11,25 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.schema.records import utc_now
-from retrieval.util.sanitize import redacted_arguments
+from retrieval.util.sanitize import redact_arguments
 
 BOOT, PROCESSES = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
 
 
 def this_process() -> dict[str, Any]:
-    """A record of this process, for others to read: it holds no secret of the command line."""
+    """A record of this process for other processes to read; secrets on the command line are hidden."""
     return {
         "pid": os.getpid(),
-        "process_started": started(os.getpid()),
-        "command": shlex.join(redacted_arguments(sys.argv)),
+        "process_started": start_time(os.getpid()),
+        "command": shlex.join(redact_arguments(sys.argv)),
         "host": socket.gethostname(),
-        "place": place(),
+        "place": pid_scope(),
         "since": utc_now(),
     }
 
 
-def place() -> str:
-    """Where a process id means something: containers may bear their host's name and count on their own."""
+def pid_scope() -> str:
+    """Host, boot and PID namespace: two process ids can be compared only within one.
+
+    Containers may have their host's name and still number their processes separately.
+    """
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(BOOT.read_text().strip())
@@ -38,33 +41,33 @@ def place() -> str:
     return " ".join(parts)
 
 
-def in_words(record: Mapping[str, Any]) -> str:
-    """For a message; raises KeyError for a record that is not ours."""
+def describe_process(record: Mapping[str, Any]) -> str:
+    """The process in words, for a message; raises KeyError for a record without the fields of `this_process`."""
     return f"`{record['command']}` (pid {record['pid']} on {record['host']}, since {record['since']})"
 
 
 def is_dead(record: Mapping[str, Any]) -> bool:
-    """True only where it is certain: the process ran here, and its id is nobody's now, or another process's.
+    """Whether the process is certainly dead: it ran here, and its id is now free or belongs to another process.
 
-    A record without `process_started`, which older versions wrote, is judged by the id alone. Raises KeyError as
-    `in_words`.
+    Records of older versions have no `process_started` and are judged by the id alone. Raises KeyError as
+    `describe_process`.
     """
     import psutil
 
-    if record["place"] != place():
+    if record["place"] != pid_scope():
         return False
     pid = int(record["pid"])
     if not psutil.pid_exists(pid):
         return True
-    then, now = record.get("process_started"), started(pid)
-    return then is not None and now is not None and then != now
+    recorded, running = record.get("process_started"), start_time(pid)
+    return recorded is not None and running is not None and recorded != running
 
 
-def started(pid: int) -> float | None:
-    """When a process began, which tells it from a later one of the same id; None where the system does not say.
+def start_time(pid: int) -> float | None:
+    """When a process started, which tells it from a later one of the same id; None if the system does not report it.
 
-    On Linux in ticks since the machine was booted: psutil adds the time of the boot, which moves when the clock is set,
-    and a holder that lives would then look dead. Elsewhere in seconds since 1970, as the system noted them down.
+    On Linux in ticks since boot: psutil adds the boot time, which changes when the clock is set, so that a running
+    holder would look dead. Elsewhere in seconds since 1970, as the system recorded them.
     """
     import psutil
 
@@ -76,10 +79,10 @@ def started(pid: int) -> float | None:
         return None
 
 
-def now() -> float:
-    """Seconds on a clock that nobody sets and that goes on while the machine sleeps, where the system has one.
+def read_clock() -> float:
+    """Seconds on a monotonic clock that also counts while the machine sleeps, where the system has one.
 
-    `time.monotonic` stands still meanwhile on Linux (and on macOS, where CLOCK_MONOTONIC does not).
+    `time.monotonic` stops during sleep on Linux, and on macOS, where CLOCK_MONOTONIC does not.
     """
     clock = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
     return time.monotonic() if clock is None else time.clock_gettime(clock)

@@ -1,12 +1,12 @@
-"""What long jobs call to report how far they are."""
+"""Callbacks by which long jobs report progress."""
 
 from collections.abc import Callable
 
 ReportCount = Callable[[int, int], None]
-"""Called with how many are done, and how many there are."""
+"""Called with the number done and the total."""
 ReportStep = Callable[[str, int, int], None]
-"""Called with what is done now, how many of it are done, and how many there are."""
+"""Called with the name of the current step, the number done and the total."""
 
 
 def ignore(*_: object) -> None:
-    """Report to nobody."""
+    """A callback that does nothing."""

@@ -1,4 +1,4 @@
-"""Text from outside, made fit to be shown or kept: names hold what steers a terminal, command lines hold secrets."""
+"""Untrusted text, made safe to show or store: names may hold control characters, command lines secrets."""
 
 import re
 from collections.abc import Iterable
@@ -14,10 +14,10 @@ _OPTION = re.compile(rf"-*[\w.-]*{_WORDS}[\w.-]*", re.IGNORECASE)
 HIDDEN = "***"
 
 
-def visible(text: str, keep: str = "") -> str:
-    r"""The text on one line, with all that would steer a terminal shown as Python writes it: `\n`, `\x1b`, `\u202e`.
+def escape_unprintable(text: str, keep: str = "") -> str:
+    r"""The text on one line, with unprintable characters written as Python's escapes: `\n`, `\x1b`, `\u202e`.
 
-    keep: characters that stay as they are.
+    keep: characters to leave as they are
 
     >>> print(visible("red\x1b[31m\x9b1m\u202egnp"))
     red\x1b[31m\x9b1m\u202egnp
@@ -27,8 +27,8 @@ def visible(text: str, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
-def redacted(text: str) -> str:
-    """The text with users and passwords in URLs hidden, and the values that a URL's query gives to keys and tokens.
+def redact(text: str) -> str:
+    """The text without users and passwords in URLs, and without keys and tokens in their queries.
 
     >>> redacted("https://me:pass/word@host:6333/a?api-key=x&b=c, http://host:80/a@b")
     'https://***@host:6333/a?api-key=***&b=c, http://host:80/a@b'
@@ -36,8 +36,8 @@ def redacted(text: str) -> str:
     return _QUERY.sub(rf"\1{HIDDEN}", _USER.sub(f"://{HIDDEN}@", text))
 
 
-def redacted_arguments(arguments: Iterable[str]) -> list[str]:
-    """A command line that may be written down: as `redacted`, and without the values of options named for secrets.
+def redact_arguments(arguments: Iterable[str]) -> list[str]:
+    """A command line that is safe to store: each argument as by `redact`, without the values of secret options.
 
     >>> redacted_arguments(["job.py", "--api-key", "x", "--token=y", "--key-column", "path", "ftp://me:z@host"])
     ['job.py', '--api-key', '***', '--token=***', '--key-column', 'path', 'ftp://***@host']
@@ -50,6 +50,6 @@ def redacted_arguments(arguments: Iterable[str]) -> list[str]:
         if secret_follows or (equals and names_one):
             kept.append(HIDDEN if secret_follows else f"{name}={HIDDEN}")
         else:
-            kept.append(redacted(argument))
+            kept.append(redact(argument))
         secret_follows = names_one and not equals and argument.startswith("-") and not secret_follows
     return kept

@@ -101,7 +101,7 @@ def test_filters_and_their_mistakes(home: Path, one: Path, call: Call) -> None:
     assert (none.code, none.object["hits"]) == (0, [])
     assert none.object["note"] == "nothing else in the collection meets the filter"
     assert "did you mean label?" in call("search", one, "--where", "lable=7").error(2)
-    assert "--where: it is empty" in call("search", one, "--where", "").error(2)
+    assert "--where: the filter is empty" in call("search", one, "--where", "").error(2)
     wrong = call("search", one, "--where", "label=7 and width>wide")
     assert wrong.code == 2
     assert wrong.err.splitlines() == [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.util.sanitize import visible
+from retrieval.util.sanitize import escape_unprintable
 from tests.cli.conftest import Call, Ingested, copy, done_well
 from tests.cli.test_terminal import on_a_terminal
 from tests.conftest import made_once
@@ -81,8 +81,8 @@ def test_labels_are_no_markup_and_lose_nothing(hostile: Path, call: Call) -> Non
     query = min(hostile.rglob("*.png"))
     lines = call("search", query, "-k", 9, "--keep-copies").out.splitlines()
     labels = [line.split("\t")[-1] for line in lines]
-    assert visible(LABEL) in labels
-    assert MARKUP in visible(LABEL)
+    assert escape_unprintable(LABEL) in labels
+    assert MARKUP in escape_unprintable(LABEL)
     assert {len(line.split("\t")) for line in lines} == {6}, "a tab in a name is no column"
 
 

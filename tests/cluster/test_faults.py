@@ -21,7 +21,7 @@ from retrieval.schema.records import Point
 from retrieval.sources.folder import Folder
 from retrieval.store import open_store
 from retrieval.store.base import resolve
-from retrieval.store.qdrant.connection import HURRIED
+from retrieval.store.qdrant.connection import FAIL_FAST
 from retrieval.store.qdrant.server import ServerStore
 from retrieval.web.limits import Limits
 from tests.cli.conftest import Call, run
@@ -138,7 +138,7 @@ def test_two_dead_nodes_are_said_in_a_sentence_and_forgotten_once_they_are_back(
     settings = settings_of(own_home, cluster.url)
     nobody = f"none of {', '.join(cluster.urls)} answers"
     with (
-        open_store(settings, hurry=True) as store,
+        open_store(settings, fail_fast=True) as store,
         serving(settings, Limits(rate=0)) as service,
         ThreadPoolExecutor(2) as pool,
     ):
@@ -155,7 +155,7 @@ def test_two_dead_nodes_are_said_in_a_sentence_and_forgotten_once_they_are_back(
             begun = time.monotonic()
             with pytest.raises(StoreUnavailable, match=nobody):
                 store.query(live, code, 5)
-            assert time.monotonic() - begun < 2 * HURRIED.query_deadline
+            assert time.monotonic() - begun < 2 * FAIL_FAST.query_deadline
             answer = service.client.post("/api/search", files=upload)
             assert answer.status_code == 503
             assert answer.json()["error"] == "the engine does not answer; try again in a moment"

@@ -16,7 +16,7 @@ from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
 from retrieval.schema.records import Point
 from retrieval.sources.folder import Folder
-from retrieval.store.qdrant.connection import Patience
+from retrieval.store.qdrant.connection import TimeLimits
 from tests.cli.conftest import copy
 from tests.ingest.conftest import ALIAS, DIGITS, Quadrants, by_path
 from tests.ingest.jobs import Place, Process, finished, same_points, until
@@ -95,8 +95,8 @@ def test_stopped_for_longer_than_a_request_may_take(
             os.kill(servers.pid(server), signal.SIGSTOP)
             threading.Timer(2, os.kill, (servers.pid(server), signal.SIGCONT)).start()
 
-    sources, patience = [Folder("root", root)], Patience(job=0.5, job_deadline=60)
-    with connected(servers.url(server), patience=patience) as store:
+    sources, time_limits = [Folder("root", root)], TimeLimits(job=0.5, job_deadline=60)
+    with connected(servers.url(server), time_limits=time_limits) as store:
         summary = ingest(store, Quadrants(), sources, ALIAS, IngestOptions(batch=10), ledgers=tmp_path, report=stop)
         assert len(retries) > 1
         assert summary.encoded == 30

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from retrieval.ops.job_history import MOST, Run, history
-from retrieval.util.process import in_words, this_process
-from retrieval.util.sanitize import redacted, redacted_arguments
+from retrieval.util.process import describe_process, this_process
+from retrieval.util.sanitize import redact, redact_arguments
 from tests.cli.conftest import Call, call  # noqa: F401 - a fixture
 
 
@@ -102,7 +102,7 @@ def test_what_a_process_says_of_itself_holds_no_secret(monkeypatch: pytest.Monke
     record = this_process()
     assert record["pid"] == os.getpid()
     assert SECRET not in json.dumps(record)
-    assert SECRET not in in_words(record)
+    assert SECRET not in describe_process(record)
     assert "--key-column path" in record["command"]
 
 
@@ -111,9 +111,9 @@ def test_what_a_process_says_of_itself_holds_no_secret(monkeypatch: pytest.Monke
     ["http://127.0.0.1:6333", "s3://bucket/me@home", "http://host:80/a@b", "https://h?page=2", "a b", "x=1", "--yes"],
 )
 def test_what_is_no_secret_stays_as_it_is(harmless: str) -> None:
-    assert redacted(harmless) == harmless
-    assert redacted_arguments(["x", harmless, "y"]) == ["x", harmless, "y"]
-    assert redacted(f"{harmless}: refused (1 of 2)") == f"{harmless}: refused (1 of 2)"
+    assert redact(harmless) == harmless
+    assert redact_arguments(["x", harmless, "y"]) == ["x", harmless, "y"]
+    assert redact(f"{harmless}: refused (1 of 2)") == f"{harmless}: refused (1 of 2)"
 
 
 def test_a_run_whose_process_id_is_used_again_is_called_killed(tmp_path: Path) -> None:

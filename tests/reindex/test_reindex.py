@@ -147,7 +147,7 @@ def test_a_name_in_the_future_is_no_age(store: Store, place: Place) -> None:
     store.create_collection(late, store.metadata(live))
     store.move_alias(f"{place.alias}-stable", late)
     made = run(store, place, NEW, keep=0).collection
-    assert naming.stamp(made) > naming.stamp(late)
+    assert naming.time_of(made) > naming.time_of(late)
     assert run(store, place, NEW, older_than=3600).state == "recent"
 
 
@@ -201,7 +201,7 @@ def test_a_clock_that_was_set_back(store: Store, place: Place, hours: int, monke
     monkeypatch.setattr("retrieval.store.naming.dt", earlier)
     second, third = (run(store, place, encoder).collection for encoder in (NEW, OLD))
     assert first < second < third
-    assert naming.family(store, place.alias) == [first, second, third]
+    assert naming.list_family(store, place.alias) == [first, second, third]
     assert rollback(store, place.alias, place.settings).collection == second
 
 

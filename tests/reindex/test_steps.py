@@ -24,9 +24,9 @@ from retrieval.reindex.swap import adopt, check_answer, drop, drop_unused, find_
 from retrieval.schema.index_config import DEFAULT
 from retrieval.sources import Entry
 from retrieval.sources.read import Refused
-from retrieval.store.base import Health, Store, resolve
+from retrieval.store.base import CollectionHealth, Store, resolve
 from retrieval.store.naming import find_unused
-from retrieval.store.qdrant.connection import Connection, Patience
+from retrieval.store.qdrant.connection import Connection, TimeLimits
 from tests.reindex.conftest import NEW, OLD
 from tests.reindex.encoders import Shades
 from tests.reindex.places import PICTURES, Place
@@ -123,9 +123,9 @@ def test_it_catches_up_until_nothing_came_but_not_for_ever(
 def test_it_waits_for_an_engine_that_is_at_work(store: Store, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     live = resolve(store, place.alias)
     honest, asked = type(store).health, list[str]()
-    busy = [Health(False), Health(True, ("a replica does not answer",))]
+    busy = [CollectionHealth(False), CollectionHealth(True, ("a replica does not answer",))]
 
-    def health(self: Store, collection: str) -> Health:
+    def health(self: Store, collection: str) -> CollectionHealth:
         asked.append(collection)
         return busy.pop(0) if busy else honest(self, collection)
 
@@ -137,11 +137,16 @@ def test_it_waits_for_an_engine_that_is_at_work(store: Store, place: Place, monk
 @pytest.mark.parametrize(
     ("now", "why"),
     [
-        (Health(False), "it is still being indexed"),
-        (Health(True, ("peer 7 does not answer", "its status is red")), "peer 7 does not answer; its status is red"),
+        (CollectionHealth(False), "it is still being indexed"),
+        (
+            CollectionHealth(True, ("peer 7 does not answer", "its status is red")),
+            "peer 7 does not answer; its status is red",
+        ),
     ],
 )
-def test_and_not_for_ever(store: Store, place: Place, now: Health, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_and_not_for_ever(
+    store: Store, place: Place, now: CollectionHealth, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(type(store), "health", lambda self, collection: now)
     monkeypatch.setattr(candidate, "SETTLE_SECONDS", -1.0)
     with pytest.raises(StoreError, match=f": {why}; the live collection is as it was"):
@@ -278,7 +283,7 @@ def test_which_model_is_the_default_afterwards(tmp_path: Path) -> None:
 
 def test_an_engine_that_is_not_whole(store: Store, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     live = resolve(store, place.alias)
-    trouble = Health(False, ("peer 7 does not answer", "its status is red"))
+    trouble = CollectionHealth(False, ("peer 7 does not answer", "its status is red"))
     monkeypatch.setattr(type(store), "health", lambda self, collection: trouble)
     with pytest.raises(StoreError, match="not whole: peer 7 does not answer; its status is red; nothing was changed;"):
         reindex(store, place.alias, lambda sources: NEW, place.settings)
@@ -345,7 +350,7 @@ def test_an_alias_is_not_moved_back_once_the_lock_is_lost(place: Place, qdrant_u
     """What another job has made of it meanwhile stays; and it is said."""
     if place.url is None:
         return
-    with place.opened() as store, contextlib.closing(Connection(qdrant_url, None, Patience())) as other:
+    with place.opened() as store, contextlib.closing(Connection(qdrant_url, None, TimeLimits())) as other:
         live, empty = resolve(store, place.alias), left(store, place, AFTER, "filling", count=0)
         with store.lock(place.alias):
             store.move_alias(place.alias, empty)

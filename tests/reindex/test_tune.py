@@ -16,7 +16,7 @@ from retrieval.reindex.tune import recall, tune
 from retrieval.schema.index_config import Layout
 from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
-from retrieval.store.qdrant.index_config import quantization
+from retrieval.store.qdrant.index_config import quantization_config
 from tests.cli.conftest import Call, call, copy  # noqa: F401 - a fixture
 from tests.ingest.conftest import digits, homes, model_home  # noqa: F401 - fixtures
 from tests.ingest.jobs import Place
@@ -53,7 +53,7 @@ def test_the_cheapest_is_the_one_with_the_least_memory_that_is_good_enough() -> 
 
 
 def test_binary_codes_are_not_offered() -> None:
-    made = [quantization(build) for build in BUILDS]
+    made = [quantization_config(build) for build in BUILDS]
     assert {type(each) for each in made} == {type(None), models.ScalarQuantization}
 
 

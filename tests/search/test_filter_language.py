@@ -67,10 +67,10 @@ def test_false_sentences(false: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "at", "message"),
     [
-        ("label", 5, "it ends too soon"),
-        ("label=", 6, "it ends too soon"),
-        ("label=7 and", 11, "it ends too soon"),
-        ("(label=7", 8, "it ends too soon"),
+        ("label", 5, "ends too soon"),
+        ("label=", 6, "ends too soon"),
+        ("label=7 and", 11, "ends too soon"),
+        ("(label=7", 8, "ends too soon"),
         ("label==7", 6, "not understood from here on"),
         ("label 7", 6, "not understood from here on"),
         ("=7", 0, "not understood from here on"),
@@ -111,7 +111,7 @@ def test_a_filter_that_is_too_long() -> None:
     assert parse("not " * 60 + "label=7").holds(ID, POINT)
     assert parse("(" * 25 + "label=7" + ")" * 25).holds(ID, POINT)
     for deep in ("not " * 2000 + "label=7", "(" * 2000 + "label=7" + ")" * 2000):
-        with pytest.raises(UsageError, match="nested more than 30 deep; write it flatter"):
+        with pytest.raises(UsageError, match="nested more than 30 deep; use fewer brackets"):
             parse(deep)
 
 

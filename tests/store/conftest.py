@@ -13,11 +13,11 @@ from qdrant_client import QdrantClient
 from retrieval.schema.records import CollectionMeta, Point, point_id
 from retrieval.store.base import Store
 from retrieval.store.edge.engine import EdgeStore
-from retrieval.store.qdrant.connection import Patience
+from retrieval.store.qdrant.connection import TimeLimits
 from retrieval.store.qdrant.server import ServerStore
 
 DIM = 8
-SHORT = Patience(query=0.5, query_deadline=1, job=0.5, job_deadline=1, first_deadline=2)
+SHORT = TimeLimits(query=0.5, query_deadline=1, job=0.5, job_deadline=1, first_deadline=2)
 """For servers that are not going to answer."""
 ENGINES = ("embedded", "server")
 numbers = itertools.count()
@@ -105,7 +105,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def connected(url: str, key: str | None = None, patience: Patience | None = None) -> Iterator[ServerStore]:
+def connected(url: str, key: str | None = None, time_limits: TimeLimits | None = None) -> Iterator[ServerStore]:
     """A store that is closed after the block."""
-    with closing(ServerStore(url, key, patience=patience)) as store:
+    with closing(ServerStore(url, key, time_limits=time_limits)) as store:
         yield store

@@ -6,7 +6,7 @@ from qdrant_client import models
 
 from retrieval.store.qdrant.connection import Connection
 from retrieval.store.qdrant.lock import LOCKS, Lock
-from retrieval.util.process import now
+from retrieval.util.process import read_clock
 
 
 def alias_is(alias: str) -> models.Filter:
@@ -43,4 +43,4 @@ class Clock:
         self.passed = 0.0
 
     def __call__(self) -> float:
-        return now() + self.passed
+        return read_clock() + self.passed

@@ -8,8 +8,8 @@ import pytest
 from retrieval.errors import BadCode, ModelError, NoCollection, StoreError, UsageError
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import Point, point_id
-from retrieval.store.base import Health, Store, require_model, resolve
-from retrieval.store.naming import family, find_unused, next_name, stamp
+from retrieval.store.base import CollectionHealth, Store, require_model, resolve
+from retrieval.store.naming import find_unused, list_family, next_name, time_of
 from retrieval.store.validation import batches
 from tests.store.conftest import codes, meta, points
 
@@ -230,7 +230,7 @@ def test_count_with_filters(store: Store, name: str) -> None:
 def test_a_collection_in_order_is_settled_and_takes_space(store: Store, name: str) -> None:
     store.create_collection(name, meta())
     store.upsert(name, points(codes(50)))
-    assert store.health(name) == Health(settled=True)
+    assert store.health(name) == CollectionHealth(settled=True)
     if (usage := store.disk_usage(name)) is not None:
         assert min(usage) > 0
     assert (usage is None) == (store.engine == "server")
@@ -249,8 +249,8 @@ def test_the_collections_of_an_alias_in_the_order_of_their_making(store: Store, 
         store.create_collection(collection, dataclasses.replace(meta(), created=created.isoformat()))
         made.append(collection)
     store.create_collection(f"{name}-x-20260101t000000z-4f1c2a9b", meta())  # of the alias `…-x`
-    assert family(store, name) == made == sorted(set(made))
+    assert list_family(store, name) == made == sorted(set(made))
     store.move_alias(name, made[1])
     assert list(find_unused(store, name)) == [made[0], made[2]]
     assert find_unused(store, name)[made[2]] == store.metadata(made[2])
-    assert (stamp(made[0]), stamp("of-somebody-else")) == (made[0].split("-")[-2], "")
+    assert (time_of(made[0]), time_of("of-somebody-else")) == (made[0].split("-")[-2], "")

@@ -18,7 +18,7 @@ from retrieval.store.edge import catalog as edge_module
 from retrieval.store.edge.engine import EdgeStore
 from retrieval.store.edge.shard import Shard
 from retrieval.store.qdrant import lock as lock_module
-from retrieval.store.qdrant.connection import Connection, Patience
+from retrieval.store.qdrant.connection import Connection, TimeLimits
 from retrieval.store.qdrant.lock import LOCKS, Lock
 from retrieval.util import process
 from tests.store import servers
@@ -49,7 +49,7 @@ with ServerStore(url).lock(alias) as held:
 
 @pytest.fixture
 def connection(qdrant_url: str) -> Iterator[Connection]:
-    connection = Connection(qdrant_url, None, Patience())
+    connection = Connection(qdrant_url, None, TimeLimits())
     yield connection
     connection.close()
 
@@ -76,7 +76,7 @@ def taken_elsewhere(connection: Connection, alias: str, monkeypatch: pytest.Monk
     lock = Lock(connection)
     with monkeypatch.context() as patch:
         patch.setattr(lock_module, "LEASE_SECONDS", lease)
-        patch.setattr(process, "place", lambda: "elsewhere")
+        patch.setattr(process, "pid_scope", lambda: "elsewhere")
         lock.take(alias)
     change_record(connection, alias, expires=0.0)
     return lock
@@ -134,7 +134,7 @@ def test_a_lock_whose_record_is_gone_is_lost_and_not_made_again(connection: Conn
     lock.take(name)
     connection.job(connection.client.delete, LOCKS, alias_is(name))
     for _ in range(2):
-        with pytest.raises(Locked, match=rf"the lock of alias '{name}' at .* is not there any more"):
+        with pytest.raises(Locked, match=rf"the lock of alias '{name}' at .* no longer exists"):
             lock.renew()
     assert records(connection, name) == []
 
@@ -161,7 +161,7 @@ def test_a_clock_that_is_wrong_takes_no_lock_away(
     lock, over = Lock(connection), threading.Event()
     with monkeypatch.context() as patch:
         patch.setattr(lock_module, "LEASE_SECONDS", 2.0)
-        patch.setattr(process, "place", lambda: "elsewhere")
+        patch.setattr(process, "pid_scope", lambda: "elsewhere")
         lock.take(name)
     change_record(connection, name, expires=time.time() + hours * 3600)
 
@@ -253,7 +253,7 @@ def test_a_dead_process_of_another_machine_may_be_a_living_one(
         dead.wait(timeout=SECONDS)
     elsewhere = Lock(connection)
     with monkeypatch.context() as patch:
-        patch.setattr(process, "place", lambda: "elsewhere")
+        patch.setattr(process, "pid_scope", lambda: "elsewhere")
         patch.setattr(os, "getpid", lambda: dead.pid)
         elsewhere.take(name)
     with pytest.raises(Locked, match=f"pid {dead.pid}"):
@@ -310,7 +310,7 @@ def test_lost_answers_and_refusals_that_pass_do_no_harm(qdrant_url: str, name: s
 
 def test_the_first_lock_of_a_server_may_be_asked_for_by_many(qdrant_binary: Path, tmp_path: Path) -> None:
     with servers.running(tmp_path) as url:
-        connection = Connection(url, None, Patience())
+        connection = Connection(url, None, TimeLimits())
         assert len(winners(connection, "images")) == 1
         connection.close()
 

@@ -14,7 +14,7 @@ from retrieval.errors import BadImage, SourceError, StoreUnavailable
 from retrieval.sources import download, filesystem
 from retrieval.sources.filesystem import Place
 from retrieval.sources.remote import RemoteFolder
-from retrieval.util.deadline import bounded, within
+from retrieval.util.deadline import enforce_time_limits, limit_time
 from tests.drip import BYTES, EVERY, WAYS, Answer, Drip, dripping
 from tests.store.conftest import SHORT, codes, connected, points
 
@@ -54,7 +54,7 @@ def given_up(server: Drip) -> bool:
 
 @ways
 def test_a_first_answer_that_drips(way: Answer) -> None:
-    with dripping(way) as server, connected(server.url, patience=SHORT) as store:
+    with dripping(way) as server, connected(server.url, time_limits=SHORT) as store:
         with pytest.raises(StoreUnavailable, match="does not answer"):
             store.aliases()
         assert given_up(server)
@@ -64,7 +64,7 @@ def test_a_first_answer_that_drips(way: Answer) -> None:
 @pytest.mark.parametrize("use", ["search", "write", "list", "describe"])
 def test_an_answer_that_drips_in_the_middle_of_the_work(way: Answer, use: str) -> None:
     quick = {"/": HELLO, "/collections/a": json.dumps(SPACE).encode()}
-    with dripping(way, quick) as server, connected(server.url, patience=SHORT) as store:
+    with dripping(way, quick) as server, connected(server.url, time_limits=SHORT) as store:
         calls: dict[str, Callable[[], object]] = {
             "search": lambda: store.query("a", codes(1), 1),
             "write": lambda: store.upsert("a", points(codes(3))),
@@ -80,7 +80,7 @@ def test_an_answer_that_drips_in_the_middle_of_the_work(way: Answer, use: str) -
 def test_nodes_that_drip_are_each_given_up(way: Answer) -> None:
     with dripping(way) as one, dripping(way) as other:
         with (
-            connected(f"{one.url},{other.url}", patience=SHORT) as store,
+            connected(f"{one.url},{other.url}", time_limits=SHORT) as store,
             pytest.raises(StoreUnavailable, match="none of"),
         ):
             store.aliases()
@@ -122,10 +122,10 @@ def test_a_health_check_ends_by_itself(way: Answer) -> None:
 
 
 def test_what_is_quick_enough_is_heard_to_its_end() -> None:
-    with dripping(WAYS[1], {"/quick": b"{}"}) as server, bounded(httpx.Client(trust_env=False)) as client:
-        with within(30):
+    with dripping(WAYS[1], {"/quick": b"{}"}) as server, enforce_time_limits(httpx.Client(trust_env=False)) as client:
+        with limit_time(30):
             assert client.get(f"{server.url}/quick").json() == {}
-        with within(0.5), pytest.raises(httpx.TimeoutException):
+        with limit_time(0.5), pytest.raises(httpx.TimeoutException):
             client.get(f"{server.url}/slow")
         assert client.get(f"{server.url}/quick").json() == {}, "a deadline ends with its block"
         with client.stream("GET", f"{server.url}/slow") as answer:

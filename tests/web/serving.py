@@ -47,7 +47,7 @@ def serving(
 ) -> Iterator[Served]:
     """The service on what the settings say, as `retrieval serve` makes it."""
     listening = listen("127.0.0.1", 0)
-    with listening, open_store(settings, hurry=True) as store:
+    with listening, open_store(settings, fail_fast=True) as store:
         index = Index(store, settings, alias)
         server = uvicorn.Server(config(create_app(index, limits, key=key), limits))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

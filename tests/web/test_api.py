@@ -74,7 +74,7 @@ def test_the_reconstruction_is_the_models(served: Served, digit: bytes) -> None:
         ({"json": {"unlike": [point_id("a", "b")]}}, 400, "unlike without like"),
         ({"json": {"id": point_id("a", "b"), "colour": 1}}, 400, "colour"),
         ({"json": {"id": "../../etc/passwd"}}, 400, "id: "),
-        ({"json": {"id": point_id("a", "b"), "filter": "label="}}, 400, "it ends too soon"),
+        ({"json": {"id": point_id("a", "b"), "filter": "label="}}, 400, "ends too soon"),
         ({"json": {"id": point_id("a", "b"), "filter": "lable=7"}}, 400, "did you mean label?"),
         ({"json": {"id": point_id("a", "b")}}, 404, "no such image"),
         ({"json": {"like": [point_id("a", "b")]}}, 404, "no such image"),

@@ -10,7 +10,7 @@ from retrieval.cli.help import ACTION
 from retrieval.cli.job_context import recorded
 from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.errors import DEFAULT_ALIAS, UsageError
-from retrieval.util.sanitize import visible
+from retrieval.util.sanitize import escape_unprintable
 
 if TYPE_CHECKING:
     from retrieval.ingest.forget import Forgotten
@@ -48,7 +48,7 @@ def forget(
     if not as_json:
         say(found)
     if not dry_run:
-        if not yes and not typer.confirm(f"Forget {visible(name)}, {found.points:,} points?", err=True):
+        if not yes and not typer.confirm(f"Forget {escape_unprintable(name)}, {found.points:,} points?", err=True):
             raise typer.Exit(1)
         with recorded("forget", alias, settings.jobs) as run, open_store(settings) as store, progress_bar() as bar:
             task = bar.add_task("Removing", total=found.points)

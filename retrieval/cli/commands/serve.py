@@ -63,7 +63,7 @@ def serve(
     log_lines()
     limits = Limits(rate=rate)
     listening = listen(host, port)
-    with listening, open_store(settings, hurry=True) as store:
+    with listening, open_store(settings, fail_fast=True) as store:
         app = create_app(Index(store, settings, alias), limits, key=key, any_host=insecure)
         port = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host

@@ -31,7 +31,7 @@ def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
         "default_model": default and saved_models.load(default).fingerprint,
         "alias": alias,
     }
-    with open_store(settings, hurry=True) as store:
+    with open_store(settings, fail_fast=True) as store:
         facts |= engine(store, alias)
     if as_json:
         print_json(facts)

@@ -226,7 +226,7 @@ def following(model: "SavedModel", source: str, settings: "Settings") -> str:
     if settings.qdrant_url is None and not settings.embedded.exists():
         return ingest
     try:
-        with open_store(settings, hurry=True) as store:
+        with open_store(settings, fail_fast=True) as store:
             aliases = store.aliases()
             made_by = store.metadata(aliases[DEFAULT_ALIAS]).model if DEFAULT_ALIAS in aliases else model.fingerprint
     except RetrievalError:  # in use, or not reachable: the training succeeded all the same

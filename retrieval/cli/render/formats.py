@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from retrieval.errors import UsageError
-from retrieval.util.files import json_text
+from retrieval.util.files import to_json_text
 
 if TYPE_CHECKING:
     from retrieval.api import Index
@@ -57,7 +57,7 @@ def objects(*, array: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
     def write(content: dict[str, Any]) -> None:
         nonlocal count
         before = ("[" if count == 0 else ",\n") if array else ""
-        sys.stdout.write(f"{before}{json_text(content, ensure_ascii=False)}{'' if array else chr(10)}")
+        sys.stdout.write(f"{before}{to_json_text(content, ensure_ascii=False)}{'' if array else chr(10)}")
         count += 1
 
     yield write

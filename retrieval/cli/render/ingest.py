@@ -11,7 +11,7 @@ from retrieval.cli.console import echo, print_warnings, training_task
 from retrieval.cli.job_context import Watch
 from retrieval.cli.logs import is_json, log
 from retrieval.errors import UsageError, with_alias
-from retrieval.util.files import unwritable
+from retrieval.util.files import write_error
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +44,7 @@ def errors_to(file: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], No
             yield take
     except OSError as error:
         if file and error.filename == str(file):
-            raise unwritable(file, error, UsageError, option="errors") from error
+            raise write_error(file, error, UsageError, option="errors") from error
         raise
 
 

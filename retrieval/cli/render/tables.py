@@ -4,7 +4,7 @@ from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from retrieval.cli.console import stdout
-from retrieval.util.sanitize import visible
+from retrieval.util.sanitize import escape_unprintable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,12 +26,12 @@ def print_table(
     """
     from rich.table import Table
 
-    title = title and visible(title)
+    title = title and escape_unprintable(title)
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(visible, row))  # a cell is one line
+        table.add_row(*map(escape_unprintable, row))  # a cell is one line
     console = console or stdout()
     if not console.is_terminal:
         console.width = PIPE_WIDTH

@@ -20,7 +20,7 @@ from retrieval.model.saved_models import SavedModel
 from retrieval.schema.records import point_id
 from retrieval.sources import Entry, Source, open_source
 from retrieval.sources.read import Refused, read_here, read_pictures
-from retrieval.store import connect
+from retrieval.store import open_server
 
 BATCHES = 4
 """One Ray batch equals this many local batches; fewer requests gave 7% more throughput."""
@@ -130,7 +130,7 @@ class Worker:
         """The server's key is this machine's own $QDRANT_API_KEY. Raises UsageError, ModelError."""
         self._careful = careful
         self._job, self._settings = job, job.settings
-        self._store = connect(job.settings.qdrant_url or "", load_settings())  # the key is this machine's
+        self._store = open_server(job.settings.qdrant_url or "", load_settings())  # the key is this machine's
         self._lock = self._store.join_lock(job.alias, job.holder)
         self._encoder: Encoding = make_encoder(job.settings, job.model)
         self._sources: dict[str, Source] = {}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from retrieval.errors import StoreDamaged, StoreError, StoreUnavailable
 from retrieval.ops.doctor.checks import Check, Engine, Row, in_one_line
-from retrieval.store.naming import alias_of, stamp
+from retrieval.store.naming import alias_of, time_of
 
 CLUSTER = "see 'A cluster' in docs/operations.md"
 
@@ -91,7 +91,7 @@ def sorted_out(case: Engine) -> tuple[list[str], list[str], list[str], list[str]
             continue
         except StoreError:  # something else's, though it is called so
             continue
-        if state == "ready" and stamp(name) < stamp(aliases.get(alias, "")):
+        if state == "ready" and time_of(name) < time_of(aliases.get(alias, "")):
             kept.append(name)
         elif state != "filling" or alias not in case.facts.get("locks", {}):
             left.append(f"{name} ({state})")

@@ -26,7 +26,7 @@ def examine(load: Callable[[], Settings], alias: str) -> Iterator[Row]:
     for check in machine.CHECKS:
         yield from rows(check, case)
     try:
-        with open_store(case.settings, hurry=True) as store:
+        with open_store(case.settings, fail_fast=True) as store:
             yield from of_engine(case, store)
     except Locked as error:  # embedded: one process has all of it
         yield dataclasses.replace(failed("engine", error, "try again when that is done"), state="warning")

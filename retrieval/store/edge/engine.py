@@ -9,7 +9,7 @@ from jaxtyping import Float32
 
 from retrieval.schema.filters import Filter
 from retrieval.schema.records import Hit, Payload, Point
-from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, Health, SearchParams
+from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, CollectionHealth, SearchParams
 from retrieval.store.edge.catalog import EdgeCatalog
 from retrieval.store.edge.filters import edge_filter
 from retrieval.store.topk import (
@@ -30,10 +30,10 @@ class EdgeStore(EdgeCatalog):
     engine = "embedded"
     server: None = None
 
-    def health(self, collection: str) -> Health:
+    def health(self, collection: str) -> CollectionHealth:
         """A collection that can be opened and searched is whole; raises StoreDamaged."""
         self.query(collection, np.zeros((1, self.metadata(collection).dim), np.float32), 1)
-        return Health(settled=True)
+        return CollectionHealth(settled=True)
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         """Write points; all of them are synced to disk when it returns."""

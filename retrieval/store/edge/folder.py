@@ -1,4 +1,4 @@
-"""The lock on the embedded engine's folder: one process at a time uses it. Edge's own lock does not name its holder."""
+"""The lock on the embedded engine's folder, for one process at a time. Edge's own lock does not name its holder."""
 
 import contextlib
 import json
@@ -9,7 +9,7 @@ import filelock
 
 from retrieval.errors import Locked, StoreDamaged, StoreUnavailable
 from retrieval.util.files import write_json
-from retrieval.util.process import in_words, is_dead, this_process
+from retrieval.util.process import describe_process, is_dead, this_process
 
 LOCK_SECONDS = 5.0
 """How long to wait for the folder: long enough for a quick search to end, not for a job."""
@@ -52,7 +52,7 @@ def _name_holder(holder: Path) -> str:
     """The holder in words; a dead process's record is ignored."""
     try:
         who = json.loads(holder.read_text("utf-8"))
-        return "another process" if is_dead(who) else in_words(who)
+        return "another process" if is_dead(who) else describe_process(who)
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
 

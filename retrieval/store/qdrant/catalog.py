@@ -10,18 +10,18 @@ from retrieval.errors import Locked, StoreError, StoreUnavailable
 from retrieval.schema.index_config import Layout
 from retrieval.schema.records import CollectionMeta
 from retrieval.store import base
-from retrieval.store.qdrant.connection import Connection, Patience
-from retrieval.store.qdrant.describe import describe, has_dashboard
+from retrieval.store.qdrant.connection import Connection, TimeLimits
+from retrieval.store.qdrant.describe import describe_server, has_dashboard
 from retrieval.store.qdrant.health import check_health
 from retrieval.store.qdrant.index_config import (
     count_peers,
-    distribution,
-    field_index,
-    graph,
+    hnsw_config,
     holds_kilobytes,
     index_threshold,
-    quantization,
+    payload_index,
+    quantization_config,
     set_index_threshold,
+    sharding_config,
     vectors_on_disk,
 )
 from retrieval.store.qdrant.lock import LOCKS, JoinedLock, hold
@@ -36,16 +36,16 @@ class Catalog:
         url: str,
         api_key: str | None = None,
         *,
-        patience: Patience | None = None,
+        time_limits: TimeLimits | None = None,
         key_name: str = "QDRANT_API_KEY",
     ) -> None:
         """Does not connect yet. Raises UsageError for a bad URL, or a key over plain http to another host.
 
         url: of a server, or of several nodes of one cluster, separated by commas
-        patience: time limits
+        time_limits: time limits
         key_name: the setting that holds the key, for messages
         """
-        self._connection = Connection(url, api_key, patience or Patience(), key_name)
+        self._connection = Connection(url, api_key, time_limits or TimeLimits(), key_name)
         self._client, self._job = self._connection.client, self._connection.job
         self._spaces: dict[str, tuple[int, Layout]] = {}
         self._job_has_begun = self._dashboard = False
@@ -63,10 +63,10 @@ class Catalog:
                 self._client.create_collection,
                 collection,
                 vectors,
-                hnsw_config=graph(layout),
-                quantization_config=quantization(layout),
+                hnsw_config=hnsw_config(layout),
+                quantization_config=quantization_config(layout),
                 metadata=meta.to_json(),
-                **distribution(layout, count_peers(self._connection)),
+                **sharding_config(layout, count_peers(self._connection)),
             )
         except StoreUnavailable:
             raise
@@ -74,7 +74,7 @@ class Catalog:
             if collection not in self.collections() or self.metadata(collection) != meta:
                 raise
         for field, kind in base.INDEXES.items():
-            self._job(self._client.create_payload_index, collection, field, field_index(kind), wait=True)
+            self._job(self._client.create_payload_index, collection, field, payload_index(kind), wait=True)
 
     def rebuild_index(self, collection: str, layout: Layout) -> None:
         """Start building another index, in the background; shards and replicas stay."""
@@ -83,8 +83,8 @@ class Catalog:
             self._client.update_collection,
             collection,
             vectors_config={"": models.VectorParamsDiff(on_disk=vectors_on_disk(layout))},
-            hnsw_config=graph(layout),
-            quantization_config=quantization(layout) or models.Disabled.DISABLED,
+            hnsw_config=hnsw_config(layout),
+            quantization_config=quantization_config(layout) or models.Disabled.DISABLED,
             metadata=meta.to_json(),
         )
         self._spaces[collection] = (meta.dim, layout)
@@ -137,13 +137,13 @@ class Catalog:
                 f"{alias} at {self.location} points at {found} now, just after it was moved to {collection}"
             )
 
-    def health(self, collection: str) -> base.Health:
+    def health(self, collection: str) -> base.CollectionHealth:
         """Status, peers and replicas as the server reports them, and a query to every replica."""
         return check_health(self._connection, collection)
 
     def describe(self, collection: str | None = None) -> dict[str, Any]:
         """Version, nodes and peers, replicas, index and locks: see `qdrant.describe`."""
-        return describe(self._connection, collection)
+        return describe_server(self._connection, collection)
 
     def dashboard(self) -> str | None:
         """`/dashboard` of the first node, if that serves it; asked until it once did."""

@@ -23,7 +23,7 @@ from qdrant_client.http.exceptions import UnexpectedResponse
 from retrieval.errors import StoreError, StoreUnavailable, UsageError
 from retrieval.store.qdrant.errors import QDRANT_ERRORS, reason, retry_after, translate_error
 from retrieval.store.qdrant.nodes import Nodes
-from retrieval.util.deadline import bounded, within
+from retrieval.util.deadline import enforce_time_limits, limit_time
 
 if TYPE_CHECKING:
     from qdrant_client.http.api_client import Send
@@ -40,12 +40,12 @@ NEXT_NODE_SECONDS = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
-class Patience:
+class TimeLimits:
     """Time limits in seconds.
 
     query, job: for one request, to the last byte of its answer
     query_deadline, job_deadline: for a call with all its retries
-    first_deadline: until the server has answered once; somebody waits, and the likely cause is a wrong URL
+    first_deadline: until the server has answered once; if it does not, the likely cause is a wrong URL
     elsewhere: for one request of a job that another node could answer instead
     """
 
@@ -57,8 +57,8 @@ class Patience:
     elsewhere: float = 15
 
 
-HURRIED = Patience(query=3, query_deadline=4, job=4, job_deadline=4, first_deadline=4)
-"""For a service whose clients wait."""
+FAIL_FAST = TimeLimits(query=3, query_deadline=4, job=4, job_deadline=4, first_deadline=4)
+"""For a service or a command whose caller waits."""
 
 
 class Guard(Protocol):
@@ -77,7 +77,9 @@ class Guard(Protocol):
 class Connection:
     """A client that keeps its time limits and raises only errors of ours."""
 
-    def __init__(self, url: str, api_key: str | None, patience: Patience, key_name: str = "QDRANT_API_KEY") -> None:
+    def __init__(
+        self, url: str, api_key: str | None, time_limits: TimeLimits, key_name: str = "QDRANT_API_KEY"
+    ) -> None:
         """Does not connect yet. Raises UsageError for a bad URL, or a key that would be sent unencrypted.
 
         url: of a server, or of several nodes of one cluster, separated by commas
@@ -105,16 +107,16 @@ class Connection:
             check_compatibility=False,  # warns; `_check_version` asks instead
             trust_env=self._nodes.secure,  # no proxy ever sees plain http
         )
-        bounded(self.client.http.client._client)
+        enforce_time_limits(self.client.http.client._client)
         self.client.http.client.add_middleware(self._send)
-        self._patience, self._version_checked = patience, False
+        self._limits, self._version_checked = time_limits, False
         self.guard: Guard | None = None
 
     def query(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that searches; raises as `job`."""
         self._check_version()
-        patience = self._patience
-        return self._call(lambda: function(*args, **kwargs), patience.query, patience.query_deadline)
+        time_limits = self._limits
+        return self._call(lambda: function(*args, **kwargs), time_limits.query, time_limits.query_deadline)
 
     def job(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that writes, or reads much.
@@ -122,14 +124,14 @@ class Connection:
         Raises StoreUnavailable after the deadline, NoCollection for 404, StoreError if the server refuses.
         """
         self._check_version()
-        patience = self._patience
-        return self._call(lambda: function(*args, **kwargs), patience.job, patience.job_deadline)
+        time_limits = self._limits
+        return self._call(lambda: function(*args, **kwargs), time_limits.job, time_limits.job_deadline)
 
     def ask_each(self, function: Callable[[], T]) -> "dict[str, T | StoreUnavailable]":
         """URL → answer of that node, or why there is none; asks all nodes at the same time, once."""
 
         def ask(node: str) -> T | StoreUnavailable:
-            self._try.set((node, self._patience.query))
+            self._try.set((node, self._limits.query))
             try:
                 return function()
             except QDRANT_ERRORS as error:
@@ -140,7 +142,7 @@ class Connection:
 
     def _check_version(self) -> None:
         if not self._version_checked:
-            first = self._patience.first_deadline
+            first = self._limits.first_deadline
             version = self._call(self.client.info, first, first * len(self._nodes)).version
             if not (number := re.match(r"(\d+)\.(\d+)", version)) or (int(number[1]), int(number[2])) < OLDEST_SERVER:
                 raise StoreError(
@@ -152,7 +154,7 @@ class Connection:
         end, tried, heard = time.monotonic() + deadline, 0, ""
         outer = self._try.get(None)  # set if this call renews the lock for another request
         if len(self._nodes) > 1:
-            timeout = min(timeout, self._patience.elsewhere, deadline / len(self._nodes))
+            timeout = min(timeout, self._limits.elsewhere, deadline / len(self._nodes))
 
         def should_retry(error: Exception) -> bool | float:
             nonlocal heard
@@ -192,5 +194,5 @@ class Connection:
             request.extensions["timeout"] = httpx.Timeout(seconds).as_dict()
             if node != self.location:
                 self._nodes.address(request, node)
-            with within(seconds):
+            with limit_time(seconds):
                 return send(request)

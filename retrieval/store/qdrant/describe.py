@@ -11,14 +11,14 @@ from retrieval.errors import NoCollection, StoreError
 from retrieval.store.qdrant.connection import Connection
 from retrieval.store.qdrant.health import replica_states, unreachable_peers
 from retrieval.store.qdrant.lock import LOCKS, has_value, is_silent
-from retrieval.util.process import in_words
+from retrieval.util.process import describe_process
 
 MOST_LOCKS = 100
 LOOK_SECONDS = 2.0
-"""How long to wait for the dashboard's page; the link is a convenience only."""
+"""How long to wait for the dashboard's page, which is only a convenience."""
 
 
-def describe(connection: Connection, collection: str | None) -> dict[str, Any]:
+def describe_server(connection: Connection, collection: str | None) -> dict[str, Any]:
     """All facts that the server answers. Raises StoreUnavailable if no node answers, NoCollection.
 
     server: its version
@@ -34,8 +34,8 @@ def describe(connection: Connection, collection: str | None) -> dict[str, Any]:
     status: `green`, `yellow` (being rebuilt), `grey` (waits for an update) or `red`
     indexed: number of codes in an index; small segments have none
     """
-    facts: dict[str, Any] = {"server": connection.query(connection.client.info).version, **members(connection)}
-    for question in (locks,) if collection is None else (locks, count_replicas, index):
+    facts: dict[str, Any] = {"server": connection.query(connection.client.info).version, **list_nodes(connection)}
+    for question in (list_locks,) if collection is None else (list_locks, count_replicas, describe_index):
         try:
             facts |= question(connection, collection or "")
         except NoCollection:
@@ -45,7 +45,7 @@ def describe(connection: Connection, collection: str | None) -> dict[str, Any]:
     return facts
 
 
-def members(connection: Connection) -> dict[str, Any]:
+def list_nodes(connection: Connection) -> dict[str, Any]:
     """`nodes`, `peers` and `peers_away`. Asks each node: only the cluster's leader knows which peers are gone."""
     client = connection.client
 
@@ -72,14 +72,16 @@ def members(connection: Connection) -> dict[str, Any]:
     return {"nodes": nodes, "peers": len(known) or 1, "peers_away": sorted(missed)}
 
 
-def locks(connection: Connection, _: str) -> dict[str, Any]:
+def list_locks(connection: Connection, _: str) -> dict[str, Any]:
     """`locks`, including those of dead or silent holders, which the next job takes over."""
     found: list[models.Record] = []
     with contextlib.suppress(NoCollection):  # no job has written to this server yet
         free = models.Filter(must_not=[has_value("holder", "")])
         found, _next = connection.query(connection.client.scroll, LOCKS, free, limit=MOST_LOCKS, with_payload=True)
     records = [r.payload for r in found if r.payload and r.payload["alias"] == r.payload.get("for", r.payload["alias"])]
-    return {"locks": {r["alias"]: f"{in_words(r)}{', dead or silent' if is_silent(r) else ''}" for r in records}}
+    return {
+        "locks": {r["alias"]: f"{describe_process(r)}{', dead or silent' if is_silent(r) else ''}" for r in records}
+    }
 
 
 def count_replicas(connection: Connection, collection: str) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def count_replicas(connection: Connection, collection: str) -> dict[str, Any]:
     return {"copies": len(found), "active": sum(state == models.ReplicaState.ACTIVE for state in found)}
 
 
-def index(connection: Connection, collection: str) -> dict[str, Any]:
+def describe_index(connection: Connection, collection: str) -> dict[str, Any]:
     """The other facts; a cluster with a hanging node may not report them in time."""
     found = connection.query(connection.client.get_collection, collection)
     asked = found.config.params

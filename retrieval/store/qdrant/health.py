@@ -9,16 +9,16 @@ import datetime as dt
 from qdrant_client import models
 
 from retrieval.errors import StoreUnavailable
-from retrieval.store.base import Health
+from retrieval.store.base import CollectionHealth
 from retrieval.store.qdrant.connection import Connection
 
 FRESH_SECONDS = 10.0
-"""How long a peer counts as away after it could not be reached. The leader tries such a peer several times a second, or
-every half second if it hangs (measured). An older failure is of a peer that was removed since, or that this node has
-not tried again."""
+"""How long a peer counts as away after it could not be reached. The leader retries such a peer several times a second,
+or every half second if it hangs (measured). An older failure belongs to a peer that has since been removed, or that
+this node has not tried again."""
 
 
-def check_health(connection: Connection, collection: str) -> Health:
+def check_health(connection: Connection, collection: str) -> CollectionHealth:
     """The collection's health; raises NoCollection, and StoreUnavailable if the server itself does not answer."""
     client, everybody = connection.client, models.ReadConsistencyType.ALL
     cluster = connection.query(client.http.distributed_api.cluster_status).result
@@ -33,16 +33,16 @@ def check_health(connection: Connection, collection: str) -> Health:
         except StoreUnavailable as error:
             troubles.append(f"a replica does not answer: {error}")
     if troubles:  # the requests below would wait for minutes
-        return Health(False, tuple(troubles))
+        return CollectionHealth(False, tuple(troubles))
     found = connection.job(client.get_collection, collection)
     if found.status == models.CollectionStatus.RED:
-        return Health(False, ("its status is red",))
+        return CollectionHealth(False, ("its status is red",))
     if found.status == models.CollectionStatus.GREY:  # after a restart: an empty update starts the optimisers
         connection.job(client.update_collection, collection, optimizers_config=models.OptimizersConfigDiff())
     vectors = found.config.params.vectors
     origin = [0.0] * (vectors.size if isinstance(vectors, models.VectorParams) else 1)
     connection.query(client.query_points, collection, origin, limit=1, with_payload=False, consistency=everybody)
-    return Health(found.status == models.CollectionStatus.GREEN)
+    return CollectionHealth(found.status == models.CollectionStatus.GREEN)
 
 
 def unreachable_peers(cluster: models.ClusterStatusOneOf1) -> list[str]:
@@ -54,10 +54,12 @@ def unreachable_peers(cluster: models.ClusterStatusOneOf1) -> list[str]:
     now = getattr(cluster.consensus_thread_status, "last_update", None)
     names = {peer.uri: f"{number} ({peer.uri})" for number, peer in cluster.peers.items()}
     failures = cluster.message_send_failures.items()
-    return sorted(names.get(uri, uri) for uri, failure in failures if is_recent(failure.latest_error_timestamp, now))
+    return sorted(
+        names.get(uri, uri) for uri, failure in failures if is_recent_failure(failure.latest_error_timestamp, now)
+    )
 
 
-def is_recent(failed: dt.date | None, now: dt.date | None) -> bool:
+def is_recent_failure(failed: dt.date | None, now: dt.date | None) -> bool:
     """Whether a failure is at most FRESH_SECONDS old; one without a time counts as recent."""
     if not isinstance(now, dt.datetime):
         return False

@@ -20,7 +20,7 @@ def count_peers(connection: Connection) -> int:
     return len(cluster.peers) if isinstance(cluster, models.ClusterStatusOneOf1) else 1
 
 
-def distribution(layout: Layout, number: int) -> dict[str, Any]:
+def sharding_config(layout: Layout, number: int) -> dict[str, Any]:
     """Shards and replicas of a new collection on that many peers."""
     chosen = layout.over(number)
     return {
@@ -30,14 +30,14 @@ def distribution(layout: Layout, number: int) -> dict[str, Any]:
     }
 
 
-def graph(layout: Layout) -> models.HnswConfigDiff:
+def hnsw_config(layout: Layout) -> models.HnswConfigDiff:
     """The HNSW index; without links (m = 0) if every code is compared."""
     return models.HnswConfigDiff(
         m=0 if layout.exact else layout.m, ef_construct=layout.ef_construct, on_disk=layout.on_disk
     )
 
 
-def field_index(kind: str) -> Any:
+def payload_index(kind: str) -> Any:
     """The index of a payload field, on disk: in memory, those of a million points took 1 GB (docs/scaling.md)."""
     params = {
         "keyword": models.KeywordIndexParams,
@@ -53,7 +53,7 @@ def vectors_on_disk(layout: Layout) -> bool:
     return layout.on_disk or layout.int8
 
 
-def quantization(layout: Layout) -> models.ScalarQuantization | None:
+def quantization_config(layout: Layout) -> models.ScalarQuantization | None:
     """One byte per dimension; None without int8."""
     if not layout.int8:
         return None

@@ -24,7 +24,7 @@ from retrieval.errors import Locked, NoCollection, StoreError, StoreUnavailable
 from retrieval.store.qdrant.connection import Connection, Guard
 from retrieval.store.qdrant.fence import find_change
 from retrieval.store.qdrant.index_config import count_peers
-from retrieval.util.process import in_words, is_dead, now, this_process
+from retrieval.util.process import describe_process, is_dead, read_clock, this_process
 
 LOCKS = "retrieval-locks"
 AFTER_SECONDS = 120.0
@@ -78,7 +78,7 @@ class Lock:
         found = self._read([name]).get(name)
         if is_held(found) and found["holder"] not in (self.holder, *self._over) and not is_dead(found):
             found = self._watch(name, found)
-        begun = now()
+        begun = read_clock()
         record = {
             **this_process(),
             "alias": name,
@@ -90,12 +90,12 @@ class Lock:
             "expires": time.time() + LEASE_SECONDS,
         }
         unchanged = models.Filter(must=[has_value("token", found["token"] if found else record["token"])])
-        point = models.PointStruct(id=point_of(name), vector=[0.0], payload=record)
+        point = models.PointStruct(id=lock_id(name), vector=[0.0], payload=record)
         self._tried.add(name)
         self._call(self._client.upsert, LOCKS, [point], wait=True, ordering=ORDERED, update_filter=unchanged)
         stored = self._read([name]).get(name)
         if not is_held(stored):
-            raise Locked(f"{self._where(name)}: another job was quicker, and has finished since", hint="try again")
+            raise Locked(f"{self._where(name)}: another job took the lock first and has finished", hint="try again")
         if stored["holder"] != self.holder:
             raise self._busy(name, stored)
         if not self._names:
@@ -122,7 +122,7 @@ class Lock:
         """Extend the lease; raises as `look`. Does not recreate a record that is gone."""
         with self._renewing:
             self._check_not_lost()
-            begun = now()
+            begun = read_clock()
             fresh = {"token": uuid.uuid4().hex, "expires": time.time() + LEASE_SECONDS}
             self._write(fresh, [*self._names])
             self.look()
@@ -174,19 +174,18 @@ class Lock:
         """None for a record that is this job's; generation: 0 if another process took the lock."""
         if record is None:
             return Locked(
-                f"the lock of {self._where(name)} is not there any more", hint=f"who deletes records in {LOCKS}?"
+                f"the lock of {self._where(name)} no longer exists", hint=f"find out what deletes records in {LOCKS}"
             )
         if record["holder"] == self.holder and generation in (0, record["generation"]):
             return None
-        since = "" if is_held(record) else ", which has ended since"
+        by = describe_process(record) + ("" if is_held(record) else ", which has ended since")
         return Locked(
-            f"{self._where(name)} was taken over by {in_words(record)}{since}, while this job was stopped or cut off",
-            hint=TRY_LATER,
+            f"{self._where(name)} was taken over by {by}, while this job was stopped or cut off", hint=TRY_LATER
         )
 
     def _seconds_left(self) -> float:
         """Seconds left to write; another job takes over LEASE_SECONDS - AFTER_SECONDS after them at the earliest."""
-        return self._renewed + AFTER_SECONDS - now()
+        return self._renewed + AFTER_SECONDS - read_clock()
 
     def _check_not_lost(self) -> None:
         if self._lost:
@@ -201,12 +200,12 @@ class Lock:
         if time.time() < float(found["expires"]):
             raise self._busy(name, found)
         lease = float(found.get("lease", LEASE_SECONDS))
-        who = f"{self._where(name)} is held by {in_words(found)}, which has fallen silent"
-        LOG.error(f"{who}; waiting {lease:.0f} s for a sign of it before its lock is taken over")
-        end = now() + lease
+        who = f"{self._where(name)} is held by {describe_process(found)}, which has stopped renewing its lock"
+        LOG.error(f"{who}; taking over its lock unless it renews within {lease:.0f} s")
+        end = read_clock() + lease
         while True:
-            time.sleep(max(0.0, min(POLL_SECONDS, end - now())))
-            asked, seen = now(), self._read([name]).get(name)
+            time.sleep(max(0.0, min(POLL_SECONDS, end - read_clock())))
+            asked, seen = read_clock(), self._read([name]).get(name)
             if not is_held(seen):
                 return seen
             if seen["token"] != found["token"]:
@@ -216,7 +215,7 @@ class Lock:
                 return seen
 
     def _busy(self, name: str, record: Mapping[str, Any]) -> Locked:
-        return Locked(f"{self._where(name)} is being written by {in_words(record)}", hint=TRY_LATER)
+        return Locked(f"{self._where(name)} is being written by {describe_process(record)}", hint=TRY_LATER)
 
     def _where(self, name: str) -> str:
         kind = "alias" if name == next(iter(self._names), name) else "collection"
@@ -224,7 +223,7 @@ class Lock:
 
     def _write(self, fields: Mapping[str, Any], names: Iterable[str]) -> None:
         """Change this job's records among those of the names; others stay as they are."""
-        ids: list[int | str | uuid.UUID] = [point_of(name) for name in names]
+        ids: list[int | str | uuid.UUID] = [lock_id(name) for name in names]
         ours = models.Filter(must=[models.HasIdCondition(has_id=ids), has_value("holder", self.holder)])
         with contextlib.suppress(NoCollection):
             self._call(self._client.set_payload, LOCKS, dict(fields), ours, wait=True, ordering=ORDERED)
@@ -232,7 +231,7 @@ class Lock:
     def _read(self, names: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
         """Name → record, without names that have none."""
         quorum = models.ReadConsistencyType.QUORUM  # MAJORITY fails while a dead peer still counts as active
-        ids = [point_of(name) for name in names]
+        ids = [lock_id(name) for name in names]
         try:
             found = self._call(self._client.retrieve, LOCKS, ids, with_payload=True, consistency=quorum)
         except NoCollection:
@@ -252,7 +251,7 @@ class Lock:
                 LOCKS,
                 space,
                 shard_number=1,
-                **replication(count_peers(self._connection)),
+                **lock_replication(count_peers(self._connection)),
             )
         except StoreError:
             if not self._job(self._client.collection_exists, LOCKS):
@@ -261,7 +260,7 @@ class Lock:
             self._job(self._client.create_payload_index, LOCKS, field, models.PayloadSchemaType.KEYWORD, wait=True)
 
 
-def replication(number: int) -> dict[str, Any]:
+def lock_replication(number: int) -> dict[str, Any]:
     """Replicas of the lock collection on that many peers, and how many of them must confirm a write.
 
     >>> replication(2), replication(5)["write_consistency_factor"]
@@ -271,7 +270,7 @@ def replication(number: int) -> dict[str, Any]:
     return {"replication_factor": copies, "write_consistency_factor": (copies + 1) // 2}
 
 
-def point_of(name: str) -> str:
+def lock_id(name: str) -> str:
     """Point id of a name's record."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{LOCKS}/{name}"))
 

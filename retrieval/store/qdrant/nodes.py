@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from retrieval.errors import UsageError
-from retrieval.util.sanitize import redacted
+from retrieval.util.sanitize import redact
 
 
 class Nodes:
@@ -53,7 +53,7 @@ class Nodes:
 
 def parse_url(url: str) -> tuple[str, bool]:
     """The URL with its port, and whether it is this machine; raises UsageError, without secrets in its message."""
-    shown = redacted(url)
+    shown = redact(url)
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or 6333

@@ -24,7 +24,7 @@ def faulty(qdrant_url: str) -> Iterator[Proxy]:
 
 @pytest.mark.timeout(60)  # one request without a limit takes longer
 def test_a_server_that_hangs_is_given_up_and_found_again(qdrant_binary: Path, tmp_path: Path) -> None:
-    with servers.running(tmp_path) as url, connected(url) as patient, connected(url, patience=SHORT) as store:
+    with servers.running(tmp_path) as url, connected(url) as patient, connected(url, time_limits=SHORT) as store:
         patient.create_collection("a", meta())
         store.check()
         os.kill(servers.pid(tmp_path), signal.SIGSTOP)
@@ -103,7 +103,7 @@ def test_a_server_that_is_new_enough(version: str) -> None:
 
 @pytest.mark.parametrize("seconds", ["3600", "Wed, 21 Oct 2026 07:28:00 GMT"])
 def test_too_long_a_pause_is_not_waited_for(faulty: Proxy, name: str, seconds: str) -> None:
-    with connected(faulty.url, patience=SHORT) as store:
+    with connected(faulty.url, time_limits=SHORT) as store:
         store.check()
         faulty.fail("/collections", *[Refuse(429, {"Retry-After": seconds})] * 100)
         with pytest.raises(StoreUnavailable, match="does not answer"):
@@ -111,7 +111,7 @@ def test_too_long_a_pause_is_not_waited_for(faulty: Proxy, name: str, seconds: s
 
 
 def test_trouble_that_stays_ends_at_the_deadline(faulty: Proxy) -> None:
-    with connected(faulty.url, patience=SHORT) as store:
+    with connected(faulty.url, time_limits=SHORT) as store:
         faulty.fail("", *[Refuse(503)] * 1000)
         with pytest.raises(StoreUnavailable, match=r"Service Unavailable; tried for \d+ s"):
             store.collections()

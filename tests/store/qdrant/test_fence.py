@@ -14,7 +14,7 @@ from retrieval.schema.records import Point
 from retrieval.store.base import Store
 from retrieval.store.qdrant import lock as lock_module
 from retrieval.store.qdrant import server as server_module
-from retrieval.store.qdrant.connection import Connection, Patience
+from retrieval.store.qdrant.connection import Connection, TimeLimits
 from retrieval.store.qdrant.fence import find_change
 from retrieval.store.qdrant.lock import AFTER_SECONDS, LEASE_SECONDS, LOCKS, Lock
 from retrieval.store.qdrant.server import ServerStore
@@ -55,7 +55,7 @@ READS: dict[str, Callable[[ServerStore, str], object]] = {
 @pytest.fixture
 def connection(qdrant_url: str) -> Iterator[Connection]:
     """Another job's."""
-    connection = Connection(qdrant_url, None, Patience())
+    connection = Connection(qdrant_url, None, TimeLimits())
     yield connection
     connection.close()
 
@@ -81,7 +81,7 @@ def served(between: Proxy, qdrant_url: str, name: str) -> Iterator[ServerStore]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(lock_module, "now", clock)
+    monkeypatch.setattr(lock_module, "read_clock", clock)
     return clock
 
 
@@ -153,7 +153,7 @@ def test_each_try_of_a_request_looks_by_itself(
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(1, 120)), min_size=1, max_size=5))
 def test_no_request_outlasts_the_bound(steps: list[tuple[int, int]]) -> None:
     """However long the job pauses between requests, and however long these may take by themselves."""
-    passed, renewals, connection = 0.0, [0.0], Connection("http://127.0.0.1:1", None, Patience())
+    passed, renewals, connection = 0.0, [0.0], Connection("http://127.0.0.1:1", None, TimeLimits())
 
     class Counted(Lock):
         def renew(self) -> None:
@@ -161,7 +161,7 @@ def test_no_request_outlasts_the_bound(steps: list[tuple[int, int]]) -> None:
             renewals.append(passed)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lock_module, "now", lambda: passed)
+        patch.setattr(lock_module, "read_clock", lambda: passed)
         lock = Counted(connection)
         lock._renewed, lock._names = 0.0, {"a": 1}
         for pause, timeout in steps:
@@ -174,7 +174,7 @@ def test_no_request_outlasts_the_bound(steps: list[tuple[int, int]]) -> None:
 
 
 def test_the_bound_leaves_the_server_time_before_the_lease_ends() -> None:
-    assert 2 * Patience().job <= AFTER_SECONDS <= LEASE_SECONDS - 2 * Patience().job
+    assert 2 * TimeLimits().job <= AFTER_SECONDS <= LEASE_SECONDS - 2 * TimeLimits().job
 
 
 def test_the_bound_is_what_a_request_is_given(
@@ -309,7 +309,7 @@ def test_a_worker_of_the_job_looks_before_each_write(
         before = records(connection, name)[0]["token"]
         worker.upsert(name, WRITTEN)
         assert records(connection, name)[0]["token"] != before, "it renews the lock as well"
-        with pytest.raises(Locked, match=r"spare.* is not there any more|spare.* was taken over"):
+        with pytest.raises(Locked, match=r"spare.* no longer exists|spare.* was taken over"):
             worker.upsert(f"{name}-spare", WRITTEN)
     with connected(qdrant_url) as worker, pytest.raises(Locked, match=r"was taken over by .*, which has ended since"):
         worker.join_lock(name, held.holder)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from retrieval.errors import NoCollection, StoreUnavailable
-from retrieval.store.base import Health
+from retrieval.store.base import CollectionHealth
 from tests.store.conftest import SHORT, clean, codes, connected, meta, points
 from tests.store.faults import Proxy, Refuse, proxy
 
@@ -41,14 +41,14 @@ def described(url: str, name: str, status: str) -> Refuse:
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        ("green", Health(True)),
-        ("yellow", Health(False)),
-        ("grey", Health(False)),
-        ("red", Health(False, ("its status is red",))),
+        ("green", CollectionHealth(True)),
+        ("yellow", CollectionHealth(False)),
+        ("grey", CollectionHealth(False)),
+        ("red", CollectionHealth(False, ("its status is red",))),
     ],
 )
 def test_the_status_that_a_server_gives(
-    faulty: Proxy, qdrant_url: str, name: str, status: str, expected: Health
+    faulty: Proxy, qdrant_url: str, name: str, status: str, expected: CollectionHealth
 ) -> None:
     with connected(faulty.url) as store:
         faulty.fail(f"/collections/{name}", described(qdrant_url, name, status))
@@ -60,7 +60,7 @@ def test_the_status_that_a_server_gives(
 
 
 def test_a_replica_that_does_not_answer(faulty: Proxy, name: str) -> None:
-    with connected(faulty.url, patience=SHORT) as store:
+    with connected(faulty.url, time_limits=SHORT) as store:
         faulty.fail("/points/scroll", *[Refuse(503)] * 1000)
         found = store.health(name)
     assert not found.settled
@@ -101,7 +101,7 @@ def test_peers_and_replicas_of_a_cluster_that_are_away(faulty: Proxy, name: str)
         shards = spread_over("Partial", "Active")
         shards["local_shards"][1]["state"] = "Dead"
         faulty.fail("cluster", answer(cluster(message_send_failures=silent(7, 5))), answer(shards))
-        assert store.health(name) == Health(
+        assert store.health(name) == CollectionHealth(
             False,
             (
                 *("peer 5 (http://node-5:6335/) does not answer", "peer 7 (http://node-7:6335/) does not answer"),
@@ -147,7 +147,7 @@ def test_what_a_node_says_of_its_peers(
     with connected(faulty.url) as store:
         store.aliases()
         faulty.fail("cluster", answer(says), answer(spread_over("Active")))
-        assert store.health(name) == Health(not troubles, troubles)
+        assert store.health(name) == CollectionHealth(not troubles, troubles)
 
 
 def test_a_server_by_itself_is_described(faulty: Proxy, name: str) -> None:
@@ -167,7 +167,7 @@ def test_a_server_by_itself_is_described(faulty: Proxy, name: str) -> None:
 
 
 def test_what_is_away_is_left_out_of_the_description(faulty: Proxy, name: str) -> None:
-    with connected(faulty.url, patience=SHORT) as store:
+    with connected(faulty.url, time_limits=SHORT) as store:
         faulty.fail("/cluster", answer(cluster(message_send_failures=silent(7))), *[Refuse(503)] * 1000)
         facts = store.describe(name)
         assert (facts["peers"], facts["peers_away"]) == (3, ["7 (http://node-7:6335/)"])
@@ -180,7 +180,7 @@ def test_what_is_away_is_left_out_of_the_description(faulty: Proxy, name: str) -
 
 
 def test_a_collection_that_cannot_be_made_is_not_gone_on_with(faulty: Proxy, name: str) -> None:
-    with connected(faulty.url, patience=SHORT) as store:
+    with connected(faulty.url, time_limits=SHORT) as store:
         store.aliases()
         faulty.fail(f"/{name}-new", *[Refuse(503)] * 1000)
         with pytest.raises(StoreUnavailable):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from retrieval.errors import StoreError, StoreUnavailable, UsageError
-from retrieval.store.qdrant.connection import HURRIED
+from retrieval.store.qdrant.connection import FAIL_FAST
 from retrieval.store.qdrant.nodes import Nodes
 from retrieval.store.qdrant.server import ServerStore
 from tests.store.conftest import SHORT, clean, codes, connected, meta, points
@@ -141,7 +141,7 @@ def test_a_node_that_is_not_there_or_silent_is_passed_by(
     nodes: tuple[Proxy, Proxy], filled: str, closed: str, silent: str
 ) -> None:
     node = nodes[0]
-    with connected(f"{closed},{silent},{node.url}", patience=HURRIED) as store:
+    with connected(f"{closed},{silent},{node.url}", time_limits=FAIL_FAST) as store:
         assert len(store.query(filled, codes(1), 5)[0]) == 3
         assert store.count(filled) == 3
     assert node.seen[0] == "GET /"
@@ -161,7 +161,7 @@ def test_what_is_our_fault_is_asked_of_no_other_node(nodes: tuple[Proxy, Proxy],
 
 def test_when_none_answers_all_are_named(nodes: tuple[Proxy, Proxy], closed: str) -> None:
     urls = [closed, *(node.url for node in nodes)]
-    with connected(",".join(urls), patience=SHORT) as store:
+    with connected(",".join(urls), time_limits=SHORT) as store:
         known = store.aliases()
         for node in nodes:
             node.fail("", *[Refuse(503)] * 1000)
@@ -175,7 +175,7 @@ def test_when_none_answers_all_are_named(nodes: tuple[Proxy, Proxy], closed: str
 
 def test_each_node_speaks_for_itself(nodes: tuple[Proxy, Proxy], closed: str, silent: str) -> None:
     first, second = nodes
-    with connected(",".join([first.url, closed, silent, second.url]), patience=SHORT) as store:
+    with connected(",".join([first.url, closed, silent, second.url]), time_limits=SHORT) as store:
         store.aliases()
         second.fail("/cluster", Refuse(503))
         told = store.describe()["nodes"]
