@@ -17,17 +17,17 @@ from retrieval.config import Settings, load_settings
 from retrieval.errors import BadImage, StoreError
 from retrieval.gallery.hits import Picture, SearchHits, as_query
 from retrieval.model import saved_models
-from retrieval.model.resolve import collections_model, make_encoder, model_of
+from retrieval.model.resolve import load_collection_model, make_encoder, model_of
 from retrieval.schema.filter_language import parse
 from retrieval.schema.filters import Filter
 from retrieval.schema.records import CollectionMeta, Hit, Point
 from retrieval.search.calibration import distance_at
 from retrieval.search.fields import check_fields
 from retrieval.search.live import AliasFollower
-from retrieval.search.options import K, Options
+from retrieval.search.options import K, SearchOptions
 from retrieval.search.query import Query, Stored, stored_point
 from retrieval.search.results import Result
-from retrieval.search.run import BATCH, LiveCollection, Prepared, answer, prepare, prepare_one, recommend
+from retrieval.search.run import BATCH, LiveCollection, PreparedQuery, make_results, prepare, prepare_one, recommend
 from retrieval.sources import Source
 from retrieval.sources.open import open_known
 from retrieval.store import open_store
@@ -118,7 +118,7 @@ class Index:
         """The k images nearest to one, by Euclidean distance of their embeddings.
 
         where: a filter that hits must meet, as text in the language of `--where` or as a `Filter`
-        options: as in `search.options.Options`
+        options: as in `search.options.SearchOptions`
         Raises BadImage for something that is no image, UsageError for options that make no sense.
         """
         (result,) = self._following.search([as_query(picture)], self.options(k=k, where=where, **options))
@@ -146,24 +146,28 @@ class Index:
         chosen = self.options(k=k, where=where, **options)
         return SearchHits(self.recommend([*map(as_query, like)], [*map(as_query, unlike)], chosen), self.rows)
 
-    def stream(self, queries: Iterable[Query | Stored], options: Options) -> Iterator[Result]:
+    def stream(self, queries: Iterable[Query | Stored], options: SearchOptions) -> Iterator[Result]:
         """Results in the order of the queries, of which there may be endlessly many; searched in batches."""
         queries = iter(queries)
         while batch := list(itertools.islice(queries, BATCH)):
             yield from self._following.search(batch, options)
 
-    def recommend(self, like: Sequence[Query | Stored], unlike: Sequence[Query | Stored], options: Options) -> Result:
+    def recommend(
+        self, like: Sequence[Query | Stored], unlike: Sequence[Query | Stored], options: SearchOptions
+    ) -> Result:
         """As `like`, given queries."""
         return self._following.ask(lambda live: recommend(self.store, live, like, unlike, options))
 
-    def prepare(self, query: Query | Stored) -> Prepared:
+    def prepare(self, query: Query | Stored) -> PreparedQuery:
         """The first half of a search: decode the image, or look up a stored embedding; loads no model.
 
         Encode images with `search.job.encode_all`, then call `search_prepared`.
         """
         return self._following.ask(lambda live: prepare_one(self.store, live, query))
 
-    def search_prepared(self, items: Sequence[Prepared], options: Options) -> list[tuple[Prepared, Result]]:
+    def search_prepared(
+        self, items: Sequence[PreparedQuery], options: SearchOptions
+    ) -> list[tuple[PreparedQuery, Result]]:
         """The second half of a search, for encoded queries of one collection, in one request to the engine.
 
         If that collection has been dropped meanwhile, its successor is searched, with the queries prepared again for
@@ -171,20 +175,20 @@ class Index:
         """
         first, queries = items[0].live, [item.query for item in items]
 
-        def question(live: LiveCollection) -> list[tuple[Prepared, Result]]:
+        def question(live: LiveCollection) -> list[tuple[PreparedQuery, Result]]:
             same = live.collection == first.collection
             asked = [item.asked for item in items] if same else prepare(self.store, live, queries)
-            results = answer(self.store, live, queries, asked, options)
+            results = make_results(self.store, live, queries, asked, options)
             return [
-                (Prepared(live, query, each), result)
+                (PreparedQuery(live, query, each), result)
                 for query, each, result in zip(queries, asked, results, strict=True)
             ]
 
         return self._following.ask(question, first)
 
-    def options(self, *, where: "str | Filter | None" = None, **options: Any) -> Options:
+    def options(self, *, where: "str | Filter | None" = None, **options: Any) -> SearchOptions:
         """Check the options; `where` may be text. Raises UsageError, also for a field that no image has."""
-        return Options(where=self.filter(where), **options)
+        return SearchOptions(where=self.filter(where), **options)
 
     def filter(self, where: "str | Filter | None", pages: int | None = None) -> Filter | None:
         """Parse a filter and check its fields. Raises UsageError for one that is malformed or names an unknown field.
@@ -225,9 +229,9 @@ class Index:
 
     def outliers(self, limit: int = 50, *, report: ReportCount = ignore) -> "list[Outlier]":
         """The images that fit least, the oddest first."""
-        from retrieval.search.outliers import find
+        from retrieval.search.outliers import find_outliers
 
-        return find(self.store, self.live(), self.sources(), limit, report)
+        return find_outliers(self.store, self.live(), self.sources(), limit, report)
 
     def export(self, file: "str | os.PathLike[str]", *, where: "str | Filter | None" = None) -> "Exported":
         """Write ids, embeddings and payloads to a `.parquet` or `.npz` file; see `retrieval.ops.export.export`."""
@@ -255,7 +259,7 @@ class Index:
             meta=live.meta,
             points=self.store.count(live.collection),
             dashboard=dashboard(self.store, self.alias),
-            model_found=saved_models.of(self.settings.models, live.meta.model) is not None,
+            model_found=saved_models.folder_of(self.settings.models, live.meta.model) is not None,
         )
 
     @property
@@ -355,7 +359,7 @@ class Index:
         raise StoreError(f"the index of {self.alias!r} is closed", hint="open it again")
 
     def _load(self, fingerprint: str) -> "Encoder":
-        return make_encoder(self.settings, collections_model(self.settings, self.live().collection, fingerprint))
+        return make_encoder(self.settings, load_collection_model(self.settings, self.live().collection, fingerprint))
 
     # Old names, kept for one release.
     reader = _following

@@ -20,16 +20,16 @@ from retrieval.model import saved_models
 from retrieval.model.encoder import Encoder, use_compilation_cache
 from retrieval.model.saved_models import SavedModel
 from retrieval.schema.records import CollectionMeta
-from retrieval.search.options import Options as SearchOptions
+from retrieval.search.options import SearchOptions
 from retrieval.search.query import Query
 from retrieval.search.results import Result
 from retrieval.search.run import LiveCollection, search
 from retrieval.sources import Source, open_source
-from retrieval.sources.arrays import read_stack
+from retrieval.sources.arrays import read_image_array
 from retrieval.store.base import Store, resolve
-from retrieval.train.job import learn
+from retrieval.train.job import train_model
 from retrieval.train.loop import Progress
-from retrieval.train.options import Options
+from retrieval.train.options import TrainOptions
 
 ALIAS = "demo"
 INDEXED, QUERIED = "mnist-sample:train", "mnist-sample:test"
@@ -73,7 +73,7 @@ def run(
     model = trained_before(store, settings)
     if model is None:
         step(f"Training on {INDEXED}, without labels")
-        model, _ = learn([indexed], settings, Options(epochs=EPOCHS), training=training, make_default=False)
+        model, _ = train_model([indexed], settings, TrainOptions(epochs=EPOCHS), training=training, make_default=False)
     encoder = Encoder(model)
     step("Encoding and storing")
     summary = ingest(store, encoder, [indexed], ALIAS, ledgers=settings.refused)
@@ -102,7 +102,7 @@ def pixels_precision(indexed: Source, queried: Source, model: SavedModel) -> flo
     size, channels = model.config.image_size, model.config.channels
 
     def load(source: Source) -> tuple[np.ndarray, list[str]]:
-        stack = read_stack(list(source.entries()), size, channels)
+        stack = read_image_array(list(source.entries()), size, channels)
         return stack.images.reshape(len(stack.images), -1) / np.float32(255), [e.label or "" for e in stack.entries]
 
     (codes, labels), (queries, wanted) = load(indexed), load(queried)

@@ -40,7 +40,7 @@ def data(name: str) -> None:
     from retrieval.config import load_settings
     from retrieval.images.decode import probe
     from retrieval.sources import open_source
-    from retrieval.sources.read import Loaded, read_pictures
+    from retrieval.sources.read import Loaded, read_images
 
     settings = load_settings()
     if name == "cifar10":
@@ -51,10 +51,10 @@ def data(name: str) -> None:
         entries = list(source.entries())
         *size, channels = probe(entries[0].read(), entries[0].key)
         images = np.empty((len(entries), *size, channels), np.uint8)
-        for row, item in enumerate(read_pictures(entries, (size[0], size[1]), channels)):
+        for row, item in enumerate(read_images(entries, (size[0], size[1]), channels)):
             if not isinstance(item, Loaded):
                 raise SystemExit(f"{name}: {item.entry.key}: {item.reason}")
-            images[row] = item.picture.pixels
+            images[row] = item.image.pixels
         np.save(f"{split}.npy", images)
         np.save(f"{split}-labels.npy", np.array([str(entry.label) for entry in entries]))
 

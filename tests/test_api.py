@@ -24,7 +24,7 @@ from retrieval.images.in_memory import as_bytes
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
 from retrieval.schema.records import point_id
-from retrieval.search.options import Options
+from retrieval.search.options import SearchOptions
 from retrieval.search.run import encode_all
 from retrieval.store import open_store
 from tests.cli.conftest import (  # noqa: F401 - fixtures
@@ -295,7 +295,7 @@ def test_a_swap_is_seen(index: Index, settings: Settings, root: Path) -> None:
 def test_a_query_prepared_before_a_swap_is_prepared_again(index: Index, settings: Settings) -> None:
     query = as_query(digits(COUNT)[0][7])
     ready = encode_all([index.prepare(query), index.prepare(Stored("pictures/007.png"))])
-    options = Options(k=1, include_self=True)
+    options = SearchOptions(k=1, include_self=True)
     before = [result.hits for _, result in index.search_prepared(ready, options)]
     reindex(index.store, index.alias, lambda sources: Flipped(), settings, ReindexOptions(keep=0))
     assert ready[0].live.collection not in index.store.collections()

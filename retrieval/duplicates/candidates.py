@@ -17,7 +17,7 @@ from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import CollectionMeta, Hit, Point, codes_of
 from retrieval.sources import Source
 from retrieval.sources.arrays import stored_entry
-from retrieval.sources.read import Loaded, read_pictures
+from retrieval.sources.read import Loaded, read_images
 from retrieval.store.base import Store
 from retrieval.util.reporting import ReportCount
 
@@ -117,12 +117,12 @@ class Census:
             for point, known in zip(page, reach, strict=True)
             if known
         ]
-        read = iter(read_pictures(entries, self.shape[:2], self.shape[2]))
+        read = iter(read_images(entries, self.shape[:2], self.shape[2]))
         pixels, good = np.zeros((len(page), *self.shape), np.uint8), bytearray(len(page))
         for row, known in enumerate(reach):
             item = next(read) if known else None
             if isinstance(item, Loaded) and item.sha256 == page[row].payload["sha256"]:
-                pixels[row], good[row] = item.picture.pixels, 1
+                pixels[row], good[row] = item.image.pixels, 1
         self.unread += len(page) - sum(good)
         self._readable += good
         self._pictures.seek(0, 2)

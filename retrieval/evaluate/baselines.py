@@ -24,31 +24,31 @@ SPARE = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Coding:
+class Method:
     """A name to print, and images u8[n, h, w, c] in [0,255] to codes of one length (pixels stay u8)."""
 
     name: str
     codes: Callable[[Images], Codes]
 
 
-def codings(encoder: Encoder, images: Images, seed: int) -> list[Coding]:
+def methods(encoder: Encoder, images: Images, seed: int) -> list[Method]:
     """The model first, then the baselines: raw pixels, PCA of the same length fitted on `images`, and no training."""
     return [
-        Coding(f"model {encoder.fingerprint[:8]}", encoder.encode),
-        Coding("raw pixels", lambda images: images.reshape(len(images), -1)),
-        Coding("PCA", pca(images, encoder.config.dim, seed)),
-        Coding("untrained", untrained(encoder.config, seed).encode),
+        Method(f"model {encoder.fingerprint[:8]}", encoder.encode),
+        Method("raw pixels", lambda images: images.reshape(len(images), -1)),
+        Method("PCA", fit_pca(images, encoder.config.dim, seed)),
+        Method("untrained", untrained_encoder(encoder.config, seed).encode),
     ]
 
 
-def untrained(config: ModelConfig, seed: int) -> Encoder:
+def untrained_encoder(config: ModelConfig, seed: int) -> Encoder:
     """The model as it was before it learned anything."""
     _, params = build(config, seed)
     weights = {name: np.asarray(array) for name, array in to_flat(params).items()}
     return Encoder(SavedModel(config, weights, saved_models.fingerprint(config, weights), {}, Path()))
 
 
-def pca(images: Images, dim: int, seed: int) -> Callable[[Images], Codes]:
+def fit_pca(images: Images, dim: int, seed: int) -> Callable[[Images], Codes]:
     """Codes by the first `dim` principal components of the images (fewer when a picture has fewer pixels).
 
     Orthogonal iteration (Halko et al. 2011, arXiv 0909.4061): passes over the images a block at a time, so that

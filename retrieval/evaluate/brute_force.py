@@ -34,7 +34,7 @@ def nearest(
     rows, distances = [], []
     for part, table in distance_tables(queries, codes):
         for squared, query in zip(table, queries[part], strict=True):
-            found, measured = first(squared, np.partition(squared, k - 1)[k - 1], query, codes, k)
+            found, measured = exact_nearest(squared, np.partition(squared, k - 1)[k - 1], query, codes, k)
             rows.append(found)
             distances.append(measured)
     return np.array(rows), np.array(distances)
@@ -45,8 +45,8 @@ def distance_tables(
 ) -> Iterator[tuple[slice, Float[np.ndarray, "_q n"]]]:
     """Squared Euclidean distances of a few queries at a time, named by a slice, to all codes.
 
-    By |a|² − 2ab + |b|² about the codes' mean: off by up to some 1e-6 of the largest, which `first` mends for the
-    nearest. Raises UsageError for no queries and no codes.
+    Computed as |a|² − 2ab + |b|² after subtracting the mean embedding. Errors are up to about 1e-6 of the largest
+    value; `exact_nearest` measures the nearest ones again. Raises UsageError for no queries and no embeddings.
     """
     if not len(queries) or not len(codes):
         raise UsageError(f"{len(queries):,} queries and {len(codes):,} codes: give at least 1 of each")
@@ -66,7 +66,7 @@ def distance_tables(
         yield slice(start, start + len(asked)), table
 
 
-def first(
+def exact_nearest(
     squared: Num[np.ndarray, " n"],
     limit: "np.floating[Any]",
     query: Num[np.ndarray, " d"],

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int, UInt8
 
 from retrieval.errors import SourceError
 from retrieval.sources import Entry
-from retrieval.sources.arrays import choose, read_stack
+from retrieval.sources.arrays import choose, read_image_array
 from retrieval.sources.read import Refused
 from retrieval.train.augment import distorted_copies
 from retrieval.train.data import PIXEL_BUDGET
@@ -22,7 +22,7 @@ COPIES = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class EvaluationSet:
     """The first `indexed` are searched; `queries` are the rows that ask, which may be among the indexed ones.
 
     labels: a number for each label, NO_LABEL where there is none · contents: a number for each content (SHA-256) ·
@@ -56,14 +56,14 @@ class Pictures:
         return right
 
 
-def gather(
+def read_evaluation_set(
     searched: Sequence[Entry],
     asking: Sequence[Entry] | None,
     size: tuple[int, int],
     channels: int,
     limit: int,
     progress: ReportCount,
-) -> tuple[Pictures, list[Refused]]:
+) -> tuple[EvaluationSet, list[Refused]]:
     """Read them all; without `asking` the searched ones ask for each other. At most `limit` ask, chosen at random.
 
     What would take more than PIXEL_BUDGET bytes of pixels is left out at random. Raises SourceError when fewer than
@@ -72,7 +72,7 @@ def gather(
     given = len(searched)
     searched = [searched[i] for i in choose(given, PIXEL_BUDGET // (size[0] * size[1] * channels))]
     every = [*searched, *([] if asking is None else [asking[i] for i in choose(len(asking), limit)])]
-    stack = read_stack(every, size, channels, progress)
+    stack = read_image_array(every, size, channels, progress)
     indexed = int((stack.rows < len(searched)).sum())
     asked = len(stack.entries) - indexed
     if indexed < 2 or (asking is not None and not asked):
@@ -84,13 +84,13 @@ def gather(
         )
     queries = choose(indexed, limit) if asking is None else np.arange(indexed, len(stack.entries))
     originals = choose(indexed, COPIES)
-    pictures = Pictures(
+    pictures = EvaluationSet(
         stack.entries,
         stack.images,
         indexed,
         queries,
-        numbered([entry.label for entry in stack.entries]),
-        numbered(stack.contents),
+        number_names([entry.label for entry in stack.entries]),
+        number_names(stack.contents),
         originals,
         distorted_copies(stack.images[originals], SEED),
         given - len(searched),
@@ -98,7 +98,7 @@ def gather(
     return pictures, stack.refused
 
 
-def numbered(names: Sequence[str | None]) -> Int[np.ndarray, " n"]:
+def number_names(names: Sequence[str | None]) -> Int[np.ndarray, " n"]:
     """A number for each different name, NO_LABEL for None."""
     numbers: dict[str | None, int] = {None: NO_LABEL}
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int32)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Num, UInt8
 
-from retrieval.evaluate.brute_force import distance_tables, first
-from retrieval.evaluate.data import Pictures
+from retrieval.evaluate.brute_force import distance_tables, exact_nearest
+from retrieval.evaluate.data import EvaluationSet
 from retrieval.evaluate.scoring import Scores
 
 WORST = 50
@@ -16,7 +16,7 @@ WORST = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class Failure:
     """A query (a row of the pictures) and its hits (rows too), nearest first; `copy` is the distorted copy that asked.
 
     copy_rank: the rank of a copy's original · p_at_k, average_precision: of a query with a label.
@@ -30,7 +30,7 @@ class Case:
     p_at_k: float | None = None
     average_precision: float | None = None
 
-    def to_json(self, pictures: Pictures) -> dict[str, Any]:
+    def to_json(self, pictures: EvaluationSet) -> dict[str, Any]:
         entry = pictures.entries[self.row]
         found = {name: getattr(self, name) for name in ("copy_rank", "p_at_k", "average_precision")}
         return {
@@ -41,15 +41,15 @@ class Case:
         }
 
 
-def worst(
-    scores: Scores, codes: Num[np.ndarray, "n d"], copied: Num[np.ndarray, "c d"], pictures: Pictures, k: int
-) -> list[Case]:
+def worst_queries(
+    scores: Scores, codes: Num[np.ndarray, "n d"], copied: Num[np.ndarray, "c d"], pictures: EvaluationSet, k: int
+) -> list[Failure]:
     """The queries of lowest average precision; without labels, the copies whose original came last."""
     if (found := scores.labelled) is None:
         chosen = np.argsort(-scores.copy_ranks, kind="stable")[:WORST]
         rows = pictures.originals[chosen]
         return [
-            Case(row, hits, distances, copy=pictures.copies[i], copy_rank=int(scores.copy_ranks[i]))
+            Failure(row, hits, distances, copy=pictures.copies[i], copy_rank=int(scores.copy_ranks[i]))
             for i, row, (hits, distances) in zip(
                 chosen, rows.tolist(), neighbours(copied[chosen], codes, pictures, k), strict=True
             )
@@ -58,7 +58,7 @@ def worst(
     chosen = order[~found.alone[order]][:WORST]
     rows = found.rows[chosen]
     return [
-        Case(
+        Failure(
             row, hits, distances, p_at_k=float(found.precision[i]), average_precision=float(found.average_precision[i])
         )
         for i, row, (hits, distances) in zip(
@@ -70,7 +70,7 @@ def worst(
 def neighbours(
     asking: Num[np.ndarray, "q d"],
     codes: Num[np.ndarray, "n d"],
-    pictures: Pictures,
+    pictures: EvaluationSet,
     k: int,
     rows: Int[np.ndarray, " q"] | None = None,
 ) -> Iterator[tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]]:
@@ -80,4 +80,4 @@ def neighbours(
         for i, squared in enumerate(table, start=part.start):
             if rows is not None:
                 squared[pictures.same(int(rows[i]))] = np.inf
-            yield first(squared, np.partition(squared, k - 1)[k - 1], asking[i], indexed, k)
+            yield exact_nearest(squared, np.partition(squared, k - 1)[k - 1], asking[i], indexed, k)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from retrieval.config import Settings
 from retrieval.errors import RetrievalError, UsageError
 from retrieval.evaluate.ann_recall import QUERIES, EngineRecall, engine_recall
-from retrieval.evaluate.baselines import Codes, Coding, codings
-from retrieval.evaluate.data import NO_LABEL, SEED, Pictures, gather
-from retrieval.evaluate.failures import worst
+from retrieval.evaluate.baselines import Codes, Method, methods
+from retrieval.evaluate.data import NO_LABEL, SEED, EvaluationSet, read_evaluation_set
+from retrieval.evaluate.failures import worst_queries
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import Scores, Tick, score
 from retrieval.model.encoder import Encoder
@@ -47,7 +47,7 @@ def evaluate(
     size, channels = encoder.config.image_size, encoder.config.channels
     searched = [entry for source in sources for entry in source.entries()]
     queries = None if asking is None else [entry for source in asking for entry in source.entries()]
-    pictures, refused = gather(
+    pictures, refused = read_evaluation_set(
         searched, queries, size, channels, limit, lambda done, total: step("Reading", done, total)
     )
     others = pictures.indexed - (asking is None)
@@ -66,14 +66,14 @@ def evaluate(
             raise
         notes.append(f"the engine is not compared with brute force: {error}")
 
-    def measure(coding: Coding) -> tuple[Codes, Codes, Scores]:
+    def measure(coding: Method) -> tuple[Codes, Codes, Scores]:
         codes, copied = coding.codes(pictures.images), coding.codes(pictures.copies)
-        tick = counting(step, f"Searching by {coding.name}", len(copied) + len(pictures.asking))
+        tick = make_tick(step, f"Searching by {coding.name}", len(copied) + len(pictures.asking))
         return codes, copied, score(coding.name, codes, copied, pictures, k, tick)
 
-    model, *baselines = codings(encoder, pictures.images[: pictures.indexed], SEED)
+    model, *baselines = methods(encoder, pictures.images[: pictures.indexed], SEED)
     codes, copied, scores = measure(model)
-    notes += remarks(pictures, counted=scores.labelled is not None)
+    notes += data_notes(pictures, counted=scores.labelled is not None)
     return Report(
         encoder.fingerprint,
         [source.spec for source in sources],
@@ -81,7 +81,7 @@ def evaluate(
         k,
         pictures,
         [scores, *(measure(baseline)[2] for baseline in baselines)],
-        worst(scores, codes, copied, pictures, k),
+        worst_queries(scores, codes, copied, pictures, k),
         refused,
         engine,
         notes,
@@ -89,7 +89,7 @@ def evaluate(
     )
 
 
-def compare_engine(settings: Settings, encoder: Encoder, pictures: Pictures, k: int, alias: str) -> EngineRecall:
+def compare_engine(settings: Settings, encoder: Encoder, pictures: EvaluationSet, k: int, alias: str) -> EngineRecall:
     """Ask the engine that the settings mean with some of the queries."""
     rows = pictures.queries[choose(len(pictures.queries), QUERIES)]
     with open_store(settings) as store:
@@ -98,7 +98,7 @@ def compare_engine(settings: Settings, encoder: Encoder, pictures: Pictures, k: 
         return engine_recall(store, collection, encoder.encode(pictures.images[rows]), k)
 
 
-def remarks(pictures: Pictures, *, counted: bool) -> list[str]:
+def data_notes(pictures: EvaluationSet, *, counted: bool) -> list[str]:
     """What a reader must know about the pictures and their labels to judge the numbers."""
     said = []
     if pictures.left_out:
@@ -113,7 +113,7 @@ def remarks(pictures: Pictures, *, counted: bool) -> list[str]:
     return said
 
 
-def counting(step: ReportStep, what: str, total: int) -> Tick:
+def make_tick(step: ReportStep, what: str, total: int) -> Tick:
     """A counter that tells `step` how many queries are done."""
     done = 0
 

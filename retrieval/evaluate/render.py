@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from retrieval.evaluate.failures import Case
+from retrieval.evaluate.failures import Failure
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import LABELLED, OTHERS
 from retrieval.gallery import Row, Table, Tile, write_html
@@ -16,7 +16,7 @@ MOST_CLASSES = 20
 MISSING = "–"
 
 
-def tables(report: Report) -> list[Table]:
+def score_tables(report: Report) -> list[Table]:
     """The scores beside the baselines', and, with labels, the model's for each label."""
     names = {"dim": "dims", **(LABELLED if report.model.labelled else {}), **OTHERS}
     copies = f"{len(report.model.copy_ranks):,} distorted copies"
@@ -25,7 +25,7 @@ def tables(report: Report) -> list[Table]:
         Table(
             f"{asked}, {report.pictures.indexed:,} pictures searched",
             ["codes", *headings(names, report.k)],
-            [[scores.name, *cells(scores.to_json(), names)] for scores in report.scores],
+            [[scores.name, *format_cells(scores.to_json(), names)] for scores in report.scores],
         )
     ]
     if classes := report.classes():
@@ -35,7 +35,7 @@ def tables(report: Report) -> list[Table]:
             Table(
                 f"{worst}, by the model",
                 ["label", *headings(names, report.k)],
-                [[row["label"], *cells(row, names)] for row in classes[:MOST_CLASSES]],
+                [[row["label"], *format_cells(row, names)] for row in classes[:MOST_CLASSES]],
             )
         )
     return found
@@ -46,7 +46,7 @@ def headings(names: Mapping[str, str], k: int) -> list[str]:
     return [name.format(k=k) for name in names.values()]
 
 
-def cells(values: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:
+def format_cells(values: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:
     """The named values: shares to four digits, ranks to one below 1,000, counts whole."""
     shown = []
     for name in names:
@@ -60,7 +60,7 @@ def cells(values: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:
     return shown
 
 
-def lines(report: Report) -> list[str]:
+def summary_lines(report: Report) -> list[str]:
     """The verdict, and what the columns mean."""
     k, labelled, engine = report.k, report.model.labelled, report.engine
     said = [report.verdict]
@@ -86,12 +86,14 @@ def lines(report: Report) -> list[str]:
 def write_report(path: Path, report: Report) -> None:
     """The report as a self-contained page, the worst queries with their pictures below the numbers."""
     shown = f"Below the numbers: the {len(report.worst)} worst queries, the worst first."
-    verdict, *explained = lines(report)
+    verdict, *explained = summary_lines(report)
     title = verdict[0].upper() + verdict[1:]
-    write_html(path, [row(report, case) for case in report.worst], title, [*explained, shown], tables(report))
+    write_html(
+        path, [failure_row(report, case) for case in report.worst], title, [*explained, shown], score_tables(report)
+    )
 
 
-def row(report: Report, case: Case) -> Row:
+def failure_row(report: Report, case: Failure) -> Row:
     """A bad query as the gallery shows it."""
     entries = report.pictures.entries
     asked = entries[case.row]

@@ -8,8 +8,8 @@ import numpy as np
 from numpy import ndarray
 
 from retrieval.evaluate.ann_recall import EngineRecall
-from retrieval.evaluate.data import Pictures
-from retrieval.evaluate.failures import Case
+from retrieval.evaluate.data import EvaluationSet
+from retrieval.evaluate.failures import Failure
 from retrieval.evaluate.scoring import Scores
 from retrieval.sources.read import Refused
 
@@ -25,9 +25,9 @@ class Report:
     sources: Sequence[str]
     asking: Sequence[str] | None
     k: int
-    pictures: Pictures
+    pictures: EvaluationSet
     scores: Sequence[Scores]
-    worst: Sequence[Case]
+    worst: Sequence[Failure]
     refused: Sequence[Refused]
     engine: EngineRecall | None = None
     notes: Sequence[str] = ()
@@ -85,18 +85,18 @@ class Report:
             "alone": 0 if labelled is None else int(labelled.alone.sum()),
             "copies": len(self.model.copy_ranks),
             "k": self.k,
-            "scores": [rounded(scores.to_json()) for scores in self.scores],
+            "scores": [round_floats(scores.to_json()) for scores in self.scores],
             "helped": self.helped,
             "verdict": self.verdict,
-            "classes": [rounded(row) for row in self.classes()],
-            "worst": [rounded(case.to_json(self.pictures)) for case in self.worst],
-            "engine": self.engine and rounded(self.engine.to_json()),
+            "classes": [round_floats(row) for row in self.classes()],
+            "worst": [round_floats(case.to_json(self.pictures)) for case in self.worst],
+            "engine": self.engine and round_floats(self.engine.to_json()),
             "notes": list(self.notes),
             "refused": [item.to_json() for item in self.refused],
             "seconds": round(self.seconds, 1),
         }
 
 
-def rounded(values: dict[str, Any]) -> dict[str, Any]:
+def round_floats(values: dict[str, Any]) -> dict[str, Any]:
     """Floats to four digits, as they are worth."""
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
-from retrieval.evaluate.brute_force import distance_tables, first, ranks
-from retrieval.evaluate.data import Pictures
+from retrieval.evaluate.brute_force import distance_tables, exact_nearest, ranks
+from retrieval.evaluate.data import EvaluationSet
 from retrieval.evaluate.metrics import average_precision, effective_rank, matches, r_precision
 from retrieval.sources.arrays import choose
 
@@ -25,7 +25,7 @@ Tick = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class LabelScores:
     """What each query with a label found among its k nearest, and the ranks of all that carry its label.
 
     average_precision and r_precision are NaN for a query whose label no other picture carries.
@@ -72,7 +72,7 @@ class Scores:
     dim: int
     effective_rank: float
     copy_ranks: Int[np.ndarray, " c"]
-    labelled: Labelled | None
+    labelled: LabelScores | None
 
     def to_json(self) -> dict[str, str | int | float | None]:
         return {
@@ -86,10 +86,15 @@ class Scores:
 
 
 def score(
-    name: str, codes: Num[np.ndarray, "n d"], copied: Num[np.ndarray, "c d"], pictures: Pictures, k: int, tick: Tick
+    name: str,
+    codes: Num[np.ndarray, "n d"],
+    copied: Num[np.ndarray, "c d"],
+    pictures: EvaluationSet,
+    k: int,
+    tick: Tick,
 ) -> Scores:
     """Measure the codes of all pictures and of the copies; labels that no two pictures share say nothing."""
-    labelled = by_labels(codes, pictures, k, tick) if len(pictures.asking) else None
+    labelled = score_labels(codes, pictures, k, tick) if len(pictures.asking) else None
     sample = codes[choose(pictures.indexed, SPECTRUM)].astype(np.float32)
     return Scores(
         name,
@@ -100,14 +105,14 @@ def score(
     )
 
 
-def by_labels(codes: Num[np.ndarray, "n d"], pictures: Pictures, k: int, tick: Tick) -> Labelled:
+def score_labels(codes: Num[np.ndarray, "n d"], pictures: EvaluationSet, k: int, tick: Tick) -> LabelScores:
     """Let every query that has a label search the others."""
     indexed, labels, asking = codes[: pictures.indexed], pictures.labels, pictures.asking
 
     def ask(row: int, squared: np.ndarray) -> tuple[list[int], float, float]:
         squared[pictures.same(row)] = np.inf
         everything = np.sort(squared)
-        found, _ = first(squared, everything[k - 1], codes[row], indexed, k)
+        found, _ = exact_nearest(squared, everything[k - 1], codes[row], indexed, k)
         hits, places = labels[found].tolist(), ranks(everything, squared[pictures.right(row)])
         return hits, *((average_precision(places), r_precision(places)) if len(places) else (np.nan, np.nan))
 
@@ -117,13 +122,13 @@ def by_labels(codes: Num[np.ndarray, "n d"], pictures: Pictures, k: int, tick: T
             answers += pool.map(ask, asking[part].tolist(), table)
             tick(len(table))
     hits, precisions, r_precisions = zip(*answers, strict=True)
-    return Labelled(
+    return LabelScores(
         asking, matches(labels[asking].tolist(), hits, k), np.array(precisions, float), np.array(r_precisions, float)
     )
 
 
 def copy_ranks(
-    codes: Num[np.ndarray, "n d"], copied: Num[np.ndarray, "c d"], pictures: Pictures, tick: Tick
+    codes: Num[np.ndarray, "n d"], copied: Num[np.ndarray, "c d"], pictures: EvaluationSet, tick: Tick
 ) -> Int[np.ndarray, " c"]:
     """The rank of each copy's original among all other pictures; ties count against it."""
     found = []

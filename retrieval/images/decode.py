@@ -13,7 +13,7 @@ from numpy import ndarray
 from PIL import Image
 
 from retrieval.errors import BadImage
-from retrieval.images.opening import load, opened, orientation, upright_part, upright_size
+from retrieval.images.opening import load_pixels, open_image, orientation, upright_part, upright_size
 
 _LARGE = 2**23
 """Pixels from which an image is flattened in strips: of a smaller one the copies take less than 100 MB."""
@@ -22,7 +22,7 @@ _STRIP = 2**20
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-class Picture(NamedTuple):
+class DecodedImage(NamedTuple):
     """Pixels as the model takes them; width and height are the upright original's, in pixels."""
 
     pixels: UInt8[ndarray, "h w c"]
@@ -30,23 +30,23 @@ class Picture(NamedTuple):
     height: int
 
 
-def decode(data: bytes, where: str, size: tuple[int, int], channels: int) -> Picture:
+def decode(data: bytes, where: str, size: tuple[int, int], channels: int) -> DecodedImage:
     """The image as `u8[height, width, channels]`, 0 black to 255 white; read-only.
 
     size: (height, width); the picture is stretched to it, antialiased. channels: 1 grey, 3 RGB. Transparent
     parts become white; of an animation the first frame is taken. The same bytes always give the same pixels.
     Raises BadImage, and nothing else, for bytes that are no usable image; `where` names them in its message.
     """
-    with opened(data, where, max(size)) as image:
+    with open_image(data, where, max(size)) as image:
         turn = orientation(image)
         width, height = upright_size(image, turn)
-        load(image, max(size), where)
-        return Picture(_pixels(_scaled(image, turn, (size[1], size[0]), where, channels), channels), width, height)
+        load_pixels(image, max(size), where)
+        return DecodedImage(_pixels(_scaled(image, turn, (size[1], size[0]), where, channels), channels), width, height)
 
 
 def probe(data: bytes, where: str) -> tuple[int, int, int]:
     """(height, width, channels) from the header: upright; 1 channel if grey, else 3. Raises BadImage."""
-    with opened(data, where, 1) as image:
+    with open_image(data, where, 1) as image:
         width, height = upright_size(image, orientation(image))
         return height, width, 1 if image.mode in _GREY else 3
 
@@ -56,9 +56,9 @@ def thumbnail(data: bytes, where: str, side: int) -> UInt8[ndarray, "h w 3"]:
 
     A smaller picture is enlarged by the largest whole factor that fits, each pixel a crisp square.
     """
-    with opened(data, where, side) as image:
+    with open_image(data, where, side) as image:
         turn = orientation(image)
-        load(image, side, where)
+        load_pixels(image, side, where)
         width, height = upright_size(image, turn)
         longest = max(width, height)
         if longest <= side:

@@ -29,7 +29,7 @@ class Cell:
     orange when False, on grey when None.
     """
 
-    picture: UInt8[ndarray, "h w 3"] | None
+    image: UInt8[ndarray, "h w 3"] | None
     head: str
     path: str
     label: str = ""
@@ -76,7 +76,7 @@ def placeholder(side: int) -> UInt8[ndarray, "h w 3"]:
     """A square that says that there is no picture."""
     square = Image.new("RGB", (side, side), _MAT)
     middle = (side / 2, side / 2)
-    ImageDraw.Draw(square).text(middle, "no picture", _FAINT, ImageFont.load_default(side // 12), anchor="mm")
+    ImageDraw.Draw(square).text(middle, "no image", _FAINT, ImageFont.load_default(side // 12), anchor="mm")
     return np.asarray(square)
 
 
@@ -91,14 +91,14 @@ def shorten(text: str, fits: int) -> str:
 def _cell(sheet: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, left: int, top: int) -> None:
     """Picture and caption of one cell."""
     box = (left, top, left + TILE - 1, top + TILE - 1)
-    if cell.picture is None:
+    if cell.image is None:
         pen.rectangle(box, fill=_MAT, outline=_RULE)
-        pen.text((left + TILE / 2, top + TILE / 2), "no picture", _FAINT, ImageFont.load_default(14), anchor="mm")
+        pen.text((left + TILE / 2, top + TILE / 2), "no image", _FAINT, ImageFont.load_default(14), anchor="mm")
     else:
-        image = Image.fromarray(cell.picture)
-        if image.size != (TILE, TILE):
+        drawn = Image.fromarray(cell.image)
+        if drawn.size != (TILE, TILE):
             pen.rectangle(box, fill=_MAT)
-        sheet.paste(image, (left + (TILE - image.width) // 2, top + (TILE - image.height) // 2))
+        sheet.paste(drawn, (left + (TILE - drawn.width) // 2, top + (TILE - drawn.height) // 2))
     caption = top + TILE + 10
     _text(pen, (left, caption), cell.head, 15, _INK, TILE)
     _text(pen, (left, caption + _LINE + 2), cell.path, 13, _FAINT, TILE)

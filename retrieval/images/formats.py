@@ -62,7 +62,7 @@ _OTHERS = (
 )
 
 
-def begins_as(head: bytes) -> Literal["taken", "passed over"] | None:
+def sniff(head: bytes) -> Literal["taken", "passed over"] | None:
     """Of a file that begins so, what becomes of it; None where that is no image's beginning, or could be any file's."""
     if head[:4] == b"RIFF":
         return "taken" if head[8:12] == b"WEBP" else None

@@ -8,7 +8,7 @@ from PIL import ExifTags, Image
 
 from retrieval.errors import BadImage
 from retrieval.images.decode import encode_png
-from retrieval.images.opening import orientation, reading
+from retrieval.images.opening import decode_errors, orientation
 
 PNG = ("1", "L", "LA", "P", "RGB", "RGBA")
 """Modes that a PNG holds as they are; TIFF holds the others, but for those that are written in another way."""
@@ -24,7 +24,7 @@ def as_bytes(picture: Any, where: str = "picture") -> bytes:
     if isinstance(picture, bytes | bytearray | memoryview):
         return bytes(picture)
     if isinstance(picture, Image.Image):
-        with reading(where):
+        with decode_errors(where):
             return file_of(picture)
     try:
         pixels = np.asarray(picture)
@@ -38,7 +38,7 @@ def as_bytes(picture: Any, where: str = "picture") -> bytes:
 
 
 def file_of(image: Image.Image) -> bytes:
-    """A PNG or TIFF, which says how it is to be turned, as its file did. Call inside `reading`."""
+    """A PNG or TIFF, which says how it is to be turned, as its file did. Call inside `decode_errors`."""
     image.load()
     turned = Image.Exif()
     turned[ExifTags.Base.Orientation] = orientation(image)

@@ -13,7 +13,7 @@ MAPS = Path("/proc/self/maps")
 
 
 @functools.cache
-def library() -> ctypes.CDLL | None:
+def load_library() -> ctypes.CDLL | None:
     """The one that Pillow has loaded, kept quiet from now on; None where the system does not say which."""
     from PIL import _imaging  # noqa: F401 - it loads the library
 
@@ -31,7 +31,7 @@ def library() -> ctypes.CDLL | None:
     return found
 
 
-def reads(compression: int) -> bool:
+def supports(compression: int) -> bool:
     """Whether it was built with that compression; True where it cannot be asked."""
-    found = library()
+    found = load_library()
     return found is None or bool(found.TIFFIsCODECConfigured(ctypes.c_uint16(compression)))

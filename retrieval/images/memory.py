@@ -22,7 +22,7 @@ Image.core.set_block_size(64 * 2**20)  # type: ignore[attr-defined]
 """Pillow's unit of memory. The C library keeps freed units of up to 32 MiB to itself, for each thread its own."""
 
 
-class Room:
+class MemoryBudget:
     """A number of bytes that several threads share, or several processes."""
 
     def __init__(self, size: int, context: BaseContext | None = None) -> None:
@@ -44,10 +44,10 @@ class Room:
             self._changed.notify_all()
 
 
-_room = Room(MAX_DECODED)
+_room = MemoryBudget(MAX_DECODED)
 
 
-def share(room: Room) -> None:
+def set_budget(room: MemoryBudget) -> None:
     """What this process decodes takes its memory out of this room from now on."""
     global _room
     _room = room

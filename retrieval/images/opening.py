@@ -41,7 +41,7 @@ _TRANSPOSE = {
 
 
 @contextlib.contextmanager
-def reading(where: str) -> Iterator[None]:
+def decode_errors(where: str) -> Iterator[None]:
     """Turn whatever Pillow raises inside the block into BadImage, and keep its warnings quiet."""
     try:
         with quiet():
@@ -58,12 +58,12 @@ def reading(where: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opened(data: bytes, where: str, wanted: int) -> Iterator[Image.Image]:
+def open_image(data: bytes, where: str, wanted: int) -> Iterator[Image.Image]:
     """An image to be looked at, or decoded to about `wanted` pixels a side, inside the block, once there is memory.
 
     Raises BadImage for one that must not be decoded, and for whatever goes wrong in the block.
     """
-    with reading(where):
+    with decode_errors(where):
         image = open_checked(data, where)
         with memory_for(image, wanted, where):
             try:
@@ -75,7 +75,7 @@ def opened(data: bytes, where: str, wanted: int) -> Iterator[Image.Image]:
 
 
 def open_checked(data: bytes, where: str) -> Image.Image:
-    """Read the header only; raises BadImage for what must not be decoded. Call inside `reading`."""
+    """Read the header only; raises BadImage for what must not be decoded. Call inside `decode_errors`."""
     if not data:
         raise BadImage(where, "the file is empty")
     if len(data) > MAX_BYTES:
@@ -101,13 +101,13 @@ def open_checked(data: bytes, where: str) -> Image.Image:
     return image
 
 
-def load(image: Image.Image, wanted: int, where: str) -> None:
+def load_pixels(image: Image.Image, wanted: int, where: str) -> None:
     """Decode it; a JPEG at 1/2, 1/4 or 1/8 while both sides keep `2 * wanted` pixels.
 
     Raises BadImage for a compression that libtiff has not.
     """
     image.draft("RGB", (2 * wanted, 2 * wanted))
-    if image.format == "TIFF" and not libtiff.reads(code := compression(image)):
+    if image.format == "TIFF" and not libtiff.supports(code := compression(image)):
         raise BadImage(where, UNSUPPORTED.format(f"TIFF compression {code}"))
     image.load()  # unlike verify(), this notices a truncated file
 
@@ -146,7 +146,7 @@ def _trouble(data: bytes) -> str | None:
         if data.startswith(each.magic):
             try:
                 Image.OPEN[each.name][0](io.BytesIO(data), "")
-            except Exception as error:  # noqa: BLE001 - any, as in `reading`
+            except Exception as error:  # noqa: BLE001 - any, as in `decode_errors`
                 if isinstance(error.__cause__, KeyError) or _NOT_KNOWN.search(str(error)):
                     return UNSUPPORTED.format(f"{each.name}: {error}")
     return None

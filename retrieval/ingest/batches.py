@@ -14,7 +14,7 @@ from retrieval.ingest.payload import collect_user_fields, describe
 from retrieval.ingest.plan import Copied, ToOpen, Touched, check_payload, drop_payload
 from retrieval.ingest.stale import is_stale, mark_stale
 from retrieval.model.config import ModelConfig
-from retrieval.model.encoder_process import Encoding
+from retrieval.model.encoder_process import ImageEncoder
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import Payload, Point
 from retrieval.sources import Entry
@@ -59,7 +59,7 @@ class Batch:
 class Coder:
     """Makes batches. It remembers the codes of the last few batches, which may not be stored yet."""
 
-    def __init__(self, run: IngestRun, encoder: Encoding) -> None:
+    def __init__(self, run: IngestRun, encoder: ImageEncoder) -> None:
         self._run, self._encoder = run, encoder
         self._recent: dict[str, Code] = {}
 
@@ -111,7 +111,7 @@ class Coder:
             codes = {sha: self._recent[sha] for sha in wanted if sha in self._recent}
             codes |= find_codes(self._run.store, self._run.collection, wanted.keys() - codes.keys())
         if new := [item for sha, item in wanted.items() if sha not in codes]:
-            made = self._encoder.encode(np.stack([item.picture.pixels for item in new]))
+            made = self._encoder.encode(np.stack([item.image.pixels for item in new]))
             codes |= {item.sha256: code for item, code in zip(new, made, strict=True)}
             batch.encoded = [item.sha256 for item in new]
         return codes

@@ -7,7 +7,7 @@ from pathlib import Path
 from retrieval.ingest.ledger import Ledger, LedgerRow
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import Summary
-from retrieval.model.encoder_process import Encoding
+from retrieval.model.encoder_process import ImageEncoder
 from retrieval.sources import Source
 from retrieval.store.base import Held, Store
 from retrieval.util.reporting import ignore
@@ -31,7 +31,7 @@ class Target:
     held: Held
     alias: str
     collection: str
-    encoder: Encoding
+    encoder: ImageEncoder
     ledgers: Path
 
 

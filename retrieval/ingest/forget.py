@@ -9,7 +9,7 @@ from typing import Any
 from retrieval.errors import SourceError, UsageError
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.payload import match_source
-from retrieval.search.calibration import learn
+from retrieval.search.calibration import fit
 from retrieval.store.base import Held, Store, resolve
 from retrieval.store.naming import find_unused
 from retrieval.util.reporting import ReportCount, ignore
@@ -77,7 +77,7 @@ def forget(store: Store, alias: str, name: str, ledgers: Path, report: ReportCou
             if meta.state == "filling":
                 remove(store, held, collection, name, lambda done: None)
         remove(store, held, found.collection, name, lambda done: report(done, found.points))
-        learn(store, found.collection)
+        fit(store, found.collection)
     found.done = True
     return found
 

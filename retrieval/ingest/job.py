@@ -18,10 +18,10 @@ from retrieval.ingest.plan import Planner, Touched, drop_payload
 from retrieval.ingest.prune import check_prunable, count_removed, find_removals
 from retrieval.ingest.roots import check_roots
 from retrieval.ingest.summary import Summary
-from retrieval.model.encoder_process import Encoding
+from retrieval.model.encoder_process import ImageEncoder
 from retrieval.schema.index_config import DEFAULT, Layout
 from retrieval.schema.records import CollectionMeta, utc_now
-from retrieval.search.calibration import learn
+from retrieval.search.calibration import fit
 from retrieval.sources import Entry, Source
 from retrieval.sources.base import passed_over
 from retrieval.sources.read import Refused
@@ -33,7 +33,7 @@ from retrieval.util.signals import hold_signals
 
 def ingest(
     store: Store,
-    encoder: Encoding,
+    encoder: ImageEncoder,
     sources: Sequence[Source],
     alias: str,
     options: IngestOptions = IngestOptions(),  # noqa: B008 - frozen
@@ -70,7 +70,7 @@ def ingest(
         collection = open_collection(store, encoder, alias, options.layout)
         target = Target(store, held, alias, collection, encoder, ledgers)
         summary = fill(target, sources, listings, options, report=report, refused=refused)
-        learn(store, collection)
+        fit(store, collection)
         return summary
 
 
@@ -112,7 +112,7 @@ def peek(entries: Iterator[Entry]) -> Iterator[Entry]:
     return itertools.chain(first, entries)
 
 
-def find_collection(store: Store, encoder: Encoding, alias: str) -> str | None:
+def find_collection(store: Store, encoder: ImageEncoder, alias: str) -> str | None:
     """The alias's collection, None when there is none yet; raises ModelError for another model's."""
     try:
         collection = resolve(store, alias)
@@ -122,7 +122,7 @@ def find_collection(store: Store, encoder: Encoding, alias: str) -> str | None:
     return collection
 
 
-def open_collection(store: Store, encoder: Encoding, alias: str, wanted: Mapping[str, Any]) -> str:
+def open_collection(store: Store, encoder: ImageEncoder, alias: str, wanted: Mapping[str, Any]) -> str:
     """The alias's collection, made and named when there is none.
 
     Raises ModelError for another model's, UsageError for one whose layout is not the wanted one.
@@ -160,7 +160,7 @@ def merge_layout(store: Store, layout: Layout, wanted: Mapping[str, Any]) -> Lay
 
 
 def plan_collection(
-    store: Store, encoder: Encoding, alias: str, layout: Layout = DEFAULT
+    store: Store, encoder: ImageEncoder, alias: str, layout: Layout = DEFAULT
 ) -> tuple[str, CollectionMeta]:
     """Name and metadata of a new collection for the encoder's codes."""
     config = encoder.config

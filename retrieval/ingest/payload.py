@@ -20,7 +20,7 @@ def describe(item: Loaded, before: Payload, given: Payload, shown: Payload) -> P
     given: the user's fields in this run
     shown: the `image_url` field
     """
-    entry, picture = item.entry, item.picture
+    entry, picture = item.entry, item.image
     own = {
         "source": entry.source,
         "path": entry.key,

@@ -18,11 +18,11 @@ from retrieval.ingest.plan import Copied, Page, Planner, ToOpen, Touched
 from retrieval.ingest.prune import find_overlooked, prune
 from retrieval.ingest.roots import check_roots
 from retrieval.ingest.summary import Summary
-from retrieval.model.encoder_process import Encoding, warm_up
+from retrieval.model.encoder_process import ImageEncoder, warm_up
 from retrieval.schema.records import CollectionMeta
 from retrieval.sources import Entry, Source
 from retrieval.sources.base import passed_over
-from retrieval.sources.read import Refused, read_pictures
+from retrieval.sources.read import Refused, read_images
 from retrieval.store.base import Held, Store
 from retrieval.util.prefetch import prefetch
 from retrieval.util.reporting import ignore
@@ -164,7 +164,7 @@ def make_batches(target: Target, planner: Planner, listings: Sequence[Iterator[E
     with contextlib.closing(prefetch(planner.plan(listings), PAGES_AHEAD)) as pages:
         todo: Iterator[ToOpen | Touched | Copied | Refused]
         todo = itertools.chain.from_iterable(warm_up_at_first(pages, encoder))
-        items: Iterator[Item] = read_pictures(
+        items: Iterator[Item] = read_images(
             todo, config.image_size, config.channels, workers=options.workers, portable=portable
         )
         made = Coder(planner.run, encoder).make_batches(items, choose_batch_size(config, options))
@@ -172,7 +172,7 @@ def make_batches(target: Target, planner: Planner, listings: Sequence[Iterator[E
             yield from batches
 
 
-def warm_up_at_first(pages: Iterable[Page], encoder: Encoding) -> Iterator[Page]:
+def warm_up_at_first(pages: Iterable[Page], encoder: ImageEncoder) -> Iterator[Page]:
     """The same pages; the encoder starts when the first image that has to be opened comes by."""
     cold = True
     for page in pages:

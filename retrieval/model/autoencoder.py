@@ -22,12 +22,12 @@ DECODER_STRIDE = 4
 """The decoder starts from a grid a quarter of the image's side and doubles it twice."""
 
 
-def stages(image_size: tuple[int, int]) -> int:
+def stage_count(image_size: tuple[int, int]) -> int:
     """As many halvings as bring the shorter side to about 4: 28 and 32 take three stages, 64 four, 128 five."""
     return max(2, math.ceil(math.log2(min(image_size) / 4)))
 
 
-class Normed(nnx.Module):
+class NormedLayer(nnx.Module):
     """A linear layer without bias, batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167) and ReLU.
 
     In training the batch's own statistics are used; momentum 0 keeps the last ones; `train` sets them at the end.
@@ -62,11 +62,11 @@ class Offset(nnx.Module):
         return out
 
 
-class Merge(nnx.Module):
+class PatchMerging(nnx.Module):
     """Halves the side: each 2×2 block of pixels becomes one, by a matrix product."""
 
     def __init__(self, inputs: int, width: int, *, rngs: nnx.Rngs) -> None:
-        self.normed = Normed(nnx.Linear(4 * inputs, width, use_bias=False, rngs=rngs), width, rngs=rngs)
+        self.normed = NormedLayer(nnx.Linear(4 * inputs, width, use_bias=False, rngs=rngs), width, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b hh ww o"]:
         return self.normed(pixel_unshuffle(x))
@@ -76,13 +76,13 @@ class Residual(nnx.Module):
     """x plus a normed 3×3 convolution of it."""
 
     def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
-        self.normed = Normed(nnx.Conv(width, width, (3, 3), use_bias=False, rngs=rngs), width, rngs=rngs)
+        self.normed = NormedLayer(nnx.Conv(width, width, (3, 3), use_bias=False, rngs=rngs), width, rngs=rngs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         return x + self.normed(x)
 
 
-class Encoder(nnx.Module):
+class ConvEncoder(nnx.Module):
     """f32[B,H,W,C] in [0,1] → code f32[B,D] of length 1: distances lie in [0, 2].
 
     The first stage is a strided 3×3 convolution, since it needs no gradient for its input, the last, since it is small.
@@ -96,10 +96,10 @@ class Encoder(nnx.Module):
                 # an even side wants one more pixel, an odd one none: 7 becomes 3, at half the work of 4
                 padding = tuple((0, 1 - side % 2) for side in sides)
                 conv = nnx.Conv(inputs, width, (3, 3), 2, padding=padding, use_bias=False, rngs=rngs)
-                layers.append(Normed(conv, width, rngs=rngs))
+                layers.append(NormedLayer(conv, width, rngs=rngs))
                 sides = [side // 2 for side in sides]
             else:
-                layers.append(Merge(inputs, width, rngs=rngs))
+                layers.append(PatchMerging(inputs, width, rngs=rngs))
                 sides = [math.ceil(side / 2) for side in sides]
             layers += [Residual(width, rngs=rngs) for _ in range(blocks)]
             inputs = width
@@ -107,7 +107,7 @@ class Encoder(nnx.Module):
         self.dense = nnx.Linear(math.prod(sides) * inputs, config.dim, rngs=rngs)
 
     def __call__(self, images: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
-        return unit(self.features(images))
+        return normalize(self.features(images))
 
     def features(self, images: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
         """The code before it is brought to length 1: what training shapes."""
@@ -116,7 +116,7 @@ class Encoder(nnx.Module):
         return self.dense(images.reshape(images.shape[0], -1))
 
 
-def unit(x: Float[Array, "b d"]) -> Float[Array, "b d"]:
+def normalize(x: Float[Array, "b d"]) -> Float[Array, "b d"]:
     """Brought to length 1; zero stays zero."""
     return x * jax.lax.rsqrt(jnp.sum(x**2, axis=-1, keepdims=True) + 1e-12)
 
@@ -135,7 +135,7 @@ def pixel_shuffle(x: Float[Array, "b h w c"], factor: int) -> Array:
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(b, h * factor, w * factor, c // factor**2)
 
 
-class Decoder(nnx.Module):
+class ConvDecoder(nnx.Module):
     """Code f32[B,D] → logits f32[B,H,W,C]; their sigmoid is the reconstruction in [0,1].
 
     `turn_back` undoes the turn that the encoder's codes get when training is over.
@@ -150,7 +150,7 @@ class Decoder(nnx.Module):
         self.conv2 = nnx.Conv(8, 4 * config.channels, (3, 3), rngs=rngs)
 
     def __call__(self, codes: Float[Array, "b d"]) -> Float[Array, "b h w c"]:
-        x = unit(codes @ self.turn_back[...]) * math.sqrt(codes.shape[1])
+        x = normalize(codes @ self.turn_back[...]) * math.sqrt(codes.shape[1])
         x = nnx.gelu(self.dense(x)).reshape(codes.shape[0], *self.grid, 16)
         x = pixel_shuffle(nnx.gelu(self.conv1(x)), 2)
         height, width = self.image_size
@@ -161,8 +161,8 @@ class Autoencoder(nnx.Module):
     """The encoder whose codes are searched, and the decoder that keeps it honest."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.encoder = Encoder(config, rngs=rngs)
-        self.decoder = Decoder(config, rngs=rngs)
+        self.encoder = ConvEncoder(config, rngs=rngs)
+        self.decoder = ConvDecoder(config, rngs=rngs)
 
 
 Params = nnx.State[Any, Any]
@@ -176,7 +176,7 @@ def build(config: ModelConfig, seed: int) -> tuple[nnx.GraphDef[Autoencoder], Pa
     return nnx.split(model)
 
 
-def structure(config: ModelConfig) -> tuple[nnx.GraphDef[Autoencoder], Params]:
+def abstract_state(config: ModelConfig) -> tuple[nnx.GraphDef[Autoencoder], Params]:
     """The same as `build` with shapes in place of weights: costs no computation."""
     return nnx.eval_shape(lambda: build(config, 0))
 
@@ -188,7 +188,7 @@ def to_flat(params: Params) -> dict[str, jax.Array]:
 
 def from_flat(config: ModelConfig, flat: Mapping[str, Any]) -> tuple[nnx.GraphDef[Autoencoder], Params]:
     """Weights back into the network's structure; raises ModelError for a missing, extra or misshapen one."""
-    graph, shapes = structure(config)
+    graph, shapes = abstract_state(config)
     named = [(".".join(map(str, path)), path, leaf) for path, leaf in nnx.to_flat_state(shapes)]
     if extra := set(flat) ^ {name for name, _, _ in named}:
         raise ModelError(
@@ -205,10 +205,10 @@ def from_flat(config: ModelConfig, flat: Mapping[str, Any]) -> tuple[nnx.GraphDe
     return graph, nnx.from_flat_state(pairs)
 
 
-def folded(graph: nnx.GraphDef[Autoencoder], params: Params) -> tuple[nnx.GraphDef[Autoencoder], Params]:
+def fold_batch_norm(graph: nnx.GraphDef[Autoencoder], params: Params) -> tuple[nnx.GraphDef[Autoencoder], Params]:
     """The same network for encoding only, its norm layers taken into the weights before them."""
     model = nnx.merge(graph, params)
     for _, module in nnx.iter_modules(model.encoder):
-        if isinstance(module, Normed):
+        if isinstance(module, NormedLayer):
             module.fold()
     return nnx.split(model)

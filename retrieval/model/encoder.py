@@ -11,14 +11,14 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32, UInt8
 
 from retrieval.errors import BadCode, ModelError
-from retrieval.model.autoencoder import folded, from_flat
+from retrieval.model.autoencoder import fold_batch_norm, from_flat
 from retrieval.model.saved_models import SavedModel
 
 BATCH_SIZES = (1, 8, 64)
 """Batches are padded to one of these, so that each is compiled once and found on disk afterwards. As many threads as
 there are processors encode 64 each: half as fast again as all processors sharing each layer of larger batches."""
 
-FLAT = 1e-3
+VARIANCE_OFFSET = 1e-3
 """Added to a picture's variance, pixels in [0, 1]."""
 
 Rows = np.ndarray
@@ -42,7 +42,7 @@ class Encoder:
     def __init__(self, model: SavedModel) -> None:
         self.config = model.config
         self.fingerprint = model.fingerprint
-        graph, params = folded(*from_flat(model.config, model.weights))
+        graph, params = fold_batch_norm(*from_flat(model.config, model.weights))
         self._weights, tree = jax.tree.flatten(params)  # a list: JAX takes NNX's own tree apart slowly, at each call
 
         @jax.jit
@@ -65,21 +65,21 @@ class Encoder:
                 f"images are {given}, but model {self.fingerprint[:8]} takes {takes}",
                 hint="read them at its size",
             )
-        batches = cut(images)
+        batches = split_batches(images)
         codes = np.concatenate([np.empty((0, self.config.dim), np.float32), *self._threads.map(self._batch, batches)])
         if not np.isfinite(codes).all():
             raise BadCode(f"model {self.fingerprint[:8]} gives codes that are not finite", hint="train again")
         return codes
 
     def _batch(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
-        return np.asarray(self._encode(self._weights, padded(images)))[: len(images)]
+        return np.asarray(self._encode(self._weights, pad_batch(images)))[: len(images)]
 
     def decode(self, codes: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "n h w c"]:
         """What the decoder makes of the codes, in [0,1]."""
-        parts = [np.asarray(self._decode(self._weights, padded(part)))[: len(part)] for part in cut(codes)]
+        parts = [np.asarray(self._decode(self._weights, pad_batch(part)))[: len(part)] for part in split_batches(codes)]
         return np.concatenate([np.empty((0, *self.config.image_size, self.config.channels), np.float32), *parts])
 
-    def missed(
+    def unexplained_variance(
         self, images: UInt8[np.ndarray, "n h w c"], codes: Float[np.ndarray, "n d"]
     ) -> Float32[np.ndarray, " n"]:
         """Share of each picture's variance that its reconstruction misses: 0 for nothing, 1 for as much as plain grey.
@@ -88,15 +88,15 @@ class Encoder:
         """
         clean = images.astype(np.float32) / 255
         error = ((self.decode(codes) - clean) ** 2).mean(axis=(1, 2, 3))
-        return np.asarray(error / (clean.var(axis=(1, 2, 3)) + FLAT), np.float32)
+        return np.asarray(error / (clean.var(axis=(1, 2, 3)) + VARIANCE_OFFSET), np.float32)
 
 
-def cut(rows: Rows) -> list[Rows]:
+def split_batches(rows: Rows) -> list[Rows]:
     """Into batches of the largest size."""
     return [rows[start : start + BATCH_SIZES[-1]] for start in range(0, len(rows), BATCH_SIZES[-1])]
 
 
-def padded(rows: Rows) -> Rows:
+def pad_batch(rows: Rows) -> Rows:
     """With rows of zeros up to one of BATCH_SIZES."""
     size = next(s for s in BATCH_SIZES if s >= len(rows))
     return np.pad(rows, [(0, size - len(rows)), *[(0, 0)] * (rows.ndim - 1)]) if size > len(rows) else rows

@@ -17,7 +17,7 @@ from retrieval.model.saved_models import SavedModel, load
 from retrieval.sources.read import ctrl_c_held_back, processes
 
 
-class Encoding(Protocol):
+class ImageEncoder(Protocol):
     """What ingest needs of `retrieval.model.encoder.Encoder`."""
 
     config: ModelConfig
@@ -26,7 +26,7 @@ class Encoding(Protocol):
     def encode(self, images: UInt8[ndarray, "n h w c"]) -> Float32[ndarray, "n d"]: ...
 
 
-class LateEncoder:
+class EncoderProcess:
     """An encoder in its own process, started by the first image: a run that encodes nothing never imports JAX.
 
     In this process, JAX would compete with the threads that list, compare and write.
@@ -66,7 +66,7 @@ def encode_in_process(model: Path, xla_cache: Path, images: UInt8[ndarray, "n h 
 
 
 @functools.cache
-def load_encoder(model: Path, xla_cache: Path) -> Encoding:
+def load_encoder(model: Path, xla_cache: Path) -> ImageEncoder:
     """Load the model, once in a process."""
     from retrieval.model.encoder import Encoder, use_compilation_cache
 
@@ -74,7 +74,7 @@ def load_encoder(model: Path, xla_cache: Path) -> Encoding:
     return Encoder(load(model))
 
 
-def warm_up(encoder: Encoding) -> None:
+def warm_up(encoder: ImageEncoder) -> None:
     """Start the encoder in a thread, while images are still listed and read."""
 
     def work() -> None:

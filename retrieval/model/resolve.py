@@ -25,13 +25,13 @@ def model_of(store: Store, collection: str | None, settings: Settings, model: st
     if collection is None:
         return load_model(settings, model)
     if model is None:
-        return collections_model(settings, collection, store.metadata(collection).model)
+        return load_collection_model(settings, collection, store.metadata(collection).model)
     named = load_model(settings, model)
     require_model(store, collection, named.fingerprint)
     return named
 
 
-def collections_model(settings: Settings, collection: str, fingerprint: str) -> SavedModel:
+def load_collection_model(settings: Settings, collection: str, fingerprint: str) -> SavedModel:
     """The model of that fingerprint; raises ModelError when it is not on this machine, damaged, or another."""
     model = saved_models.load_of(settings.models, fingerprint)
     if model is None:
@@ -45,9 +45,9 @@ def collections_model(settings: Settings, collection: str, fingerprint: str) -> 
     return model
 
 
-def to_write(store: Store, collection: str | None, settings: Settings, model: str | None) -> SavedModel:
+def model_for_writing(store: Store, collection: str | None, settings: Settings, model: str | None) -> SavedModel:
     """As `model_of`, for one who writes: the model is brought to where those who search will look for it."""
-    return saved_models.bring(settings.models, model_of(store, collection, settings, model))
+    return saved_models.copy_to_home(settings.models, model_of(store, collection, settings, model))
 
 
 def make_encoder(settings: Settings, model: SavedModel) -> "Encoder":

@@ -22,7 +22,7 @@ T = TypeVar("T")
 FORMAT = 1
 DEFAULT = "default"
 """File in the models' folder that names the default model's folder."""
-FOR_PEOPLE = ("training.jsonl", "README.md", "reconstructions.png")
+OPTIONAL_FILES = ("training.jsonl", "README.md", "reconstructions.png")
 """Files beside a model that it can be loaded without."""
 
 
@@ -51,12 +51,12 @@ def save(
     config: ModelConfig,
     weights: dict[str, np.ndarray],
     metrics: dict[str, Any],
-    picture: bytes,
+    reconstructions: bytes,
     history: Sequence[Mapping[str, float]] = (),
 ) -> SavedModel:
     """Write the model's folder under its fingerprint, all of it or nothing; returns what was saved.
 
-    picture: a PNG of images beside their reconstructions · history: the numbers of each round of training.
+    reconstructions: a PNG of images beside their reconstructions · history: the numbers of each round of training.
     Raises ModelError when a weight is not finite or the disk refuses.
     """
     for name, array in weights.items():
@@ -66,14 +66,14 @@ def save(
     metrics = {"fingerprint": mark, **metrics}
     for_people = {
         "training.jsonl": "".join(f"{to_json_text(line)}\n" for line in history).encode(),
-        "README.md": card(config, metrics).encode(),
-        "reconstructions.png": picture,
+        "README.md": model_card(config, metrics).encode(),
+        "reconstructions.png": reconstructions,
     }
-    target = put(models, mark, for_people | needed(config, weights, metrics))
+    target = write_files(models, mark, for_people | required_files(config, weights, metrics))
     return SavedModel(config, weights, mark, metrics, target)
 
 
-def put(models: Path, mark: str, files: Mapping[str, bytes]) -> Path:
+def write_files(models: Path, mark: str, files: Mapping[str, bytes]) -> Path:
     """A model's files in the folder of its fingerprint, synced; returns the folder. Raises ModelError.
 
     A new folder comes whole or not at all. In one that is there each file is replaced by itself: its config and weights
@@ -102,7 +102,7 @@ def put(models: Path, mark: str, files: Mapping[str, bytes]) -> Path:
     return target
 
 
-def bring(models: Path, model: SavedModel) -> SavedModel:
+def copy_to_home(models: Path, model: SavedModel) -> SavedModel:
     """The model as it lies in the models' folder, where those who search look for it; a copy of it unless it is there.
 
     The copy is whole, synced and loaded again before it is returned. Raises ModelError when that cannot be.
@@ -110,15 +110,15 @@ def bring(models: Path, model: SavedModel) -> SavedModel:
     with contextlib.suppress(ModelError):  # damaged: the copy takes its place
         if (there := load_of(models, model.fingerprint)) is not None:
             return there
-    beside = {name: (model.path / name).read_bytes() for name in FOR_PEOPLE if (model.path / name).is_file()}
-    put(models, model.fingerprint, beside | needed(model.config, model.weights, model.metrics))
+    beside = {name: (model.path / name).read_bytes() for name in OPTIONAL_FILES if (model.path / name).is_file()}
+    write_files(models, model.fingerprint, beside | required_files(model.config, model.weights, model.metrics))
     brought = load_of(models, model.fingerprint)
     if brought is None:
         raise ModelError(f"{models}: model {model.fingerprint[:8]} is gone again", hint="run the same command again")
     return brought
 
 
-def needed(config: ModelConfig, weights: dict[str, np.ndarray], metrics: Mapping[str, Any]) -> dict[str, bytes]:
+def required_files(config: ModelConfig, weights: dict[str, np.ndarray], metrics: Mapping[str, Any]) -> dict[str, bytes]:
     """The files without which a model cannot be loaded, by name; the one that says what they have to be comes last."""
     described = {"config.json": {"format": FORMAT, **config.to_json()}, "metrics.json": metrics}
     texts = {name: f"{to_json_text(content, indent=2)}\n".encode() for name, content in described.items()}
@@ -162,7 +162,7 @@ def find(models: Path, model: str | None) -> Path:
     return found[0]
 
 
-def of(models: Path, fingerprint: str) -> Path | None:
+def folder_of(models: Path, fingerprint: str) -> Path | None:
     """The folder of the model with that fingerprint; None when it is not there."""
     folder = models / fingerprint[:16]
     return folder if (folder / "config.json").is_file() else None
@@ -170,7 +170,7 @@ def of(models: Path, fingerprint: str) -> Path | None:
 
 def load_of(models: Path, fingerprint: str) -> SavedModel | None:
     """The model of that fingerprint; None when it is not there. Raises ModelError when it is damaged, or another."""
-    if (path := of(models, fingerprint)) is None:
+    if (path := folder_of(models, fingerprint)) is None:
         return None
     model = load(path)
     if model.fingerprint != fingerprint:
@@ -204,12 +204,12 @@ def set_default(model: SavedModel) -> None:
         ) from error
 
 
-def card(config: ModelConfig, metrics: dict[str, Any]) -> str:
+def model_card(config: ModelConfig, metrics: dict[str, Any]) -> str:
     """The card beside the model, Markdown: what it is, how it came about, its numbers, and what to beware of."""
     height, width = config.image_size
     numbers = {"network": {"widths": config.widths, "blocks": config.blocks}, **metrics}
     warnings = "".join(f"\n**Warning**: {warning}.\n" for warning in numbers.pop("warnings", ()))
-    rows = "\n".join(f"| {name.replace('_', ' ')} | {in_words(value)} |" for name, value in numbers.items())
+    rows = "\n".join(f"| {name.replace('_', ' ')} | {format_value(value)} |" for name, value in numbers.items())
     return f"""# Model {metrics["fingerprint"][:8]}
 
 A convolutional autoencoder trained by `retrieval train`, without labels: {height}×{width}×{config.channels} images
@@ -222,12 +222,12 @@ makes of their codes; `training.jsonl` has the numbers of each round of training
 """
 
 
-def in_words(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value of the metrics for people."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {in_words(part)}" for name, part in value.items()) or "none"
+        return ", ".join(f"{name} {format_value(part)}" for name, part in value.items()) or "none"
     if isinstance(value, (list, tuple)):
-        return "-".join(map(in_words, value))
+        return "-".join(map(format_value, value))
     if value is None:
         return "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -10,7 +10,7 @@ from retrieval.ingest.job import peek, plan_collection
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.pipeline import fill
 from retrieval.ingest.summary import Summary
-from retrieval.model.encoder_process import Encoding
+from retrieval.model.encoder_process import ImageEncoder
 from retrieval.reindex.options import ReindexOptions
 from retrieval.schema.index_config import Layout
 from retrieval.sources import Source
@@ -27,7 +27,7 @@ CALM = 3
 """Looks in a row, half a second apart: a server begins to index a moment after it was told to."""
 
 
-def begin(store: Store, alias: str, live: str, encoder: Encoding, layout: Layout, dropped: list[str]) -> str:
+def begin(store: Store, alias: str, live: str, encoder: ImageEncoder, layout: Layout, dropped: list[str]) -> str:
     """The collection to fill: what a killed run with this model left, or a new one. What other runs left is dropped.
 
     Its sources, labels and public URL are those of the live collection now.

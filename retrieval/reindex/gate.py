@@ -13,7 +13,7 @@ from retrieval.evaluate.ann_recall import engine_recall
 from retrieval.evaluate.metrics import effective_rank
 from retrieval.ingest.summary import Summary
 from retrieval.model.encoder import use_compilation_cache
-from retrieval.model.encoder_process import Encoding
+from retrieval.model.encoder_process import ImageEncoder
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import GateCheck
 from retrieval.reindex.run import ReindexRun
@@ -45,8 +45,8 @@ class ReindexGate:
     """
 
     run: ReindexRun
-    encoder: Encoding
-    before: Encoding | None
+    encoder: ImageEncoder
+    before: ImageEncoder | None
     sources: Sequence[Source]
 
     @property

@@ -15,7 +15,7 @@ from retrieval.ingest.context import Target
 from retrieval.ingest.job import merge_layout
 from retrieval.ingest.summary import Summary
 from retrieval.model import saved_models
-from retrieval.model.encoder_process import Encoding, LateEncoder
+from retrieval.model.encoder_process import EncoderProcess, ImageEncoder
 from retrieval.reindex.candidate import begin, fill_and_catch_up, settle
 from retrieval.reindex.changed import has_changed
 from retrieval.reindex.gate import ReindexGate
@@ -25,7 +25,7 @@ from retrieval.reindex.preflight import check_engine, check_model, check_room, o
 from retrieval.reindex.run import ReindexRun
 from retrieval.reindex.swap import adopt, mark_ready, read_back, swap, tidy
 from retrieval.schema.records import CollectionMeta, seconds_since
-from retrieval.search.calibration import learn
+from retrieval.search.calibration import fit
 from retrieval.sources import Source
 from retrieval.store.base import Store, resolve
 from retrieval.store.naming import list_family
@@ -46,7 +46,7 @@ STEPS = {
 }
 Step = Callable[[str, Outcome], None]
 """Called with the name of each of STEPS that begins, and again while filling goes on."""
-ChooseModel = Callable[[Sequence[Source]], Encoding]
+ChooseModel = Callable[[Sequence[Source]], ImageEncoder]
 """Returns the model to use, which may be trained on the sources now."""
 
 
@@ -120,7 +120,7 @@ def reindex(
             outcome.counts = fill_and_catch_up(target, sources, live, options, report)
             tell("settle")
             settle(store, outcome.collection, live)
-            learn(store, outcome.collection)
+            fit(store, outcome.collection)
             tell("gate")
             check_gate(run, outcome.counts, encoder, sources)
         if options.dry_run:
@@ -148,7 +148,7 @@ def is_absent(store: Store, alias: str) -> bool:
     return alias not in (*store.aliases(), *store.collections()) and not list_family(store, alias)
 
 
-def check_gate(run: ReindexRun, counts: Summary, encoder: Encoding, sources: Sequence[Source]) -> None:
+def check_gate(run: ReindexRun, counts: Summary, encoder: ImageEncoder, sources: Sequence[Source]) -> None:
     """Measure, write the numbers down, and raise GateRefused naming the rows that failed."""
     store, outcome, settings = run.store, run.outcome, run.settings
     with contextlib.ExitStack() as stack:
@@ -157,7 +157,7 @@ def check_gate(run: ReindexRun, counts: Summary, encoder: Encoding, sources: Seq
             saved = saved_models.load_of(settings.models, store.metadata(outcome.live).model)
         except ModelError as error:  # a new model is the way out of that
             outcome.warnings.append(f"the live collection's model cannot be compared with: {error}")
-        before = stack.enter_context(contextlib.closing(LateEncoder(saved, settings.xla_cache))) if saved else None
+        before = stack.enter_context(contextlib.closing(EncoderProcess(saved, settings.xla_cache))) if saved else None
         outcome.gate = ReindexGate(run, encoder, before, sources).measure(counts)
     numbers = {row.name.replace(" ", "_"): round(row.value, 5) for row in outcome.gate if row.value is not None}
     meta = store.metadata(outcome.collection)

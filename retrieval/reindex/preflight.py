@@ -9,7 +9,7 @@ from retrieval.errors import ModelError, SourceError, StoreError
 from retrieval.ingest.forget import hint_at_forget
 from retrieval.ingest.roots import check_roots
 from retrieval.model import saved_models
-from retrieval.model.encoder_process import Encoding, LateEncoder
+from retrieval.model.encoder_process import EncoderProcess, ImageEncoder
 from retrieval.schema.records import CollectionMeta
 from retrieval.sources import Source, open_source
 from retrieval.store.base import Store
@@ -49,9 +49,9 @@ def open_recorded_sources(store: Store, meta: CollectionMeta, live: str, setting
     return sources
 
 
-def check_model(models: Path, encoder: Encoding) -> None:
+def check_model(models: Path, encoder: ImageEncoder) -> None:
     """Raise ModelError unless those who search with this home's models can load the one that made the codes."""
-    if isinstance(encoder, LateEncoder) and saved_models.load_of(models, encoder.fingerprint) is None:
+    if isinstance(encoder, EncoderProcess) and saved_models.load_of(models, encoder.fingerprint) is None:
         raise ModelError(
             f"model {encoder.fingerprint[:8]} is not in {models}, so that nobody could search a collection of its"
             " codes",

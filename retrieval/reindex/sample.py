@@ -10,10 +10,10 @@ from jaxtyping import Float32, Int, UInt8
 
 from retrieval.images.decode import decode, encode_png
 from retrieval.model.config import ModelConfig
-from retrieval.model.encoder_process import Encoding
+from retrieval.model.encoder_process import ImageEncoder
 from retrieval.schema.records import Point, codes_of
 from retrieval.sources import Source
-from retrieval.sources.arrays import read_stack, stored_entry
+from retrieval.sources.arrays import read_image_array, stored_entry
 from retrieval.store.base import Store
 from retrieval.train.augment import distorted_copies
 
@@ -78,7 +78,7 @@ class GateSample:
         by_name = {source.name: source for source in self.sources}
         most = max(1, PIXEL_BYTES // (size[0] * size[1] * channels))
         known = [(row, point) for row, point in enumerate(points[:most]) if point.payload["source"] in by_name]
-        found = read_stack(
+        found = read_image_array(
             [stored_entry(point, by_name[point.payload["source"]]) for _, point in known], size, channels
         )
         same = [known[row][1].payload["sha256"] == sha for row, sha in zip(found.rows, found.contents, strict=True)]
@@ -86,7 +86,7 @@ class GateSample:
         return SamplePixels(rows[same], found.images[same])
 
 
-def measure_copies_found(store: Store, collection: str, encoder: Encoding, copies: Copies, k: int) -> float | None:
+def measure_copies_found(store: Store, collection: str, encoder: ImageEncoder, copies: Copies, k: int) -> float | None:
     """Share of the copies that find their original among the k nearest; None when there are no copies."""
     if not copies.contents:
         return None

@@ -63,8 +63,8 @@ def mark_ready(store: Store, collection: str) -> CollectionMeta:
 
 def adopt(models: Path, old: str, new: str, fresh: bool = False) -> None:
     """Make the new collection's model the default if the old one's was, or if it was trained for this."""
-    before, path = saved_models.default(models), saved_models.of(models, new)
-    if path is not None and (fresh or before is None or before == saved_models.of(models, old)):
+    before, path = saved_models.default(models), saved_models.folder_of(models, new)
+    if path is not None and (fresh or before is None or before == saved_models.folder_of(models, old)):
         saved_models.set_default(saved_models.load(path))
 
 

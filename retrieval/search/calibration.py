@@ -13,13 +13,13 @@ from retrieval.store.base import Store
 
 SAMPLE = 500
 """Pictures whose nearest is looked for, the first by id, and an id is a hash: a share is then known to about 0.02."""
-GROWN = 0.1
+CHANGED = 0.1
 """Share of the points that may come or go before it is worth learning again."""
-FEWEST = 20
+MIN_IMAGES = 20
 """Of fewer pictures nothing can be said."""
 FAR = 90.0
 """Beyond this percentile, a picture of which the model can draw nothing at all is taken for unlike."""
-UNLIKE = 99.5
+NO_MATCH = 99.5
 """A nearest picture beyond this percentile is alike by chance only: noise lies there (docs/decisions/0012)."""
 
 
@@ -42,13 +42,13 @@ def distance_at(meta: CollectionMeta, share: float) -> float | None:
     return float(np.interp(share, np.linspace(0, 100, len(meta.neighbours)), meta.neighbours))
 
 
-def learn(store: Store, collection: str) -> CollectionMeta:
+def fit(store: Store, collection: str) -> CollectionMeta:
     """Measure, and note it in the metadata, unless what is there is recent enough; returns the metadata.
 
     A picture's exact copies do not count as its nearest.
     """
     meta, points = store.metadata(collection), store.count(collection)
-    if points < FEWEST or abs(points - meta.neighbours_of) <= GROWN * meta.neighbours_of:
+    if points < MIN_IMAGES or abs(points - meta.neighbours_of) <= CHANGED * meta.neighbours_of:
         return meta
     sample = next(store.scroll(collection, codes=True, page=SAMPLE), [])
     codes = codes_of(sample)

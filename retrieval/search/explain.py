@@ -11,8 +11,8 @@ from retrieval.errors import UsageError
 from retrieval.schema.filters import Filter, Match
 from retrieval.search.calibration import percentile
 from retrieval.search.query import Query, Stored
-from retrieval.search.results import rounded
-from retrieval.search.run import Asked, LiveCollection, prepare
+from retrieval.search.results import round_percentile
+from retrieval.search.run import EncodedQuery, LiveCollection, prepare
 from retrieval.store.base import Store
 
 FARTHEST = 1000
@@ -56,19 +56,19 @@ def explain(store: Store, live: LiveCollection, pair: Sequence[Query | Stored]) 
         asked.append(item)
     a, b = asked
     distance = float(np.linalg.norm(a.code - b.code))
-    ranks = ranked(store, live.collection, [a, b], distance)
+    ranks = count_ranks(store, live.collection, [a, b], distance)
     first, second = live.reconstruct(np.stack([a.code, b.code]))
     return Explanation(
         (pair[0].name, pair[1].name),
         distance,
-        rounded(percentile(live.meta, distance)),
+        round_percentile(percentile(live.meta, distance)),
         (ranks[0], ranks[1]),
         a.content == b.content,
         (first, second),
     )
 
 
-def ranked(store: Store, collection: str, asked: Sequence[Asked], distance: float) -> list[int | None]:
+def count_ranks(store: Store, collection: str, asked: Sequence[EncodedQuery], distance: float) -> list[int | None]:
     """For each: 1 and how many of the collection's pictures are nearer to it than `distance`, its own copies apart."""
     codes: Float32[np.ndarray, "n d"] = np.stack([item.code for item in asked])
     contents = tuple({item.content for item in asked})

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from retrieval.errors import NoCollection, StoreUnavailable
-from retrieval.search.options import Options
+from retrieval.search.options import SearchOptions
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import Result
 from retrieval.search.run import LiveCollection, search_batch
@@ -78,7 +78,7 @@ class AliasFollower:
     def search(
         self,
         queries: Sequence[Query | Stored],
-        options: Options = Options(),  # noqa: B008 - frozen
+        options: SearchOptions = SearchOptions(),  # noqa: B008 - frozen
     ) -> list[Result]:
         """The nearest of each query, all from one collection and by its own encoder. Raises as `ask`."""
         return self.ask(lambda live: search_batch(self._store, live, queries, options))

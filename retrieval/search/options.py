@@ -10,7 +10,7 @@ MAX_K = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class SearchOptions:
     """What `retrieval search` offers.
 
     k: hits of each query, 1 to 10,000 · where: what they must meet · include_self: do not leave out pictures with the

@@ -19,7 +19,7 @@ from retrieval.search.calibration import percentile
 from retrieval.search.run import LiveCollection
 from retrieval.sources import Source
 from retrieval.sources.arrays import stored_entry
-from retrieval.sources.read import Loaded, read_pictures
+from retrieval.sources.read import Loaded, read_images
 from retrieval.store.base import Store
 from retrieval.util.reporting import ReportCount, ignore
 
@@ -65,7 +65,7 @@ class Outlier:
         }
 
 
-def find(
+def find_outliers(
     store: Store,
     live: LiveCollection,
     sources: Mapping[str, Source],
@@ -88,7 +88,7 @@ def find(
         distances += [found[-1].distance if found else 0.0 for found in hits]
         errors += reconstruction_errors(live.encoder, page, codes, sources).tolist()
         report(len(ids), total)
-    far, odd = deviations(np.array(distances)), deviations(np.array(errors))
+    far, odd = robust_scores(np.array(distances)), robust_scores(np.array(errors))
     scores = np.fmax(far, odd)
     chosen = heapq.nlargest(limit, range(len(ids)), key=scores.__getitem__)
     points = store.retrieve(live.collection, [ids[row] for row in chosen])
@@ -115,24 +115,24 @@ def reconstruction_errors(
     known = [row for row, point in enumerate(page) if point.payload["source"] in sources]
     entries = [stored_entry(page[row], sources[page[row].payload["source"]]) for row in known]
     config = encoder.config
-    read = zip(known, read_pictures(entries, config.image_size, config.channels), strict=True)
+    read = zip(known, read_images(entries, config.image_size, config.channels), strict=True)
     good = [
-        (row, item.picture.pixels)
+        (row, item.image.pixels)
         for row, item in read
         if isinstance(item, Loaded) and item.sha256 == page[row].payload["sha256"]
     ]
     if good:
         rows = np.array([row for row, _ in good])
-        errors[rows] = encoder.missed(np.stack([pixels for _, pixels in good]), codes[rows])
+        errors[rows] = encoder.unexplained_variance(np.stack([pixels for _, pixels in good]), codes[rows])
     return errors
 
 
-def deviations(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def robust_scores(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """How many typical deviations each value lies above the median; NaN stays.
 
     The median absolute deviation, which outliers hardly move (Leys et al. 2013, doi 10.1016/j.jesp.2013.03.013).
 
-    >>> deviations(np.array([1.0, 2.0, 3.0, 2.0, 9.0])).round(1).tolist()
+    >>> robust_scores(np.array([1.0, 2.0, 3.0, 2.0, 9.0])).round(1).tolist()
     [-0.7, 0.0, 0.7, 0.0, 4.7]
     """
     if np.isnan(values).all():

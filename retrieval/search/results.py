@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from retrieval.schema.records import CollectionMeta, Hit
-from retrieval.search.calibration import FAR, UNLIKE, percentile
-from retrieval.search.options import Options
+from retrieval.search.calibration import FAR, NO_MATCH, percentile
+from retrieval.search.options import SearchOptions
 from retrieval.search.query import Query, Stored
 
 NOTHING_ALIKE = "nothing here looks like this"
@@ -52,28 +52,28 @@ class Result:
         return {"query": self.query.name, "hits": [hit.to_json() for hit in self.hits], **note}
 
 
-def postprocess(query: Query | Stored, found: Sequence[Hit], meta: CollectionMeta, options: Options) -> Result:
+def postprocess(query: Query | Stored, found: Sequence[Hit], meta: CollectionMeta, options: SearchOptions) -> Result:
     """Turn the engine's hits into a result: group copies, add percentiles, leave out hits beyond the limits."""
     hits = list(found) if options.keep_copies else group_copies(found)
-    hits = [replace(hit, percentile=rounded(percentile(meta, hit.distance))) for hit in hits[: options.k]]
-    near = [hit for hit in hits if not passed(hit, options)]
+    hits = [replace(hit, percentile=round_percentile(percentile(meta, hit.distance))) for hit in hits[: options.k]]
+    near = [hit for hit in hits if not exceeded_limits(hit, options)]
     nearest = min(hits, key=lambda hit: hit.distance, default=None)
     return Result(
         query,
         near,
-        no_match=beyond(nearest, UNLIKE),
+        no_match=is_beyond(nearest, NO_MATCH),
         filtered=options.where is not None,
         nearest=nearest,
-        limited=none_within(nearest, options) if nearest and not near else None,
+        limited=describe_limits(nearest, options) if nearest and not near else None,
     )
 
 
 def is_far(result: Result) -> bool:
     """Whether the nearest there is, is farther than most neighbours are."""
-    return beyond(result.nearest, FAR)
+    return is_beyond(result.nearest, FAR)
 
 
-def beyond(nearest: Hit | None, share: float) -> bool:
+def is_beyond(nearest: Hit | None, share: float) -> bool:
     """Whether it is known to be beyond that percentile of the distances between neighbours."""
     return nearest is not None and (nearest.percentile or 0.0) >= share
 
@@ -91,7 +91,7 @@ def group_copies(hits: Sequence[Hit]) -> list[Hit]:
     return [replace(hit, copies=tuple(copies.get(content, ()))) for content, hit in first.items()]
 
 
-def passed(hit: Hit, options: Options) -> list[tuple[str, str]]:
+def exceeded_limits(hit: Hit, options: SearchOptions) -> list[tuple[str, str]]:
     """The limits that leave a hit out, each with where the hit is."""
     distance, share = options.max_distance, options.max_percentile
     found = []
@@ -102,12 +102,12 @@ def passed(hit: Hit, options: Options) -> list[tuple[str, str]]:
     return found
 
 
-def none_within(nearest: Hit, options: Options) -> str:
+def describe_limits(nearest: Hit, options: SearchOptions) -> str:
     """In words, that the limits leave out all hits."""
-    asked, places = zip(*passed(nearest, options), strict=True)
+    asked, places = zip(*exceeded_limits(nearest, options), strict=True)
     return f"no image within {' and '.join(asked)}; the nearest is at {', '.join(places)}"
 
 
-def rounded(share: float | None) -> float | None:
+def round_percentile(share: float | None) -> float | None:
     """A percentile to the digit that its sample is worth."""
     return None if share is None else round(share, 1)

@@ -12,10 +12,10 @@ from jaxtyping import Float32, UInt8
 from retrieval.errors import UsageError
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import CollectionMeta, Hit
-from retrieval.search.options import Options
+from retrieval.search.options import SearchOptions
 from retrieval.search.query import MISSING, Query, Stored, find_stored
 from retrieval.search.results import Result, is_far, postprocess
-from retrieval.sources.read import Loaded, read_pictures
+from retrieval.sources.read import Loaded, read_images
 from retrieval.store.base import Store
 from retrieval.store.filter_compiler import exclude
 
@@ -48,7 +48,7 @@ class LiveCollection:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EncodedQuery:
     """A query's embedding, the SHA-256 of its content (hex), and its pixels unless it is a stored image."""
 
     code: Code
@@ -57,7 +57,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
+class PreparedQuery:
     """A query made ready for one collection.
 
     live: the collection
@@ -67,10 +67,10 @@ class Prepared:
 
     live: LiveCollection
     query: Query | Stored
-    given: Loaded | Asked | str
+    given: Loaded | EncodedQuery | str
 
     @property
-    def asked(self) -> Asked | str:
+    def asked(self) -> EncodedQuery | str:
         """Its embedding, or why there is none. An image must have been encoded."""
         assert not isinstance(self.given, Loaded)
         return self.given
@@ -80,7 +80,7 @@ def search(
     store: Store,
     live: LiveCollection,
     queries: Iterable[Query | Stored],
-    options: Options = Options(),  # noqa: B008 - frozen
+    options: SearchOptions = SearchOptions(),  # noqa: B008 - frozen
 ) -> Iterator[Result]:
     """The k nearest of each query in the collection, in the order of the queries, which may be without end.
 
@@ -93,38 +93,38 @@ def search(
 
 
 def search_batch(
-    store: Store, live: LiveCollection, queries: Sequence[Query | Stored], options: Options
+    store: Store, live: LiveCollection, queries: Sequence[Query | Stored], options: SearchOptions
 ) -> list[Result]:
     """One batch: all usable queries through one encoding and one request."""
-    return answer(store, live, queries, prepare(store, live, queries), options)
+    return make_results(store, live, queries, prepare(store, live, queries), options)
 
 
-def prepare_one(store: Store, live: LiveCollection, query: Query | Stored) -> Prepared:
+def prepare_one(store: Store, live: LiveCollection, query: Query | Stored) -> PreparedQuery:
     """Decode the query's image, or look up the embedding of a stored one. Loads no model."""
     if isinstance(query, Stored):
         (stored,) = prepare(store, live, [query])
-        return Prepared(live, query, stored)
-    (item,) = read_pictures([query.entry], live.meta.image_size, live.meta.channels)
-    return Prepared(live, query, item if isinstance(item, Loaded) else item.reason)
+        return PreparedQuery(live, query, stored)
+    (item,) = read_images([query.entry], live.meta.image_size, live.meta.channels)
+    return PreparedQuery(live, query, item if isinstance(item, Loaded) else item.reason)
 
 
-def encode_all(items: Sequence[Prepared]) -> list[Prepared]:
+def encode_all(items: Sequence[PreparedQuery]) -> list[PreparedQuery]:
     """The same queries, of one collection, each decoded image encoded; all in one call of the model."""
     images = [item.given for item in items if isinstance(item.given, Loaded)]
-    codes = iter(encoded(items[0].live, images) if images else ())
+    codes = iter(encode_images(items[0].live, images) if images else ())
     return [replace(item, given=next(codes)) if isinstance(item.given, Loaded) else item for item in items]
 
 
-def answer(
+def make_results(
     store: Store,
     live: LiveCollection,
     queries: Sequence[Query | Stored],
-    asked: Sequence[Asked | str],
-    options: Options,
+    asked: Sequence[EncodedQuery | str],
+    options: SearchOptions,
 ) -> list[Result]:
     """The result of each query, given its embedding or the reason why it has none."""
-    good = [item for item in asked if isinstance(item, Asked)]
-    answers = iter(answered(store, live.collection, good, options) if good else ())
+    good = [item for item in asked if isinstance(item, EncodedQuery)]
+    answers = iter(query_store(store, live.collection, good, options) if good else ())
     results = [
         Result(query, [], item) if isinstance(item, str) else postprocess(query, next(answers), live.meta, options)
         for query, item in zip(queries, asked, strict=True)
@@ -132,7 +132,7 @@ def answer(
     return flag_no_match(live, results, asked)
 
 
-def flag_no_match(live: LiveCollection, results: list[Result], asked: Sequence[Asked | str]) -> list[Result]:
+def flag_no_match(live: LiveCollection, results: list[Result], asked: Sequence[EncodedQuery | str]) -> list[Result]:
     """Flag results whose query the decoder cannot reconstruct and whose hits are distant, as `no_match`.
 
     Only queries with distant hits are decoded, because decoding takes time.
@@ -143,46 +143,48 @@ def flag_no_match(live: LiveCollection, results: list[Result], asked: Sequence[A
         if not isinstance(item, str) and item.pixels is not None and not result.no_match and is_far(result)
     ]
     if far:
-        missed = live.encoder.missed(np.stack([p for _, p, _ in far]), np.stack([c for *_, c in far]))
+        missed = live.encoder.unexplained_variance(np.stack([p for _, p, _ in far]), np.stack([c for *_, c in far]))
         for (number, *_), share in zip(far, missed, strict=True):
             results[number] = replace(results[number], no_match=bool(share > 1))
     return results
 
 
-def prepare(store: Store, live: LiveCollection, queries: Sequence[Query | Stored]) -> list[Asked | str]:
+def prepare(store: Store, live: LiveCollection, queries: Sequence[Query | Stored]) -> list[EncodedQuery | str]:
     """Each query's embedding, or why it has none."""
     stored = [query for query in queries if isinstance(query, Stored)]
     points = find_stored(store, live.collection, stored) if stored else {}
-    asked: list[Asked | str] = [MISSING.format(live.collection)] * len(queries)
+    asked: list[EncodedQuery | str] = [MISSING.format(live.collection)] * len(queries)
     pictures: list[tuple[int, Loaded]] = []
     waiting = [number for number, query in enumerate(queries) if isinstance(query, Query)]
     if waiting:
         size, channels = live.meta.image_size, live.meta.channels
         entries = [query.entry for query in queries if isinstance(query, Query)]
-        for number, item in zip(waiting, read_pictures(entries, size, channels), strict=True):
+        for number, item in zip(waiting, read_images(entries, size, channels), strict=True):
             if isinstance(item, Loaded):
                 pictures.append((number, item))
             else:
                 asked[number] = item.reason
     if pictures:
-        codes = encoded(live, [item for _, item in pictures])
+        codes = encode_images(live, [item for _, item in pictures])
         for (number, _), code in zip(pictures, codes, strict=True):
             asked[number] = code
     for number, query in enumerate(queries):
         if isinstance(query, Stored) and query in points:
             point = points[query]
             assert point.code is not None
-            asked[number] = Asked(point.code, str(point.payload["sha256"]))
+            asked[number] = EncodedQuery(point.code, str(point.payload["sha256"]))
     return asked
 
 
-def encoded(live: LiveCollection, pictures: Sequence[Loaded]) -> list[Asked]:
+def encode_images(live: LiveCollection, pictures: Sequence[Loaded]) -> list[EncodedQuery]:
     """Embeddings of decoded images, in one call of the model."""
-    codes = live.encoder.encode(np.stack([item.picture.pixels for item in pictures]))
-    return [Asked(code, item.sha256, item.picture.pixels) for item, code in zip(pictures, codes, strict=True)]
+    codes = live.encoder.encode(np.stack([item.image.pixels for item in pictures]))
+    return [EncodedQuery(code, item.sha256, item.image.pixels) for item, code in zip(pictures, codes, strict=True)]
 
 
-def answered(store: Store, collection: str, asked: Sequence[Asked], options: Options) -> list[list[Hit]]:
+def query_store(
+    store: Store, collection: str, asked: Sequence[EncodedQuery], options: SearchOptions
+) -> list[list[Hit]]:
     """Each query's hits, as the engine returns them."""
     own = [() if options.include_self else (Match("sha256", (item.content,)),) for item in asked]
     filters = [exclude(options.where, *match) if match else options.where for match in own]
@@ -199,7 +201,7 @@ def recommend(
     live: LiveCollection,
     like: Sequence[Query | Stored],
     unlike: Sequence[Query | Stored],
-    options: Options,
+    options: SearchOptions,
 ) -> Result:
     """Images more like some and less like others, by Qdrant's recommendation; the examples themselves are left out.
 
@@ -212,7 +214,7 @@ def recommend(
     for query, item in zip(examples, asked, strict=True):
         if isinstance(item, str):
             raise UsageError(f"{query.name}: {item}")
-    good = [item for item in asked if isinstance(item, Asked)]
+    good = [item for item in asked if isinstance(item, EncodedQuery)]
     codes = np.stack([item.code for item in good])
     contents = tuple(sorted({item.content for item in good}))
     where: Filter | None = options.where

@@ -9,7 +9,7 @@ from jaxtyping import Int, UInt8
 
 from retrieval.schema.records import Point
 from retrieval.sources import Entry, Source
-from retrieval.sources.read import Loaded, Refused, read_pictures
+from retrieval.sources.read import Loaded, Refused, read_images
 from retrieval.util.reporting import ReportCount, ignore
 
 REPORT = 100
@@ -17,7 +17,7 @@ REPORT = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class ImageArray:
     """Those that could be read, in order: pixels, entries, contents (SHA-256), and their rows in what was listed."""
 
     images: UInt8[np.ndarray, "n h w c"]
@@ -27,21 +27,21 @@ class Stack:
     refused: list[Refused]
 
 
-def read_stack(
+def read_image_array(
     entries: Sequence[Entry],
     size: tuple[int, int],
     channels: int,
     progress: ReportCount = ignore,
-) -> Stack:
+) -> ImageArray:
     """Read the entries as u8[n, height, width, channels]; those that cannot be are in `refused`."""
     images = np.empty((len(entries), *size, channels), np.uint8)
     kept: list[Entry] = []
     contents: list[str] = []
     rows: list[int] = []
     refused: list[Refused] = []
-    for row, item in enumerate(read_pictures(entries, size, channels)):
+    for row, item in enumerate(read_images(entries, size, channels)):
         if isinstance(item, Loaded):
-            images[len(rows)] = item.picture.pixels
+            images[len(rows)] = item.image.pixels
             kept.append(item.entry)
             contents.append(item.sha256)
             rows.append(row)
@@ -49,7 +49,7 @@ def read_stack(
             refused.append(item)
         if (row + 1) % REPORT == 0 or row + 1 == len(entries):
             progress(row + 1, len(entries))
-    return Stack(images[: len(rows)], kept, contents, np.array(rows, np.int64), refused)
+    return ImageArray(images[: len(rows)], kept, contents, np.array(rows, np.int64), refused)
 
 
 def stored_entry(point: Point, source: Source) -> Entry:

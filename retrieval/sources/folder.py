@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from retrieval.errors import BadImage, SourceError
-from retrieval.images.formats import HEAD_BYTES, begins_as
+from retrieval.images.formats import HEAD_BYTES, sniff
 from retrieval.schema.records import Root, full_name
 from retrieval.sources.asking import changed, identity, local
 from retrieval.sources.base import (
@@ -85,7 +85,7 @@ class Folder:
         where, bare = full_name(self.name, key), has_no_suffix(key)
         if is_listable(f"{key}.png" if bare else key):
             data = read_inside(self.path_of(key), self._real_root, where)
-            if not bare or begins_as(data[:HEAD_BYTES]) == "taken":
+            if not bare or sniff(data[:HEAD_BYTES]) == "taken":
                 return data
         raise BadImage(where, f"no such image in {self.spec}")
 
@@ -259,7 +259,7 @@ def kind_of(item: "os.DirEntry[str]") -> Literal["taken", "passed over"] | None:
         return None
     try:
         with open(item.path, "rb", buffering=0, opener=_open_regular) as file:
-            return begins_as(file.read(HEAD_BYTES))
+            return sniff(file.read(HEAD_BYTES))
     except OSError:
         return None
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 from retrieval.errors import BadImage, RetrievalError
-from retrieval.images.decode import Picture, decode
-from retrieval.images.memory import MAX_DECODED, Room, share
+from retrieval.images.decode import DecodedImage, decode
+from retrieval.images.memory import MAX_DECODED, MemoryBudget, set_budget
 from retrieval.images.warnings import quiet
 from retrieval.schema.records import STALE
 from retrieval.sources import Entry
@@ -50,7 +50,7 @@ class Good(NamedTuple):
     """What was read of an entry: its content's SHA-256 (hex) and its pixels."""
 
     sha256: str
-    picture: Picture
+    image: DecodedImage
 
 
 class Bad(NamedTuple):
@@ -73,7 +73,7 @@ class Loaded:
 
     entry: Entry
     sha256: str
-    picture: Picture
+    image: DecodedImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Refused:
         return {"source": self.entry.source, "path": self.entry.key, "reason": self.reason, **stale}
 
 
-def read_pictures(
+def read_images(
     items: Iterable[Entry | T],
     size: tuple[int, int],
     channels: int,
@@ -169,7 +169,7 @@ class Reader:
     """Reads chunks of entries, several at once; what is to be read in turn is fetched by one thread."""
 
     def __init__(self, size: tuple[int, int], channels: int, workers: int | None, portable: bool | None) -> None:
-        """As for `read_pictures`."""
+        """As for `read_images`."""
         load = partial(load_chunk, size=size, channels=channels)
         self._there = portable is True
         self._decoders: Threads | Processes
@@ -180,7 +180,7 @@ class Reader:
             self._decoders = Processes((workers or most) if portable else min(workers or most, most), load, portable)
         self._fetchers = ThreadPoolExecutor(workers or THREADS, "fetch")
         self._in_turn = ThreadPoolExecutor(1, "fetch")
-        self._room = Room(FETCHED_BYTES)
+        self._room = MemoryBudget(FETCHED_BYTES)
 
     def begin(self, entries: Sequence[Entry]) -> Waiting:
         """Entries that are all, or none, to be read in turn."""
@@ -339,16 +339,16 @@ def load_one(fetch: Callable[[], bytes], where: str, size: tuple[int, int], chan
     except BadImage as error:
         return Bad(error.reason, lasting=False)
     try:
-        picture = decode(data, where, size, channels)
+        image = decode(data, where, size, channels)
     except BadImage as error:
         return Bad(error.reason, lasting=True)
-    return Good(hashlib.sha256(data).hexdigest(), picture)
+    return Good(hashlib.sha256(data).hexdigest(), image)
 
 
 def processes(number: int) -> Executor:
     """Not forked, since JAX has threads; not of a fork server, which a kill -9 would leave behind."""
     spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(number, spawn, initializer=start_worker, initargs=(Room(MAX_DECODED, spawn),))
+    return ProcessPoolExecutor(number, spawn, initializer=start_worker, initargs=(MemoryBudget(MAX_DECODED, spawn),))
 
 
 @contextlib.contextmanager
@@ -364,13 +364,13 @@ def ctrl_c_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def start_worker(room: Room) -> None:
+def start_worker(room: MemoryBudget) -> None:
     """Ctrl-C and SIGTERM are the parent's to handle; a worker whose parent is gone ends.
 
     One that died while it hands over a result would leave its parent waiting for the rest of that for ever.
     room: the memory that the pool's processes may take for decoding, all together.
     """
-    share(room)
+    set_budget(room)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_WORDS))
     parent = multiprocessing.parent_process()

@@ -17,7 +17,7 @@ ELASTIC_WIDTH = 0.6
 BATCH = 256
 
 QUERIES, REFERENCES = 500, 4000
-FARTHER = 1.02
+MAX_MIRROR_RATIO = 1.02
 """How much farther mirrored images may be from the others than the images themselves are.
 
 Measured: 1.34 to 1.39 for MNIST, 1.00 to 1.01 for CIFAR-10, from 200 images on.
@@ -62,24 +62,24 @@ PHOTO = Distortion(turn=0.1, scale=0.0, shear=0.1, shift=0.0, crop=0.3, stroke=0
 
 
 def default_distortion(images: UInt8[np.ndarray, "n h w c"]) -> Distortion:
-    """What suits the images: colour ones are taken for photos; mirrored only when `mirror_safe` says so."""
-    return replace(DRAWN if images.shape[-1] == 1 else PHOTO, flip=mirror_safe(images))
+    """What suits the images: colour ones are taken for photos; mirrored only when `is_mirror_safe` says so."""
+    return replace(DRAWN if images.shape[-1] == 1 else PHOTO, flip=is_mirror_safe(images))
 
 
 def views(key: Key[Array, ""], images: Float[Array, "b h w c"], how: Distortion = DRAWN) -> Float[Array, "b h w c"]:
     """One distorted view of each image, both in [0,1]; what lies outside an image takes its border's pixels."""
     places_key, stroke_key, light_key = jax.random.split(key, 3)
-    seen = sample(images, places(places_key, images.shape, how))
-    return relight(light_key, restroke(stroke_key, seen, how), how)
+    seen = grid_sample(images, sampling_grid(places_key, images.shape, how))
+    return vary_colour(light_key, vary_stroke(stroke_key, seen, how), how)
 
 
-def places(key: Key[Array, ""], shape: tuple[int, ...], how: Distortion) -> Float[Array, "b h w 2"]:
+def sampling_grid(key: Key[Array, ""], shape: tuple[int, ...], how: Distortion) -> Float[Array, "b h w 2"]:
     """Where in its image each pixel of a view is taken from: (row, column) in pixels, perhaps outside."""
     b, h, w, _ = shape
     map_key, crop_key, flip_key, elastic_key = jax.random.split(key, 4)
     limits = jnp.array([how.turn, how.scale, how.scale, how.shear, how.shift * h, how.shift * w])
     turn, sy, sx, shear, dy, dx = (jax.random.uniform(map_key, (b, 6), minval=-1) * limits).T
-    size, corner = crops(crop_key, b, how.crop)
+    size, corner = random_crops(crop_key, b, how.crop)
     sy, sx = (1 + sy) * size[:, 0], (1 + sx) * size[:, 1]
     mirror = jnp.where(jax.random.bernoulli(flip_key, 0.5 * how.flip, (b,)), -1, 1)
     cos, sin = jnp.cos(turn), jnp.sin(turn)
@@ -88,10 +88,10 @@ def places(key: Key[Array, ""], shape: tuple[int, ...], how: Distortion) -> Floa
     shift = jnp.stack([dy, dx], -1) + corner * centre
     grid = jnp.stack(jnp.meshgrid(jnp.arange(h), jnp.arange(w), indexing="ij"), -1) - centre
     at = jnp.einsum("bij,hwj->bhwi", matrix, grid) + centre + shift[:, None, None]
-    return at + how.elastic * bends(elastic_key, b, h, w) if how.elastic else at
+    return at + how.elastic * elastic_field(elastic_key, b, h, w) if how.elastic else at
 
 
-def crops(key: Key[Array, ""], b: int, smallest: float) -> tuple[Float[Array, "b 2"], Float[Array, "b 2"]]:
+def random_crops(key: Key[Array, ""], b: int, smallest: float) -> tuple[Float[Array, "b 2"], Float[Array, "b 2"]]:
     """Sides of random crops as a share of the image's, and their centres in [-1, 1] of what leaves them inside.
 
     The area is uniform in [smallest, 1], the ratio of the sides between 3:4 and 4:3 where that leaves room.
@@ -103,7 +103,7 @@ def crops(key: Key[Array, ""], b: int, smallest: float) -> tuple[Float[Array, "b
     return size, (2 * jnp.stack(corner, -1) - 1) * (1 - size)
 
 
-def bends(key: Key[Array, ""], b: int, h: int, w: int) -> Float[Array, "b h w 2"]:
+def elastic_field(key: Key[Array, ""], b: int, h: int, w: int) -> Float[Array, "b h w 2"]:
     """A smooth random field for each image: normal numbers at a few knots, spread by a Gaussian, variance 1."""
 
     def spread(n: int) -> Array:
@@ -115,7 +115,7 @@ def bends(key: Key[Array, ""], b: int, h: int, w: int) -> Float[Array, "b h w 2"
     return jnp.einsum("hi,wj,bijc->bhwc", spread(h), spread(w), knots)
 
 
-def sample(images: Float[Array, "b h w c"], at: Float[Array, "b h w 2"]) -> Float[Array, "b h w c"]:
+def grid_sample(images: Float[Array, "b h w c"], at: Float[Array, "b h w 2"]) -> Float[Array, "b h w c"]:
     """The images' values at (row, column) positions in pixels, bilinear; positions outside take the border's."""
     b, h, w, c = images.shape
     at = jnp.clip(at, 0, jnp.array([h - 1, w - 1]))
@@ -133,15 +133,15 @@ def sample(images: Float[Array, "b h w c"], at: Float[Array, "b h w 2"]) -> Floa
     return top * (1 - py) + bottom * py
 
 
-def restroke(key: Key[Array, ""], images: Float[Array, "b h w c"], how: Distortion) -> Float[Array, "b h w c"]:
+def vary_stroke(key: Key[Array, ""], images: Float[Array, "b h w c"], how: Distortion) -> Float[Array, "b h w c"]:
     """Each pixel moved towards the brightest, or the darkest, of the nine around it: greyscale dilation and erosion."""
     if not how.stroke:
         return images
     far = jax.random.uniform(key, (len(images), 1, 1, 1), minval=-how.stroke, maxval=how.stroke)
-    return images + jnp.where(far > 0, far * (brightest(images) - images), far * (images + brightest(-images)))
+    return images + jnp.where(far > 0, far * (dilate(images) - images), far * (images + dilate(-images)))
 
 
-def brightest(images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+def dilate(images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     """The largest of the nine values around each pixel, one axis after the other."""
     for axis in (1, 2):
         size = images.shape[axis]
@@ -151,7 +151,7 @@ def brightest(images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     return images
 
 
-def relight(key: Key[Array, ""], images: Float[Array, "b h w c"], how: Distortion) -> Float[Array, "b h w c"]:
+def vary_colour(key: Key[Array, ""], images: Float[Array, "b h w c"], how: Distortion) -> Float[Array, "b h w c"]:
     """Brightness, contrast, saturation and tint of each image changed a little, sometimes all colour taken away."""
     if not (how.light or how.colour or how.grey):
         return images
@@ -184,16 +184,16 @@ def distorted_copies(
     return copies
 
 
-def mirror_safe(images: UInt8[np.ndarray, "n h w c"]) -> bool:
+def is_mirror_safe(images: UInt8[np.ndarray, "n h w c"]) -> bool:
     """Whether images swapped left to right are as near to the other images as they are themselves.
 
     Compares the mean Euclidean distance, in pixels, of a sample to its nearest among others. So photos of things are
     safe, and letters and digits are not.
     """
-    return farther_when_mirrored(images) <= FARTHER
+    return mirror_distance_ratio(images) <= MAX_MIRROR_RATIO
 
 
-def farther_when_mirrored(images: UInt8[np.ndarray, "n h w c"]) -> float:
+def mirror_distance_ratio(images: UInt8[np.ndarray, "n h w c"]) -> float:
     """That mean distance for mirrored images, as a multiple of the one for the images as they are; needs two images."""
     order = np.random.default_rng(0).permutation(len(images))
     count = max(1, min(QUERIES, len(images) // 4))

@@ -19,34 +19,37 @@ from jaxtyping import UInt8
 
 from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import Params
-from retrieval.train.distributed import from_first
+from retrieval.train.distributed import broadcast_bytes
 from retrieval.train.recipe import Recipe
-from retrieval.train.step import Learner
+from retrieval.train.step import TrainState
 
 T = TypeVar("T")
 
 SPARE = 64 * 2**20
 """Bytes left free beside a checkpoint, for its own files and everybody else's."""
 
-Line = dict[str, int | float]
-"""One round in numbers."""
+LogEntry = dict[str, int | float]
+"""The metrics of one round."""
+
+OLD_METRICS = {"agreement": "invariance", "spread": "variance", "correlation": "covariance"}
+"""Names in the log of a checkpoint written before 0.1.0, and today's. To be dropped in the release after that."""
 
 
 @dataclass(slots=True)
-class State:
+class RunState:
     """All that a run is: with its recipe and images, it decides the rest.
 
     seconds: spent so far · best, best_loss, best_step: the weights with the smallest held-out loss · history: a line
     for each round.
     """
 
-    learner: Learner
+    train_state: TrainState
     best: Params
     step: int = 0
     seconds: float = 0.0
     best_loss: float = float("inf")
     best_step: int = 0
-    history: list[Line] = field(default_factory=list)
+    history: list[LogEntry] = field(default_factory=list)
 
 
 def run_name(recipe: Recipe, images: UInt8[np.ndarray, "n h w c"]) -> str:
@@ -56,16 +59,16 @@ def run_name(recipe: Recipe, images: UInt8[np.ndarray, "n h w c"]) -> str:
     return digest.hexdigest()[:16]
 
 
-def save(folder: Path, state: State) -> None:
+def save(folder: Path, state: RunState) -> None:
     """Write a run's state, then drop older ones: the last good one survives whatever happens here.
 
     Raises TrainingError when the disk refuses.
     """
     arrays = to_arrays(state)
-    check_room(folder, arrays)
+    check_disk_space(folder, arrays)
     try:
-        log_of(folder, state.step).write_text(json.dumps(state.history))
-        undisturbed(lambda checkpointer: checkpointer.save(folder.absolute() / str(state.step), arrays))
+        log_path(folder, state.step).write_text(json.dumps(state.history))
+        run_in_thread(lambda checkpointer: checkpointer.save(folder.absolute() / str(state.step), arrays))
     except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
         raise TrainingError(
             f"checkpoint {folder / str(state.step)} cannot be written: {first_line(error)}",
@@ -73,10 +76,10 @@ def save(folder: Path, state: State) -> None:
         ) from error
     for older in saved_steps(folder)[:-1]:
         shutil.rmtree(folder / str(older), ignore_errors=True)
-        log_of(folder, older).unlink(missing_ok=True)
+        log_path(folder, older).unlink(missing_ok=True)
 
 
-def undisturbed(action: Callable[[ocp.StandardCheckpointer], T]) -> T:
+def run_in_thread(action: Callable[[ocp.StandardCheckpointer], T]) -> T:
     """Let Orbax work in a thread of its own: in the main one its event loop takes Ctrl-C for itself, and may lose it.
 
     Ctrl-C then ends the run when Orbax is done. Orbax waits for no other process: only the first one calls it.
@@ -91,7 +94,7 @@ def undisturbed(action: Callable[[ocp.StandardCheckpointer], T]) -> T:
         return thread.submit(work).result()
 
 
-def check_room(folder: Path, arrays: dict[str, Any]) -> None:
+def check_disk_space(folder: Path, arrays: dict[str, Any]) -> None:
     """Raise TrainingError before the disk is full: Orbax takes that badly."""
     folder.mkdir(parents=True, exist_ok=True)
     needed = SPARE + sum(array.nbytes for array in arrays.values())
@@ -103,7 +106,7 @@ def check_room(folder: Path, arrays: dict[str, Any]) -> None:
         )
 
 
-def load(folder: Path, like: State) -> State | None:
+def restore(folder: Path, like: RunState) -> RunState | None:
     """The newest saved state, in the shape of `like`; None when there is nothing to resume.
 
     Raises TrainingError when the checkpoint is damaged.
@@ -113,9 +116,10 @@ def load(folder: Path, like: State) -> State | None:
         return None
     newest, target = folder / str(steps[-1]), to_arrays(like)
     try:
-        history = json.loads(log_of(folder, steps[-1]).read_text())
+        log = json.loads(log_path(folder, steps[-1]).read_text())
+        history = [{OLD_METRICS.get(name, name): value for name, value in entry.items()} for entry in log]
         # Told of shapes, Orbax would cut or pad to them and say nothing.
-        arrays = undisturbed(lambda checkpointer: checkpointer.restore(newest.absolute()))
+        arrays = run_in_thread(lambda checkpointer: checkpointer.restore(newest.absolute()))
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(
             f"checkpoint {newest} is damaged: {first_line(error)}",
@@ -126,19 +130,19 @@ def load(folder: Path, like: State) -> State | None:
     return from_arrays(arrays, like, steps[-1], history)
 
 
-def shared(state: State) -> State:
+def broadcast(state: RunState) -> RunState:
     """The first process's state, in every process; when this one is alone, the very same."""
     if jax.process_count() == 1:
         return state
     file = io.BytesIO()
     np.savez(file, step=state.step, history=json.dumps(state.history), **to_arrays(state))
-    with np.load(io.BytesIO(from_first(file.getvalue()))) as data:
+    with np.load(io.BytesIO(broadcast_bytes(file.getvalue()))) as data:
         arrays = dict(data)
     step, history = int(arrays.pop("step")), json.loads(str(arrays.pop("history")))
     return from_arrays(arrays, state, step, history)
 
 
-def forget(folder: Path) -> None:
+def delete(folder: Path) -> None:
     """Remove a run's checkpoints: its model is saved. Renamed first: none is ever found half removed."""
     gone = folder.with_suffix(".done")
     shutil.rmtree(gone, ignore_errors=True)
@@ -152,31 +156,31 @@ def saved_steps(folder: Path) -> list[int]:
     return sorted(int(entry.name) for entry in folder.glob("*") if entry.name.isdigit())
 
 
-def log_of(folder: Path, step: int) -> Path:
+def log_path(folder: Path, step: int) -> Path:
     """Where the lines of the rounds up to a checkpoint lie, beside it."""
     return folder / f"{step}.json"
 
 
-def as_tree(state: State) -> Any:
+def to_tree(state: RunState) -> Any:
     """All of the state that Orbax keeps, as a pytree; the history lies beside it."""
     return (
-        state.learner,
+        state.train_state,
         state.best,
         (np.float64(state.seconds), np.float64(state.best_loss), np.int64(state.best_step)),
     )
 
 
-def to_arrays(state: State) -> dict[str, Any]:
+def to_arrays(state: RunState) -> dict[str, Any]:
     """The state as a flat dict of arrays: Orbax needs no knowledge of Flax's or Optax's own types."""
-    return {f"{number:04}": np.asarray(leaf) for number, leaf in enumerate(jax.tree.leaves(as_tree(state)))}
+    return {f"{number:04}": np.asarray(leaf) for number, leaf in enumerate(jax.tree.leaves(to_tree(state)))}
 
 
-def from_arrays(arrays: dict[str, Any], like: State, step: int, history: list[Line]) -> State:
+def from_arrays(arrays: dict[str, Any], like: RunState, step: int, history: list[LogEntry]) -> RunState:
     """The state of which `to_arrays` made these arrays, in the shape of `like`."""
     leaves = [arrays[name] for name in sorted(arrays)]
-    learner, best, numbers = jax.tree.unflatten(jax.tree.structure(as_tree(like)), leaves)
+    train_state, best, numbers = jax.tree.unflatten(jax.tree.structure(to_tree(like)), leaves)
     seconds, best_loss, best_step = map(float, numbers)
-    return State(learner, best, step, seconds, best_loss, int(best_step), history)
+    return RunState(train_state, best, step, seconds, best_loss, int(best_step), history)
 
 
 def first_line(error: Exception) -> str:

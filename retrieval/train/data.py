@@ -11,9 +11,9 @@ from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import probe
 from retrieval.model.config import MIN_SIDE
 from retrieval.sources import Entry, Source
-from retrieval.sources.arrays import choose, read_stack
+from retrieval.sources.arrays import choose, read_image_array
 from retrieval.sources.read import Refused
-from retrieval.train.options import Options
+from retrieval.train.options import TrainOptions
 from retrieval.util.reporting import ReportCount
 
 PROBED = 200
@@ -27,7 +27,7 @@ PIXEL_BUDGET = 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class TrainingImages:
     """What was read, what was refused, and what the user should be told."""
 
     images: UInt8[np.ndarray, "n h w c"]
@@ -36,7 +36,7 @@ class Pictures:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class InputShape:
     """(height, width) and channels for the model, and what the user should be told about them."""
 
     size: tuple[int, int]
@@ -44,21 +44,21 @@ class Shape:
     warnings: list[str] = field(default_factory=list)
 
 
-def gather(
+def read_training_images(
     sources: Sequence[Source],
-    options: Options,
+    options: TrainOptions,
     reading: ReportCount,
     most: int | None = None,
-) -> Pictures:
+) -> TrainingImages:
     """The sources' pictures as training sees them; of more than `most`, or than fit PIXEL_BUDGET, a random part.
 
     Raises SourceError when no image can be used.
     """
     entries = [entry for source in sources for entry in source.entries()]
-    shape = choose_size(entries, options)
+    shape = choose_shape(entries, options)
     limit = min(most or len(entries), PIXEL_BUDGET // (shape.size[0] * shape.size[1] * shape.channels))
     chosen = [entries[i] for i in choose(len(entries), limit, options.seed)]
-    stack = read_stack(chosen, shape.size, shape.channels, reading)
+    stack = read_image_array(chosen, shape.size, shape.channels, reading)
     if not len(stack.images):
         first = stack.refused[0]
         raise SourceError(f"none of {len(entries):,} images can be used; the first: {first.entry.name}: {first.reason}")
@@ -67,10 +67,10 @@ def gather(
         warnings.append(
             f"{limit:,} of {len(entries):,} images fit into memory; the model learns from those, a random part"
         )
-    return Pictures(stack.images, stack.refused, warnings)
+    return TrainingImages(stack.images, stack.refused, warnings)
 
 
-def choose_size(entries: Sequence[Entry], options: Options = Options()) -> Shape:  # noqa: B008 - it is frozen
+def choose_shape(entries: Sequence[Entry], options: TrainOptions = TrainOptions()) -> InputShape:  # noqa: B008 - it is frozen
     """What the model should take: small images of one size as they are, else 64×64; grey if all are.
 
     The options come first. Raises SourceError when none of PROBED images can be read.
@@ -95,7 +95,7 @@ def choose_size(entries: Sequence[Entry], options: Options = Options()) -> Shape
     else:
         size = DEFAULT_SIDE, DEFAULT_SIDE
     warnings = []
-    if varied([(h, w) for h, w, _ in shapes]):
+    if vary_widely([(h, w) for h, w, _ in shapes]):
         smallest, largest = min(shapes, key=area), max(shapes, key=area)
         warnings.append(
             f"the pictures differ widely in size, from {smallest[0]}×{smallest[1]} to {largest[0]}×{largest[1]}; all"
@@ -103,7 +103,7 @@ def choose_size(entries: Sequence[Entry], options: Options = Options()) -> Shape
         )
     if channels < colours:
         warnings.append("some pictures have colour, and --channels 1 leaves it out")
-    return Shape(size, channels, warnings)
+    return InputShape(size, channels, warnings)
 
 
 def area(shape: tuple[int, ...]) -> int:
@@ -111,7 +111,7 @@ def area(shape: tuple[int, ...]) -> int:
     return shape[0] * shape[1]
 
 
-def varied(sizes: Sequence[tuple[int, int]]) -> bool:
+def vary_widely(sizes: Sequence[tuple[int, int]]) -> bool:
     """Whether stretching all to one size makes some of them hard to know again."""
     ratios = [height / width for height, width in sizes]
     sides = [side for size in sizes for side in size]

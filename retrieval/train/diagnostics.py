@@ -36,7 +36,7 @@ def check_data(images: UInt8[np.ndarray, "n h w c"]) -> None:
         )
 
 
-def held_out(n: int, seed: int) -> tuple[Int[np.ndarray, " learned"], Int[np.ndarray, " held"]]:
+def split_held_out(n: int, seed: int) -> tuple[Int[np.ndarray, " learned"], Int[np.ndarray, " held"]]:
     """Rows to learn from and rows to judge by, in order; none of the latter for a small collection."""
     count = min(HELD_OUT, n // HELD_OUT_SHARE)
     order = np.random.default_rng([seed, n]).permutation(n)
@@ -45,7 +45,7 @@ def held_out(n: int, seed: int) -> tuple[Int[np.ndarray, " learned"], Int[np.nda
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class Diagnostics:
     """What the codes of some clean images say about a model.
 
     dead: share of dimensions that hardly vary · error, mean_error: mean squared error of the reconstruction, and of
@@ -89,7 +89,7 @@ class Health:
         return warnings
 
 
-def examine(graph: nnx.GraphDef[Autoencoder], state: Params, images: UInt8[np.ndarray, "n h w c"]) -> Health:
+def diagnose(graph: nnx.GraphDef[Autoencoder], state: Params, images: UInt8[np.ndarray, "n h w c"]) -> Diagnostics:
     """The health of a finished model on some images in [0,255].
 
     Its codes are looked at as training shaped them: at length 1 a constant code would look alive.
@@ -105,7 +105,7 @@ def examine(graph: nnx.GraphDef[Autoencoder], state: Params, images: UInt8[np.nd
     clean = images.astype(np.float32) / 255
     learned, decoded = map(np.asarray, look(state, clean))
     spread = learned.std(axis=0)
-    return Health(
+    return Diagnostics(
         dead=float((spread <= DEAD * max(1, spread.max())).mean()),
         error=float(((decoded - clean) ** 2).mean()),
         mean_error=float(((clean - clean.mean(axis=0)) ** 2).mean()),
@@ -113,7 +113,7 @@ def examine(graph: nnx.GraphDef[Autoencoder], state: Params, images: UInt8[np.nd
 
 
 @jax.jit(static_argnums=0)
-def calibrated(graph: nnx.GraphDef[Autoencoder], state: Params, images: jax.Array) -> Params:
+def recompute_batch_stats(graph: nnx.GraphDef[Autoencoder], state: Params, images: jax.Array) -> Params:
     """The state with the norm layers' statistics as they are on these clean images u8[B,H,W,C]."""
     model = nnx.merge(graph, state, copy=True)
     model.train()

@@ -28,8 +28,8 @@ AGAIN = (
 
 
 @contextlib.contextmanager
-def joined(hosts: Hosts | None) -> Iterator[None]:
-    """JAX sees the devices of all processes while the block runs, and until `part`; None: this process is alone.
+def process_group(hosts: Hosts | None) -> Iterator[None]:
+    """JAX sees the devices of all processes while the block runs, and until `leave`; None: this process is alone.
 
     To be entered before JAX computes anything. When a process is lost, JAX may end this one with SIGABRT and lines of
     its own, and after an error JAX waits for the others when Python ends: a program should leave by `os._exit`.
@@ -39,7 +39,7 @@ def joined(hosts: Hosts | None) -> Iterator[None]:
     if hosts is None:
         yield
         return
-    join(hosts)
+    initialize(hosts)
     try:
         yield
     except JaxRuntimeError as error:
@@ -47,8 +47,8 @@ def joined(hosts: Hosts | None) -> Iterator[None]:
         raise TrainingError(f"{hosts} cannot go on, perhaps for want of another one: {reason}", hint=AGAIN) from error
 
 
-def join(hosts: Hosts) -> None:
-    """Meet the others; raises TrainingError as `joined`."""
+def initialize(hosts: Hosts) -> None:
+    """Meet the others; raises TrainingError as `process_group`."""
     jax.config.update("jax_enable_preemption_service", False)  # it would keep SIGTERM from ending the process
     failures: list[Exception] = []
 
@@ -88,17 +88,17 @@ def join(hosts: Hosts) -> None:
         raise TrainingError(f"the processes have different numbers of devices ({numbers})", hint="give each as many")
 
 
-def first() -> bool:
+def is_primary() -> bool:
     """Whether this is the process that keeps checkpoints and saves the model: number 0, or the only one."""
     return jax.process_index() == 0
 
 
-def part() -> None:
+def leave() -> None:
     """Wait until all processes are here, then each goes on alone; nothing when this one is alone already."""
     jax.distributed.shutdown()
 
 
-def check_same(run: str) -> None:
+def check_same_run(run: str) -> None:
     """Wait for all; raise TrainingError, in every process, unless they have come for the same run.
 
     run: its name, 16 ASCII characters.
@@ -116,7 +116,7 @@ def check_same(run: str) -> None:
             )
 
 
-def connect(mesh: Mesh) -> None:
+def connect_devices(mesh: Mesh) -> None:
     """Open the ways between a mesh's devices: all processes must come within 30 s, which compiling may take.
 
     Later, when they are open, one waits for another for as long as that is alive.
@@ -127,10 +127,10 @@ def connect(mesh: Mesh) -> None:
         jax.block_until_ready(jax.jit(jax.numpy.sum, out_shardings=whole)(zeros))
 
 
-def from_first(data: bytes) -> bytes:
+def broadcast_bytes(data: bytes) -> bytes:
     """Process 0's data, in every process; what the others give does not count."""
     if jax.process_count() == 1:
         return data
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
-    block = np.frombuffer(data, np.uint8) if first() else np.zeros(size, np.uint8)
+    block = np.frombuffer(data, np.uint8) if is_primary() else np.zeros(size, np.uint8)
     return bytes(multihost_utils.broadcast_one_to_all(block))

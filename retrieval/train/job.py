@@ -16,25 +16,25 @@ from retrieval.model.encoder import Encoder, use_compilation_cache
 from retrieval.model.saved_models import SavedModel
 from retrieval.sources import Source
 from retrieval.sources.read import Refused
-from retrieval.train.checkpoints import Line, forget
-from retrieval.train.data import gather
-from retrieval.train.distributed import first, joined
+from retrieval.train.checkpoints import LogEntry, delete
+from retrieval.train.data import read_training_images
+from retrieval.train.distributed import is_primary, process_group
 from retrieval.train.loop import Progress, train
-from retrieval.train.options import Options
+from retrieval.train.options import TrainOptions
 from retrieval.train.recipe import Recipe, default_preset, default_recipe
-from retrieval.train.step import hardware
+from retrieval.train.step import describe_hardware
 from retrieval.util.reporting import ReportCount, ignore
 
 
-def learn(
+def train_model(
     sources: Sequence[Source],
     settings: Settings,
-    options: Options = Options(),  # noqa: B008 - it is frozen
+    options: TrainOptions = TrainOptions(),  # noqa: B008 - it is frozen
     *,
     make_default: bool = True,
     reading: ReportCount = ignore,
     training: Callable[[Progress], None] = lambda progress: None,
-    log: Callable[[Line], None] = lambda line: None,
+    log: Callable[[LogEntry], None] = lambda line: None,
 ) -> tuple[SavedModel, list[Refused]]:
     """Train on the sources' images and save the model; returns it with the images that were refused.
 
@@ -44,9 +44,9 @@ def learn(
     the model cannot be saved; the run's last checkpoint is then still there, and the same call goes on from it.
     """
     use_compilation_cache(settings.xla_cache)
-    with joined(options.hosts):
+    with process_group(options.hosts):
         started = time.monotonic()
-        pictures = gather(sources, options, reading)
+        pictures = read_training_images(sources, options, reading)
         seconds = time.monotonic() - started
         recipe = default_recipe(
             pictures.images,
@@ -62,27 +62,27 @@ def learn(
         "images": len(pictures.images),
         "refused": len(pictures.refused),
         "sources": ", ".join(source.spec for source in sources),
-        **choices(recipe, options.preset or default_preset(recipe.model.channels)),
+        **describe_recipe(recipe, options.preset or default_preset(recipe.model.channels)),
         **{name: round(value, 5) for name, value in trained.metrics.items()},
         "stopped_early": trained.stopped_early,
         "reading_seconds": round(seconds, 1),
-        "hardware": hardware(),
+        "hardware": describe_hardware(),
         "warnings": [*pictures.warnings, *trained.warnings],
     }
     weights = {name: np.asarray(array) for name, array in to_flat(trained.params).items()}
     draft = SavedModel(recipe.model, weights, saved_models.fingerprint(recipe.model, weights), numbers, settings.models)
-    if not first():
+    if not is_primary():
         return draft, pictures.refused
-    picture = reconstructions(Encoder(draft), pictures.images)
+    picture = draw_reconstructions(Encoder(draft), pictures.images)
     model = saved_models.save(settings.models, recipe.model, weights, numbers, picture, trained.history)
     if make_default or saved_models.default(settings.models) is None:
         saved_models.set_default(model)
     if trained.checkpoints:
-        forget(trained.checkpoints)
+        delete(trained.checkpoints)
     return model, pictures.refused
 
 
-def choices(recipe: Recipe, preset: str) -> dict[str, Any]:
+def describe_recipe(recipe: Recipe, preset: str) -> dict[str, Any]:
     """The recipe for the card; of the distortions, those that are made."""
     distortion = {name: value for name, value in dataclasses.asdict(recipe.distortion).items() if value}
     return {
@@ -96,7 +96,7 @@ def choices(recipe: Recipe, preset: str) -> dict[str, Any]:
     }
 
 
-def reconstructions(encoder: Encoder, images: UInt8[np.ndarray, "n h w c"]) -> bytes:
+def draw_reconstructions(encoder: Encoder, images: UInt8[np.ndarray, "n h w c"]) -> bytes:
     """A PNG: sixteen images in two double rows, each above what the decoder makes of its code."""
     chosen = images[:: max(1, len(images) // 16)][:16]
     decoded = np.rint(encoder.decode(encoder.encode(chosen)) * 255).astype(np.uint8)

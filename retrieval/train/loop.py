@@ -16,15 +16,15 @@ from jaxtyping import UInt8
 
 from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import Params, build
-from retrieval.train import checkpoints as resume
-from retrieval.train.checkpoints import Line, State
-from retrieval.train.diagnostics import PATIENCE, calibrated, check_data, examine, held_out
-from retrieval.train.distributed import check_same, first, part
+from retrieval.train import checkpoints
+from retrieval.train.checkpoints import LogEntry, RunState
+from retrieval.train.diagnostics import PATIENCE, check_data, diagnose, recompute_batch_stats, split_held_out
+from retrieval.train.distributed import check_same_run, is_primary, leave
 from retrieval.train.objective import Terms
-from retrieval.train.optimiser import make_optimiser, rate
-from retrieval.train.recipe import Recipe, doubts
-from retrieval.train.step import Learner, Stepper
-from retrieval.train.whitening import MOST_IMAGES, sharpened
+from retrieval.train.optimiser import learning_rate, make_optimiser
+from retrieval.train.recipe import Recipe, recipe_warnings
+from retrieval.train.step import Stepper, TrainState
+from retrieval.train.whitening import MOST_IMAGES, whiten
 
 ROUND_STEPS = 100
 """Steps between two looks at the held-out images, each with a line of the log and a checkpoint."""
@@ -45,7 +45,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainResult:
     """Weights, their numbers, a line for each round, and what the user should be told.
 
     stopped_early: the weights are then those with the smallest held-out loss ·
@@ -53,8 +53,8 @@ class Trained:
     """
 
     params: Params
-    metrics: Line
-    history: list[Line]
+    metrics: LogEntry
+    history: list[LogEntry]
     warnings: list[str]
     stopped_early: bool
     checkpoints: Path | None
@@ -63,10 +63,10 @@ class Trained:
 def train(
     images: UInt8[np.ndarray, "n h w c"],
     recipe: Recipe,
-    checkpoints: Path | None = None,
+    checkpoint_folder: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
-    log: Callable[[Line], None] = lambda line: None,
-) -> Trained:
+    log: Callable[[LogEntry], None] = lambda line: None,
+) -> TrainResult:
     """Train on images in [0,255]; takes up where an interrupted run of the same recipe and data stopped.
 
     `log` gets a line for each round, those of before an interruption first. The last checkpoint is left in
@@ -78,22 +78,22 @@ def train(
     when they have other images or recipes, or cannot share a batch evenly.
     """
     check_data(images)
-    learned, held = held_out(len(images), recipe.seed)
+    learned, held = split_held_out(len(images), recipe.seed)
     batch = min(recipe.batch, len(learned))
     per_epoch = len(learned) // batch
-    pace = Pace(recipe.epochs and recipe.epochs * per_epoch, recipe.budget)
+    pace = RunClock(recipe.epochs and recipe.epochs * per_epoch, recipe.budget)
     graph, whole = build(recipe.model, recipe.seed)
     params, stats = nnx.split_state(whole, nnx.Param, nnx.BatchStat)
     optimiser = make_optimiser(params)
-    state = State(Learner(params, optimiser.init(params)), params)
-    name = resume.run_name(recipe, images)
-    check_same(name)
-    folder = checkpoints / name if checkpoints and first() else None
+    state = RunState(TrainState(params, optimiser.init(params)), params)
+    name = checkpoints.run_name(recipe, images)
+    check_same_run(name)
+    folder = checkpoint_folder / name if checkpoint_folder and is_primary() else None
     if folder:
-        state = resume.load(folder, state) or state
-    state = resume.shared(state)
+        state = checkpoints.restore(folder, state) or state
+    state = checkpoints.broadcast(state)
     stepper = Stepper(graph, stats, optimiser, recipe, images, batch)
-    state.learner = stepper.place(state.learner)
+    state.train_state = stepper.place(state.train_state)
     resumed_at, pace.spent = state.step, state.seconds
     for line in state.history:
         log(line)
@@ -103,14 +103,14 @@ def train(
 
     def tell() -> None:
         speed = pace.speed((state.step - resumed_at) * batch)
-        report(Progress(state.step, pace.done(state.step), finite(terms[-1], state.step), speed, resumed_at > 0))
+        report(Progress(state.step, pace.done(state.step), wait_for_loss(terms[-1], state.step), speed, resumed_at > 0))
 
     def close_round() -> None:
-        line = {"step": state.step, "seconds": round(pace.seconds, 2), **means(terms)}
+        line = {"step": state.step, "seconds": round(pace.seconds, 2), **mean_terms(terms)}
         if len(held):
-            line["held_out"] = stepper.judge(state.learner, held)
+            line["held_out"] = stepper.eval_loss(state.train_state, held)
             if line["held_out"] < state.best_loss:
-                state.best, state.best_loss, state.best_step = state.learner.params, line["held_out"], state.step
+                state.best, state.best_loss, state.best_step = state.train_state.params, line["held_out"], state.step
         terms.clear()
         state.history.append(line)
         state.seconds = pace.seconds
@@ -118,16 +118,16 @@ def train(
 
     terms: list[Terms] = []
     order = order_of(state.step // per_epoch)
-    stepper.step(state.learner, order, state.step, 0.0)  # compiled here, so that the first step counts as a step
+    stepper.step(state.train_state, order, state.step, 0.0)  # compiled here, so that the first step counts as a step
     if len(held):
-        stepper.judge(state.learner, held)
+        stepper.eval_loss(state.train_state, held)
     pace.begin()
-    while (share := pace.done(state.step)) < 1 and not stale(state):
+    while (share := pace.done(state.step)) < 1 and not is_stalled(state):
         if state.step % per_epoch == 0:
             order = order_of(state.step // per_epoch)
         if terms:
             terms[-1]["loss"].block_until_ready()  # two steps under way at most: a budget ends on time
-        state.learner, found = stepper.step(state.learner, order, state.step, rate(share))
+        state.train_state, found = stepper.step(state.train_state, order, state.step, learning_rate(share))
         terms.append(found)
         state.step += 1
         if state.step % REPORT_STEPS == 0:
@@ -135,32 +135,32 @@ def train(
         if state.step % ROUND_STEPS == 0:
             close_round()
             if folder:
-                resume.save(folder, state)
+                checkpoints.save(folder, state)
     if terms:
         tell()
         close_round()
-    early = stale(state)
-    params = jax.device_get(state.best if early else state.learner.params)
-    part()
+    early = is_stalled(state)
+    params = jax.device_get(state.best if early else state.train_state.params)
+    leave()
     shuffled = np.random.default_rng([recipe.seed]).permutation(learned)
     sample = images[np.sort(shuffled[: EXAMINED * batch])]
-    whole = calibrated(graph, nnx.merge_state(params, stats), sample)
+    whole = recompute_batch_stats(graph, nnx.merge_state(params, stats), sample)
     how = None if recipe.objective == "reconstruction" else recipe.distortion
-    whole = sharpened(graph, whole, images[shuffled[:MOST_IMAGES]], recipe.seed, how, batch)
-    health = examine(graph, whole, sample)  # now, since the decoder wants centred codes
-    warnings = [*doubts(recipe, batch), *health.check(state.step)]
+    whole = whiten(graph, whole, images[shuffled[:MOST_IMAGES]], recipe.seed, how, batch)
+    health = diagnose(graph, whole, sample)  # now, since the decoder wants centred codes
+    warnings = [*recipe_warnings(recipe, batch), *health.check(state.step)]
     step = state.best_step if early else state.step
     numbers = next(line for line in state.history if line["step"] == step)
     numbers = {"epochs": step / per_epoch, **numbers, "seconds": state.seconds, **health.numbers()}
-    return Trained(whole, numbers, state.history, warnings, early, folder)
+    return TrainResult(whole, numbers, state.history, warnings, early, folder)
 
 
-def stale(state: State) -> bool:
+def is_stalled(state: RunState) -> bool:
     """Whether to stop early: the held-out loss has not improved for PATIENCE rounds."""
     return state.best_step > 0 and state.step >= state.best_step + PATIENCE * ROUND_STEPS
 
 
-def finite(terms: Terms, step: int) -> float:
+def wait_for_loss(terms: Terms, step: int) -> float:
     """The loss, waited for; raises TrainingError when it is not finite."""
     value = float(terms["loss"])
     if not np.isfinite(value):
@@ -171,13 +171,13 @@ def finite(terms: Terms, step: int) -> float:
     return value
 
 
-def means(terms: Sequence[Terms]) -> Line:
+def mean_terms(terms: Sequence[Terms]) -> LogEntry:
     """Each term's mean over some steps."""
     return {name: float(np.mean([t[name] for t in terms])) for name in terms[0]}
 
 
 @dataclass(slots=True)
-class Pace:
+class RunClock:
     """A run's clock.
 
     last: steps in all, None for no limit · budget: seconds in all, None for no limit · spent: seconds of the run

@@ -26,9 +26,11 @@ def loss(
 ) -> tuple[Array, Terms]:
     """The loss of a batch of clean images in [0,1], and its terms.
 
-    `reconstruction` of the clean image (binary cross-entropy, mean over pixels); `agreement` of the codes of two views;
-    `spread` and `correlation`, the variance and covariance terms of VICReg (Bardes et al. 2022, arXiv 2105.04906) on
-    the codes themselves, with no expander, which measured worse. Norm layers use the batch's own statistics.
+    reconstruction: binary cross-entropy between the decoder's output and the clean image, mean over pixels
+    invariance, variance, covariance: the terms of VICReg (Bardes et al. 2022, arXiv 2105.04906), computed on the
+        embeddings themselves: an expander was measured and was worse
+
+    Batch normalisation uses the batch's own statistics.
     """
     model = nnx.merge(graph, params, copy=True)  # its norm layers note each batch
     model.train()
@@ -45,19 +47,19 @@ def loss(
     if objective == "invariant":
         b = codes[len(images) :]
         terms |= {
-            "agreement": jnp.mean((a - b) ** 2),
-            "spread": dead(a) + dead(b),
-            "correlation": COVARIANCE_WEIGHT * (covariance(a) + covariance(b)),
+            "invariance": jnp.mean((a - b) ** 2),
+            "variance": variance_term(a) + variance_term(b),
+            "covariance": COVARIANCE_WEIGHT * (covariance_term(a) + covariance_term(b)),
         }
     return jnp.sum(jnp.stack(list(terms.values()))), terms
 
 
-def dead(codes: Float[Array, "b d"]) -> Float[Array, ""]:
+def variance_term(codes: Float[Array, "b d"]) -> Float[Array, ""]:
     """Mean over dimensions of max(0, 1 − standard deviation): 0 when all vary, 1 when the code is constant."""
     return jnp.maximum(0, 1 - jnp.sqrt(codes.var(axis=0) + 1e-4)).mean()
 
 
-def covariance(codes: Float[Array, "b d"]) -> Float[Array, ""]:
+def covariance_term(codes: Float[Array, "b d"]) -> Float[Array, ""]:
     """Sum of squared covariances between different dimensions, divided by their number."""
     centred = codes - codes.mean(axis=0)
     matrix = centred.T @ centred / (codes.shape[0] - 1)

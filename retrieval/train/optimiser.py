@@ -19,7 +19,7 @@ WARMUP = 0.1
 
 
 def make_optimiser(params: Params) -> optax.GradientTransformation:
-    """Steps of rate 1: `rate` scales them. Muon (Jordan et al. 2024) makes a matrix's update orthogonal.
+    """Steps of rate 1: `learning_rate` scales them. Muon (Jordan et al. 2024) makes a matrix's update orthogonal.
 
     It learns in a quarter of AdamW's steps here. Convolutions are matrices of inputs × outputs; vectors get AdamW.
     """
@@ -34,10 +34,10 @@ def make_optimiser(params: Params) -> optax.GradientTransformation:
     )
 
 
-def rate(done: float) -> float:
+def learning_rate(done: float) -> float:
     """The learning rate when a share of the run is done, in [0, 1]: up in a line, down along a cosine.
 
-    >>> rate(0.0), rate(1.0)
+    >>> learning_rate(0.0), learning_rate(1.0)
     (0.0, 0.0)
     """
     if done < WARMUP:

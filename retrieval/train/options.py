@@ -8,7 +8,7 @@ from retrieval.train.types import Hosts, Objective, Preset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class TrainOptions:
     """None means: from the data, by `choose_size` for the images and `default_recipe` for the rest.
 
     image_size: (height, width) in pixels · channels: 1 or 3 · dim: numbers in a code · epochs: times each image is

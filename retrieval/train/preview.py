@@ -12,8 +12,8 @@ from retrieval.images.draw import TILE, Cell, Line, contact_sheet
 from retrieval.sources import Source
 from retrieval.sources.read import Refused
 from retrieval.train.augment import default_distortion, distorted_copies
-from retrieval.train.data import gather
-from retrieval.train.options import Options
+from retrieval.train.data import read_training_images
+from retrieval.train.options import TrainOptions
 from retrieval.util.files import write_output
 from retrieval.util.reporting import ReportCount, ignore
 
@@ -25,7 +25,7 @@ ROWS, VIEWS = 8, 7
 def preview(
     path: Path,
     sources: Sequence[Source],
-    options: Options,
+    options: TrainOptions,
     reading: ReportCount = ignore,
 ) -> tuple[list[Refused], list[str]]:
     """Draw ROWS pictures, each beside VIEWS of its distorted views; returns what was refused, and warnings.
@@ -39,7 +39,7 @@ def preview(
             option="preview",
             hint="leave it out, or choose another objective",
         )
-    pictures = gather(sources, options, reading, most=READ)
+    pictures = read_training_images(sources, options, reading, most=READ)
     images = pictures.images[:: max(1, len(pictures.images) // ROWS)][:ROWS]
     how = default_distortion(pictures.images)
     views = distorted_copies(images.repeat(VIEWS, axis=0), options.seed, how).reshape(

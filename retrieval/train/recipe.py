@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from retrieval.model.autoencoder import stages
+from retrieval.model.autoencoder import stage_count
 from retrieval.model.config import ModelConfig
 from retrieval.train.augment import DRAWN, Distortion, default_distortion
 from retrieval.train.types import Objective, Preset
@@ -77,16 +77,16 @@ def default_recipe(
     """What fits the data: the network from the image size, the distortions from the channels, the epochs from n."""
     n, height, width, channels = images.shape
     effort = PRESETS[preset or default_preset(channels)]
-    config = network((height, width), channels, dim or (GREY_DIM if channels == 1 else COLOUR_DIM), effort)
+    config = default_network((height, width), channels, dim or (GREY_DIM if channels == 1 else COLOUR_DIM), effort)
     if epochs is None and budget is None:
         epochs = default_epochs(n, effort.seen)
     batch = min(BATCH, n, max(1, BATCH_PIXELS // (height * width)))
     return Recipe(config, epochs, seed, batch, objective, default_distortion(images), budget)
 
 
-def network(image_size: tuple[int, int], channels: int, dim: int, effort: Effort) -> ModelConfig:
+def default_network(image_size: tuple[int, int], channels: int, dim: int, effort: Effort) -> ModelConfig:
     """The network for a size: each stage twice as wide as the one before, up to the widest."""
-    count = stages(image_size)
+    count = stage_count(image_size)
     widths = tuple(min(effort.width * 2**stage, effort.widest) for stage in range(count))
     return ModelConfig(image_size, channels, dim, widths, (*(0,) * (count - 2), effort.blocks, 0))
 
@@ -96,7 +96,7 @@ def default_epochs(images: int, seen: int) -> int:
     return min(MAX_EPOCHS, math.ceil(seen / images))
 
 
-def doubts(recipe: Recipe, batch: int) -> list[str]:
+def recipe_warnings(recipe: Recipe, batch: int) -> list[str]:
     """What speaks against the recipe when a batch has so many images."""
     if recipe.objective == "invariant" and batch < recipe.model.dim:
         return [

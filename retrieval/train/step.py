@@ -14,19 +14,19 @@ from jaxtyping import Array, Float, Int, Key, UInt8
 
 from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import Autoencoder, Params
-from retrieval.train.distributed import connect
+from retrieval.train.distributed import connect_devices
 from retrieval.train.objective import Terms, loss
 from retrieval.train.recipe import Recipe
 
 
-class Learner(NamedTuple):
+class TrainState(NamedTuple):
     """The weights that learn, and the optimiser's state: what a step takes and gives."""
 
     params: Params
     optimiser: optax.OptState
 
 
-def hardware() -> str:
+def describe_hardware() -> str:
     """What trains here, in a few words."""
     kinds = ", ".join(sorted({device.device_kind for device in jax.devices()}))
     several = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
@@ -47,7 +47,7 @@ def devices_for(batch: int, processes: int, each: int) -> int:
     return math.gcd(batch // processes, each)
 
 
-def put(value: Any, everywhere: NamedSharding) -> jax.Array:
+def replicate(value: Any, everywhere: NamedSharding) -> jax.Array:
     """An array on every device of a sharding that holds it whole; each process puts it on its own."""
     if everywhere.is_fully_addressable:
         placed: jax.Array = jax.device_put(value, everywhere)
@@ -77,10 +77,10 @@ class Stepper:
         each = devices_for(batch, len(processes), jax.local_device_count())
         devices = [device for process in processes for device in jax.local_devices(process)[:each]]
         mesh = Mesh(np.array(devices), "batch")
-        connect(mesh)
+        connect_devices(mesh)
         everywhere, split = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
-        self._images = put(images, everywhere)
-        self._base = jax.random.wrap_key_data(put(jax.random.key_data(jax.random.key(recipe.seed)), everywhere))
+        self._images = replicate(images, everywhere)
+        self._base = jax.random.wrap_key_data(replicate(jax.random.key_data(jax.random.key(recipe.seed)), everywhere))
         self._everywhere, self._batch = everywhere, batch
 
         def loss_of(params: Params, clean: Array, key: Array) -> tuple[Array, Terms]:
@@ -89,50 +89,50 @@ class Stepper:
         # Not donated: on a CPU that gains nothing, and the checkpoint still reads the old state.
         @jax.jit(out_shardings=everywhere)
         def step(
-            learner: Learner,
+            state: TrainState,
             images: UInt8[Array, "n h w c"],
             order: Int[Array, " m"],
             base: Key[Array, ""],
             number: Int[Array, ""],
             rate: Float[Array, ""],
-        ) -> tuple[Learner, Terms]:
+        ) -> tuple[TrainState, Terms]:
             start = number % (len(order) // batch) * batch
             rows = jax.lax.dynamic_slice_in_dim(order, start, batch)
             clean = jax.lax.with_sharding_constraint(images[rows].astype(jnp.float32) / 255, split)
             key = jax.random.fold_in(base, number)
-            (total, terms), gradient = jax.value_and_grad(loss_of, has_aux=True)(learner.params, clean, key)
-            updates, state = optimiser.update(gradient, learner.optimiser, learner.params)
-            params = optax.apply_updates(learner.params, optax.tree.scale(rate, updates))
-            return Learner(params, state), {"loss": total, **terms}
+            (total, terms), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params, clean, key)
+            updates, optimiser_state = optimiser.update(gradient, state.optimiser, state.params)
+            params = optax.apply_updates(state.params, optax.tree.scale(rate, updates))
+            return TrainState(params, optimiser_state), {"loss": total, **terms}
 
         @jax.jit(out_shardings=everywhere)
-        def judge(params: Params, images: Array, rows: Array, key: Array) -> Array:
+        def eval_loss(params: Params, images: Array, rows: Array, key: Array) -> Array:
             return loss_of(params, images[rows].astype(jnp.float32) / 255, key)[0]
 
-        self._step, self._judge = step, judge
+        self._step, self._eval_loss = step, eval_loss
 
-    def place(self, learner: Learner) -> Learner:
-        """The same learner on every device."""
-        placed: Learner = jax.tree.map(lambda leaf: put(leaf, self._everywhere), learner)
+    def place(self, state: TrainState) -> TrainState:
+        """The same state on every device."""
+        placed: TrainState = jax.tree.map(lambda leaf: replicate(leaf, self._everywhere), state)
         return placed
 
     def order(self, rows: Int[np.ndarray, " m"]) -> Int[Array, " m"]:
         """An epoch's order of rows, on every device."""
-        return put(rows.astype(np.int32), self._everywhere)
+        return replicate(rows.astype(np.int32), self._everywhere)
 
-    def step(self, learner: Learner, order: Int[Array, " m"], number: int, rate: float) -> tuple[Learner, Terms]:
+    def step(self, state: TrainState, order: Int[Array, " m"], number: int, rate: float) -> tuple[TrainState, Terms]:
         """Take the step of that number, at that learning rate; returns before it is computed."""
         numbers = jnp.int32(number), jnp.float32(rate)
-        taken: tuple[Learner, Terms] = self._step(learner, self._images, order, self._base, *numbers)
+        taken: tuple[TrainState, Terms] = self._step(state, self._images, order, self._base, *numbers)
         return taken
 
-    def judge(self, learner: Learner, rows: Int[np.ndarray, " k"]) -> float:
+    def eval_loss(self, state: TrainState, rows: Int[np.ndarray, " k"]) -> float:
         """The mean loss of some images, the same views of them every time; batch by batch, as much as fills them."""
         size = min(self._batch, len(rows))
         batches = [rows[start : start + size] for start in range(0, len(rows) - size + 1, size)]
         keys = jax.random.split(self._base, len(batches))
         losses = [
-            float(self._judge(learner.params, self._images, self.order(part), key))
+            float(self._eval_loss(state.params, self._images, self.order(part), key))
             for part, key in zip(batches, keys, strict=True)
         ]
         return sum(losses) / len(losses)

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from retrieval.errors import TrainingError, UsageError
-from retrieval.train.checkpoints import Line
+from retrieval.train.checkpoints import LogEntry
 from retrieval.util.files import write_error
 
 
 @contextlib.contextmanager
-def event_files(folder: Path) -> Iterator[Callable[[Line], None]]:
+def event_files(folder: Path) -> Iterator[Callable[[LogEntry], None]]:
     """What is to be called with each round's line while the block runs.
 
     Raises UsageError without the extra `tensorboard`, TrainingError when the folder cannot be written.
@@ -28,7 +28,7 @@ def event_files(folder: Path) -> Iterator[Callable[[Line], None]]:
     except OSError as error:
         raise write_error(folder, error, TrainingError, option="tensorboard") from error
 
-    def write(line: Line) -> None:
+    def write(line: LogEntry) -> None:
         for name, value in line.items():
             if name != "step":
                 writer.add_scalar(name, value, int(line["step"]))

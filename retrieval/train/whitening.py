@@ -22,7 +22,7 @@ TINY = 1e-8
 """So that a code that has collapsed can still be told of."""
 
 
-def sharpened(
+def whiten(
     graph: nnx.GraphDef[Autoencoder],
     state: Params,
     images: UInt8[np.ndarray, "n h w c"],
@@ -46,7 +46,7 @@ def sharpened(
     starts = range(0, min(len(images), MOST_IMAGES), batch)
     found = [features(images[start : start + batch], jax.random.fold_in(key, start)) for start in starts]
     clean, *seen = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    turn = inverse_root(within(*seen)) if seen else np.eye(clean.shape[1], dtype=np.float32)
+    turn = inverse_square_root(within_covariance(*seen)) if seen else np.eye(clean.shape[1], dtype=np.float32)
     model = nnx.merge(graph, state, copy=True)
     dense = model.encoder.dense
     assert dense.bias is not None
@@ -56,20 +56,20 @@ def sharpened(
     return nnx.state(model)
 
 
-def within(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "d d"]:
+def within_covariance(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "d d"]:
     """The covariance within images, from two codes of each.
 
-    >>> within(np.array([[1.0, 0.0], [5.0, 2.0]]), np.array([[3.0, 0.0], [5.0, 2.0]])).tolist()
+    >>> within_covariance(np.array([[1.0, 0.0], [5.0, 2.0]]), np.array([[3.0, 0.0], [5.0, 2.0]])).tolist()
     [[1.0, 0.0], [0.0, 0.0]]
     """
     apart = first - second
     return np.asarray(apart.T @ apart / (2 * len(apart)), np.float32)
 
 
-def inverse_root(matrix: Float[np.ndarray, "d d"]) -> Float32[np.ndarray, "d d"]:
+def inverse_square_root(matrix: Float[np.ndarray, "d d"]) -> Float32[np.ndarray, "d d"]:
     """The inverse square root of a covariance, a little shrunk towards its mean variance; symmetric.
 
-    >>> np.round(inverse_root(np.diag([4.0, 1.0])).astype(float), 2).tolist()
+    >>> np.round(inverse_square_root(np.diag([4.0, 1.0])).astype(float), 2).tolist()
     [[0.49, 0.0], [0.0, 0.94]]
     """
     values, axes = np.linalg.eigh(matrix)

@@ -13,9 +13,9 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from retrieval.api import Index
-from retrieval.search.options import Options
+from retrieval.search.options import SearchOptions
 from retrieval.search.results import Result
-from retrieval.search.run import Prepared, encode_all
+from retrieval.search.run import PreparedQuery, encode_all
 from retrieval.sources.read import Loaded
 from retrieval.web.errors import TOO_BUSY
 from retrieval.web.metrics import Metrics
@@ -25,15 +25,15 @@ MOST = 64
 BATCHES = 2
 """Batches at once: one is encoded while the engine works on the other."""
 
-Answer = tuple[Prepared, Result]
+Answer = tuple[PreparedQuery, Result]
 
 
 @dataclass(eq=False)
 class Waiting:
     """A prepared search in the queue."""
 
-    prepared: Prepared
-    options: Options
+    prepared: PreparedQuery
+    options: SearchOptions
     future: "asyncio.Future[Answer]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -46,7 +46,7 @@ class Batcher:
         self._queue: list[Waiting] = []
         self._running: set[asyncio.Task[None]] = set()
 
-    async def search(self, prepared: Prepared, options: Options) -> Answer:
+    async def search(self, prepared: PreparedQuery, options: SearchOptions) -> Answer:
         """The result of one query, and the query as it was searched with.
 
         Raises what its batch raised, and HTTPException when too many searches wait.
@@ -88,7 +88,7 @@ class Batcher:
                 done |= self._ask(few, [prepared[item] for item in few])
         return [done[item] for item in batch]
 
-    def _encode(self, items: Sequence[Prepared]) -> list[Prepared]:
+    def _encode(self, items: Sequence[PreparedQuery]) -> list[PreparedQuery]:
         """Encode all images of one collection together."""
         images = sum(isinstance(item.given, Loaded) for item in items)
         if not images:
@@ -97,7 +97,7 @@ class Batcher:
         with self._metrics.stage("encode"):
             return encode_all(items)
 
-    def _ask(self, items: Sequence[Waiting], prepared: Sequence[Prepared]) -> "dict[Waiting, Answer | Exception]":
+    def _ask(self, items: Sequence[Waiting], prepared: Sequence[PreparedQuery]) -> "dict[Waiting, Answer | Exception]":
         """One request to the engine, for searches with the same options."""
         try:
             with self._metrics.stage("engine"):

@@ -73,7 +73,7 @@ def test_a_model_that_says_the_same_of_all_images(home: Path, call: Call, tmp_pa
     good = default(home)
     model = saved_models.load(saved_models.find(home / "models", None))
     blank = {name: np.zeros_like(array) for name, array in model.weights.items()}
-    bad = saved_models.save(home / "models", model.config, blank, {}, picture=b"")
+    bad = saved_models.save(home / "models", model.config, blank, {}, reconstructions=b"")
     live = call("status", "--json").object["collection"]
     metrics = tmp_path / "reindex.prom"
     refused = call("reindex", "--model", bad.fingerprint, "--metrics-file", metrics, *LOOSE)
@@ -94,11 +94,12 @@ def test_a_model_that_is_worse(home: Path, other: SavedModel, call: Call) -> Non
 
 def test_a_model_trained_for_it(home: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     old = default(home)
-    monkeypatch.setattr(options, "Options", functools.partial(options.Options, epochs=1, seed=5))
+    monkeypatch.setattr(options, "TrainOptions", functools.partial(options.TrainOptions, epochs=1, seed=5))
     done = call("reindex", "--train", "--json", *LOOSE).object
     assert done["model"] == default(home) != old
     shape = [
-        saved_models.load(saved_models.of(home / "models", mark) or Path()).config for mark in (old, done["model"])
+        saved_models.load(saved_models.folder_of(home / "models", mark) or Path()).config
+        for mark in (old, done["model"])
     ]
     assert shape[0] == shape[1], "the same kind of model, on today's images"
 

@@ -38,11 +38,11 @@ class Blocks:
         blocks = codes.reshape(len(codes), SIDE // BLOCK, SIDE // BLOCK, self.config.channels)
         return blocks.repeat(BLOCK, axis=1).repeat(BLOCK, axis=2).astype(np.float32)
 
-    def missed(
+    def unexplained_variance(
         self, images: UInt8[np.ndarray, "n h w c"], codes: Float32[np.ndarray, "n d"]
     ) -> Float32[np.ndarray, " n"]:
         """As the real one reckons it, of this decoder's pictures."""
-        return Encoder.missed(self, images, codes)  # type: ignore[arg-type]
+        return Encoder.unexplained_variance(self, images, codes)  # type: ignore[arg-type]
 
 
 @functools.cache

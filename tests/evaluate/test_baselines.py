@@ -23,7 +23,7 @@ def test_pca_keeps_the_variance_and_the_distances_that_scikit_learns_keeps(monke
     images, others = correlated(), correlated(60, seed=1)
     flat, queries = images.reshape(400, -1).astype(float), others.reshape(60, -1).astype(float)
     theirs = PCA(8, svd_solver="full").fit(flat)
-    ours = baselines.pca(images, 8, seed=0)
+    ours = baselines.fit_pca(images, 8, seed=0)
     assert ours(images).dtype == np.float32
     np.testing.assert_allclose(ours(images).var(axis=0, ddof=1), theirs.explained_variance_, rtol=1e-3)
     found, expected = ours(others), theirs.transform(queries)
@@ -37,7 +37,7 @@ def test_pca_keeps_the_variance_and_the_distances_that_scikit_learns_keeps(monke
 
 def test_pca_of_fewer_images_or_pixels_than_dimensions() -> None:
     images = correlated(3)
-    codes = baselines.pca(images, 200, seed=0)(images)
+    codes = baselines.fit_pca(images, 200, seed=0)(images)
     assert codes.shape == (3, 144)
     flat = images.reshape(3, -1).astype(float)
     assert np.linalg.norm(codes[0] - codes[1]) == pytest.approx(np.linalg.norm(flat[0] - flat[1]), rel=1e-3)
@@ -45,16 +45,16 @@ def test_pca_of_fewer_images_or_pixels_than_dimensions() -> None:
 
 def test_pca_of_images_all_alike() -> None:
     images = np.full((5, 8, 8, 1), 7, np.uint8)
-    np.testing.assert_allclose(baselines.pca(images, 4, seed=0)(images), 0, atol=1e-3)
+    np.testing.assert_allclose(baselines.fit_pca(images, 4, seed=0)(images), 0, atol=1e-3)
 
 
 def test_the_untrained_encoder_is_the_models_size_and_the_same_each_time() -> None:
     config = ModelConfig((12, 12), 1, 4, (8, 8), (0, 0))
     images = correlated(20)
-    codes = baselines.untrained(config, 0).encode(images)
+    codes = baselines.untrained_encoder(config, 0).encode(images)
     assert codes.shape == (20, 4)
-    np.testing.assert_array_equal(codes, baselines.untrained(config, 0).encode(images))
-    assert np.abs(codes - baselines.untrained(config, 1).encode(images)).max() > 1e-3
+    np.testing.assert_array_equal(codes, baselines.untrained_encoder(config, 0).encode(images))
+    assert np.abs(codes - baselines.untrained_encoder(config, 1).encode(images)).max() > 1e-3
 
 
 def test_distorted_copies_differ_from_their_originals_and_can_be_made_again(monkeypatch: pytest.MonkeyPatch) -> None:

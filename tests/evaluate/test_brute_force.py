@@ -12,7 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from retrieval.errors import UsageError
 from retrieval.evaluate import brute_force
-from retrieval.evaluate.brute_force import distance_tables, first, nearest, ranks
+from retrieval.evaluate.brute_force import distance_tables, exact_nearest, nearest, ranks
 
 values = st.floats(-100, 100, width=32).map(lambda x: round(x, 3))
 
@@ -85,7 +85,7 @@ def test_far_from_zero_nothing_is_lost_to_rounding() -> None:
 def test_what_is_infinitely_far_is_no_hit() -> None:
     squared = np.array([np.inf, 4, np.inf, 1], np.float32)
     codes = np.array([[0.0], [2.0], [0.0], [1.0]], np.float32)
-    rows, distances = first(squared, np.float32(np.inf), np.zeros(1, np.float32), codes, 3)
+    rows, distances = exact_nearest(squared, np.float32(np.inf), np.zeros(1, np.float32), codes, 3)
     assert (rows.tolist(), distances.tolist()) == ([3, 1], [1.0, 2.0])
 
 

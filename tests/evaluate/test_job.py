@@ -11,8 +11,8 @@ from sklearn.metrics import average_precision_score
 
 from retrieval.config import Settings
 from retrieval.errors import BadImage, NoCollection, SourceError, UsageError
-from retrieval.evaluate import data as pictures
-from retrieval.evaluate.baselines import untrained
+from retrieval.evaluate import data
+from retrieval.evaluate.baselines import untrained_encoder
 from retrieval.evaluate.job import evaluate
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import score
@@ -41,9 +41,9 @@ class Pictures:
         self._items = items
 
     def entries(self) -> Iterator[Entry]:
-        for number, (data, label) in enumerate(self._items):
+        for number, (content, label) in enumerate(self._items):
             key = f"{number}.png"
-            yield Entry(self.name, key, len(data or b""), 0, label, functools.partial(self.read, key))
+            yield Entry(self.name, key, len(content or b""), 0, label, functools.partial(self.read, key))
 
     def read(self, key: str) -> bytes:
         data = self._items[int(key.partition(".")[0])][0]
@@ -70,7 +70,7 @@ def digits(count: int, skip: int = 0) -> list[Picture]:
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
     """Codes of four numbers by random weights: a bad model, so that there is something to count."""
-    return untrained(ModelConfig((28, 28), 1, 4, (4, 4), (0, 0)), seed=7)
+    return untrained_encoder(ModelConfig((28, 28), 1, 4, (4, 4), (0, 0)), seed=7)
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_the_classes_add_up_and_the_worst_come_first(settings: Settings, encoder
 def test_copies_are_ranked_as_by_a_loop(settings: Settings, encoder: Encoder) -> None:
     report = run(settings, encoder, digits(60))
     images = np.stack([decode(data, "", (28, 28), 1).pixels for data, _ in digits(60)])
-    copied, codes = encoder.encode(distorted_copies(images, pictures.SEED)), encoder.encode(images)
+    copied, codes = encoder.encode(distorted_copies(images, data.SEED)), encoder.encode(images)
     expected = []
     for row, code in enumerate(copied.astype(float)):
         distances = [math.dist(code, other) for other in codes]
@@ -179,7 +179,7 @@ def test_without_labels_copies_are_counted(settings: Settings, encoder: Encoder)
 def test_labels_that_tell_nothing_apart_are_not_counted(
     labels: list[str | None], settings: Settings, encoder: Encoder
 ) -> None:
-    items = [(data, label) for (data, _), label in zip(digits(60), labels, strict=True)]
+    items = [(content, label) for (data, _), label in zip(digits(60), labels, strict=True)]
     said = run(settings, encoder, items).to_json()
     assert said["labelled"] == 0
     assert any("all the same" in note for note in said["notes"])
@@ -188,7 +188,7 @@ def test_labels_that_tell_nothing_apart_are_not_counted(
 def test_pictures_without_a_label_among_others_are_no_queries_but_wrong_hits(
     settings: Settings, encoder: Encoder
 ) -> None:
-    items = [(data, None if n % 3 == 0 else label) for n, (data, label) in enumerate(digits(60))]
+    items = [(data, None if n % 3 == 0 else label) for n, (content, label) in enumerate(digits(60))]
     said = run(settings, encoder, items).to_json()
     assert said["labelled"] == 40
     assert any("20 queries have no label" in note for note in said["notes"])
@@ -215,7 +215,7 @@ def test_a_limit_takes_the_same_queries_each_time(settings: Settings, encoder: E
 def test_what_would_not_fit_is_left_out_at_random(
     settings: Settings, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "PIXEL_BUDGET", 28 * 28 * 30)
+    monkeypatch.setattr(data, "PIXEL_BUDGET", 28 * 28 * 30)
     report = run(settings, encoder, digits(100))
     assert report.pictures.indexed == 30
     assert any(note.startswith("70 pictures are left out") for note in report.notes)

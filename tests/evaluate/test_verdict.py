@@ -3,12 +3,14 @@
 import numpy as np
 
 from retrieval.evaluate.report import Report
-from retrieval.evaluate.scoring import Labelled, Scores
+from retrieval.evaluate.scoring import LabelScores, Scores
 
 
 def scores(name: str, hits: np.ndarray, *, labels: bool = True) -> Scores:
     """hits: 0 or 1 for each query."""
-    found = Labelled(np.arange(len(hits)), hits[:, None].astype(bool), np.full(len(hits), 0.5), np.full(len(hits), 0.5))
+    found = LabelScores(
+        np.arange(len(hits)), hits[:, None].astype(bool), np.full(len(hits), 0.5), np.full(len(hits), 0.5)
+    )
     return Scores(name, 4, 2.0, np.where(hits, 1, 9), found if labels else None)
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval.errors import BadImage
-from retrieval.images.decode import Picture, decode, probe, thumbnail
+from retrieval.images.decode import DecodedImage, decode, probe, thumbnail
 from tests.images.samples import WHOLE
 
 CALLS: list[Callable[[bytes], object]] = [
@@ -24,7 +24,7 @@ def picture_or_bad_image(data: bytes) -> None:
             result = call(data)
         except BadImage:
             continue
-        if isinstance(result, Picture):
+        if isinstance(result, DecodedImage):
             assert result.pixels.shape[:2] == (8, 8)
             assert result.pixels.dtype == np.uint8
 

@@ -231,7 +231,7 @@ def test_a_damaged_tiff_writes_nothing_past_python(tmp_path: Path, capfd: pytest
         "import sys; from retrieval.sources.read import *; from retrieval.sources.folder import *\n"
         "if __name__ == '__main__':\n"
         "    entries = Folder('a', Path(sys.argv[1]).parent).entries()\n"
-        "    print(list(read_pictures(entries, (8, 8), 3, portable=True))[0].reason, file=sys.stderr)"
+        "    print(list(read_images(entries, (8, 8), 3, portable=True))[0].reason, file=sys.stderr)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a.tif")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

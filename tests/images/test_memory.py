@@ -17,7 +17,7 @@ from retrieval.errors import BadImage
 from retrieval.images import decode as decoding
 from retrieval.images import memory
 from retrieval.images.decode import decode, thumbnail
-from retrieval.images.memory import Room
+from retrieval.images.memory import MemoryBudget
 from retrieval.sources.read import processes
 from tests.images.samples import file_of, noise
 
@@ -31,7 +31,7 @@ from retrieval.images.decode import decode
 def peak():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 files, room, side, channels = json.loads(sys.argv[1])
-memory.share(memory.Room(room))
+memory.set_budget(memory.MemoryBudget(room))
 data, before = [Path(file).read_bytes() for file in files], peak()
 with ThreadPoolExecutor(len(files)) as threads:
     pictures = list(threads.map(lambda each: decode(each, "a", (side, side), channels), data))
@@ -97,7 +97,7 @@ def test_an_image_that_takes_too_much_by_itself_is_refused(monkeypatch: pytest.M
 def test_processes_share_a_room() -> None:
     import multiprocessing
 
-    room = Room(100, multiprocessing.get_context("spawn"))
+    room = MemoryBudget(100, multiprocessing.get_context("spawn"))
     room.take(60)
     with ThreadPoolExecutor(1) as thread:
         process = multiprocessing.get_context("spawn").Process(target=room.take, args=(60,))

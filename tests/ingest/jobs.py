@@ -35,13 +35,13 @@ MODEL = ModelConfig((28, 28), 1, 16, (8, 16), (0, 0))
 COUNTING = """
 import os, sys
 from retrieval import cli
-from retrieval.model.encoder_process import LateEncoder
+from retrieval.model.encoder_process import EncoderProcess
 file = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-uncounted = LateEncoder.encode
+uncounted = EncoderProcess.encode
 def encode_and_count(self, images):
     os.write(file, bytes(len(images)))
     return uncounted(self, images)
-LateEncoder.encode = encode_and_count
+EncoderProcess.encode = encode_and_count
 cli.main()
 """
 """The real command; its first argument is a file that grows by a byte for each image it encodes, even when killed."""
@@ -52,7 +52,7 @@ Process = subprocess.Popen[str]
 def make_model(home: Path, seed: int = 7) -> SavedModel:
     """A model that has learned nothing, which is as good for storing what it makes; the default from now on."""
     weights = {name: np.asarray(array) for name, array in to_flat(build(MODEL, seed)[1]).items()}
-    model = saved_models.save(home / "models", MODEL, weights, {}, picture=b"")
+    model = saved_models.save(home / "models", MODEL, weights, {}, reconstructions=b"")
     saved_models.set_default(model)
     return model
 

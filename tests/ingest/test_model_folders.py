@@ -8,7 +8,7 @@ import pytest
 
 from retrieval.errors import ModelError
 from retrieval.model import saved_models
-from retrieval.model.encoder_process import LateEncoder
+from retrieval.model.encoder_process import EncoderProcess
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import Outcome
@@ -69,17 +69,17 @@ def test_a_model_that_is_gone_before_the_swap(place: Place, call: Call, tmp_path
         if name == "gate":
             shutil.rmtree(models / other.fingerprint[:16])
 
-    with home.opened() as store, closing(LateEncoder(other, home.settings.xla_cache)) as encoder:
+    with home.opened() as store, closing(EncoderProcess(other, home.settings.xla_cache)) as encoder:
         live = resolve(store, place.alias)
         loose = ReindexOptions(max_drop=1)
         with pytest.raises(ModelError, match=f"model {other.fingerprint[:8]} is not in {models}, so that nobody"):
             reindex(store, place.alias, lambda sources: encoder, home.settings, loose)
         assert home.mine(store) == [live], "nothing was encoded"
-        saved_models.bring(models, other)
+        saved_models.copy_to_home(models, other)
         with pytest.raises(ModelError, match="so that nobody could search a collection of its codes"):
             reindex(store, place.alias, lambda sources: encoder, home.settings, loose, step=lost)
         assert resolve(store, place.alias) == live
-        saved_models.bring(models, other)
+        saved_models.copy_to_home(models, other)
         assert reindex(store, place.alias, lambda sources: encoder, home.settings, loose).state == "swapped"
 
 

@@ -14,7 +14,7 @@ from retrieval.ingest.pipeline import fill
 from retrieval.ingest.ray.cluster import make_row, pack_error, unpack_part
 from retrieval.ingest.ray.worker import Origin, Worker, WorkerJob
 from retrieval.model import saved_models
-from retrieval.model.encoder_process import LateEncoder
+from retrieval.model.encoder_process import EncoderProcess
 from retrieval.reindex.candidate import begin
 from retrieval.schema.index_config import DEFAULT
 from retrieval.sources.folder import Folder
@@ -35,7 +35,7 @@ def test_a_worker_takes_over_what_users_wrote_since(place: Place, call: Call, tm
     assert call("ingest", digits, *place.options()).code == 0
     settings = Settings(home=place.home, qdrant_url=place.url)
     saved = saved_models.load(saved_models.find(settings.models, None))
-    with open_store(settings) as store, closing(LateEncoder(saved, settings.xla_cache)) as encoder:
+    with open_store(settings) as store, closing(EncoderProcess(saved, settings.xla_cache)) as encoder:
         live, source = resolve(store, place.alias), Folder("digits", digits)
         with store.lock(place.alias) as held:
             left = begin(store, place.alias, live, encoder, DEFAULT, [])

@@ -13,16 +13,16 @@ from retrieval.errors import ModelError
 from retrieval.model.autoencoder import (
     Autoencoder,
     Params,
+    abstract_state,
     build,
     from_flat,
     pixel_shuffle,
     pixel_unshuffle,
-    stages,
-    structure,
+    stage_count,
     to_flat,
 )
 from retrieval.model.config import ModelConfig
-from retrieval.train.recipe import PRESETS, network
+from retrieval.train.recipe import PRESETS, default_network
 from tests.train.samples import CONFIG, blobs
 
 
@@ -44,7 +44,7 @@ def there_and_back(config: ModelConfig, n: int) -> tuple[jax.Array, jax.Array]:
 @pytest.mark.parametrize("height", range(8, 71, 3))
 def test_every_size_has_codes_and_a_reconstruction_of_its_own_shape(height: int, channels: int) -> None:
     for width in (height, 79 - height):  # square, then one side odd; by shape only, nothing is computed
-        config = network((height, width), channels, 5, PRESETS["tiny"])
+        config = default_network((height, width), channels, 5, PRESETS["tiny"])
         codes, decoded = jax.eval_shape(partial(there_and_back, config, 2))
         assert codes.shape == (2, 5)
         assert decoded.shape == (2, height, width, channels)
@@ -52,8 +52,8 @@ def test_every_size_has_codes_and_a_reconstruction_of_its_own_shape(height: int,
 
 @pytest.mark.parametrize(("size", "channels"), [((8, 8), 1), ((9, 13), 3), ((33, 47), 1)])
 def test_odd_sizes_really_run(size: tuple[int, int], channels: int) -> None:
-    config = network(size, channels, 5, PRESETS["tiny"])
-    graph, shapes = structure(config)
+    config = default_network(size, channels, 5, PRESETS["tiny"])
+    graph, shapes = abstract_state(config)
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.uniform(0.01, 0.1, leaf.shape).astype(np.float32), shapes)
 
@@ -109,7 +109,7 @@ def test_config_without_a_field_is_refused() -> None:
 
 @pytest.mark.parametrize(("side", "halvings"), [(8, 2), (16, 2), (28, 3), (32, 3), (64, 4), (128, 5)])
 def test_stages_bring_the_shorter_side_to_about_four(side: int, halvings: int) -> None:
-    assert stages((side, 2 * side)) == halvings
+    assert stage_count((side, 2 * side)) == halvings
 
 
 def test_pixel_unshuffle_equals_its_definition() -> None:

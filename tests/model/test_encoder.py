@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import UInt8
 
 from retrieval.errors import BadCode, ModelError
-from retrieval.model.autoencoder import build, folded
+from retrieval.model.autoencoder import build, fold_batch_norm
 from retrieval.model.encoder import BATCH_SIZES, Encoder
 from retrieval.model.saved_models import SavedModel
 from tests.train.samples import CONFIG, blobs
@@ -34,7 +34,7 @@ def test_folding_the_norm_layers_changes_no_code() -> None:
     images = jnp.asarray(blobs(8), jnp.float32) / 255
     expected = nnx.merge(graph, params).encoder(images)
     assert jnp.ptp(expected, axis=0).max() > 0.01
-    quick = nnx.merge(*folded(graph, params)).encoder
+    quick = nnx.merge(*fold_batch_norm(graph, params)).encoder
     assert not [m for _, m in nnx.iter_modules(quick) if isinstance(m, nnx.BatchNorm)]
     np.testing.assert_allclose(quick(images), expected, atol=1e-5)
 

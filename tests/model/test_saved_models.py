@@ -142,7 +142,7 @@ def test_saving_again_replaces(saved: SavedModel) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from retrieval.model import saved_models as checkpoint
+from retrieval.model import saved_models
 folder, left = Path(sys.argv[1]), [int(sys.argv[2])]
 
 def hook(event, arguments):
@@ -151,9 +151,9 @@ def hook(event, arguments):
         if left[0] == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-saved = checkpoint.load(folder)
+saved = saved_models.load(folder)
 sys.addaudithook(hook)
-checkpoint.save(folder.parent, saved.config, saved.weights, {"seconds": 2.0}, b"")
+saved_models.save(folder.parent, saved.config, saved.weights, {"seconds": 2.0}, b"")
 """
 """Saves a model again, and is killed where it would rename a file for the second argument's time."""
 
@@ -291,32 +291,34 @@ def test_the_default_moves_in_one_step(saved: SavedModel, monkeypatch: pytest.Mo
 
 def test_a_model_is_brought_whole(saved: SavedModel, tmp_path: Path) -> None:
     models = tmp_path / "elsewhere" / "models"
-    brought = saved_models.bring(models, saved)
+    brought = saved_models.copy_to_home(models, saved)
     assert (brought.path, brought.fingerprint) == (models / saved.fingerprint[:16], saved.fingerprint)
     assert sorted(file.name for file in brought.path.iterdir()) == FILES
     assert all((brought.path / name).read_bytes() == (saved.path / name).read_bytes() for name in FILES)
     times = [(brought.path / name).stat().st_mtime_ns for name in FILES]
-    assert saved_models.bring(models, saved).path == saved_models.bring(models, brought).path == brought.path
+    assert (
+        saved_models.copy_to_home(models, saved).path == saved_models.copy_to_home(models, brought).path == brought.path
+    )
     assert [(brought.path / name).stat().st_mtime_ns for name in FILES] == times, "it was there"
     assert saved_models.default(models) is None
 
 
 def test_a_damaged_one_is_replaced_by_the_one_that_is_brought(saved: SavedModel, tmp_path: Path) -> None:
     models = tmp_path / "elsewhere" / "models"
-    path = saved_models.bring(models, saved).path
+    path = saved_models.copy_to_home(models, saved).path
     for name in ("weights.safetensors", "config.json", "metrics.json"):
         (path / name).write_bytes(b"{}")
         with pytest.raises(ModelError):
             saved_models.load_of(models, saved.fingerprint)
-        assert saved_models.bring(models, saved).fingerprint == saved.fingerprint
+        assert saved_models.copy_to_home(models, saved).fingerprint == saved.fingerprint
     (path / "config.json").unlink()
-    assert saved_models.bring(models, saved).path == path
+    assert saved_models.copy_to_home(models, saved).path == path
 
 
 def test_a_model_that_does_not_fit_the_disk_is_not_brought_in_part(saved: SavedModel, tmp_path: Path) -> None:
     models = tmp_path / "elsewhere" / "models"
     with file_size_limit(1000), pytest.raises(ModelError, match="File too large", check=hinted("same command")):
-        saved_models.bring(models, saved)
+        saved_models.copy_to_home(models, saved)
     assert list(models.iterdir()) == []
     assert saved_models.load_of(models, saved.fingerprint) is None
 

@@ -24,7 +24,9 @@ class Shades:
         codes: np.ndarray = np.stack([light, *(patch / 80 - light * 255 / 80 for patch in patches)], axis=1)
         return codes.astype(np.float32)
 
-    def missed(self, images: UInt8[np.ndarray, "n h w c"], codes: np.ndarray) -> Float32[np.ndarray, " n"]:
+    def unexplained_variance(
+        self, images: UInt8[np.ndarray, "n h w c"], codes: np.ndarray
+    ) -> Float32[np.ndarray, " n"]:
         """It has no decoder: nothing is ever missed."""
         return np.zeros(len(images), np.float32)
 

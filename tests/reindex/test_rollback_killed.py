@@ -89,7 +89,7 @@ def test_the_next_one_does_what_was_left_to_do(place: Place, point: str) -> None
         assert resolve(store, place.alias) == good
         assert store.metadata(bad).state == "rolled-back"
         default = saved_models.default(place.settings.models)
-        assert default == saved_models.of(place.settings.models, store.metadata(good).model)
+        assert default == saved_models.folder_of(place.settings.models, store.metadata(good).model)
 
 
 @pytest.mark.parametrize("point", [point for point, reached in POINTS.items() if reached != "nothing is done"])

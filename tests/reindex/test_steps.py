@@ -48,7 +48,7 @@ class Lost:
 
 def model(models: Path, number: int) -> SavedModel:
     """A model as it is saved, with nothing in it."""
-    return saved_models.save(models, OLD.config, {"bias": np.full(1, number, np.float32)}, {}, picture=b"")
+    return saved_models.save(models, OLD.config, {"bias": np.full(1, number, np.float32)}, {}, reconstructions=b"")
 
 
 def left(store: Store, place: Place, when: str, state: str, model: str = NEW.fingerprint, count: int = 3) -> str:

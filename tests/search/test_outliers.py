@@ -10,7 +10,7 @@ from PIL import Image
 
 from retrieval.images.decode import encode_png
 from retrieval.search.calibration import percentile
-from retrieval.search.outliers import NEIGHBOURS, Outlier, deviations, find
+from retrieval.search.outliers import NEIGHBOURS, Outlier, find_outliers, robust_scores
 from retrieval.search.run import LiveCollection
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store
@@ -54,7 +54,7 @@ def paths(found: list[Outlier]) -> list[str]:
 
 def outliers(store: Store, root: Path, tmp_path: Path, limit: int = 5, alias: str = "images") -> list[Outlier]:  # noqa: F811
     live = filled(store, {"pictures": root}, tmp_path / "ledgers", alias)
-    return find(store, live, {"pictures": Folder("pictures", root)}, limit)
+    return find_outliers(store, live, {"pictures": Folder("pictures", root)}, limit)
 
 
 def test_foreign_pictures_come_first(store: Store, tmp_path: Path) -> None:  # noqa: F811
@@ -71,7 +71,9 @@ def test_numbers_are_those_of_brute_force(edge: EdgeStore, tmp_path: Path) -> No
     root = put(put_digits(tmp_path / "pictures", COUNT), foreign())
     put(root, {f"again/{n}.png": (root / "003.png").read_bytes() for n in range(NEIGHBOURS + 2)})
     live = filled(edge, {"pictures": root}, tmp_path / "ledgers")
-    found = {each.payload["path"]: each for each in find(edge, live, {"pictures": Folder("pictures", root)}, 1000)}
+    found = {
+        each.payload["path"]: each for each in find_outliers(edge, live, {"pictures": Folder("pictures", root)}, 1000)
+    }
     files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
     assert sorted(found) == files
     contents = [(root / name).read_bytes() for name in files]
@@ -90,7 +92,7 @@ def test_numbers_are_those_of_brute_force(edge: EdgeStore, tmp_path: Path) -> No
             for code, content in zip(codes, contents, strict=True)
         ]
     )
-    scores = np.maximum(deviations(far), deviations(missed))
+    scores = np.maximum(robust_scores(far), robust_scores(missed))
     for name, distance, error, score in zip(files, far, missed, scores, strict=True):
         each = found[name]
         assert each.distance == pytest.approx(distance, abs=1e-4), name
@@ -126,11 +128,11 @@ def test_pictures_that_cannot_be_read_are_judged_by_distance(edge: EdgeStore, tm
     live = filled(edge, {"pictures": root}, tmp_path / "ledgers")
     for name in foreign():
         (root / name).unlink()
-    found = find(edge, live, {"pictures": Folder("pictures", root)}, 5)
+    found = find_outliers(edge, live, {"pictures": Folder("pictures", root)}, 5)
     assert set(paths(found)[:3]) == set(foreign())
     assert [each.error for each in found[:3]] == [None] * 3
     assert {each.why for each in found[:3]} == {"far from all others"}
-    blind = find(edge, live, {}, 5)
+    blind = find_outliers(edge, live, {}, 5)
     assert set(paths(blind)[:3]) == set(foreign())
     assert all(each.error is None and each.to_json()["reconstruction_error"] is None for each in blind)
 
@@ -139,7 +141,9 @@ def test_a_file_that_has_become_another_is_not_held_against_its_code(edge: EdgeS
     root = put_digits(tmp_path / "pictures", COUNT)
     live = filled(edge, {"pictures": root}, tmp_path / "ledgers")
     (root / "004.png").write_bytes(grey(CHESS))
-    found = {each.payload["path"]: each for each in find(edge, live, {"pictures": Folder("pictures", root)}, COUNT)}
+    found = {
+        each.payload["path"]: each for each in find_outliers(edge, live, {"pictures": Folder("pictures", root)}, COUNT)
+    }
     assert found["004.png"].error is None
     assert [name for name, each in found.items() if each.error is None] == ["004.png"]
 
@@ -180,32 +184,32 @@ def test_most_of_them_alike(edge: EdgeStore, tmp_path: Path) -> None:
 def test_an_empty_collection(edge: EdgeStore, tmp_path: Path) -> None:
     root = put_digits(tmp_path / "pictures", 1)
     live = filled(edge, {"pictures": root}, tmp_path / "ledgers")
-    assert [(each.distance, each.score) for each in find(edge, live, {}, 5)] == [(0.0, 0.0)]
+    assert [(each.distance, each.score) for each in find_outliers(edge, live, {}, 5)] == [(0.0, 0.0)]
     page = next(edge.scroll(live.collection))
     edge.delete(live.collection, [point.id for point in page])
-    assert find(edge, live, {}, 5) == []
+    assert find_outliers(edge, live, {}, 5) == []
 
 
 def test_progress_is_told_to_the_end(edge: EdgeStore, tmp_path: Path) -> None:
     live: LiveCollection = filled(edge, {"pictures": put_digits(tmp_path / "pictures", 30)}, tmp_path / "ledgers")
     told: list[tuple[int, int]] = []
-    find(edge, live, {}, 5, lambda *said: told.append(said))
+    find_outliers(edge, live, {}, 5, lambda *said: told.append(said))
     assert told[-1] == (30, 30)
 
 
 def test_deviations_hardly_move_for_outliers() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(10, 2, 2001)
-    found = deviations(values)
+    found = robust_scores(values)
     assert np.median(found) == pytest.approx(0, abs=1e-9)
     assert found.std() == pytest.approx(1, abs=0.1)
-    wild = deviations(np.append(values, [1e5] * 100))
+    wild = robust_scores(np.append(values, [1e5] * 100))
     np.testing.assert_allclose(wild[:2001], found, atol=0.3)
-    mostly_one = deviations(np.array([3.0] * 50 + [3 + 1e-9, 4.0, 5.0]))
+    mostly_one = robust_scores(np.array([3.0] * 50 + [3 + 1e-9, 4.0, 5.0]))
     np.testing.assert_allclose(mostly_one[[0, -2, -1]], [0, 14.1, 28.2], atol=0.1)
-    with_gaps = deviations(np.array([1.0, np.nan, 2.0, 3.0]))
+    with_gaps = robust_scores(np.array([1.0, np.nan, 2.0, 3.0]))
     np.testing.assert_array_equal(np.isnan(with_gaps), [False, True, False, False])
-    assert np.isnan(deviations(np.full(3, np.nan))).all()
+    assert np.isnan(robust_scores(np.full(3, np.nan))).all()
 
 
 def test_the_command_shows_each_beside_its_reconstruction(home: Path, call: Call) -> None:  # noqa: F811

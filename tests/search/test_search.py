@@ -13,8 +13,8 @@ from retrieval.images.decode import decode, encode_png
 from retrieval.ingest.job import ingest
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import Hit, point_id
-from retrieval.search.calibration import distance_at, learn, percentile
-from retrieval.search.options import Options
+from retrieval.search.calibration import distance_at, fit, percentile
+from retrieval.search.options import SearchOptions
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import (
     NONE_THAT_MEETS_ALIKE,
@@ -35,7 +35,7 @@ COPIES = {GREY, "copy/a.png", "copy/b.png"}
 
 
 def ask(shelf: Shelf, *queries: Query | Stored, **options: object) -> list[Result]:
-    return list(search(shelf.store, shelf.live, queries, Options(**options)))  # type: ignore[arg-type]
+    return list(search(shelf.store, shelf.live, queries, SearchOptions(**options)))  # type: ignore[arg-type]
 
 
 def one(shelf: Shelf, query: Query | Stored, **options: object) -> Result:
@@ -98,7 +98,7 @@ def shelf_row(shelf: Shelf) -> int:
 
 
 def test_percentiles_are_learned_again_when_the_collection_has_grown(shelf: Shelf) -> None:
-    before = learn(shelf.store, shelf.live.collection)
+    before = fit(shelf.store, shelf.live.collection)
     assert before == shelf.live.meta
     more = shelf.root.parent / "more"
     for number in range(20):
@@ -151,7 +151,7 @@ def test_a_limit_that_leaves_out_every_hit_says_nothing_of_likeness(shelf: Shelf
     assert row.refused == words
     both = one(shelf, query, max_distance=limit, max_percentile=0.0).note or ""
     assert f"a distance of {limit:g} and percentile 0;" in both
-    liked = recommend(shelf.store, shelf.live, [query], [], Options(max_distance=limit))
+    liked = recommend(shelf.store, shelf.live, [query], [], SearchOptions(max_distance=limit))
     assert (liked.hits, liked.no_match, liked.note) == ([], False, words)
 
 
@@ -167,7 +167,7 @@ def test_filters_hold_and_say_when_nothing_meets_them(shelf: Shelf) -> None:
 def test_stored_pictures_ask_without_a_model(shelf: Shelf) -> None:
     bare = LiveCollection(shelf.live.collection, shelf.live.meta, never)  # type: ignore[arg-type]
     names = [f"pictures/{GREY}", point_id("pictures", GREY), "pictures/nothing.png", point_id("pictures", "x")]
-    results = list(search(shelf.store, bare, map(Stored, names), Options(k=3)))
+    results = list(search(shelf.store, bare, map(Stored, names), SearchOptions(k=3)))
     by_picture = one(shelf, shelf.query(GREY), k=3)
     assert results[0].hits == results[1].hits == by_picture.hits
     for missing in results[2:]:
@@ -192,7 +192,7 @@ def test_queries_may_be_without_end(shelf: Shelf) -> None:
         for _ in asked:
             yield shelf.query(GREY)
 
-    results = search(shelf.store, shelf.live, endless(), Options(k=1))
+    results = search(shelf.store, shelf.live, endless(), SearchOptions(k=1))
     assert len(list(itertools.islice(results, 700))) == 700
     assert next(asked) < 2000
 
@@ -207,18 +207,20 @@ def test_other_sizes_and_colours_go_through_the_one_pipeline(shelf: Shelf) -> No
 def test_more_like_some_and_less_like_others(shelf: Shelf) -> None:
     like: list[Query | Stored] = [shelf.query("dark/000.png"), Stored("pictures/dark/003.png")]
     unlike: list[Query | Stored] = [shelf.query("light/002.png")]
-    found = recommend(shelf.store, shelf.live, like, unlike, Options(k=10))
+    found = recommend(shelf.store, shelf.live, like, unlike, SearchOptions(k=10))
     assert {hit.label for hit in found.hits} == {"dark"}
     assert not {"dark/000.png", "dark/003.png"} & {hit.path for hit in found.hits}
     distances = [hit.distance for hit in found.hits]
     assert distances == sorted(distances)
     assert found.query.name == "dark/000.png + pictures/dark/003.png − light/002.png"
     light = Filter(must=(Match("label", ("light",)),))
-    assert {hit.label for hit in recommend(shelf.store, shelf.live, like, [], Options(where=light)).hits} == {"light"}
+    assert {hit.label for hit in recommend(shelf.store, shelf.live, like, [], SearchOptions(where=light)).hits} == {
+        "light"
+    }
     with pytest.raises(UsageError, check=about("like")):
-        recommend(shelf.store, shelf.live, [], unlike, Options())
+        recommend(shelf.store, shelf.live, [], unlike, SearchOptions())
     with pytest.raises(UsageError, match=r"gone\.png: no such picture"):
-        recommend(shelf.store, shelf.live, [Stored("pictures/gone.png")], [], Options())
+        recommend(shelf.store, shelf.live, [Stored("pictures/gone.png")], [], SearchOptions())
 
 
 def test_diverse_hits_leave_the_query_out(shelf: Shelf) -> None:
@@ -235,7 +237,7 @@ def test_diverse_hits_leave_the_query_out(shelf: Shelf) -> None:
 )
 def test_numbers_out_of_range(option: str, value: float) -> None:
     with pytest.raises(UsageError) as caught:
-        Options(**{option: value})  # type: ignore[arg-type]
+        SearchOptions(**{option: value})  # type: ignore[arg-type]
     assert caught.value.option == option
     assert f"{value:g}" in caught.value.message
     assert "--" not in str(caught.value), "the command line's spelling is none of Python's business"
@@ -244,6 +246,6 @@ def test_numbers_out_of_range(option: str, value: float) -> None:
 def test_a_collection_of_before_has_no_percentiles(shelf: Shelf) -> None:
     old = dataclasses.replace(shelf.live.meta, neighbours=(), neighbours_of=0)
     hit = Hit("id", 9.0, {"source": "s", "path": "p", "sha256": "c"})
-    found = postprocess(shelf.query(GREY), [hit], old, Options(max_percentile=1.0))
+    found = postprocess(shelf.query(GREY), [hit], old, SearchOptions(max_percentile=1.0))
     assert [(hit.percentile, found.note) for hit in found.hits] == [(None, None)]
-    assert postprocess(shelf.query(GREY), [], old, Options()).note == NOTHING_ELSE
+    assert postprocess(shelf.query(GREY), [], old, SearchOptions()).note == NOTHING_ELSE

@@ -215,7 +215,7 @@ def test_eight_readers_decode_each_row_once(
     """Many small row groups, and one that is larger than what is kept."""
     data = [png(number % 256) + number.to_bytes(4, "big") + bytes(padding) for number in range(1000)]
     source = opened(put(tmp_path / "x.parquet", {"image": pa.array(data)}, row_group_size=group, use_dictionary=False))
-    found = list(reading.read_pictures(source.entries(), (2, 3), 3, workers=8, portable=portable))
+    found = list(reading.read_images(source.entries(), (2, 3), 3, workers=8, portable=portable))
     assert [item.sha256 for item in found if isinstance(item, reading.Loaded)] == [
         hashlib.sha256(each).hexdigest() for each in data
     ]

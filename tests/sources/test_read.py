@@ -17,7 +17,7 @@ from retrieval.errors import BadImage
 from retrieval.images.decode import encode_png
 from retrieval.sources import Entry
 from retrieval.sources import read as reading
-from retrieval.sources.read import Loaded, Refused, processes, read_pictures
+from retrieval.sources.read import Loaded, Refused, processes, read_images
 from tests.train.samples import blobs, entry
 
 SIZE = (12, 12)
@@ -27,7 +27,7 @@ def test_order_is_kept_and_bad_ones_are_refused() -> None:
     images = blobs(40)
     entries = [entry(f"{n}.png", encode_png(image)) for n, image in enumerate(images)]
     entries[7] = entry("7.png", b"no image")
-    read = list(read_pictures(entries, SIZE, 1))
+    read = list(read_images(entries, SIZE, 1))
     assert [item.entry for item in read] == entries
     for n, item in enumerate(read):
         if n == 7:
@@ -37,14 +37,14 @@ def test_order_is_kept_and_bad_ones_are_refused() -> None:
         else:
             assert isinstance(item, Loaded)
             assert item.sha256 == hashlib.sha256(encode_png(images[n])).hexdigest()
-            np.testing.assert_array_equal(item.picture.pixels, images[n])
+            np.testing.assert_array_equal(item.image.pixels, images[n])
 
 
 def test_an_entry_that_vanished_is_refused() -> None:
     def vanished() -> bytes:
         raise BadImage("test/a.png", "is gone")
 
-    (item,) = read_pictures([Entry("test", "a.png", 0, 0, None, vanished)], SIZE, 1)
+    (item,) = read_images([Entry("test", "a.png", 0, 0, None, vanished)], SIZE, 1)
     assert isinstance(item, Refused)
     assert item.reason == "is gone"
 
@@ -54,7 +54,7 @@ def test_an_unexpected_error_is_not_swallowed() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(read_pictures([Entry("test", "a.png", 0, 0, None, broken)], SIZE, 1))
+        list(read_images([Entry("test", "a.png", 0, 0, None, broken)], SIZE, 1))
 
 
 @pytest.mark.timeout(60)
@@ -68,7 +68,7 @@ def test_an_endless_source_is_read_ahead_only_so_far(monkeypatch: pytest.MonkeyP
         for listed in itertools.count(1):
             yield entry(f"{listed}.png", png)
 
-    pictures = read_pictures(endless(), SIZE, 1)
+    pictures = read_images(endless(), SIZE, 1)
     for n in range(1, 30):
         assert next(pictures).entry.key == f"{n}.png"
         assert n <= listed <= n + 2 * reading.CHUNK
@@ -92,7 +92,7 @@ def test_closing_early_drops_what_was_not_begun(monkeypatch: pytest.MonkeyPatch)
         return png
 
     entries = [Entry("test", f"{n}.png", len(png), 0, None, partial(fetch, n)) for n in range(reading.WINDOW + 1)]
-    pictures = read_pictures(entries, SIZE, 1)
+    pictures = read_images(entries, SIZE, 1)
     next(pictures)
     closing.set()
     pictures.close()  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from retrieval.model.autoencoder import to_flat
 from retrieval.model.encoder import Encoder
 from retrieval.model.saved_models import SavedModel
 from retrieval.train import loop
-from retrieval.train.loop import Trained, train
+from retrieval.train.loop import TrainResult, train
 from tests.train.samples import OFTEN, blobs, recipe
 
 PNG = b"\x89PNG\r\n\x1a\n: any bytes will do, saving does not look at them"
@@ -33,23 +33,23 @@ def images() -> UInt8[np.ndarray, "n h w c"]:
 
 
 @pytest.fixture(scope="package")
-def trained(images: UInt8[np.ndarray, "n h w c"], often: None) -> Trained:
+def trained(images: UInt8[np.ndarray, "n h w c"], often: None) -> TrainResult:
     """The run that all others are compared with: never interrupted, no checkpoints."""
     return train(images, recipe())
 
 
 @pytest.fixture(scope="package")
-def weights(trained: Trained) -> dict[str, np.ndarray]:
+def weights(trained: TrainResult) -> dict[str, np.ndarray]:
     return {name: np.asarray(array) for name, array in to_flat(trained.params).items()}
 
 
 @pytest.fixture
-def saved(tmp_path: Path, trained: Trained, weights: dict[str, np.ndarray]) -> SavedModel:
+def saved(tmp_path: Path, trained: TrainResult, weights: dict[str, np.ndarray]) -> SavedModel:
     """The trained model, saved where a test may spoil it."""
     return saved_models.save(tmp_path / "models", recipe().model, weights, dict(trained.metrics), PNG)
 
 
 @pytest.fixture(scope="package")
-def encoder(trained: Trained, weights: dict[str, np.ndarray]) -> Encoder:
+def encoder(trained: TrainResult, weights: dict[str, np.ndarray]) -> Encoder:
     mark = saved_models.fingerprint(recipe().model, weights)
     return Encoder(SavedModel(recipe().model, weights, mark, {}, Path("not-saved")))

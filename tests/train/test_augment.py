@@ -35,7 +35,7 @@ def test_sample_equals_its_slow_twin_also_outside(channels: int) -> None:
     expected = np.empty_like(images)
     for b, i, j in np.ndindex(at.shape[:3]):
         expected[b, i, j] = slow_sample(images[b], *at[b, i, j].astype(float))
-    np.testing.assert_allclose(jax.jit(augment.sample)(jnp.asarray(images), jnp.asarray(at)), expected, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(augment.grid_sample)(jnp.asarray(images), jnp.asarray(at)), expected, atol=1e-5)
 
 
 STILL = Distortion(turn=0.0, scale=0.0, shear=0.0, shift=0.0, stroke=0.0)
@@ -70,7 +70,7 @@ def test_a_flip_is_a_mirror_image_every_other_time() -> None:
 
 
 def test_crops_lie_within_the_image_and_keep_their_share() -> None:
-    size, corner = augment.crops(jax.random.key(0), 2000, 0.3)
+    size, corner = augment.random_crops(jax.random.key(0), 2000, 0.3)
     assert (np.abs(corner) + size <= 1 + 1e-6).all()
     area, ratio = np.prod(size, axis=1), size[:, 0] / size[:, 1]
     assert 0.3 <= area.min() + 1e-6 < 0.32
@@ -80,7 +80,7 @@ def test_crops_lie_within_the_image_and_keep_their_share() -> None:
 
 
 def test_bends_are_smooth_and_of_variance_one() -> None:
-    field = np.asarray(augment.bends(jax.random.key(0), 500, 28, 20))
+    field = np.asarray(augment.elastic_field(jax.random.key(0), 500, 28, 20))
     assert field.shape == (500, 28, 20, 2)
     np.testing.assert_allclose(field.std(axis=0), 1, atol=0.2)
     assert np.abs(np.diff(field, axis=1)).mean() < 0.2  # neighbours move together
@@ -124,11 +124,11 @@ def test_strokes_grow_and_shrink_by_a_pixel_at_most() -> None:
     dot[0, 3, 3] = 1
     square = np.zeros_like(dot)
     square[0, 2:5, 2:5] = 1
-    np.testing.assert_array_equal(augment.brightest(jnp.asarray(dot)), square)
-    np.testing.assert_array_equal(-augment.brightest(-jnp.asarray(square)), dot)
+    np.testing.assert_array_equal(augment.dilate(jnp.asarray(dot)), square)
+    np.testing.assert_array_equal(-augment.dilate(-jnp.asarray(square)), dot)
 
     squares = jnp.asarray(square.repeat(200, axis=0))
-    changed = np.asarray(augment.restroke(jax.random.key(0), squares, augment.Distortion(stroke=0.5)))
+    changed = np.asarray(augment.vary_stroke(jax.random.key(0), squares, augment.Distortion(stroke=0.5)))
     ring = changed[:, 1, 3, 0]
     rim = changed[:, 2, 3, 0]
     assert 0.4 < ring.max() <= 0.5

@@ -18,10 +18,10 @@ from jaxtyping import UInt8
 from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import build
 from retrieval.train import checkpoints
-from retrieval.train.checkpoints import State
-from retrieval.train.loop import Progress, Trained, train
+from retrieval.train.checkpoints import RunState
+from retrieval.train.loop import Progress, TrainResult, train
 from retrieval.train.optimiser import make_optimiser
-from retrieval.train.step import Learner
+from retrieval.train.step import TrainState
 from tests.errors import hinted
 from tests.train.samples import CONFIG, file_size_limit, recipe
 from tests.train.test_loop import untimed, weight_bytes
@@ -35,15 +35,15 @@ class Interrupted(Exception):
 
 
 @cache
-def some_state(value: float = 1, dim: int = 4, step: int = 3) -> State:
+def some_state(value: float = 1, dim: int = 4, step: int = 3) -> RunState:
     """A small network's, its weights and numbers multiplied by a value; to be read only."""
     _, whole = build(replace(CONFIG, dim=dim), seed=0)
     params = nnx.filter_state(whole, nnx.Param)
-    learner = Learner(params, make_optimiser(params).init(params))
-    state = State(
+    train_state = TrainState(params, make_optimiser(params).init(params))
+    state = RunState(
         *(
             jax.tree.map(lambda leaf: np.asarray(leaf) * np.asarray(leaf).dtype.type(value), t)
-            for t in (learner, params)
+            for t in (train_state, params)
         )
     )
     state.step, state.seconds, state.best_loss, state.best_step = step, 2.5 * value, 0.5, 2
@@ -52,7 +52,7 @@ def some_state(value: float = 1, dim: int = 4, step: int = 3) -> State:
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(
-    images: UInt8[np.ndarray, "n h w c"], trained: Trained, tmp_path: Path
+    images: UInt8[np.ndarray, "n h w c"], trained: TrainResult, tmp_path: Path
 ) -> None:
     def interrupt(progress: Progress) -> None:
         if progress.step == 9:
@@ -69,12 +69,12 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert untimed(resumed.metrics) == untimed(trained.metrics)
     assert [untimed(line) for line in resumed.history] == [untimed(line) for line in trained.history]
     assert resumed.checkpoints == tmp_path / checkpoints.run_name(recipe(), images)
-    checkpoints.forget(resumed.checkpoints)
+    checkpoints.delete(resumed.checkpoints)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_complete_but_not_saved_is_complete_again(
-    images: UInt8[np.ndarray, "n h w c"], trained: Trained, tmp_path: Path
+    images: UInt8[np.ndarray, "n h w c"], trained: TrainResult, tmp_path: Path
 ) -> None:
     train(images, recipe(), tmp_path)  # and then, say, the disk was full
     reports: list[Progress] = []
@@ -84,15 +84,24 @@ def test_complete_but_not_saved_is_complete_again(
     assert untimed(again.metrics) == untimed(trained.metrics)
 
 
+def test_the_old_names_of_metrics_are_read(tmp_path: Path) -> None:
+    state = some_state()
+    state.history = [{"step": 3, "agreement": 1.0, "spread": 2.0, "correlation": 3.0}]
+    checkpoints.save(tmp_path / "run", state)
+    restored = checkpoints.restore(tmp_path / "run", some_state())
+    assert restored is not None
+    assert restored.history == [{"step": 3, "invariance": 1.0, "variance": 2.0, "covariance": 3.0}]
+
+
 def test_checkpoints_left_half_removed_are_not_resumed_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints.save(tmp_path / "run", some_state())
     monkeypatch.setattr("shutil.rmtree", lambda folder, ignore_errors: None)  # killed before it removed anything
-    checkpoints.forget(tmp_path / "run")
-    assert checkpoints.load(tmp_path / "run", some_state()) is None
+    checkpoints.delete(tmp_path / "run")
+    assert checkpoints.restore(tmp_path / "run", some_state()) is None
 
 
 def test_killed_and_resumed_equals_uninterrupted(
-    images: UInt8[np.ndarray, "n h w c"], trained: Trained, tmp_path: Path, xla_cache: Path
+    images: UInt8[np.ndarray, "n h w c"], trained: TrainResult, tmp_path: Path, xla_cache: Path
 ) -> None:
     folder = tmp_path / checkpoints.run_name(recipe(), images)
     command = [sys.executable, "-m", "tests.train.samples", str(tmp_path), str(xla_cache)]
@@ -119,10 +128,10 @@ def test_state_survives_and_older_ones_go(tmp_path: Path) -> None:
     checkpoints.save(tmp_path / "run", some_state(1))
     checkpoints.save(tmp_path / "run", some_state(2, step=12))
     assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == ["12", "12.json"]
-    loaded, saved = checkpoints.load(tmp_path / "run", some_state()), some_state(2, step=12)
+    loaded, saved = checkpoints.restore(tmp_path / "run", some_state()), some_state(2, step=12)
     assert loaded is not None
     for mine, theirs in zip(
-        jax.tree.leaves(checkpoints.as_tree(loaded)), jax.tree.leaves(checkpoints.as_tree(saved)), strict=True
+        jax.tree.leaves(checkpoints.to_tree(loaded)), jax.tree.leaves(checkpoints.to_tree(saved)), strict=True
     ):
         np.testing.assert_array_equal(mine, theirs)
     assert (loaded.step, loaded.seconds, loaded.best_loss, loaded.best_step) == (12, 5, 0.5, 2)
@@ -130,7 +139,7 @@ def test_state_survives_and_older_ones_go(tmp_path: Path) -> None:
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
-    assert checkpoints.load(tmp_path / "never", some_state()) is None
+    assert checkpoints.restore(tmp_path / "never", some_state()) is None
 
 
 def test_a_half_written_checkpoint_is_ignored(tmp_path: Path) -> None:
@@ -138,7 +147,7 @@ def test_a_half_written_checkpoint_is_ignored(tmp_path: Path) -> None:
     half = tmp_path / "6.orbax-checkpoint-tmp"
     half.mkdir()
     (half / "manifest.ocdbt").write_bytes(b"half")
-    loaded = checkpoints.load(tmp_path, some_state())
+    loaded = checkpoints.restore(tmp_path, some_state())
     assert loaded is not None
     assert loaded.step == 3
     checkpoints.save(tmp_path, some_state(step=6))  # the same step, now done properly
@@ -151,13 +160,13 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
         if file.is_file():
             file.write_bytes(b"damaged")
     with pytest.raises(TrainingError, match="/3 is damaged: ", check=hinted("delete ")):
-        checkpoints.load(tmp_path, some_state())
+        checkpoints.restore(tmp_path, some_state())
 
 
 def test_a_checkpoint_from_another_config_is_named(tmp_path: Path) -> None:
     checkpoints.save(tmp_path, some_state())
     with pytest.raises(TrainingError, match="/3 is of another network", check=hinted("delete ")):
-        checkpoints.load(tmp_path, some_state(dim=5))
+        checkpoints.restore(tmp_path, some_state(dim=5))
 
 
 # Orbax leaves the tasks of a failed write to the garbage collector, which complains of each.
@@ -171,7 +180,7 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(tmp_path: Path) 
         checkpoints.save(tmp_path, some_state(np.pi, step=6))
     gc.collect()
     assert checkpoints.saved_steps(tmp_path) == [3]
-    assert checkpoints.load(tmp_path, some_state()) is not None
+    assert checkpoints.restore(tmp_path, some_state()) is not None
 
 
 def test_too_little_room_is_said_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

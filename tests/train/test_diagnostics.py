@@ -8,9 +8,9 @@ from jaxtyping import UInt8
 
 from retrieval.errors import TrainingError
 from retrieval.train import diagnostics, loop, optimiser
-from retrieval.train.diagnostics import Health, held_out
+from retrieval.train.diagnostics import Diagnostics, split_held_out
 from retrieval.train.loop import train
-from retrieval.train.recipe import doubts
+from retrieval.train.recipe import recipe_warnings
 from tests.errors import hinted
 from tests.train.samples import blobs, recipe
 
@@ -59,24 +59,26 @@ def test_a_reconstruction_no_better_than_the_mean_ends_a_long_run_and_is_told_of
 
 
 def test_batches_smaller_than_the_code_are_told_of() -> None:
-    (warning,) = doubts(recipe(), batch=3)
+    (warning,) = recipe_warnings(recipe(), batch=3)
     assert warning.startswith("batches of 3 images are too small for codes of 4 numbers")
     assert "--dim 2" in warning
-    assert doubts(recipe(), batch=4) == doubts(replace(recipe(), objective="denoising"), batch=3) == []
+    assert (
+        recipe_warnings(recipe(), batch=4) == recipe_warnings(replace(recipe(), objective="denoising"), batch=3) == []
+    )
 
 
 def test_some_dead_dimensions_are_a_warning_and_most_are_an_error() -> None:
-    assert Health(0.0, 0.1, 0.2).check(1000) == []
-    (warning,) = Health(0.25, 0.1, 0.2).check(1000)
+    assert Diagnostics(0.0, 0.1, 0.2).check(1000) == []
+    (warning,) = Diagnostics(0.25, 0.1, 0.2).check(1000)
     assert warning == "25% of the code's dimensions hardly vary; try a smaller --dim"
     with pytest.raises(TrainingError, match="75% of its dimensions hardly vary"):
-        Health(0.75, 0.1, 0.2).check(1)
+        Diagnostics(0.75, 0.1, 0.2).check(1)
 
 
 def test_held_out_images_are_never_learned_from() -> None:
-    learned, held = held_out(4000, seed=0)
+    learned, held = split_held_out(4000, seed=0)
     assert len(held) == 200
     assert sorted([*learned, *held]) == list(range(4000))
-    assert (held != held_out(4000, seed=1)[1]).any()
-    assert len(held_out(60_000, seed=0)[1]) == loop.EXAMINED * 250 == diagnostics.HELD_OUT
-    assert len(held_out(1279, seed=0)[1]) == 0
+    assert (held != split_held_out(4000, seed=1)[1]).any()
+    assert len(split_held_out(60_000, seed=0)[1]) == loop.EXAMINED * 250 == diagnostics.HELD_OUT
+    assert len(split_held_out(1279, seed=0)[1]) == 0

@@ -16,11 +16,11 @@ import pytest
 from retrieval.config import Settings
 from retrieval.errors import TrainingError, UsageError
 from retrieval.images.decode import encode_png
-from retrieval.model import saved_models as checkpoint
+from retrieval.model import saved_models
 from retrieval.sources import open_source
 from retrieval.train.checkpoints import saved_steps
-from retrieval.train.job import learn
-from retrieval.train.options import Options
+from retrieval.train.job import train_model
+from retrieval.train.options import TrainOptions
 from retrieval.train.step import devices_for
 from retrieval.train.types import Hosts, Objective
 from tests.errors import about, hinted
@@ -148,8 +148,8 @@ def lines(model: Path) -> list[dict[str, float]]:
 @pytest.mark.long
 def test_two_processes_give_the_losses_of_one(together: list[dict[str, Any]], pictures: Path, own_home: Path) -> None:
     settings = Settings(home=own_home)
-    options = Options(objective=OBJECTIVE, dim=4, preset="tiny", epochs=EPOCHS)
-    alone, _ = learn([open_source(str(pictures), settings)], settings, options)
+    options = TrainOptions(objective=OBJECTIVE, dim=4, preset="tiny", epochs=EPOCHS)
+    alone, _ = train_model([open_source(str(pictures), settings)], settings, options)
     one, two = (lines(folder)[:COMPARED] for folder in (alone.path, Path(together[0]["model"])))
     assert [line["step"] for line in two] == [OFTEN * (number + 1) for number in range(COMPARED)]
     assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-4)
@@ -157,7 +157,7 @@ def test_two_processes_give_the_losses_of_one(together: list[dict[str, Any]], pi
 
 def test_process_0_saves_the_model_and_the_others_say_the_same(together: list[dict[str, Any]], home: Path) -> None:
     first, second = together
-    assert checkpoint.default(home / "models") == Path(first.pop("model"))
+    assert saved_models.default(home / "models") == Path(first.pop("model"))
     assert first["hardware"].startswith("4 × cpu in 2 processes, ")
     del first["fingerprint"]
     for said in (first, second):
@@ -219,4 +219,4 @@ def test_no_coordinators(coordinator: str) -> None:
 
 def test_a_time_budget_is_refused() -> None:
     with pytest.raises(UsageError, match="epochs", check=about("time_budget")):
-        Options(budget=60, hosts=Hosts("[::1]:1234", 2, 1))
+        TrainOptions(budget=60, hosts=Hosts("[::1]:1234", 2, 1))

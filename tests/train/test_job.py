@@ -17,10 +17,10 @@ from retrieval.model.encoder import Encoder
 from retrieval.schema.records import Root
 from retrieval.sources import Entry
 from retrieval.train import data
-from retrieval.train.data import choose_size, gather
-from retrieval.train.job import learn
+from retrieval.train.data import choose_shape, read_training_images
+from retrieval.train.job import train_model
 from retrieval.train.loop import Progress
-from retrieval.train.options import Options
+from retrieval.train.options import TrainOptions
 from tests.train.samples import blobs, entry
 
 
@@ -73,13 +73,13 @@ BROKEN = entry("broken.png", b"not an image")
     ],
 )
 def test_size_follows_from_the_pictures(entries: list[Entry], expected: tuple[tuple[int, int], int]) -> None:
-    shape = choose_size(entries)
+    shape = choose_shape(entries)
     assert (shape.size, shape.channels) == expected
 
 
 def test_size_of_nothing_readable() -> None:
     with pytest.raises(SourceError, match=r"none of 2 images tried can be used; the first: [\w-]+/broken\.png: "):
-        choose_size([BROKEN, BROKEN])
+        choose_shape([BROKEN, BROKEN])
 
 
 def test_no_more_are_probed_than_needed() -> None:
@@ -89,7 +89,7 @@ def test_no_more_are_probed_than_needed() -> None:
         read.append(1)
         return png(28, 28).read()
 
-    choose_size([Entry("test", f"{n}.png", 1, 0, None, fetch) for n in range(2000)])
+    choose_shape([Entry("test", f"{n}.png", 1, 0, None, fetch) for n in range(2000)])
     assert 200 <= len(read) <= 220
 
 
@@ -97,7 +97,7 @@ def test_more_than_the_budget_gives_a_random_part(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(data, "PIXEL_BUDGET", 10 * 12 * 12)
     images = blobs(30)
     source = Pictures([entry(f"{n}.png", encode_png(image)) for n, image in enumerate(images)])
-    gathered = [gather([source], Options(seed=seed), lambda done, total: None) for seed in (0, 0, 1)]
+    gathered = [read_training_images([source], TrainOptions(seed=seed), lambda done, total: None) for seed in (0, 0, 1)]
     assert [part.warnings for part in gathered] == [
         ["10 of 30 images fit into memory; the model learns from those, a random part"]
     ] * 3
@@ -116,10 +116,10 @@ def test_learn_saves_a_model_that_works() -> None:
     entries.insert(3, BROKEN)
     seen: list[Progress] = []
     read: list[tuple[int, int]] = []
-    model, refused = learn(
+    model, refused = train_model(
         [Pictures(entries)],
         settings,
-        Options(dim=4, epochs=2, preset="tiny"),
+        TrainOptions(dim=4, epochs=2, preset="tiny"),
         reading=lambda done, total: read.append((done, total)),
         training=seen.append,
     )
@@ -131,7 +131,7 @@ def test_learn_saves_a_model_that_works() -> None:
     assert Encoder(loaded).encode(images).shape == (40, 4)
     numbers = json.loads((model.path / "metrics.json").read_text())
     assert (numbers["images"], numbers["refused"], numbers["sources"]) == (40, 1, "a list")
-    assert np.isfinite([numbers[name] for name in ("loss", "reconstruction", "agreement")]).all()
+    assert np.isfinite([numbers[name] for name in ("loss", "reconstruction", "invariance")]).all()
     picture = Image.open(io.BytesIO((model.path / "reconstructions.png").read_bytes()))
     assert picture.size == (8 * 14 * 8, 4 * 14 * 8)  # 8 across, 2 double rows, 14 pixels each, 8-fold
     assert not any(settings.checkpoints.glob("*"))
@@ -141,22 +141,22 @@ def test_too_few_pictures_leave_no_model() -> None:
     settings = load_settings()
     entries = [entry(f"{n}.png", encode_png(image)) for n, image in enumerate(blobs(5))]
     with pytest.raises(TrainingError, match="5 images to train on"):
-        learn([Pictures(entries)], settings)
+        train_model([Pictures(entries)], settings)
     assert saved_models.default(settings.models) is None
 
 
 def test_a_disk_that_fills_while_the_model_is_saved_costs_nothing() -> None:
     settings = load_settings()
     source = Pictures([entry(f"{n}.png", encode_png(image)) for n, image in enumerate(blobs(40))])
-    options = Options(dim=4, epochs=4, preset="tiny")
-    expected, _ = learn([source], settings.model_copy(update={"home": settings.home / "other"}), options)
+    options = TrainOptions(dim=4, epochs=4, preset="tiny")
+    expected, _ = train_model([source], settings.model_copy(update={"home": settings.home / "other"}), options)
     settings.home.mkdir(exist_ok=True)
     (settings.models).write_text("in the way")
     with pytest.raises(ModelError, match="cannot be written"):
-        learn([source], settings, options)
+        train_model([source], settings, options)
     settings.models.unlink()
     seen: list[Progress] = []
-    again, _ = learn([source], settings, options, training=seen.append)
+    again, _ = train_model([source], settings, options, training=seen.append)
     assert [p.step for p in seen] == [4]  # only what came after the last checkpoint, that of step 3
     assert again.fingerprint == expected.fingerprint
     assert not any(settings.checkpoints.iterdir())

@@ -9,15 +9,15 @@ from jaxtyping import UInt8
 from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import to_flat
 from retrieval.train import loop, optimiser
-from retrieval.train.checkpoints import Line
-from retrieval.train.loop import Pace, Progress, Trained, train
+from retrieval.train.checkpoints import LogEntry
+from retrieval.train.loop import Progress, RunClock, TrainResult, train
 from tests.train.samples import blobs, recipe
 
-TERMS = {"loss", "reconstruction", "agreement", "spread", "correlation"}
+TERMS = {"loss", "reconstruction", "invariance", "variance", "covariance"}
 HEALTH = {"dead_dimensions", "reconstruction_error", "mean_image_error"}
 
 
-def weight_bytes(trained: Trained) -> dict[str, bytes]:
+def weight_bytes(trained: TrainResult) -> dict[str, bytes]:
     return {name: np.asarray(array).tobytes() for name, array in to_flat(trained.params).items()}
 
 
@@ -26,9 +26,9 @@ def untimed(numbers: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in numbers.items() if name != "seconds"}
 
 
-def test_the_same_seed_gives_the_same_bytes(images: UInt8[np.ndarray, "n h w c"], trained: Trained) -> None:
+def test_the_same_seed_gives_the_same_bytes(images: UInt8[np.ndarray, "n h w c"], trained: TrainResult) -> None:
     reports: list[Progress] = []
-    lines: list[Line] = []
+    lines: list[LogEntry] = []
     again = train(images, recipe(), report=reports.append, log=lines.append)
     assert weight_bytes(again) == weight_bytes(trained)
     assert untimed(again.metrics) == untimed(trained.metrics)
@@ -39,20 +39,22 @@ def test_the_same_seed_gives_the_same_bytes(images: UInt8[np.ndarray, "n h w c"]
     assert [line["step"] for line in lines] == [3, 6, 9, 12]
 
 
-def test_the_loss_goes_down_and_the_code_comes_alive(images: UInt8[np.ndarray, "n h w c"], trained: Trained) -> None:
+def test_the_loss_goes_down_and_the_code_comes_alive(
+    images: UInt8[np.ndarray, "n h w c"], trained: TrainResult
+) -> None:
     longer = train(images, recipe(epochs=40)).metrics
     assert longer["loss"] < trained.metrics["loss"] - 0.3
     assert longer["reconstruction"] < trained.metrics["reconstruction"]
-    assert longer["spread"] < trained.metrics["spread"]
+    assert longer["variance"] < trained.metrics["variance"]
     assert longer["reconstruction_error"] < 0.9 * longer["mean_image_error"]
 
 
-def test_another_seed_gives_other_weights(images: UInt8[np.ndarray, "n h w c"], trained: Trained) -> None:
+def test_another_seed_gives_other_weights(images: UInt8[np.ndarray, "n h w c"], trained: TrainResult) -> None:
     other = weight_bytes(train(images, recipe(seed=1)))
     assert all(other[name] != value for name, value in weight_bytes(trained).items() if value.strip(b"\0"))
 
 
-def test_metrics_are_the_means_of_the_last_round(trained: Trained) -> None:
+def test_metrics_are_the_means_of_the_last_round(trained: TrainResult) -> None:
     assert trained.metrics.keys() == TERMS | HEALTH | {"epochs", "step", "seconds"}
     assert trained.metrics["loss"] == pytest.approx(sum(trained.metrics[name] for name in TERMS - {"loss"}), rel=1e-5)
     assert (trained.metrics["epochs"], trained.metrics["step"]) == (4, 12)
@@ -68,13 +70,13 @@ def test_a_step_is_taken_at_the_rate_of_its_share(
         shares.append(share)
         return 0.01
 
-    monkeypatch.setattr(loop, "rate", rate)
+    monkeypatch.setattr(loop, "learning_rate", rate)
     train(images, recipe(epochs=2))
     assert shares == pytest.approx([n / 6 for n in range(6)])
 
 
 def test_the_rate_rises_and_falls() -> None:
-    rates = [optimiser.rate(share) for share in np.linspace(0, 1, 101).tolist()]
+    rates = [optimiser.learning_rate(share) for share in np.linspace(0, 1, 101).tolist()]
     assert [rates[0], rates[-1]] == pytest.approx([0, 0], abs=1e-9)
     top = int(np.argmax(rates))
     assert rates[top] == pytest.approx(optimiser.LEARNING_RATE)
@@ -98,7 +100,7 @@ def test_a_budget_ends_a_run_that_would_go_on(
 ) -> None:
     clock = Clock(0.02)
     monkeypatch.setattr(loop, "time", clock)
-    monkeypatch.setattr(loop, "Pace", lambda last, budget: Pace(last, budget, started=clock.now))
+    monkeypatch.setattr(loop, "RunClock", lambda last, budget: RunClock(last, budget, started=clock.now))
     endless = replace(recipe(), epochs=None, budget=2.0)
     reports: list[Progress] = []
     trained = train(images, endless, report=reports.append)
@@ -117,7 +119,7 @@ def test_a_budget_that_is_gone_before_the_first_step_is_refused(images: UInt8[np
 def test_setting_up_is_no_part_of_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(0)
     monkeypatch.setattr(loop, "time", clock)
-    run = Pace(None, 10.0, started=clock.now)
+    run = RunClock(None, 10.0, started=clock.now)
     clock.now += 4
     run.begin()
     assert run.done(0) == 0
@@ -125,12 +127,12 @@ def test_setting_up_is_no_part_of_the_share(monkeypatch: pytest.MonkeyPatch) -> 
     assert run.done(99) == pytest.approx(0.5)
     assert run.seconds == pytest.approx(7)
     assert run.speed(30) == pytest.approx(10)
-    assert Pace(200, 10.0, started=clock.now).done(100) == 0.5
+    assert RunClock(200, 10.0, started=clock.now).done(100) == 0.5
 
 
-def test_a_small_collection_holds_nothing_out_and_a_large_one_a_twentieth(trained: Trained) -> None:
+def test_a_small_collection_holds_nothing_out_and_a_large_one_a_twentieth(trained: TrainResult) -> None:
     assert "held_out" not in trained.metrics
-    lines: list[Line] = []
+    lines: list[LogEntry] = []
     train(blobs(1300), recipe(epochs=1), log=lines.append)
     assert all(np.isfinite(line["held_out"]) for line in lines)
     assert lines[-1]["step"] == (1300 - 65) // 32
@@ -138,7 +140,9 @@ def test_a_small_collection_holds_nothing_out_and_a_large_one_a_twentieth(traine
 
 def test_a_run_that_no_longer_gets_better_is_stopped_at_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "PATIENCE", 2)
-    monkeypatch.setattr(loop, "rate", lambda share: 0.02 if share < 0.02 else -0.01)  # it learns, then unlearns
+    monkeypatch.setattr(
+        loop, "learning_rate", lambda share: 0.02 if share < 0.02 else -0.01
+    )  # it learns, then unlearns
     trained = train(blobs(1300), recipe(epochs=20))
     held = [line["held_out"] for line in trained.history]
     best = int(np.argmin(held))

@@ -7,48 +7,50 @@ import pytest
 
 from retrieval.model.autoencoder import build
 from retrieval.train.augment import DRAWN
-from retrieval.train.objective import covariance, dead, loss
+from retrieval.train.objective import covariance_term, loss, variance_term
 from retrieval.train.types import Objective
 from tests.train.samples import CONFIG, blobs
 
 
 def test_a_constant_code_is_dead() -> None:
-    assert float(dead(jnp.full((6, 3), 2.5))) == pytest.approx(1 - 0.01, abs=1e-6)  # sqrt(1e-4) keeps its gradient
+    assert float(variance_term(jnp.full((6, 3), 2.5))) == pytest.approx(
+        1 - 0.01, abs=1e-6
+    )  # sqrt(1e-4) keeps its gradient
 
 
 def test_a_code_that_varies_enough_is_not_dead() -> None:
-    assert float(dead(jnp.array([[-1.0, 5.0], [1.0, -5.0]]))) == 0
+    assert float(variance_term(jnp.array([[-1.0, 5.0], [1.0, -5.0]]))) == 0
 
 
 def test_dead_is_the_mean_over_dimensions() -> None:
     codes = jnp.array([[-0.5, 3.0, 7.0], [0.5, -3.0, 7.0]])  # standard deviations 0.5, 3 and 0
-    assert float(dead(codes)) == pytest.approx((0.5 + 0 + 0.99) / 3, abs=1e-3)
+    assert float(variance_term(codes)) == pytest.approx((0.5 + 0 + 0.99) / 3, abs=1e-3)
 
 
 def test_uncorrelated_dimensions_have_no_covariance() -> None:
-    assert float(covariance(jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]))) == 0
+    assert float(covariance_term(jnp.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]))) == 0
 
 
 def test_equal_dimensions_have_their_variance_as_covariance() -> None:
     codes = jnp.array([[1.0, 1.0], [-1.0, -1.0], [3.0, 3.0]])  # variance 4, divided by n − 1
-    assert float(covariance(codes)) == pytest.approx((4**2 + 4**2) / 2)
+    assert float(covariance_term(codes)) == pytest.approx((4**2 + 4**2) / 2)
 
 
 def test_covariance_equals_numpy_and_ignores_the_mean() -> None:
     codes = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32)
     matrix = np.cov(codes, rowvar=False)
     expected = (matrix[~np.eye(5, dtype=bool)] ** 2).sum() / 5
-    assert float(covariance(jnp.asarray(codes + 7))) == pytest.approx(expected, rel=1e-4)
+    assert float(covariance_term(jnp.asarray(codes + 7))) == pytest.approx(expected, rel=1e-4)
 
 
 def test_loss_is_the_sum_of_its_terms() -> None:
     graph, params = build(CONFIG, seed=0)
     images = jnp.asarray(blobs(8) / 255, jnp.float32)
     total, terms = jax.jit(lambda p: loss(graph, p, images, jax.random.key(0)))(params)
-    assert set(terms) == {"reconstruction", "agreement", "spread", "correlation"}
+    assert set(terms) == {"reconstruction", "invariance", "variance", "covariance"}
     assert float(total) == pytest.approx(sum(map(float, terms.values())), rel=1e-5)
     assert 0.3 < float(terms["reconstruction"]) < 1.5  # ln 2 = 0.69 for an image of nothing but 0.5
-    assert 0 <= float(terms["spread"]) <= 2
+    assert 0 <= float(terms["variance"]) <= 2
     assert all(float(term) >= 0 for term in terms.values())
 
 

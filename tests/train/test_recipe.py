@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from retrieval.train import recipe
-from retrieval.train.recipe import PRESETS, default_epochs, default_recipe, network
+from retrieval.train.recipe import PRESETS, default_epochs, default_network, default_recipe
 from retrieval.train.types import Preset
 
 
@@ -31,7 +31,7 @@ def test_what_is_asked_for_comes_first() -> None:
 
 def test_presets_grow() -> None:
     presets: tuple[Preset, ...] = ("tiny", "small", "base")
-    widths = [network((28, 28), 1, 64, PRESETS[preset]).widths for preset in presets]
+    widths = [default_network((28, 28), 1, 64, PRESETS[preset]).widths for preset in presets]
     assert widths == sorted(widths)
     images = np.zeros((50_000, 8, 8, 1), np.uint8)
     epochs = [default_recipe(images, preset=preset).epochs or 0 for preset in presets]

@@ -12,7 +12,7 @@ from retrieval.model.autoencoder import build
 from retrieval.model.encoder import Encoder
 from retrieval.train import optimiser, whitening
 from retrieval.train.augment import DRAWN
-from retrieval.train.whitening import MOST_IMAGES, inverse_root, sharpened, within
+from retrieval.train.whitening import MOST_IMAGES, inverse_square_root, whiten, within_covariance
 from tests.train.samples import CONFIG, blobs
 
 
@@ -25,9 +25,9 @@ def test_turned_codes_vary_alike_within_images() -> None:
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(5, 5))
     first, second = rng.normal(size=(2, 4000, 5)) @ mixing
-    before = within(first, second)
-    turn = inverse_root(before)
-    after = within(first @ turn, second @ turn)
+    before = within_covariance(first, second)
+    turn = inverse_square_root(before)
+    after = within_covariance(first @ turn, second @ turn)
     assert np.linalg.cond(after) < 5 < np.linalg.cond(before)
 
 
@@ -38,7 +38,7 @@ def test_the_decoder_draws_the_same_before_and_after() -> None:
     before = nnx.merge(graph, state)
     features = before.encoder.features(clean)
     drawn = before.decoder(features - features.mean(axis=0))
-    after = nnx.merge(graph, sharpened(graph, state, images, 0, DRAWN, 32))
+    after = nnx.merge(graph, whiten(graph, state, images, 0, DRAWN, 32))
     np.testing.assert_allclose(after.decoder(after.encoder(clean)), drawn, atol=2e-3)
     assert not np.allclose(after.encoder(clean), before.encoder(clean), atol=0.01)
 
@@ -47,7 +47,7 @@ def test_without_views_codes_are_only_centred() -> None:
     graph, state = build(CONFIG, seed=3)
     images = blobs(64)
     clean = jnp.asarray(images, jnp.float32) / 255
-    after = nnx.merge(graph, sharpened(graph, state, images, 0, None, 32))
+    after = nnx.merge(graph, whiten(graph, state, images, 0, None, 32))
     np.testing.assert_allclose(after.encoder.features(clean).mean(axis=0), 0, atol=1e-4)
     np.testing.assert_array_equal(after.decoder.turn_back[...], np.eye(CONFIG.dim))
 
@@ -56,8 +56,8 @@ def test_no_more_images_are_looked_at_than_needed() -> None:
     graph, state = build(CONFIG, seed=3)
     few = blobs(96)
     many = np.concatenate([np.resize(few, (MOST_IMAGES, *few.shape[1:])), blobs(40, seed=9)])
-    kept = sharpened(graph, state, many[:MOST_IMAGES], 0, DRAWN, 512)
-    for a, b in zip(jax.tree.leaves(kept), jax.tree.leaves(sharpened(graph, state, many, 0, DRAWN, 512)), strict=True):
+    kept = whiten(graph, state, many[:MOST_IMAGES], 0, DRAWN, 512)
+    for a, b in zip(jax.tree.leaves(kept), jax.tree.leaves(whiten(graph, state, many, 0, DRAWN, 512)), strict=True):
         np.testing.assert_array_equal(a, b)
 
 

@@ -65,7 +65,7 @@ def evaluate(
     """
     from retrieval.config import load_settings
     from retrieval.evaluate import job
-    from retrieval.evaluate.render import lines, tables, write_report
+    from retrieval.evaluate.render import score_tables, summary_lines, write_report
     from retrieval.model.resolve import load_model, make_encoder
 
     settings = load_settings(qdrant_url=qdrant_url)
@@ -92,9 +92,9 @@ def evaluate(
     if as_json:
         print_json(report.to_json())
     else:
-        for table in tables(report):
+        for table in score_tables(report):
             print_table(table.columns, table.rows, numbers=table.columns[1:], title=table.caption)
-        stdout().print("\n".join(lines(report)), soft_wrap=True)
+        stdout().print("\n".join(summary_lines(report)), soft_wrap=True)
     for note in report.notes:
         echo(f"note: {note}", err=True)
     if report.helped is False:

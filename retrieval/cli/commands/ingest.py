@@ -143,8 +143,8 @@ def ingest(
     from retrieval.ingest.forget import hint_at_forget
     from retrieval.ingest.metadata import load_metadata
     from retrieval.model import saved_models
-    from retrieval.model.encoder_process import LateEncoder
-    from retrieval.model.resolve import model_of, to_write
+    from retrieval.model.encoder_process import EncoderProcess
+    from retrieval.model.resolve import model_for_writing, model_of
     from retrieval.store import open_store
     from retrieval.store.base import dashboard
 
@@ -179,8 +179,8 @@ def ingest(
         if train and not dry_run and collection is None and saved_models.default(settings.models) is None:
             saved = first_model(store, alias, sources, settings, watch)
         else:
-            saved = (model_of if dry_run else to_write)(store, collection, settings, model)
-        encoder = stack.enter_context(contextlib.closing(LateEncoder(saved, settings.xla_cache)))
+            saved = (model_of if dry_run else model_for_writing)(store, collection, settings, model)
+        encoder = stack.enter_context(contextlib.closing(EncoderProcess(saved, settings.xla_cache)))
         watch.facts["model"] = encoder.fingerprint
         summary = job.ingest(
             store, encoder, sources, alias, options, ledgers=settings.refused, report=watch.report, refused=note_refused

@@ -36,7 +36,7 @@ from retrieval.reindex.options import KEEP, MAX_DROP, MIN_RECALL, ReindexOptions
 
 if TYPE_CHECKING:
     from retrieval.config import Settings
-    from retrieval.model.encoder_process import LateEncoder
+    from retrieval.model.encoder_process import EncoderProcess
     from retrieval.model.saved_models import SavedModel
     from retrieval.sources import Source
 
@@ -175,15 +175,15 @@ def run(
         watch = stack.enter_context(watched("reindex", alias, settings.jobs, metrics_file))
         store = stack.enter_context(open_store(settings))
 
-        def choose(sources: Sequence["Source"]) -> "LateEncoder":
-            from retrieval.model.encoder_process import LateEncoder
+        def choose(sources: Sequence["Source"]) -> "EncoderProcess":
+            from retrieval.model.encoder_process import EncoderProcess
 
             chosen = (
-                saved_models.bring(settings.models, given)
+                saved_models.copy_to_home(settings.models, given)
                 if given
                 else trained(sources, store.metadata(store.aliases()[alias]).model, settings, watch)
             )
-            return stack.enter_context(contextlib.closing(LateEncoder(chosen, settings.xla_cache)))
+            return stack.enter_context(contextlib.closing(EncoderProcess(chosen, settings.xla_cache)))
 
         follow = Follow(watch)
         try:
@@ -201,7 +201,7 @@ def run(
         print_json(outcome.to_json())
     else:
         new = store.engine == "server" and outcome.model != outcome.previous_model
-        model = saved_models.of(settings.models, outcome.model) if new else None
+        model = saved_models.folder_of(settings.models, outcome.model) if new else None
         say(outcome, points, location, page, stdout(), model)
     print_warnings(outcome.warnings)
     end_with(outcome.counts.refused if outcome.counts else [], silent=json_logs)
@@ -210,18 +210,18 @@ def run(
 def trained(sources: Sequence["Source"], before: str, settings: "Settings", watch: Watch) -> "SavedModel":
     """Train a model on the sources, with dimensions and objective of the model `before` if that is on this machine."""
     from retrieval.model import saved_models
-    from retrieval.train.job import learn
-    from retrieval.train.options import Options as LearnOptions
+    from retrieval.train.job import train_model
+    from retrieval.train.options import TrainOptions
 
-    options, old = LearnOptions(), None
+    options, old = TrainOptions(), None
     with contextlib.suppress(ModelError):  # the model is damaged: training another one fixes that
         old = saved_models.load_of(settings.models, before)
     if old is not None:
-        options = LearnOptions(
+        options = TrainOptions(
             objective=old.metrics.get("objective", options.objective),
             preset=old.metrics.get("preset"),
             dim=old.config.dim,
             image_size=old.config.image_size,
             channels=old.config.channels,
         )
-    return learn(sources, settings, options, make_default=False, training=training_task(watch.bar))[0]
+    return train_model(sources, settings, options, make_default=False, training=training_task(watch.bar))[0]

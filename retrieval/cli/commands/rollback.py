@@ -53,5 +53,5 @@ def rollback(
             echo(f"{sum(done.missing.values()):,} images are new or changed since; run:")
             for line in done.next:
                 echo(line)
-    if saved_models.of(settings.models, done.model) is None:
+    if saved_models.folder_of(settings.models, done.model) is None:
         print_warnings([f"model {done.model[:8]} is not in {settings.models}; searches need its folder there"])

@@ -14,7 +14,7 @@ from retrieval.cli.options import SOURCES, Alias, Json, Model, QdrantUrl
 from retrieval.cli.queries import STDIN, all_queries, example
 from retrieval.cli.render.formats import Output, chosen_output, printer
 from retrieval.errors import DEFAULT_ALIAS, REFUSED, SourceError, UsageError
-from retrieval.search.options import K, Options
+from retrieval.search.options import K, SearchOptions
 
 if TYPE_CHECKING:
     from retrieval.search.results import Result
@@ -108,7 +108,7 @@ def search(
     $ retrieval search query.png
     $ retrieval search scans --limit 20 --where 'label=7' --html hits.html
     """
-    options = Options(
+    options = SearchOptions(
         k=k,
         include_self=include_self,
         keep_copies=keep_copies,

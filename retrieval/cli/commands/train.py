@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from retrieval.model.saved_models import SavedModel
     from retrieval.sources import Source
     from retrieval.sources.read import Refused
-    from retrieval.train.options import Options
+    from retrieval.train.options import TrainOptions
     from retrieval.train.types import Hosts
 
 
@@ -135,10 +135,10 @@ def train(
     budget = parse_seconds("--time-budget", time_budget)
 
     from retrieval.config import load_settings
-    from retrieval.train.options import Options
+    from retrieval.train.options import TrainOptions
 
     settings = load_settings()
-    options = Options(
+    options = TrainOptions(
         objective=objective,
         preset=preset,
         dim=dim,
@@ -160,7 +160,7 @@ def train(
     end_with(refused)
 
 
-def draw(file: Path, sources: Sequence["Source"], options: "Options", *, as_json: bool) -> list["Refused"]:
+def draw(file: Path, sources: Sequence["Source"], options: "TrainOptions", *, as_json: bool) -> list["Refused"]:
     """Draw distorted views instead of training."""
     from retrieval.train.preview import preview
 
@@ -178,7 +178,7 @@ def draw(file: Path, sources: Sequence["Source"], options: "Options", *, as_json
 
 
 def learn(
-    sources: Sequence["Source"], settings: "Settings", options: "Options", tensorboard: Path | None
+    sources: Sequence["Source"], settings: "Settings", options: "TrainOptions", tensorboard: Path | None
 ) -> tuple["SavedModel", list["Refused"]]:
     """Train, with a progress bar."""
     from retrieval.train import job
@@ -189,7 +189,7 @@ def learn(
         log = stack.enter_context(event_files(tensorboard)) if tensorboard and first else lambda line: None
         bar = stack.enter_context(progress_bar("note"))
         reading = bar.add_task("Reading", total=None, note="")
-        return job.learn(
+        return job.train_model(
             sources,
             settings,
             options,

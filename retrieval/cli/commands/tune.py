@@ -123,13 +123,13 @@ def print_rows(rows: "list[Measured]", chosen: "Measured | None", console: "Cons
 def apply_layout(alias: str, settings: "Settings", layout: "Layout", least: float, *, as_json: bool) -> None:
     """Re-index with the chosen settings; embeddings are copied, because the model stays the same."""
     from retrieval.cli.commands.reindex import run
-    from retrieval.model.resolve import collections_model
+    from retrieval.model.resolve import load_collection_model
     from retrieval.reindex.options import ReindexOptions
     from retrieval.store import open_store
     from retrieval.store.base import resolve
 
     with open_store(settings) as store:
         live = resolve(store, alias)
-        model = collections_model(settings, live, store.metadata(live).model)
+        model = load_collection_model(settings, live, store.metadata(live).model)
     index = {name: getattr(layout, name) for name in INDEX}
     run(alias, settings, ReindexOptions(layout=index, min_recall=least), model, as_json=as_json)

@@ -53,16 +53,18 @@ def first_model(
 ) -> "SavedModel":
     """Train a model on the sources and make it the default.
 
-    The alias's lock is held meanwhile, so that only one of two first ingests trains. Raises as `learn`, Locked.
+    The alias's lock is held meanwhile, so that only one of two first ingests trains. Raises as `train_model`, Locked.
     """
-    from retrieval.train.job import learn
+    from retrieval.train.job import train_model
 
     reason = f"no model in {settings.models} yet"
     with store.lock(alias):
         log("training", reason=reason)
         if not is_json():
             echo(f"{reason}: training one on the sources first", err=True)
-        model, _ = learn(sources, settings, training=training_task(watch.bar))  # the ingest names those that it refuses
+        model, _ = train_model(
+            sources, settings, training=training_task(watch.bar)
+        )  # the ingest names those that it refuses
     m = model.metrics
     log("trained", model=model.fingerprint, images=m["images"], seconds=m["seconds"], warnings=m["warnings"])
     if not is_json():

@@ -14,7 +14,7 @@ from retrieval.ingest.plan import Planner
 from retrieval.ingest.ray.cluster import work_on_ray
 from retrieval.ingest.ray.worker import Origin, Part, Tally, WorkerJob
 from retrieval.ingest.summary import WORK
-from retrieval.model.resolve import collections_model
+from retrieval.model.resolve import load_collection_model
 from retrieval.sources import Entry
 from retrieval.sources.read import Refused
 
@@ -38,7 +38,7 @@ def run_on_ray(target: Target, planner: Planner, ray: Ray) -> Generator[None]:
         alias=target.alias,
         collection=target.collection,
         holder=target.held.holder,
-        model=collections_model(ray.settings, target.collection, target.encoder.fingerprint),
+        model=load_collection_model(ray.settings, target.collection, target.encoder.fingerprint),
         origins={source.name: Origin(source.name, source.spec, source.labels) for source in run.sources},
         options=replace(run.options, ray=None),
         ledger=run.ledger,

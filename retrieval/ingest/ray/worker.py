@@ -14,12 +14,12 @@ from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner, cut_pages, shorten_id
 from retrieval.ingest.summary import WORK, Summary
-from retrieval.model.encoder_process import Encoding
+from retrieval.model.encoder_process import ImageEncoder
 from retrieval.model.resolve import make_encoder
 from retrieval.model.saved_models import SavedModel
 from retrieval.schema.records import point_id
 from retrieval.sources import Entry, Source, open_source
-from retrieval.sources.read import Refused, read_here, read_pictures
+from retrieval.sources.read import Refused, read_here, read_images
 from retrieval.store import open_server
 
 BATCHES = 4
@@ -132,7 +132,7 @@ class Worker:
         self._job, self._settings = job, job.settings
         self._store = open_server(job.settings.qdrant_url or "", load_settings())  # the key is this machine's
         self._lock = self._store.join_lock(job.alias, job.holder)
-        self._encoder: Encoding = make_encoder(job.settings, job.model)
+        self._encoder: ImageEncoder = make_encoder(job.settings, job.model)
         self._sources: dict[str, Source] = {}
 
     def work(self, source: str, rows: Rows) -> Part:
@@ -153,7 +153,7 @@ class Worker:
         config = self._encoder.config
         page, size, channels = planner.plan_page(entries), config.image_size, config.channels
         items: Iterator[Item] = (
-            read_pictures(page, size, channels, workers=1, portable=False)
+            read_images(page, size, channels, workers=1, portable=False)
             if self._careful
             else read_here(page, size, channels)
         )

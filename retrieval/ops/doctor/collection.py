@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from retrieval.config import Settings
 from retrieval.errors import RetrievalError
-from retrieval.model.resolve import collections_model
+from retrieval.model.resolve import load_collection_model
 from retrieval.ops.doctor.checks import Check, Live, Row, in_one_line
 from retrieval.schema.records import seconds_since
 from retrieval.sources import open_source
@@ -34,7 +34,7 @@ def named(case: Live) -> Iterator[Row]:
 def model(case: Live) -> Iterator[Row]:
     """The model that made the codes is on this machine, and whole."""
     if case.meta:
-        saved = collections_model(case.settings, case.collection, case.meta.model)
+        saved = load_collection_model(case.settings, case.collection, case.meta.model)
         yield Row("its model", "ok", f"{saved.fingerprint[:8]} is on this machine")
 
 

@@ -11,10 +11,10 @@ from starlette.responses import JSONResponse, Response
 
 from retrieval.errors import BadImage
 from retrieval.images.decode import encode_png, probe
-from retrieval.search.options import Options
+from retrieval.search.options import SearchOptions
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import Result
-from retrieval.search.run import Asked, Prepared
+from retrieval.search.run import EncodedQuery, PreparedQuery
 from retrieval.web.errors import NO_SUCH_IMAGE, problems
 from retrieval.web.requests import Ask, Upload, body_schema, read
 from retrieval.web.service import Service, service_of
@@ -58,12 +58,12 @@ async def search(request: Request, service: Annotated[Service, Depends(service_o
     return JSONResponse(await found(service, ask, upload, options))  # our own values, which need no validation
 
 
-def options_of(service: Service, ask: Ask) -> Options:
+def options_of(service: Service, ask: Ask) -> SearchOptions:
     """Raises UsageError for a malformed filter; looks at one page of points only to learn which fields exist."""
-    return Options(k=ask.k, where=service.index.filter(ask.filter or None, pages=1), diverse=ask.diverse)
+    return SearchOptions(k=ask.k, where=service.index.filter(ask.filter or None, pages=1), diverse=ask.diverse)
 
 
-async def found(service: Service, ask: Ask, upload: Upload | None, options: Options) -> dict[str, Any]:
+async def found(service: Service, ask: Ask, upload: Upload | None, options: SearchOptions) -> dict[str, Any]:
     """The answer, all of it from one collection and its model."""
     if ask.like:
         return (await service.run(service.asking, like, service, ask, options)).to_json()
@@ -80,7 +80,7 @@ async def found(service: Service, ask: Ask, upload: Upload | None, options: Opti
     return answer
 
 
-async def decoded(service: Service, query: Query) -> Prepared:
+async def decoded(service: Service, query: Query) -> PreparedQuery:
     """Decode an image at the live model's size. Raises BadImage, also when it takes too long."""
     try:
         async with asyncio.timeout(service.limits.decode_seconds):
@@ -89,7 +89,7 @@ async def decoded(service: Service, query: Query) -> Prepared:
         raise BadImage(query.name, "it takes too long to open; scale it down") from error
 
 
-def opened(service: Service, query: Query) -> Prepared:
+def opened(service: Service, query: Query) -> PreparedQuery:
     """Check an image's size, then decode it. Raises BadImage."""
     with service.metrics.stage("decode"):
         height, width, _ = probe(query.read(), query.name)
@@ -98,7 +98,7 @@ def opened(service: Service, query: Query) -> Prepared:
         return service.index.prepare(query)
 
 
-def usable(prepared: Prepared) -> Prepared:
+def usable(prepared: PreparedQuery) -> PreparedQuery:
     """The same query. Raises BadImage for an image that cannot be used, HTTPException 404 for a missing stored one."""
     if not isinstance(prepared.given, str):
         return prepared
@@ -107,15 +107,15 @@ def usable(prepared: Prepared) -> Prepared:
     raise BadImage(prepared.query.name, prepared.given)
 
 
-def like(service: Service, ask: Ask, options: Options) -> Result:
+def like(service: Service, ask: Ask, options: SearchOptions) -> Result:
     """More like some, less like others. Raises HTTPException 404 for an example that is not there."""
     if {*ask.like, *ask.unlike} - service.index.points([*ask.like, *ask.unlike]).keys():
         raise HTTPException(404, NO_SUCH_IMAGE)
     return service.index.recommend([*map(Stored, ask.like)], [*map(Stored, ask.unlike)], options)
 
 
-def reconstruction(prepared: Prepared) -> str:
+def reconstruction(prepared: PreparedQuery) -> str:
     """What the decoder makes of a query's embedding, as a data URL."""
-    assert isinstance(prepared.given, Asked)
+    assert isinstance(prepared.given, EncodedQuery)
     (pixels,) = prepared.live.reconstruct(prepared.given.code[None])
     return f"data:image/png;base64,{base64.b64encode(encode_png(pixels)).decode()}"
