@@ -179,7 +179,7 @@ def test_without_labels_copies_are_counted(settings: Settings, encoder: Encoder)
 def test_labels_that_tell_nothing_apart_are_not_counted(
     labels: list[str | None], settings: Settings, encoder: Encoder
 ) -> None:
-    items = [(content, label) for (data, _), label in zip(digits(60), labels, strict=True)]
+    items = [(data, label) for (data, _), label in zip(digits(60), labels, strict=True)]
     said = run(settings, encoder, items).to_json()
     assert said["labelled"] == 0
     assert any("all the same" in note for note in said["notes"])
