@@ -188,7 +188,7 @@ def test_labels_that_tell_nothing_apart_are_not_counted(
 def test_pictures_without_a_label_among_others_are_no_queries_but_wrong_hits(
     settings: Settings, encoder: Encoder
 ) -> None:
-    items = [(data, None if n % 3 == 0 else label) for n, (content, label) in enumerate(digits(60))]
+    items = [(data, None if n % 3 == 0 else label) for n, (data, label) in enumerate(digits(60))]
     said = run(settings, encoder, items).to_json()
     assert said["labelled"] == 40
     assert any("20 queries have no label" in note for note in said["notes"])
