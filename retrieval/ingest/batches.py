@@ -12,7 +12,7 @@ from retrieval.ingest.image_url import make_image_url
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.payload import collect_user_fields, describe
 from retrieval.ingest.plan import Copied, ToOpen, Touched, check_payload, drop_payload
-from retrieval.ingest.stale import is_stale, mark_stale
+from retrieval.ingest.stale_points import is_stale, mark_stale
 from retrieval.model.config import ModelConfig
 from retrieval.model.encoder_process import ImageEncoder
 from retrieval.schema.filters import Filter, Match

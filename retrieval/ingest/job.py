@@ -16,7 +16,7 @@ from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.pipeline import fill
 from retrieval.ingest.plan import Planner, Touched, drop_payload
 from retrieval.ingest.prune import check_prunable, count_removed, find_removals
-from retrieval.ingest.roots import check_roots
+from retrieval.ingest.source_identity import check_roots
 from retrieval.ingest.summary import Summary
 from retrieval.model.encoder_process import ImageEncoder
 from retrieval.schema.index_config import DEFAULT, Layout

@@ -16,7 +16,7 @@ from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Copied, Page, Planner, ToOpen, Touched
 from retrieval.ingest.prune import find_overlooked, prune
-from retrieval.ingest.roots import check_roots
+from retrieval.ingest.source_identity import check_roots
 from retrieval.ingest.summary import Summary
 from retrieval.model.encoder_process import ImageEncoder, warm_up
 from retrieval.schema.records import CollectionMeta

@@ -13,7 +13,7 @@ import numpy as np
 from retrieval.ingest.context import IngestRun
 from retrieval.ingest.image_url import make_image_url
 from retrieval.ingest.payload import collect_user_fields, inherit, select_user_fields
-from retrieval.ingest.stale import clear_stale, is_stale
+from retrieval.ingest.stale_points import clear_stale, is_stale
 from retrieval.schema.records import Payload, Point, point_id
 from retrieval.sources import Entry
 from retrieval.sources.read import Refused

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from retrieval.errors import SourceError, UsageError
 from retrieval.ingest.payload import match_source
 from retrieval.ingest.plan import Planner
-from retrieval.ingest.stale import find_stale, release_removed
+from retrieval.ingest.stale_points import find_stale, release_removed
 from retrieval.ingest.summary import Summary
 from retrieval.sources import Entry, Source
 from retrieval.sources.asking import ask

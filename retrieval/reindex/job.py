@@ -17,7 +17,7 @@ from retrieval.ingest.summary import Summary
 from retrieval.model import saved_models
 from retrieval.model.encoder_process import EncoderProcess, ImageEncoder
 from retrieval.reindex.candidate import begin, fill_and_catch_up, settle
-from retrieval.reindex.changed import has_changed
+from retrieval.reindex.change_detection import has_changed
 from retrieval.reindex.gate import ReindexGate
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import GateCheck, Outcome

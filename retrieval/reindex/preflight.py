@@ -7,7 +7,7 @@ from pathlib import Path
 from retrieval.config import Settings
 from retrieval.errors import ModelError, SourceError, StoreError
 from retrieval.ingest.forget import hint_at_forget
-from retrieval.ingest.roots import check_roots
+from retrieval.ingest.source_identity import check_roots
 from retrieval.model import saved_models
 from retrieval.model.encoder_process import EncoderProcess, ImageEncoder
 from retrieval.schema.records import CollectionMeta

@@ -8,7 +8,7 @@ from typing import Any
 from retrieval.config import Settings
 from retrieval.errors import NoCollection, NotOurs, StoreError
 from retrieval.model import saved_models
-from retrieval.reindex.carry import Carried, carry, list_commands
+from retrieval.reindex.rollback_sync import Carried, carry, list_commands
 from retrieval.reindex.swap import adopt, check_answer, find_earlier, mark_ready, read_back, swap
 from retrieval.schema.records import CollectionMeta
 from retrieval.store.base import Store, resolve

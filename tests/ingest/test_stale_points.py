@@ -8,7 +8,7 @@ import pytest
 
 from retrieval.config import Settings
 from retrieval.errors import UsageError
-from retrieval.ingest.stale import clear_stale
+from retrieval.ingest.stale_points import clear_stale
 from retrieval.sources import Entry
 from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
