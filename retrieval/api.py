@@ -36,10 +36,10 @@ from retrieval.util.reporting import ReportCount, ReportStep, ignore
 
 if TYPE_CHECKING:
     from retrieval.duplicates.groups import Group
-    from retrieval.duplicates.job import Summary
+    from retrieval.duplicates.job import DuplicateSummary
     from retrieval.gallery import Row
     from retrieval.model.encoder import Encoder
-    from retrieval.ops.export import Summary as Exported
+    from retrieval.ops.export import ExportSummary
     from retrieval.search.explain import Explanation
     from retrieval.search.outliers import Outlier
 
@@ -210,21 +210,21 @@ class Index:
 
     def duplicates(
         self,
-        summary: "Summary | None" = None,
+        summary: "DuplicateSummary | None" = None,
         *,
         max_distance: float | None = None,
         max_percentile: float | None = None,
         step: ReportStep = ignore,
     ) -> "Iterator[Group]":
         """Groups of near-duplicates; without a limit, their pixels are compared to confirm them. Raises SourceError."""
-        from retrieval.duplicates.job import Summary, find
+        from retrieval.duplicates.job import DuplicateSummary, find_duplicates
 
         live = self.live()
         if max_percentile is not None:
             at = distance_at(live.meta, max_percentile)
             max_distance = min(max_distance if max_distance is not None else float("inf"), at or 0.0)
-        yield from find(
-            self.store, live.collection, live.meta, self.sources(), summary or Summary(), max_distance, step
+        yield from find_duplicates(
+            self.store, live.collection, live.meta, self.sources(), summary or DuplicateSummary(), max_distance, step
         )
 
     def outliers(self, limit: int = 50, *, report: ReportCount = ignore) -> "list[Outlier]":
@@ -233,7 +233,7 @@ class Index:
 
         return find_outliers(self.store, self.live(), self.sources(), limit, report)
 
-    def export(self, file: "str | os.PathLike[str]", *, where: "str | Filter | None" = None) -> "Exported":
+    def export(self, file: "str | os.PathLike[str]", *, where: "str | Filter | None" = None) -> "ExportSummary":
         """Write ids, embeddings and payloads to a `.parquet` or `.npz` file; see `retrieval.ops.export.export`."""
         from retrieval.ops.export import export
 

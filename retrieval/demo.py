@@ -15,7 +15,7 @@ from retrieval.errors import ModelError, NoCollection
 from retrieval.evaluate.brute_force import nearest
 from retrieval.evaluate.metrics import precision_at_k
 from retrieval.ingest.job import ingest
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from retrieval.model import saved_models
 from retrieval.model.encoder import Encoder, use_compilation_cache
 from retrieval.model.saved_models import SavedModel
@@ -43,7 +43,7 @@ class Outcome:
     """What the demo found; the two P@5 are over the same queries and the same indexed images."""
 
     model: SavedModel
-    summary: Summary
+    summary: IngestSummary
     meta: CollectionMeta
     results: list[Result]
     precision: float

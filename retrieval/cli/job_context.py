@@ -15,8 +15,8 @@ from retrieval.errors import INTERRUPTED, REFUSED, TERMINATED, RetrievalError
 from retrieval.util.sanitize import redact
 
 if TYPE_CHECKING:
-    from retrieval.ingest.summary import Summary
-    from retrieval.ops.job_history import Run
+    from retrieval.ingest.summary import IngestSummary
+    from retrieval.ops.job_history import JobRecord
 
 LOG_SECONDS = 10.0
 """Time between two lines of progress in a JSON log."""
@@ -25,10 +25,10 @@ LOG_SECONDS = 10.0
 class Watch:
     """Follows a run: call `report` after each batch; `summary` is the progress so far, `facts` go into the record."""
 
-    def __init__(self, alias: str, bar: Any, run: "Run") -> None:
-        from retrieval.ingest.summary import Summary
+    def __init__(self, alias: str, bar: Any, run: "JobRecord") -> None:
+        from retrieval.ingest.summary import IngestSummary
 
-        self.summary = Summary(alias, None)
+        self.summary = IngestSummary(alias, None)
         self.facts = run.facts
         self.bar, self._task = bar, bar.add_task("Ingesting", total=None, note="")
         self._logged = time.monotonic()
@@ -38,7 +38,7 @@ class Watch:
         self.bar.update(self._task, description=step.capitalize(), completed=0, total=None, note="")
         log(step)
 
-    def report(self, summary: "Summary") -> None:
+    def report(self, summary: "IngestSummary") -> None:
         """Move the bar; log every LOG_SECONDS."""
         self.summary = summary
         self.facts |= summary.numbers()
@@ -52,11 +52,11 @@ class Watch:
 
 
 @contextlib.contextmanager
-def recorded(job: str, alias: str, folder: Path) -> Iterator["Run"]:
+def recorded(job: str, alias: str, folder: Path) -> Iterator["JobRecord"]:
     """Record the block as a job in the history; SIGTERM ends it as Ctrl-C does, with its own exit code."""
-    from retrieval.ops.job_history import Run
+    from retrieval.ops.job_history import JobRecord
 
-    run, code = Run(folder, job, alias), 1
+    run, code = JobRecord(folder, job, alias), 1
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         yield run
@@ -89,7 +89,7 @@ def watched(job: str, alias: str, folder: Path, metrics_file: Path | None) -> It
         yield watch
 
 
-def after(job: str, summary: "Summary", run: "Run", metrics_file: Path | None) -> None:
+def after(job: str, summary: "IngestSummary", run: "JobRecord", metrics_file: Path | None) -> None:
     """Print how far a failed run got, and write the metrics."""
     code = run.exit_code
     if code not in (0, REFUSED) and summary.done and not is_json():

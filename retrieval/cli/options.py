@@ -10,7 +10,7 @@ from retrieval.cli.help import CLUSTER, ENGINE, FIELDS, LIMITS, OUTPUT, SELECTIO
 
 if TYPE_CHECKING:
     from retrieval.config import Settings
-    from retrieval.ingest.options import Ray
+    from retrieval.ingest.options import RayCluster
     from retrieval.sources import Source
 
 Alias = Annotated[str, typer.Option(metavar="NAME", rich_help_panel=ENGINE, help="Alias of the collection.")]
@@ -164,11 +164,11 @@ def chosen(**options: int | None) -> dict[str, int]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def ray_of(runner: str, address: str | None, settings: "Settings") -> "Ray | None":
+def ray_of(runner: str, address: str | None, settings: "Settings") -> "RayCluster | None":
     """The Ray cluster to run on, None for this machine; raises UsageError for an address without `--runner ray`."""
     from retrieval.errors import UsageError
-    from retrieval.ingest.options import Ray
+    from retrieval.ingest.options import RayCluster
 
     if address is not None and runner != "ray":
         raise UsageError(f"--address {address} is a Ray cluster's; add --runner ray")
-    return Ray(settings, address) if runner == "ray" else None
+    return RayCluster(settings, address) if runner == "ray" else None

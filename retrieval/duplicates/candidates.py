@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from retrieval.duplicates.compare import blurred
+from retrieval.duplicates.compare import blur
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import CollectionMeta, Hit, Point, codes_of
 from retrieval.sources import Source
@@ -31,7 +31,7 @@ PAGE = 1024
 """Points looked at together."""
 
 
-class Census:
+class CandidateTable:
     """What is known of each point, by row."""
 
     def __init__(self, meta: CollectionMeta, sources: Mapping[str, Source], *, look: bool) -> None:
@@ -126,7 +126,7 @@ class Census:
         self.unread += len(page) - sum(good)
         self._readable += good
         self._pictures.seek(0, 2)
-        self._pictures.write(blurred(pixels).tobytes())
+        self._pictures.write(blur(pixels).tobytes())
 
 
 def nearest_others(store: Store, collection: str, page: Sequence[Point]) -> list[list[Hit]]:

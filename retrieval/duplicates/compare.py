@@ -20,20 +20,20 @@ SHADE = 16.0
 """Levels, of 255, by which two blank pages may differ: a black one is no copy of a white one."""
 
 
-def difference(a: UInt8[np.ndarray, "n h w c"], b: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, " n"]:
+def measure_difference(a: UInt8[np.ndarray, "n h w c"], b: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, " n"]:
     """How different each pair is where it differs most, in units of the first one's contrast; 0 for the same picture.
 
     a, b: blurred, in [0, 255].
     """
     n, h, w = a.shape[:3]
     inner = slice(SHIFT, h - SHIFT), slice(SHIFT, w - SHIFT)
-    ours = centred(a[:, inner[0], inner[1]])
+    ours = subtract_mean(a[:, inner[0], inner[1]])
     best = np.full(n, np.inf, np.float32)
     size = (h - 2 * SHIFT, w - 2 * SHIFT)
     left = np.empty_like(ours)
     for dy in range(2 * SHIFT + 1):
         for dx in range(2 * SHIFT + 1):
-            theirs = centred(b[:, dy : dy + size[0], dx : dx + size[1]])
+            theirs = subtract_mean(b[:, dy : dy + size[0], dx : dx + size[1]])
             gain = np.einsum("np,np->n", ours, theirs) / np.maximum(np.einsum("np,np->n", theirs, theirs), 1e-6)
             gain = np.clip(gain, 1 / LIGHT, LIGHT)
             rest = ours - gain[:, None] * theirs
@@ -47,14 +47,14 @@ def difference(a: UInt8[np.ndarray, "n h w c"], b: UInt8[np.ndarray, "n h w c"])
     return np.asarray(np.maximum(found, np.where(contrast < FLAT, DIFFERENT * light / SHADE, 0)), np.float32)
 
 
-def centred(pictures: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n p"]:
+def subtract_mean(pictures: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n p"]:
     """Pixels without each channel's mean."""
     wide = pictures.astype(np.float32)
     wide -= wide.mean(axis=(1, 2), keepdims=True)
     return wide.reshape(len(wide), -1)
 
 
-def blurred(pictures: UInt8[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n h w c"]:
+def blur(pictures: UInt8[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n h w c"]:
     """Smoothed by (1, 2, 1) / 4 along both axes: what is left of a resizing's or a compression's traces is little."""
     wide = pictures.astype(np.float32)
     for axis in (1, 2):

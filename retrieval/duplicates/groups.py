@@ -22,7 +22,7 @@ REASONS: tuple[tuple[str, Key], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class GroupMember:
     """A picture of a group. exact: its content is that of the one to keep · distance: of their codes."""
 
     id: str
@@ -42,9 +42,9 @@ class Member:
 class Group:
     """The one to keep, why that one, and the others, the nearest first."""
 
-    keep: Member
+    keep: GroupMember
     reason: str
-    others: tuple[Member, ...]
+    others: tuple[GroupMember, ...]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -54,7 +54,7 @@ class Group:
         }
 
 
-def connected(rows: int, pairs: Int[np.ndarray, "m 2"]) -> Iterator[list[int]]:
+def group_connected(rows: int, pairs: Int[np.ndarray, "m 2"]) -> Iterator[list[int]]:
     """Rows that pairs connect, in groups of two or more, in the order of their first rows (union-find)."""
     parent = np.arange(rows)
 
@@ -73,7 +73,7 @@ def connected(rows: int, pairs: Int[np.ndarray, "m 2"]) -> Iterator[list[int]]:
     yield from groups.values()
 
 
-def best(payloads: Sequence[Payload]) -> tuple[int, str]:
+def choose_best(payloads: Sequence[Payload]) -> tuple[int, str]:
     """The place of the one to keep, and the reason.
 
     >>> a, b = ({"source": "s", "path": path, "width": side, "height": side} for path, side in (("a", 28), ("b", 56)))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from retrieval.duplicates.candidates import Census
-from retrieval.duplicates.compare import DIFFERENT, difference
-from retrieval.duplicates.groups import Group, Member, best, connected
+from retrieval.duplicates.candidates import CandidateTable
+from retrieval.duplicates.compare import DIFFERENT, measure_difference
+from retrieval.duplicates.groups import Group, GroupMember, choose_best, group_connected
 from retrieval.errors import SourceError
 from retrieval.schema.records import CollectionMeta
 from retrieval.sources import Source
@@ -21,7 +21,7 @@ TOGETHER = 2048
 
 
 @dataclass(slots=True)
-class Summary:
+class DuplicateSummary:
     """What a run saw.
 
     points: looked at · unread: pictures out of reach, or changed since, of which only exact copies are found ·
@@ -34,12 +34,12 @@ class Summary:
     duplicates: int = 0
 
 
-def find(
+def find_duplicates(
     store: Store,
     collection: str,
     meta: CollectionMeta,
     sources: Mapping[str, Source],
-    summary: Summary,
+    summary: DuplicateSummary,
     max_distance: float | None = None,
     step: ReportStep = ignore,
 ) -> Iterator[Group]:
@@ -50,7 +50,7 @@ def find(
     copies always count. Raises SourceError when no picture can be read and none is to be judged by distance.
     """
     look = max_distance is None
-    with contextlib.closing(Census(meta, sources, look=look)) as census:
+    with contextlib.closing(CandidateTable(meta, sources, look=look)) as census:
         limit = np.inf if max_distance is None else max_distance
         census.take(store, collection, limit, lambda done, total: step("Looking", done, total))
         summary.points, summary.unread = len(census), census.unread
@@ -61,41 +61,41 @@ def find(
                 hint="bring them back, or set the largest distance to judge by distance alone",
             )
         pairs, _ = census.candidates()
-        alike = confirmed(census, pairs, step) if look else np.ones(len(pairs), bool)
-        for rows in connected(len(census), np.concatenate([census.same(), pairs[alike]])):
-            group = described(store, collection, [census.id(row) for row in rows])
+        alike = confirm_pairs(census, pairs, step) if look else np.ones(len(pairs), bool)
+        for rows in group_connected(len(census), np.concatenate([census.same(), pairs[alike]])):
+            group = make_group(store, collection, [census.id(row) for row in rows])
             if group is not None:
                 summary.groups += 1
                 summary.duplicates += len(group.others)
                 yield group
 
 
-def confirmed(census: Census, pairs: Int[np.ndarray, "m 2"], step: ReportStep) -> Bool[np.ndarray, " m"]:
+def confirm_pairs(census: CandidateTable, pairs: Int[np.ndarray, "m 2"], step: ReportStep) -> Bool[np.ndarray, " m"]:
     """Which pairs show the same."""
     alike = np.zeros(len(pairs), bool)
     known = np.flatnonzero(census.readable(pairs[:, 0]) & census.readable(pairs[:, 1])) if len(pairs) else alike
     for start in range(0, len(known), TOGETHER):
         part = known[start : start + TOGETHER]
         first, second = (census.pictures(pairs[part, side]) for side in (0, 1))
-        alike[part] = difference(first, second) <= DIFFERENT
+        alike[part] = measure_difference(first, second) <= DIFFERENT
         step("Comparing", start + len(part), len(known))
     return alike
 
 
-def described(store: Store, collection: str, ids: list[str]) -> Group | None:
+def make_group(store: Store, collection: str, ids: list[str]) -> Group | None:
     """A group with its payloads; None when it has fallen apart meanwhile."""
     points = list(store.retrieve(collection, ids, codes=True).values())
     if len(points) < 2:
         return None
-    place, reason = best([point.payload for point in points])
+    place, reason = choose_best([point.payload for point in points])
     kept = points[place]
 
-    def member(number: int) -> Member:
+    def member(number: int) -> GroupMember:
         point = points[number]
         assert point.code is not None
         assert kept.code is not None
         distance = float(np.linalg.norm(point.code - kept.code))
-        return Member(point.id, point.payload, distance, point.payload["sha256"] == kept.payload["sha256"])
+        return GroupMember(point.id, point.payload, distance, point.payload["sha256"] == kept.payload["sha256"])
 
     others = [member(number) for number in range(len(points)) if number != place]
     others.sort(key=lambda other: (other.distance, other.name))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from retrieval.duplicates.groups import Group, Member
+from retrieval.duplicates.groups import Group, GroupMember
 from retrieval.errors import BadImage, UsageError
 from retrieval.sources import Source
 from retrieval.sources.folder import Folder
@@ -45,17 +45,17 @@ def set_aside(groups: Iterable[Group], sources: Mapping[str, Source], folder: Pa
         with (folder / UNDO).open("a", encoding="utf-8") as undo:
             undo.write("\n" * bool(undo.tell()))  # the last line may have been cut short
             for group in groups:
-                kept, problem = check(group.keep, sources)
+                kept, problem = find_file(group.keep, sources)
                 if kept is None:
                     yield Moved(Path(group.keep.name), folder, f"kept whole: the one to keep {problem}")
                     continue
                 for member in group.others:
-                    yield move(member, kept, sources, folder, undo)
+                    yield move_file(member, kept, sources, folder, undo)
     except OSError as error:
         raise write_error(folder / UNDO, error) from error
 
 
-def check(member: Member, sources: Mapping[str, Source]) -> tuple[Path | None, str | None]:
+def find_file(member: GroupMember, sources: Mapping[str, Source]) -> tuple[Path | None, str | None]:
     """Where a picture's file lies, or why it is not touched."""
     source = sources.get(str(member.payload["source"]))
     if not isinstance(source, Folder):
@@ -69,9 +69,9 @@ def check(member: Member, sources: Mapping[str, Source]) -> tuple[Path | None, s
     return source.path_of(str(member.payload["path"])), None
 
 
-def move(member: Member, kept: Path, sources: Mapping[str, Source], folder: Path, undo: Any) -> Moved:
+def move_file(member: GroupMember, kept: Path, sources: Mapping[str, Source], folder: Path, undo: Any) -> Moved:
     """One file; the move is on disk in the undo file before it is made."""
-    origin, problem = check(member, sources)
+    origin, problem = find_file(member, sources)
     target = folder / str(member.payload["source"]).replace(":", "-") / str(member.payload["path"])
     if origin is None:
         return Moved(Path(member.name), target, problem)
@@ -92,14 +92,14 @@ def move(member: Member, kept: Path, sources: Mapping[str, Source], folder: Path
     return Moved(origin, target)
 
 
-def put_back(undo: Path) -> Iterator[Moved]:
+def undo_moves(undo: Path) -> Iterator[Moved]:
     """Undo every move of an undo file, the last first; what is not there any more, or whose place is taken, stays.
 
     A line that was cut short, as by a full disk, is passed over: its move was never made. Raises UsageError for a file
     that cannot be read or is none.
     """
     try:
-        moves = written(undo.read_text("utf-8"))
+        moves = parse_moves(undo.read_text("utf-8"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{undo} cannot be read ({error})", option="undo", hint=f"give the {UNDO} of a quarantine"
@@ -120,7 +120,7 @@ def put_back(undo: Path) -> Iterator[Moved]:
             yield Moved(target, origin, f"cannot be moved: {error.strerror}")
 
 
-def written(text: str) -> list[tuple[Path, Path]]:
+def parse_moves(text: str) -> list[tuple[Path, Path]]:
     """The moves of an undo file. Raises ValueError, KeyError or TypeError for what is none."""
     moves = []
     for line in text.splitlines():

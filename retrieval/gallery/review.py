@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from retrieval.duplicates.groups import Group, Member
+from retrieval.duplicates.groups import Group, GroupMember
 from retrieval.gallery.page import write_html
 from retrieval.gallery.rows import Read, Row, Tile
 from retrieval.images.decode import encode_png
@@ -60,18 +60,18 @@ def write_explanation(path: Path, found: Explanation, pictures: Sequence[bytes],
     write_html(path, rows, "Two pictures", lines)
 
 
-def reader(member: Member, sources: Mapping[str, Source]) -> Read | None:
+def reader(member: GroupMember, sources: Mapping[str, Source]) -> Read | None:
     """What reads a picture, where it is in reach."""
     source = sources.get(str(member.payload["source"]))
     return partial(source.read, str(member.payload["path"])) if source else None
 
 
-def named(member: Member) -> str:
+def named(member: GroupMember) -> str:
     """Path, size, and whether it is an exact copy."""
     return f"{member.payload['path']}  ({'exact copy, ' * member.exact}{size(member)})"
 
 
-def size(member: Member) -> str:
+def size(member: GroupMember) -> str:
     """Pixels and bytes."""
     payload = member.payload
     return f"{payload.get('width', 0)}×{payload.get('height', 0)}, {payload.get('bytes', 0):,} bytes"

@@ -10,8 +10,8 @@ from jaxtyping import Float32
 from retrieval.ingest.context import IngestRun
 from retrieval.ingest.image_url import make_image_url
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.payload import collect_user_fields, describe
-from retrieval.ingest.plan import Copied, ToOpen, Touched, check_payload, drop_payload
+from retrieval.ingest.payload import collect_user_fields, make_payload
+from retrieval.ingest.plan import Copied, PayloadUpdate, ToOpen, check_payload, drop_payload
 from retrieval.ingest.stale_points import is_stale, mark_stale
 from retrieval.model.config import ModelConfig
 from retrieval.model.encoder_process import ImageEncoder
@@ -28,7 +28,7 @@ BATCH_BYTES = 64 * 2**20
 """Of larger images a batch has fewer."""
 
 Code = Float32[np.ndarray, " d"]
-Item = Loaded | Refused | Touched | Copied
+Item = Loaded | Refused | PayloadUpdate | Copied
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class Batch:
         return len(self.points) - len(self.encoded)
 
 
-class Coder:
+class BatchEncoder:
     """Makes batches. It remembers the codes of the last few batches, which may not be stored yet."""
 
     def __init__(self, run: IngestRun, encoder: ImageEncoder) -> None:
@@ -83,13 +83,13 @@ class Coder:
                     batch.stale[image.id] = mark_stale(image.before)
             again = refused.again or (not refused.lasting and self._run.ledger.was_unreadable(image))
             batch.refused.append(replace(drop_payload(refused), again=again))
-        batch.payloads = {item.id: item.payload for item in window if isinstance(item, Touched)}
+        batch.payloads = {item.id: item.payload for item in window if isinstance(item, PayloadUpdate)}
         fresh: list[tuple[str, Loaded, Payload]] = []
         for item in (item for item in window if isinstance(item, Loaded)):
             image = item.entry
             assert isinstance(image, ToOpen)
             given = collect_user_fields(image, options.metadata)
-            payload = describe(item, image.before, given, make_image_url(options.public_url, image.id))
+            payload = make_payload(item, image.before, given, make_image_url(options.public_url, image.id))
             if too_large := check_payload(image.as_listed(), payload, held=image.held):
                 batch.refused.append(too_large)
                 continue

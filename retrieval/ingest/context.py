@@ -6,13 +6,13 @@ from pathlib import Path
 
 from retrieval.ingest.ledger import Ledger, LedgerRow
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from retrieval.model.encoder_process import ImageEncoder
 from retrieval.sources import Source
 from retrieval.store.base import Held, Store
 from retrieval.util.reporting import ignore
 
-ReportSummary = Callable[[Summary], None]
+ReportSummary = Callable[[IngestSummary], None]
 """Called after each batch with the counts so far."""
 ReportRefused = Callable[[list[LedgerRow]], None]
 """Called with the ledger's rows of images that were refused, old ones too."""
@@ -36,7 +36,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Others:
+class OtherCollections:
     """Other collections that know something of the images.
 
     like: has the last word on the user's fields of the images that it holds
@@ -63,6 +63,6 @@ class IngestRun:
     sources: Sequence[Source]
     options: IngestOptions
     ledger: Ledger
-    summary: Summary
-    others: Others = Others()
+    summary: IngestSummary
+    others: OtherCollections = OtherCollections()
     report_refused: ReportRefused = ignore

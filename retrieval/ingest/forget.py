@@ -14,14 +14,14 @@ from retrieval.store.base import Held, Store, resolve
 from retrieval.store.naming import find_unused
 from retrieval.util.reporting import ReportCount, ignore
 
-NAMED = 5
+EXAMPLES = 5
 """Images of the source that are shown by name."""
 DELETE = 1000
 """Points removed by one request, after a look at the lock."""
 
 
 @dataclass(slots=True)
-class Forgotten:
+class ForgetSummary:
     """What is or was removed of a source.
 
     root: where it was seen last; None where only its points are known
@@ -42,7 +42,7 @@ class Forgotten:
         return {each: getattr(self, each) for each in self.__slots__}
 
 
-def look(store: Store, alias: str, name: str) -> Forgotten:
+def preview_forget(store: Store, alias: str, name: str) -> ForgetSummary:
     """What would be removed; nothing is changed. Raises UsageError for a source that the collection does not know."""
     collection = resolve(store, alias)
     meta, where = store.metadata(collection), match_source(name)
@@ -51,13 +51,13 @@ def look(store: Store, alias: str, name: str) -> Forgotten:
         others = (each for each, count in store.facet(collection, "source", 100).items() if count)
         names = ", ".join(sorted({*meta.sources, *others})) or "none"
         raise UsageError(f"{name}: {alias} ({collection}) has no source of that name", hint=f"its sources: {names}")
-    page = next(store.scroll(collection, where, page=NAMED), [])
-    return Forgotten(
+    page = next(store.scroll(collection, where, page=EXAMPLES), [])
+    return ForgetSummary(
         name, alias, collection, meta.sources.get(name), points, [str(point.payload["path"]) for point in page]
     )
 
 
-def forget(store: Store, alias: str, name: str, ledgers: Path, report: ReportCount = ignore) -> Forgotten:
+def forget(store: Store, alias: str, name: str, ledgers: Path, report: ReportCount = ignore) -> ForgetSummary:
     """Remove the source's refused images and its points, and last its record: a killed run can be run again.
 
     It is also removed from the collection that a killed re-index left, because the next one continues with that.
@@ -68,21 +68,21 @@ def forget(store: Store, alias: str, name: str, ledgers: Path, report: ReportCou
     ledgers: folder for the records of refused images
     report: called with the points removed so far, and how many there are
 
-    Raises UsageError as `look`, Locked, NoCollection.
+    Raises UsageError as `preview_forget`, Locked, NoCollection.
     """
     with store.lock(alias) as held:
-        found = look(store, alias, name)
+        found = preview_forget(store, alias, name)
         Ledger(ledgers, store.location, alias).forget(name)
         for collection, meta in find_unused(store, alias).items():
             if meta.state == "filling":
-                remove(store, held, collection, name, lambda done: None)
-        remove(store, held, found.collection, name, lambda done: report(done, found.points))
+                remove_source(store, held, collection, name, lambda done: None)
+        remove_source(store, held, found.collection, name, lambda done: report(done, found.points))
         fit(store, found.collection)
     found.done = True
     return found
 
 
-def remove(store: Store, held: Held, collection: str, name: str, report: Callable[[int], None]) -> None:
+def remove_source(store: Store, held: Held, collection: str, name: str, report: Callable[[int], None]) -> None:
     """Remove the points, then the record."""
     done = 0
     for page in store.scroll(collection, match_source(name), page=DELETE):

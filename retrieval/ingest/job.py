@@ -14,10 +14,10 @@ from retrieval.ingest.forget import hint_at_forget
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.pipeline import fill
-from retrieval.ingest.plan import Planner, Touched, drop_payload
+from retrieval.ingest.plan import PayloadUpdate, Planner, drop_payload
 from retrieval.ingest.prune import check_prunable, count_removed, find_removals
-from retrieval.ingest.source_identity import check_roots
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.source_identity import check_source_identity
+from retrieval.ingest.summary import IngestSummary
 from retrieval.model.encoder_process import ImageEncoder
 from retrieval.schema.index_config import DEFAULT, Layout
 from retrieval.schema.records import CollectionMeta, utc_now
@@ -41,7 +41,7 @@ def ingest(
     ledgers: Path,
     report: ReportSummary = ignore,
     refused: ReportRefused = ignore,
-) -> Summary:
+) -> IngestSummary:
     """Ingest every image of the sources into the alias's collection, which is made when there is none.
 
     store: the engine
@@ -64,7 +64,7 @@ def ingest(
             listings.append(peek(source.entries()))
     if options.dry_run:
         found = find_collection(store, encoder, alias)
-        ledger, summary = Ledger(ledgers, store.location, alias), Summary(alias, found, dry_run=True)
+        ledger, summary = Ledger(ledgers, store.location, alias), IngestSummary(alias, found, dry_run=True)
         return rehearse(IngestRun(store, found or "", sources, options, ledger, summary), listings, report)
     with store.lock(alias) as held:
         collection = open_collection(store, encoder, alias, options.layout)
@@ -74,15 +74,15 @@ def ingest(
         return summary
 
 
-def rehearse(run: IngestRun, listings: Sequence[Iterator[Entry]], report: ReportSummary) -> Summary:
+def rehearse(run: IngestRun, listings: Sequence[Iterator[Entry]], report: ReportSummary) -> IngestSummary:
     """Go over the listings and count what `fill` would do."""
     started = time.monotonic()
     summary, planner = run.summary, Planner(run)
     if run.collection:
-        check_roots(run.store, run.collection, run.sources)
+        check_source_identity(run.store, run.collection, run.sources)
     for page in planner.plan(listings):
         summary.refused += [drop_payload(item) for item in page if isinstance(item, Refused)]
-        summary.unchanged += sum(isinstance(item, Touched) for item in page)
+        summary.unchanged += sum(isinstance(item, PayloadUpdate) for item in page)
         summary.seconds = time.monotonic() - started
         report(summary)
     summary.passed_over = {source.name: passed_over(source) for source in run.sources}

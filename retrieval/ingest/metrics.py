@@ -9,14 +9,14 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from prometheus_client.parser import text_string_to_metric_families
 
 from retrieval.errors import REFUSED, UsageError
-from retrieval.ingest.summary import COUNTS, Summary
+from retrieval.ingest.summary import COUNTS, IngestSummary
 
 _DONE = (0, REFUSED)
 """Exit codes of a run that went to its end."""
 
 
 def write_metrics(
-    file: Path, summary: Summary, exit_code: int, job: str = "ingest", gate: Sequence[Mapping[str, Any]] = ()
+    file: Path, summary: IngestSummary, exit_code: int, job: str = "ingest", gate: Sequence[Mapping[str, Any]] = ()
 ) -> None:
     """Replace the file in one step. The time of the last success outlives runs that fail.
 

@@ -15,7 +15,7 @@ not be read before, and cannot be read now, is no news."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ray:
+class RayCluster:
     """A Ray cluster that does the work.
 
     settings: for its workers
@@ -57,4 +57,4 @@ class IngestOptions:
     workers: int | None = None
     public_url: str | None = None
     layout: Mapping[str, Any] = field(default_factory=dict)
-    ray: Ray | None = None
+    ray: RayCluster | None = None

@@ -12,7 +12,7 @@ MEASURED = FIELDS.keys() - {"label"}
 """Fields of a payload that follow from the image and its place."""
 
 
-def describe(item: Loaded, before: Payload, given: Payload, shown: Payload) -> Payload:
+def make_payload(item: Loaded, before: Payload, given: Payload, shown: Payload) -> Payload:
     """The payload of an image's point; flat, because the dashboard shows it as it is.
 
     item: the image as it was read
@@ -34,7 +34,7 @@ def describe(item: Loaded, before: Payload, given: Payload, shown: Payload) -> P
     return arrange(own, {**select_user_fields(before), **given}, shown)
 
 
-def inherit(payload: Payload, said: Payload, shown: Payload) -> Payload:
+def replace_user_fields(payload: Payload, said: Payload, shown: Payload) -> Payload:
     """The measured fields of a payload, with the user's fields from another collection in place of its own."""
     own = {key: value for key, value in payload.items() if key in MEASURED and key != "image_url"}
     return arrange(own, said, shown)

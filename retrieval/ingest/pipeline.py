@@ -10,14 +10,14 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from retrieval.errors import NoCollection, RetrievalError, StoreDamaged
-from retrieval.ingest.batches import Batch, Coder, Item, choose_batch_size, write_batch
-from retrieval.ingest.context import IngestRun, Others, ReportRefused, ReportSummary, Target
+from retrieval.ingest.batches import Batch, BatchEncoder, Item, choose_batch_size, write_batch
+from retrieval.ingest.context import IngestRun, OtherCollections, ReportRefused, ReportSummary, Target
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.plan import Copied, Page, Planner, ToOpen, Touched
+from retrieval.ingest.plan import Copied, Page, PayloadUpdate, Planner, ToOpen
 from retrieval.ingest.prune import find_overlooked, prune
-from retrieval.ingest.source_identity import check_roots
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.source_identity import check_source_identity
+from retrieval.ingest.summary import IngestSummary
 from retrieval.model.encoder_process import ImageEncoder, warm_up
 from retrieval.schema.records import CollectionMeta
 from retrieval.sources import Entry, Source
@@ -40,7 +40,7 @@ def fill(
     like: str | None = None,
     report: ReportSummary = ignore,
     refused: ReportRefused = ignore,
-) -> Summary:
+) -> IngestSummary:
     """Bring the collection in line with the sources' listings.
 
     like: another collection: all points take over its user's fields, and its codes where the model is the same
@@ -51,8 +51,8 @@ def fill(
     """
     store, collection = target.store, target.collection
     started = time.monotonic()
-    summary, ledger = Summary(target.alias, collection), Ledger(target.ledgers, store.location, target.alias)
-    check_roots(store, like or collection, sources)
+    summary, ledger = IngestSummary(target.alias, collection), Ledger(target.ledgers, store.location, target.alias)
+    check_source_identity(store, like or collection, sources)
     meta = record_sources(store, collection, sources, options.public_url)
     theirs = store.metadata(like) if like else meta
     same_model = like is not None and theirs.model == target.encoder.fingerprint
@@ -63,7 +63,7 @@ def fill(
         replace(options, public_url=meta.public_url),
         ledger,
         summary,
-        Others(like, same_model, find_readable(store, theirs.left)),
+        OtherCollections(like, same_model, find_readable(store, theirs.left)),
         refused,
     )
     planner = Planner(run)
@@ -127,7 +127,7 @@ def find_readable(store: Store, collections: Sequence[str]) -> list[str]:
     return found
 
 
-def check_failures(summary: Summary, options: IngestOptions) -> None:
+def check_failures(summary: IngestSummary, options: IngestOptions) -> None:
     """Raise RetrievalError when more images were newly refused than the options allow."""
     if summary.newly_refused > options.max_failures:
         first = next(item for item in summary.refused if not item.again)
@@ -144,11 +144,11 @@ def run_here(target: Target, planner: Planner, listings: Sequence[Iterator[Entry
     with contextlib.closing(make_batches(target, planner, listings)) as batches:
         for batch in batches:
             with hold_signals():
-                write(planner.run, target.held, batch)
+                store_batch(planner.run, target.held, batch)
             yield
 
 
-def write(run: IngestRun, held: Held, batch: Batch) -> None:
+def store_batch(run: IngestRun, held: Held, batch: Batch) -> None:
     """Store a batch and record what was refused. Raises Locked, with nothing done, when the lock is lost."""
     held.check()
     write_batch(run, batch)
@@ -162,12 +162,12 @@ def make_batches(target: Target, planner: Planner, listings: Sequence[Iterator[E
     options, encoder, config = planner.run.options, target.encoder, target.encoder.config
     portable = all(source.portable for source in planner.run.sources)
     with contextlib.closing(prefetch(planner.plan(listings), PAGES_AHEAD)) as pages:
-        todo: Iterator[ToOpen | Touched | Copied | Refused]
+        todo: Iterator[ToOpen | PayloadUpdate | Copied | Refused]
         todo = itertools.chain.from_iterable(warm_up_at_first(pages, encoder))
         items: Iterator[Item] = read_images(
             todo, config.image_size, config.channels, workers=options.workers, portable=portable
         )
-        made = Coder(planner.run, encoder).make_batches(items, choose_batch_size(config, options))
+        made = BatchEncoder(planner.run, encoder).make_batches(items, choose_batch_size(config, options))
         with contextlib.closing(prefetch(made, 1)) as batches:
             yield from batches
 

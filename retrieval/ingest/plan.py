@@ -12,7 +12,7 @@ import numpy as np
 
 from retrieval.ingest.context import IngestRun
 from retrieval.ingest.image_url import make_image_url
-from retrieval.ingest.payload import collect_user_fields, inherit, select_user_fields
+from retrieval.ingest.payload import collect_user_fields, replace_user_fields, select_user_fields
 from retrieval.ingest.stale_points import clear_stale, is_stale
 from retrieval.schema.records import Payload, Point, point_id
 from retrieval.sources import Entry
@@ -25,7 +25,7 @@ PAGE = 1000
 PAGE_SECONDS = 0.5
 """A slow listing is cut sooner, so that the first images are encoded while the others are listed."""
 
-Page = list["ToOpen | Touched | Copied | Refused"]
+Page = list["ToOpen | PayloadUpdate | Copied | Refused"]
 Points = Mapping[str, Point]
 """By id."""
 
@@ -65,7 +65,7 @@ class ToOpen(Entry):
 
 
 @dataclass(frozen=True, slots=True)
-class Touched:
+class PayloadUpdate:
     """A point whose payload changes and whose image need not be opened."""
 
     id: str
@@ -143,7 +143,7 @@ class Planner:
 
     def _decide(
         self, entry: Entry, id_: str, here: Point | None, there: Point | None
-    ) -> ToOpen | Touched | Copied | Refused | None:
+    ) -> ToOpen | PayloadUpdate | Copied | Refused | None:
         """What to do with one image; None where nothing is left to do."""
         options, ledger, summary, like = self.run.options, self.run.ledger, self.run.summary, self.run.others.like
         summary.described += (entry.source, entry.key) in options.metadata
@@ -157,16 +157,16 @@ class Planner:
             payload = self._update(entry, id_, there.payload)
             return check_payload(entry, payload) or Copied(Point(id_, there.code, payload))
         if old is not None and is_good(old) and not options.force:
-            base = inherit(old, said, make_image_url(options.public_url, id_)) if like else old
+            base = replace_user_fields(old, said, make_image_url(options.public_url, id_)) if like else old
             payload = self._update(entry, id_, base)
             if payload != old:
-                return check_payload(entry, payload, held=True) or Touched(id_, payload)
+                return check_payload(entry, payload, held=True) or PayloadUpdate(id_, payload)
             summary.unchanged += 1
             return None
         if old is None:
             image = ToOpen.of(entry, id_, said, held=False)
         else:
-            image = ToOpen.of(entry, id_, inherit(old, said, {}) if like else old, held=True)
+            image = ToOpen.of(entry, id_, replace_user_fields(old, said, {}) if like else old, held=True)
         ledger.mark_listed(entry)
         if refused and not options.retry_failed:
             return Refused(image, refused, lasting=True, again=True, held=image.held)

@@ -12,7 +12,7 @@ from retrieval.errors import SourceError, UsageError
 from retrieval.ingest.payload import match_source
 from retrieval.ingest.plan import Planner
 from retrieval.ingest.stale_points import find_stale, release_removed
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from retrieval.sources import Entry, Source
 from retrieval.sources.asking import ask
 from retrieval.sources.base import folder_label
@@ -118,7 +118,7 @@ def find_unlisted(planner: Planner, collection: str, source: Source) -> Iterator
             yield found
 
 
-def confirm_gone(source: Source, points: Sequence[Unlisted], summary: Summary) -> list[Unlisted]:
+def confirm_gone(source: Source, points: Sequence[Unlisted], summary: IngestSummary) -> list[Unlisted]:
     """The points whose images the source says are gone; those that it cannot be asked for are counted."""
     answer = ask(source, [point.key for point in points])
     summary.unasked += len(answer.unsure)
@@ -126,7 +126,7 @@ def confirm_gone(source: Source, points: Sequence[Unlisted], summary: Summary) -
     return [point for point in points if point.key in answer.gone]
 
 
-def count_removed(source: Source, points: Sequence[Unlisted], summary: Summary) -> None:
+def count_removed(source: Source, points: Sequence[Unlisted], summary: IngestSummary) -> None:
     """Count what was removed, and keep the first names."""
     summary.deleted += len(points)
     release_removed([point.id for point in points], summary)

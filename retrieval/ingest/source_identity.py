@@ -18,7 +18,7 @@ SAMPLE = 32
 """Stored images that are read again where a source was found elsewhere: the first by id, and an id is a hash."""
 
 
-def check_roots(store: Store, collection: str, sources: Sequence[Source]) -> None:
+def check_source_identity(store: Store, collection: str, sources: Sequence[Source]) -> None:
     """Raise UsageError for a source that has the name of another source of the collection."""
     meta = store.metadata(collection)
     for source in sources:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from retrieval.schema.records import STALE, Payload, point_id
 
 
@@ -22,13 +22,13 @@ def clear_stale(payload: Payload) -> Payload:
     return {name: value for name, value in payload.items() if name != STALE}
 
 
-def find_stale(source: str, summary: Summary) -> Iterator[tuple[str, str]]:
+def find_stale(source: str, summary: IngestSummary) -> Iterator[tuple[str, str]]:
     """Id and key of the source's points whose images this run has refused for what is in them, now or again."""
     keys = (item.entry.key for item in summary.refused if item.stale and item.entry.source == source)
     return ((point_id(source, key), key) for key in keys)
 
 
-def release_removed(ids: Sequence[str], summary: Summary) -> None:
+def release_removed(ids: Sequence[str], summary: IngestSummary) -> None:
     """Note that the collection no longer holds these points, or with `dry_run` would not."""
     gone = set(ids)
     held = [item for item in summary.refused if item.held]

@@ -14,7 +14,7 @@ WORK = ("found", "new", "changed", "encoded", "unchanged", "described", "copied"
 
 
 @dataclass(slots=True)
-class Summary:
+class IngestSummary:
     """Counts of images, each of which is in exactly one of encoded, unchanged, copied and failed.
 
     found: listed so far; all images once `listed`

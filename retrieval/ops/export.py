@@ -59,7 +59,7 @@ class Column(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class ExportSummary:
     """What was written: `points` of them; `found` are in the collection afterwards, others where a job wrote meanwhile.
 
     columns: their names · bytes: of the file · where: the filter, in words.
@@ -88,7 +88,7 @@ def export(
     file: Path,
     where: str | Filter | None = None,
     report: ReportCount = ignore,
-) -> Summary:
+) -> ExportSummary:
     """Write the alias's collection, or what of it meets the filter, to the file, in the order of the ids.
 
     Columns: `id`, text · `code`, float32[dim], to the bit what the engine holds · the fields of `FIELDS`, whether or
@@ -116,17 +116,17 @@ def export(
     rows = max(1, GROUP_BYTES // (4 * meta.dim + size))
     page = min(PAGE, rows)
     points = itertools.chain.from_iterable(store.scroll(collection, chosen, codes=True, page=page))
-    pages = (table(collection, group, columns, meta.dim) for group in groups(points, page))
-    tables = map(pa.concat_tables, groups(pages, rows // page))
-    facts = described(meta, alias, collection, said)
+    pages = (make_table(collection, group, columns, meta.dim) for group in cut_groups(points, page))
+    tables = map(pa.concat_tables, cut_groups(pages, rows // page))
+    facts = describe_file(meta, alias, collection, said)
     try:
         with open_atomic(file) as draft:
             if file.suffix.lower() == ".npz":
                 with tempfile.TemporaryFile(dir=file.parent) as whole:
-                    written = to_parquet(whole, tables, columns, facts, lambda done: report(done, total))
-                    to_npz(draft, whole, columns, meta.dim)
+                    written = write_parquet(whole, tables, columns, facts, lambda done: report(done, total))
+                    write_npz(draft, whole, columns, meta.dim)
             else:
-                written = to_parquet(draft, tables, columns, facts, lambda done: report(done, total))
+                written = write_parquet(draft, tables, columns, facts, lambda done: report(done, total))
             draft.flush()
             taken = os.fstat(draft.fileno()).st_size
     except OSError as error:
@@ -136,7 +136,7 @@ def export(
         ) from error
     names = ("id", "code", *(column.name for column in columns))
     found, seconds = store.count(collection, chosen), time.monotonic() - started
-    return Summary(file, alias, collection, meta.model, written, found, names, said, taken, seconds)
+    return ExportSummary(file, alias, collection, meta.model, written, found, names, said, taken, seconds)
 
 
 def check_file(file: Path) -> None:
@@ -152,7 +152,7 @@ def check_file(file: Path) -> None:
         raise write_error(file, error, UsageError) from error
 
 
-def described(meta: CollectionMeta, alias: str, collection: str, where: str | None) -> dict[str, Any]:
+def describe_file(meta: CollectionMeta, alias: str, collection: str, where: str | None) -> dict[str, Any]:
     """What the file says of itself, but for the number of its points."""
     kept = ("model", "dim", "distance", "image_size", "channels", "sources")
     facts = meta.to_json()
@@ -168,12 +168,12 @@ def survey(store: Store, collection: str, where: Filter | None) -> tuple[list[Co
         points += len(page)
         for name, value in itertools.chain.from_iterable(point.payload.items() for point in page):
             if value is not None:
-                kinds.setdefault(name, set()).add(kind_of(value))
+                kinds.setdefault(name, set()).add(find_kind(value))
                 size += len(value) if isinstance(value, str) else 8
-    return columns_of(kinds), points, size // max(1, points)
+    return choose_columns(kinds), points, size // max(1, points)
 
 
-def kind_of(value: object) -> str:
+def find_kind(value: object) -> str:
     """Of one value: a Kind, `long` for a whole number that float64 does not hold, `other` for what JSON has besides."""
     if isinstance(value, bool):
         return "truth"
@@ -182,7 +182,7 @@ def kind_of(value: object) -> str:
     return "number" if isinstance(value, float) else "text" if isinstance(value, str) else "other"
 
 
-def common(kinds: set[str]) -> Kind:
+def find_common_kind(kinds: set[str]) -> Kind:
     """The kind of a column whose values are of those.
 
     >>> common({"whole", "number"}), common({"long", "number"}), common({"truth", "whole"})
@@ -195,29 +195,29 @@ def common(kinds: set[str]) -> Kind:
     return "truth" if kinds == {"truth"} else "text"
 
 
-def columns_of(kinds: dict[str, set[str]]) -> list[Column]:
+def choose_columns(kinds: dict[str, set[str]]) -> list[Column]:
     """Our own fields in their order, then the user's by name; each has a name of its own in the file."""
     columns = []
     for name, field in FIELDS.items():
         usual = {"whole" if field.kind == "number" else "text"}
-        columns.append(Column(name, name, common(kinds.get(name, usual))))
+        columns.append(Column(name, name, find_common_kind(kinds.get(name, usual))))
     taken = {*OWN, *FIELDS, *(f"{name}.missing" for name in FIELDS)}
     for field_name in sorted(kinds.keys() - FIELDS.keys()):
         name = field_name
         while name in taken:
             name = PREFIX + name
         taken |= {name, f"{name}.missing"}
-        columns.append(Column(field_name, name, common(kinds[field_name])))
+        columns.append(Column(field_name, name, find_common_kind(kinds[field_name])))
     return columns
 
 
-def groups(items: Iterator[T], size: int) -> Iterator[list[T]]:
+def cut_groups(items: Iterator[T], size: int) -> Iterator[list[T]]:
     """So many at a time, however the engine has cut its pages: both then write the same row groups."""
     while group := list(itertools.islice(items, size)):
         yield group
 
 
-def table(collection: str, points: Sequence[Point], columns: Sequence[Column], dim: int) -> pa.Table:
+def make_table(collection: str, points: Sequence[Point], columns: Sequence[Column], dim: int) -> pa.Table:
     """The points as rows; raises StoreError for a field that is not of its column's kind, or has none."""
     known = {column.field for column in columns}
     new = {name for point in points for name in point.payload.keys() - known if point.payload[name] is not None}
@@ -227,7 +227,9 @@ def table(collection: str, points: Sequence[Point], columns: Sequence[Column], d
         if new:
             raise pa.ArrowInvalid(f"a field {min(new)!r} came")
         fields = [
-            pa.array([cell(point.payload.get(column.field), column.kind) for point in points], TYPES[column.kind])
+            pa.array(
+                [convert_value(point.payload.get(column.field), column.kind) for point in points], TYPES[column.kind]
+            )
             for column in columns
         ]
     except pa.ArrowException as error:
@@ -236,23 +238,23 @@ def table(collection: str, points: Sequence[Point], columns: Sequence[Column], d
             hint="run the same command again",
         ) from error
     ids = pa.array([point.id for point in points], pa.string())
-    return pa.table([ids, pa.ListArray.from_arrays(starts, pa.array(codes.reshape(-1))), *fields], schema_of(columns))
+    return pa.table([ids, pa.ListArray.from_arrays(starts, pa.array(codes.reshape(-1))), *fields], make_schema(columns))
 
 
-def schema_of(columns: Sequence[Column]) -> pa.Schema:
+def make_schema(columns: Sequence[Column]) -> pa.Schema:
     """Of the Parquet file."""
     own = [pa.field("id", pa.string(), nullable=False), pa.field("code", pa.list_(pa.float32()))]
     return pa.schema([*own, *(pa.field(column.name, TYPES[column.kind]) for column in columns)])
 
 
-def cell(value: Any, kind: Kind) -> Any:
+def convert_value(value: Any, kind: Kind) -> Any:
     """A value as its column has it."""
     if kind == "text" and value is not None and not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False, sort_keys=True)
     return float(value) if kind == "number" and type(value) is int else value
 
 
-def to_parquet(
+def write_parquet(
     file: BinaryIO,
     tables: Iterable[pa.Table],
     columns: Sequence[Column],
@@ -261,7 +263,7 @@ def to_parquet(
 ) -> int:
     """Write the tables, a row group each, and then what the file says of itself; returns the number of points."""
     written = 0
-    with pq.ParquetWriter(file, schema_of(columns), compression="zstd", store_schema=False) as writer:
+    with pq.ParquetWriter(file, make_schema(columns), compression="zstd", store_schema=False) as writer:
         for part in tables:
             writer.write_table(part, row_group_size=len(part))
             written += len(part)
@@ -270,44 +272,48 @@ def to_parquet(
     return written
 
 
-def to_npz(file: BinaryIO, whole: BinaryIO, columns: Sequence[Column], dim: int) -> None:
+def write_npz(file: BinaryIO, whole: BinaryIO, columns: Sequence[Column], dim: int) -> None:
     """Write the Parquet file's columns as arrays that numpy loads without pickle, a few rows at a time."""
     parquet = pq.ParquetFile(whole)
     rows = parquet.metadata.num_rows
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        codes = (pc.list_flatten(part).to_numpy() for part in parts(parquet, "code"))
-        add(archive, "code", "<f4", (rows, dim), codes)
+        codes = (pc.list_flatten(part).to_numpy() for part in read_column(parquet, "code"))
+        write_array(archive, "code", "<f4", (rows, dim), codes)
         for _, name, kind in (Column("id", "id", "text"), *columns):
-            seen = [(part.null_count, widest(part)) for part in parts(parquet, name)]
+            seen = [(part.null_count, measure_width(part)) for part in read_column(parquet, name)]
             dtype = f"<U{max((width for _, width in seen), default=1)}" if kind == "text" else DTYPES[kind]
-            add(archive, name, dtype, (rows,), (filled(part, kind) for part in parts(parquet, name)))
+            write_array(
+                archive, name, dtype, (rows,), (fill_missing(part, kind) for part in read_column(parquet, name))
+            )
             if any(missing for missing, _ in seen):
-                gaps = (part.is_null().to_numpy() for part in parts(parquet, name))
-                add(archive, f"{name}.missing", "|b1", (rows,), gaps)
+                gaps = (part.is_null().to_numpy() for part in read_column(parquet, name))
+                write_array(archive, f"{name}.missing", "|b1", (rows,), gaps)
         with archive.open("metadata.npy", "w") as member:
             said = np.array(parquet.metadata.metadata[b"retrieval"].decode())
             np.lib.format.write_array(member, said, allow_pickle=False)
 
 
-def parts(parquet: pq.ParquetFile, name: str) -> Iterator[pa.ChunkedArray]:
+def read_column(parquet: pq.ParquetFile, name: str) -> Iterator[pa.ChunkedArray]:
     """A column, piece by piece."""
     for group in range(parquet.metadata.num_row_groups):
         column = parquet.read_row_group(group, columns=[name]).column(name)
         yield from (column.slice(start, PAGE) for start in range(0, len(column), PAGE))
 
 
-def widest(part: pa.ChunkedArray) -> int:
+def measure_width(part: pa.ChunkedArray) -> int:
     """Characters of the longest text, at least 1, for which numpy has a type."""
     return max(1, pc.max(pc.utf8_length(part)).as_py() or 0) if pa.types.is_string(part.type) else 1
 
 
-def filled(part: pa.ChunkedArray, kind: Kind) -> np.ndarray:
+def fill_missing(part: pa.ChunkedArray, kind: Kind) -> np.ndarray:
     """With the kind's filler where a value is missing."""
     whole = part.fill_null(FILLERS[kind])
     return np.array(whole.to_pylist()) if kind == "text" else whole.to_numpy()
 
 
-def add(archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...], arrays: Iterable[np.ndarray]) -> None:
+def write_array(
+    archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...], arrays: Iterable[np.ndarray]
+) -> None:
     """An array of that shape, written piece by piece."""
     with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
         header = {"descr": dtype, "fortran_order": False, "shape": shape}

@@ -26,7 +26,7 @@ OUTCOMES = {
 """By exit code; any other is `failed`."""
 
 
-class Run:
+class JobRecord:
     """A run that is being recorded, from construction to `end`; `facts` go into the record.
 
     A home that cannot be written to costs the record, never the job.
@@ -47,7 +47,7 @@ class Run:
         self._file = folder / f"{dt.datetime.now(dt.UTC):%Y%m%dt%H%M%S.%fz}-{process['pid']}.json"
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            for old in files(folder)[MOST - 1 :]:
+            for old in list_files(folder)[MOST - 1 :]:
                 old.unlink(missing_ok=True)
         self._write()
 
@@ -65,10 +65,10 @@ class Run:
             write_json(self._file, self._record)
 
 
-def history(folder: Path) -> list[dict[str, Any]]:
+def read_history(folder: Path) -> list[dict[str, Any]]:
     """The records, the newest first; a run whose process is gone without a word is `killed`."""
     found = []
-    for file in files(folder):
+    for file in list_files(folder):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # gone meanwhile, or damaged
             record = dict(json.loads(file.read_text("utf-8")))
             if record["outcome"] == RUNNING and is_dead(record):
@@ -77,12 +77,12 @@ def history(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def files(folder: Path) -> list[Path]:
+def list_files(folder: Path) -> list[Path]:
     """The records' files, the newest first; their names begin with the time."""
     return sorted(folder.glob("*.json"), reverse=True)
 
 
-def in_words(facts: Mapping[str, Any]) -> str:
+def summarize(facts: Mapping[str, Any]) -> str:
     """What a run did, for one line of a table."""
     counts = [f"{facts[name]:,} {name}" for name in ("encoded", "copied", "deleted", "failed") if facts.get(name)]
     return str(facts.get("error") or ", ".join(counts))

@@ -9,7 +9,7 @@ from retrieval.ingest.context import Target
 from retrieval.ingest.job import peek, plan_collection
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.pipeline import fill
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from retrieval.model.encoder_process import ImageEncoder
 from retrieval.reindex.options import ReindexOptions
 from retrieval.schema.index_config import Layout
@@ -27,7 +27,9 @@ CALM = 3
 """Looks in a row, half a second apart: a server begins to index a moment after it was told to."""
 
 
-def begin(store: Store, alias: str, live: str, encoder: ImageEncoder, layout: Layout, dropped: list[str]) -> str:
+def open_candidate(
+    store: Store, alias: str, live: str, encoder: ImageEncoder, layout: Layout, dropped: list[str]
+) -> str:
     """The collection to fill: what a killed run with this model left, or a new one. What other runs left is dropped.
 
     Its sources, labels and public URL are those of the live collection now.
@@ -56,8 +58,8 @@ def fill_and_catch_up(
     sources: Sequence[Source],
     live: str,
     options: ReindexOptions,
-    report: Callable[[str, Summary | None], None],
-) -> Summary:
+    report: Callable[[str, IngestSummary | None], None],
+) -> IngestSummary:
     """Fill the collection, then go over the sources again until nothing has changed.
 
     live: the collection that is searched meanwhile; its user's fields, and codes of the same model, are taken over
@@ -65,7 +67,7 @@ def fill_and_catch_up(
 
     Returns the counts of all passes.
     """
-    total: Summary | None = None
+    total: IngestSummary | None = None
     filling = IngestOptions(prune=True, yes=True, max_failures=options.max_failures, ray=options.ray)
     for number in range(1 + PASSES):
         name, before = ("catch up", total) if number else ("fill", None)
@@ -85,7 +87,7 @@ def fill_and_catch_up(
     return total
 
 
-def add_counts(before: Summary | None, now: Summary) -> Summary:
+def add_counts(before: IngestSummary | None, now: IngestSummary) -> IngestSummary:
     """The counts of a pass, with the work of those before it."""
     if before is None:
         return now
@@ -99,10 +101,10 @@ def settle(store: Store, collection: str, live: str) -> None:
     Raises StoreError when that takes too long.
     """
     indexing = store.server is not None and store.server.resume_indexing(collection, like=live)
-    wait(store, collection, calm=CALM if indexing else 1)
+    wait_until_settled(store, collection, calm=CALM if indexing else 1)
 
 
-def wait(store: Store, collection: str, calm: int) -> None:
+def wait_until_settled(store: Store, collection: str, calm: int) -> None:
     """Until the engine has nothing to do, at so many looks in a row; raises StoreError when that takes too long."""
     seconds = SETTLE_SECONDS * (1 + store.count(collection) / SETTLE_POINTS)
     end, seen = time.monotonic() + seconds, 0

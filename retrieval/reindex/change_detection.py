@@ -9,7 +9,7 @@ from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner, ToOpen
 from retrieval.ingest.prune import find_removals
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from retrieval.reindex.run import ReindexRun
 from retrieval.sources import Source
 from retrieval.sources.read import Refused, read_images
@@ -22,7 +22,7 @@ def has_changed(run: ReindexRun, sources: Sequence[Source]) -> bool:
     collection would be the same without it, and neither is one that only looks newer.
     """
     store, alias, live = run.store, run.outcome.alias, run.outcome.live
-    options, summary = IngestOptions(dry_run=True, prune=True), Summary(alias, live, dry_run=True)
+    options, summary = IngestOptions(dry_run=True, prune=True), IngestSummary(alias, live, dry_run=True)
     ledger = Ledger(run.settings.refused, store.location, alias)
     planner = Planner(IngestRun(store, live, sources, options, ledger, summary))
     with contextlib.closing(find_differences(planner)) as found:

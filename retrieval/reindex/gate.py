@@ -11,7 +11,7 @@ from jaxtyping import Float32
 
 from retrieval.evaluate.ann_recall import engine_recall
 from retrieval.evaluate.metrics import effective_rank
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from retrieval.model.encoder import use_compilation_cache
 from retrieval.model.encoder_process import ImageEncoder
 from retrieval.reindex.options import ReindexOptions
@@ -67,7 +67,7 @@ class ReindexGate:
         """The collection that is searched meanwhile."""
         return self.run.outcome.live
 
-    def measure(self, counts: Summary) -> list[GateCheck]:
+    def measure(self, counts: IngestSummary) -> list[GateCheck]:
         """Every row, in the order in which they matter; a collection that is not complete is not looked at further."""
         rows = self.check_counts(counts)
         if all(row.passed for row in rows):
@@ -77,7 +77,7 @@ class ReindexGate:
                 rows += self.compare_with_live(sample)
         return rows
 
-    def check_counts(self, counts: Summary) -> list[GateCheck]:
+    def check_counts(self, counts: IngestSummary) -> list[GateCheck]:
         """As many points as images were listed, and not many fewer than in the live collection."""
         options = self.options
         count, due = self.store.count(self.candidate), counts.found - counts.failed + counts.kept

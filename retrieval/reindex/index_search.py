@@ -24,11 +24,11 @@ LINK_BYTES = 2.6
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class IndexMeasurement:
     """A layout and what it gave.
 
     recall: of the true five nearest, in [0, 1] · p50, p95: seconds of one search by one client · memory: bytes that
-    codes and graph take, by `memory` · build: seconds until the index was made.
+    codes and graph take, by `estimate_memory` · build: seconds until the index was made.
     """
 
     layout: Layout
@@ -42,12 +42,12 @@ class Measured:
         return {**asdict(self), "layout": asdict(self.layout), "index": str(self.layout)}
 
 
-def efs(build: Layout) -> Sequence[int]:
+def list_efs(build: Layout) -> Sequence[int]:
     """What to search it with."""
     return (EXACT.ef,) if build.exact else EFS
 
 
-def memory(layout: Layout, points: int, dim: int) -> int:
+def estimate_memory(layout: Layout, points: int, dim: int) -> int:
     """Bytes that must be in memory to search it; payload and ids come on top, the same for every layout.
 
     >>> memory(Layout(exact=True), 1_000_000, 64), memory(Layout(m=16, int8=True), 1_000_000, 64)
@@ -58,7 +58,9 @@ def memory(layout: Layout, points: int, dim: int) -> int:
     return int(points * (codes + links))
 
 
-def choose(rows: Sequence[Measured], min_recall: float, max_p95: float, *, on_disk: bool) -> Measured | None:
+def choose_index(
+    rows: Sequence[IndexMeasurement], min_recall: float, max_p95: float, *, on_disk: bool
+) -> IndexMeasurement | None:
     """The one with the least memory, then the fastest, of those that are good and fast enough; None when none is.
 
     on_disk: consider also those that count on the system's page cache, where the least memory is no memory.

@@ -13,17 +13,17 @@ from retrieval.config import Settings
 from retrieval.errors import BadCode, GateRefused, ModelError, NoCollection
 from retrieval.ingest.context import Target
 from retrieval.ingest.job import merge_layout
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from retrieval.model import saved_models
 from retrieval.model.encoder_process import EncoderProcess, ImageEncoder
-from retrieval.reindex.candidate import begin, fill_and_catch_up, settle
+from retrieval.reindex.candidate import fill_and_catch_up, open_candidate, settle
 from retrieval.reindex.change_detection import has_changed
 from retrieval.reindex.gate import ReindexGate
 from retrieval.reindex.options import ReindexOptions
-from retrieval.reindex.outcome import GateCheck, Outcome
-from retrieval.reindex.preflight import check_engine, check_model, check_room, open_recorded_sources
+from retrieval.reindex.outcome import GateCheck, ReindexOutcome
+from retrieval.reindex.preflight import check_disk_space, check_engine, check_model, open_recorded_sources
 from retrieval.reindex.run import ReindexRun
-from retrieval.reindex.swap import adopt, mark_ready, read_back, swap, tidy
+from retrieval.reindex.swap import adopt_default_model, mark_ready, read_back, swap, tidy
 from retrieval.schema.records import CollectionMeta, seconds_since
 from retrieval.search.calibration import fit
 from retrieval.sources import Source
@@ -44,7 +44,7 @@ STEPS = {
     "read back": "ask the alias; it goes back where it was if that fails",
     "tidy": "drop collections of the alias beyond those to keep",
 }
-Step = Callable[[str, Outcome], None]
+Step = Callable[[str, ReindexOutcome], None]
 """Called with the name of each of STEPS that begins, and again while filling goes on."""
 ChooseModel = Callable[[Sequence[Source]], ImageEncoder]
 """Returns the model to use, which may be trained on the sources now."""
@@ -58,7 +58,7 @@ def reindex(
     options: ReindexOptions = ReindexOptions(),  # noqa: B008 - frozen
     *,
     step: Step = ignore,
-) -> Outcome:
+) -> ReindexOutcome:
     """Make a new collection of the alias's sources, and swap it in if it is as good as asked for.
 
     The alias's lock is held throughout.
@@ -75,13 +75,13 @@ def reindex(
     answered as before.
     """
     started = time.monotonic()
-    outcome = Outcome(alias)
+    outcome = ReindexOutcome(alias)
 
     def tell(name: str) -> None:
         outcome.seconds = time.monotonic() - started
         step(name, outcome)
 
-    def report(name: str, counts: Summary | None) -> None:
+    def report(name: str, counts: IngestSummary | None) -> None:
         outcome.counts = counts
         tell(name)
 
@@ -95,12 +95,12 @@ def reindex(
         outcome.live = live = resolve(store, alias)
         meta = mark_ready(store, live)
         outcome.previous_model = meta.model
-        if options.older_than is not None and is_recent(meta, options.older_than, outcome):
+        if options.older_than is not None and is_younger_than(meta, options.older_than, outcome):
             outcome.state = "recent"
             return outcome
         layout = merge_layout(store, meta.layout, options.layout)
         sources = open_recorded_sources(store, meta, live, settings)
-        check_room(store, live, (meta.dim, meta.dim))
+        check_disk_space(store, live, (meta.dim, meta.dim))
         same = options.if_changed and layout == meta.layout and not has_changed(run, sources)
         if same and options.fresh:
             outcome.state = "unchanged"
@@ -109,12 +109,12 @@ def reindex(
         encoder = choose(sources)
         outcome.model = encoder.fingerprint
         check_model(settings.models, encoder)
-        check_room(store, live, (meta.dim, encoder.config.dim))
+        check_disk_space(store, live, (meta.dim, encoder.config.dim))
         if same and encoder.fingerprint == meta.model:
             outcome.state = "unchanged"
             return outcome
         tell("create")
-        outcome.collection = begin(store, alias, live, encoder, layout, outcome.dropped)
+        outcome.collection = open_candidate(store, alias, live, encoder, layout, outcome.dropped)
         target = Target(store, held, alias, outcome.collection, encoder, settings.refused)
         with mark_refused(run):
             outcome.counts = fill_and_catch_up(target, sources, live, options, report)
@@ -127,12 +127,12 @@ def reindex(
             outcome.state = "checked"
         else:
             check_model(settings.models, encoder)  # filling took a while
-            finish(run)
+            go_live(run)
     outcome.seconds = time.monotonic() - started
     return outcome
 
 
-def is_recent(meta: CollectionMeta, seconds: float, outcome: Outcome) -> bool:
+def is_younger_than(meta: CollectionMeta, seconds: float, outcome: ReindexOutcome) -> bool:
     """Whether the live collection is younger than that. One of unknown age is not, and a warning says so."""
     age = seconds_since(meta.created)
     if age is None:
@@ -148,7 +148,7 @@ def is_absent(store: Store, alias: str) -> bool:
     return alias not in (*store.aliases(), *store.collections()) and not list_family(store, alias)
 
 
-def check_gate(run: ReindexRun, counts: Summary, encoder: ImageEncoder, sources: Sequence[Source]) -> None:
+def check_gate(run: ReindexRun, counts: IngestSummary, encoder: ImageEncoder, sources: Sequence[Source]) -> None:
     """Measure, write the numbers down, and raise GateRefused naming the rows that failed."""
     store, outcome, settings = run.store, run.outcome, run.settings
     with contextlib.ExitStack() as stack:
@@ -187,14 +187,14 @@ def mark_refused(run: ReindexRun) -> Iterator[None]:
         ) from error
 
 
-def finish(run: ReindexRun) -> None:
+def go_live(run: ReindexRun) -> None:
     """Swap, read back, tidy."""
     store, outcome, models = run.store, run.outcome, run.settings.models
     run.tell("swap")
     run.held.check()
     # The default model changes before the swap: a run that is killed between the two goes on with this model.
     old, new = store.metadata(outcome.live).model, store.metadata(outcome.collection).model
-    adopt(models, old, new, run.options.fresh)
+    adopt_default_model(models, old, new, run.options.fresh)
     with hold_signals():
         outcome.swap_seconds = swap(store, outcome.alias, outcome.collection)
         run.tell("read back")

@@ -21,7 +21,7 @@ QUERIES, K = 10, 10
 
 
 @dataclass(slots=True)
-class Summary:
+class MigrateSummary:
     """What a run did; `points` are in the collection, `copied` of them were written and `deleted` taken away."""
 
     alias: str
@@ -50,7 +50,7 @@ def migrate(
     report: ReportCount = ignore,
     *,
     yes: bool = False,
-) -> Summary:
+) -> MigrateSummary:
     """Make the alias's collection at the target what it is at the source, with its name and metadata.
 
     Points that are there already are not written again, so that a run which was cut off goes on. What people search
@@ -60,9 +60,9 @@ def migrate(
     """
     started = time.monotonic()
     collection = resolve(source, alias)
-    summary = Summary(alias, collection, source.location, target.location)
+    summary = MigrateSummary(alias, collection, source.location, target.location)
     with target.lock(alias) as held, target.lock(collection):
-        check_alias(target, alias, collection, yes=yes)
+        check_target_alias(target, alias, collection, yes=yes)
         in_use = collection in target.aliases().values()
 
         def may_change(what: str) -> None:
@@ -73,8 +73,8 @@ def migrate(
                 )
             held.check()
 
-        prepare(source, target, collection, may_change)
-        sample = copy(source, target, summary, may_change, report)
+        prepare_target(source, target, collection, may_change)
+        sample = copy_points(source, target, summary, may_change, report)
         if target.count(collection) > summary.points:
             summary.deleted = remove_others(source, target, collection, may_change)
         verify(source, target, summary, sample)
@@ -84,7 +84,7 @@ def migrate(
     return summary
 
 
-def check_alias(target: Store, alias: str, collection: str, *, yes: bool) -> None:
+def check_target_alias(target: Store, alias: str, collection: str, *, yes: bool) -> None:
     """Raise StoreError when the target's alias points at another collection, or bears a collection's name."""
     try:
         found = resolve(target, alias)
@@ -98,7 +98,7 @@ def check_alias(target: Store, alias: str, collection: str, *, yes: bool) -> Non
         )
 
 
-def prepare(source: Store, target: Store, collection: str, may_change: Callable[[str], None]) -> None:
+def prepare_target(source: Store, target: Store, collection: str, may_change: Callable[[str], None]) -> None:
     """Make the collection at the target, or bring its metadata in line; raises StoreError for another model's."""
     meta = source.metadata(collection)
     if collection not in target.collections():
@@ -108,10 +108,10 @@ def prepare(source: Store, target: Store, collection: str, may_change: Callable[
         target.set_metadata(collection, meta)
 
 
-def copy(
+def copy_points(
     source: Store,
     target: Store,
-    summary: Summary,
+    summary: MigrateSummary,
     may_change: Callable[[str], None],
     report: ReportCount,
 ) -> list[Point]:
@@ -120,7 +120,7 @@ def copy(
     every, sample = max(1, total // SAMPLE), []
     for page in source.scroll(summary.collection, codes=True, page=PAGE):
         there = target.retrieve(summary.collection, [point.id for point in page], codes=True)
-        missing = [point for point in page if not same(point, there.get(point.id))]
+        missing = [point for point in page if not is_same_point(point, there.get(point.id))]
         if missing:
             may_change(f"{len(missing):,} of {len(page):,} points")
             target.upsert(summary.collection, missing)
@@ -144,7 +144,7 @@ def remove_others(source: Store, target: Store, collection: str, may_change: Cal
     return deleted
 
 
-def verify(source: Store, target: Store, summary: Summary, sample: list[Point]) -> None:
+def verify(source: Store, target: Store, summary: MigrateSummary, sample: list[Point]) -> None:
     """Compare the exact counts, the sample point by point, and what both engines find for a few of its codes.
 
     Searches may be approximate, so they are compared by the distances of what both found and of the nearest.
@@ -159,7 +159,7 @@ def verify(source: Store, target: Store, summary: Summary, sample: list[Point]) 
             hint=undone,
         )
     stored = target.retrieve(collection, [point.id for point in sample], codes=True)
-    wrong = [point.id for point in sample if not same(point, stored.get(point.id))]
+    wrong = [point.id for point in sample if not is_same_point(point, stored.get(point.id))]
     if wrong:
         raise StoreError(
             f"{collection}: {len(wrong):,} of {len(sample):,} points read back from {target.location} differ,"
@@ -178,7 +178,7 @@ def verify(source: Store, target: Store, summary: Summary, sample: list[Point]) 
             )
 
 
-def same(point: Point, other: Point | None) -> bool:
+def is_same_point(point: Point, other: Point | None) -> bool:
     """Whether code and payload are equal, to the bit."""
     return (
         other is not None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES, Ray
+from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES, RayCluster
 
 KEEP = 2
 """Earlier collections that stay: the one to go back to, and one more in case that is bad as well."""
@@ -41,4 +41,4 @@ class ReindexOptions:
     if_changed: bool = False
     fresh: bool = False
     layout: Mapping[str, Any] = field(default_factory=dict)
-    ray: Ray | None = None
+    ray: RayCluster | None = None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class GateCheck:
 
 
 @dataclass(slots=True)
-class Outcome:
+class ReindexOutcome:
     """What a re-index did.
 
     state: `swapped`, `checked` (a dry run), `unchanged`, `recent`, `absent` (nothing is due), `refused` or `unfinished`
@@ -54,7 +54,7 @@ class Outcome:
     live: str = ""
     collection: str = ""
     model: str = ""
-    counts: Summary | None = None
+    counts: IngestSummary | None = None
     gate: Sequence[GateCheck] = ()
     dropped: list[str] = field(default_factory=list)
     swap_seconds: float | None = None

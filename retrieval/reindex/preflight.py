@@ -7,7 +7,7 @@ from pathlib import Path
 from retrieval.config import Settings
 from retrieval.errors import ModelError, SourceError, StoreError
 from retrieval.ingest.forget import hint_at_forget
-from retrieval.ingest.source_identity import check_roots
+from retrieval.ingest.source_identity import check_source_identity
 from retrieval.model import saved_models
 from retrieval.model.encoder_process import EncoderProcess, ImageEncoder
 from retrieval.schema.records import CollectionMeta
@@ -45,7 +45,7 @@ def open_recorded_sources(store: Store, meta: CollectionMeta, live: str, setting
         with hint_at_forget(name, alias_of(live)):
             list(itertools.islice(source.entries(), 1))  # an empty one raises
         sources.append(source)
-    check_roots(store, live, sources)
+    check_source_identity(store, live, sources)
     return sources
 
 
@@ -59,7 +59,7 @@ def check_model(models: Path, encoder: ImageEncoder) -> None:
         )
 
 
-def check_room(store: Store, live: str, dims: Sequence[int]) -> None:
+def check_disk_space(store: Store, live: str, dims: Sequence[int]) -> None:
     """Raise StoreError when a second copy does not fit the disk; dims: of the live collection's codes, and the new."""
     room = store.disk_usage(live)
     if room is None:

@@ -8,8 +8,8 @@ from typing import Any
 from retrieval.config import Settings
 from retrieval.errors import NoCollection, NotOurs, StoreError
 from retrieval.model import saved_models
-from retrieval.reindex.rollback_sync import Carried, carry, list_commands
-from retrieval.reindex.swap import adopt, check_answer, find_earlier, mark_ready, read_back, swap
+from retrieval.reindex.rollback_sync import SyncCounts, list_ingest_commands, sync_earlier
+from retrieval.reindex.swap import adopt_default_model, check_answer, find_earlier, mark_ready, read_back, swap
 from retrieval.schema.records import CollectionMeta
 from retrieval.store.base import Store, resolve
 from retrieval.store.naming import find_unused, list_family, read_metadata, time_of
@@ -65,11 +65,11 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
         old = store.metadata(back)
         check_answer(store, back)  # no more than that: a way back must not need every peer of a cluster
         saved_models.load_of(settings.models, old.model)
-        brought = Carried() if as_it_was else carry(store, held, left, back)
+        brought = SyncCounts() if as_it_was else sync_earlier(store, held, left, back)
         held.check()
         if not begun:
-            leave(store, alias, back, left, meta)
-        adopt(settings.models, meta.model, old.model)
+            leave_collection(store, alias, back, left, meta)
+        adopt_default_model(settings.models, meta.model, old.model)
         for name in dict.fromkeys([left, *marked]):
             store.set_metadata(name, replace(store.metadata(name), state="rolled-back"))
         return Rollback(
@@ -81,7 +81,7 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
             old.created,
             carried=brought.points,
             missing=dict(brought.missing),
-            next=list_commands(meta, alias, sorted(brought.missing)),
+            next=list_ingest_commands(meta, alias, sorted(brought.missing)),
         )
 
 
@@ -103,7 +103,7 @@ def find_previous(store: Store, alias: str, live: str) -> str:
     return found[0]
 
 
-def leave(store: Store, alias: str, back: str, left: str, meta: CollectionMeta) -> None:
+def leave_collection(store: Store, alias: str, back: str, left: str, meta: CollectionMeta) -> None:
     """Mark the collection that is left, then move the alias; raises StoreError, the mark taken back, when it stays."""
     store.set_metadata(left, replace(meta, state="rolling-back"))
     try:

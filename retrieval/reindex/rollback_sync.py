@@ -13,7 +13,7 @@ from retrieval.store.base import Held, Store
 
 
 @dataclass(slots=True)
-class Carried:
+class SyncCounts:
     """What was carried.
 
     points: number of points brought up to date in the earlier collection
@@ -24,7 +24,7 @@ class Carried:
     missing: Counter[str] = field(default_factory=Counter)
 
 
-def carry(store: Store, held: Held, left: str, back: str) -> Carried:
+def sync_earlier(store: Store, held: Held, left: str, back: str) -> SyncCounts:
     """Write the user's fields of `left` into `back`, and with the same model also the points that only `left` holds.
 
     A page at a time; a run that was cut off is simply run again. What only `back` knows stays. Points that cannot be
@@ -32,7 +32,7 @@ def carry(store: Store, held: Held, left: str, back: str) -> Carried:
     Raises Locked, and StoreError when one of the two cannot be read or written.
     """
     try:
-        return copy_over(store, held, left, back)
+        return copy_newer(store, held, left, back)
     except Locked:
         raise
     except StoreError as error:
@@ -42,9 +42,9 @@ def carry(store: Store, held: Held, left: str, back: str) -> Carried:
         ) from error
 
 
-def copy_over(store: Store, held: Held, left: str, back: str) -> Carried:
-    """As `carry`; raises what the engine raises."""
-    done, own, theirs = Carried(), store.metadata(back), store.metadata(left)
+def copy_newer(store: Store, held: Held, left: str, back: str) -> SyncCounts:
+    """As `sync_earlier`; raises what the engine raises."""
+    done, own, theirs = SyncCounts(), store.metadata(back), store.metadata(left)
     meta = replace(own.in_place_of(theirs), left=(left, *theirs.left))
     held.check()
     store.set_metadata(back, meta)
@@ -71,7 +71,7 @@ def copy_over(store: Store, held: Held, left: str, back: str) -> Carried:
     return done
 
 
-def list_commands(meta: CollectionMeta, alias: str, sources: Iterable[str]) -> list[str]:
+def list_ingest_commands(meta: CollectionMeta, alias: str, sources: Iterable[str]) -> list[str]:
     """What brings the sources' missing images in, one command line each."""
     return [
         shlex.join(

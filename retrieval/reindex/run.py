@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from retrieval.config import Settings
 from retrieval.reindex.options import ReindexOptions
-from retrieval.reindex.outcome import Outcome
+from retrieval.reindex.outcome import ReindexOutcome
 from retrieval.store.base import Held, Store
 
 
@@ -22,5 +22,5 @@ class ReindexRun:
     held: Held
     settings: Settings
     options: ReindexOptions
-    outcome: Outcome
+    outcome: ReindexOutcome
     tell: Callable[[str], None]

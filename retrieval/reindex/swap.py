@@ -61,7 +61,7 @@ def mark_ready(store: Store, collection: str) -> CollectionMeta:
     return meta
 
 
-def adopt(models: Path, old: str, new: str, fresh: bool = False) -> None:
+def adopt_default_model(models: Path, old: str, new: str, fresh: bool = False) -> None:
     """Make the new collection's model the default if the old one's was, or if it was trained for this."""
     before, path = saved_models.default(models), saved_models.folder_of(models, new)
     if path is not None and (fresh or before is None or before == saved_models.folder_of(models, old)):

@@ -10,8 +10,8 @@ from jaxtyping import Float32
 
 from retrieval.errors import StoreError, UsageError
 from retrieval.evaluate.ann_recall import TIE
-from retrieval.reindex.candidate import CALM, wait
-from retrieval.reindex.index_search import EXACT, Measured, efs, memory
+from retrieval.reindex.candidate import CALM, wait_until_settled
+from retrieval.reindex.index_search import EXACT, IndexMeasurement, estimate_memory, list_efs
 from retrieval.schema.index_config import Layout
 from retrieval.schema.records import codes_of
 from retrieval.store.base import Held, SearchParams, Store, resolve
@@ -32,7 +32,7 @@ def tune(
     *,
     builds: Sequence[Layout],
     step: ReportStep = ignore,
-) -> Iterator[Measured]:
+) -> Iterator[IndexMeasurement]:
     """Measure exact search, then each build with each `ef`, on a copy that is dropped at the end.
 
     The alias's lock is held meanwhile, so that nothing changes. Raises UsageError for the embedded engine, which has no
@@ -48,7 +48,7 @@ def tune(
         points, dim = store.count(live), store.metadata(live).dim
         if points < FEWEST:
             raise UsageError(f"{live} has {points:,} points; with fewer than {FEWEST:,} any index is good")
-        with trial(store, held, alias, live, points, step) as name:
+        with make_trial_copy(store, held, alias, live, points, step) as name:
             sample = next(store.scroll(name, codes=True, page=QUERIES + WARM))
             codes = codes_of(sample)
             truth: list[float] = []
@@ -56,19 +56,21 @@ def tune(
                 step(f"index {build}", number, 1 + len(builds))
                 started = time.monotonic()
                 server.rebuild_index(name, build)
-                wait(store, name, CALM)
+                wait_until_settled(store, name, CALM)
                 seconds = time.monotonic() - started
-                for ef in efs(build):
+                for ef in list_efs(build):
                     layout = replace(build, ef=ef)
                     step(f"search {layout}", number, 1 + len(builds))
-                    found, times = search(store, name, codes, SearchParams(ef=ef))
+                    found, times = time_searches(store, name, codes, SearchParams(ef=ef))
                     truth = truth or [distances[-1] for distances in found]
                     p50, p95 = np.quantile(times, (0.5, 0.95)).tolist()
-                    yield Measured(layout, recall(found, truth), p50, p95, memory(layout, points, dim), seconds)
+                    yield IndexMeasurement(
+                        layout, measure_recall(found, truth), p50, p95, estimate_memory(layout, points, dim), seconds
+                    )
 
 
 @contextlib.contextmanager
-def trial(store: Store, held: Held, alias: str, live: str, points: int, step: ReportStep) -> Iterator[str]:
+def make_trial_copy(store: Store, held: Held, alias: str, live: str, points: int, step: ReportStep) -> Iterator[str]:
     """A copy of the live collection; what a killed run left is dropped first."""
     for name, meta in find_unused(store, alias).items():
         if meta.state == "trial":
@@ -93,7 +95,7 @@ def trial(store: Store, held: Held, alias: str, live: str, points: int, step: Re
         store.drop_collection(name)
 
 
-def search(
+def time_searches(
     store: Store, name: str, codes: Float32[np.ndarray, "q d"], params: SearchParams
 ) -> tuple[list[list[float]], list[float]]:
     """Distances of the K nearest others of each code, and the seconds of each search, one after the other."""
@@ -107,7 +109,7 @@ def search(
     return found, times
 
 
-def recall(found: Sequence[Sequence[float]], truth: Sequence[float]) -> float:
+def measure_recall(found: Sequence[Sequence[float]], truth: Sequence[float]) -> float:
     """Share of the K nearest that were found: those no farther than the true K-th, so that ties are fair."""
     right = [sum(d <= limit * (1 + TIE) for d in some) for some, limit in zip(found, truth, strict=True)]
     return sum(right) / (K * len(truth))

@@ -30,8 +30,8 @@ sys.stdin.read()
 DIES = """
 import sys
 from pathlib import Path
-from retrieval.ops.job_history import Run
-Run(Path(sys.argv[1]), "reindex", "images")
+from retrieval.ops.job_history import JobRecord
+JobRecord(Path(sys.argv[1]), "reindex", "images")
 """
 Row = dict[str, Any]
 
@@ -118,7 +118,7 @@ def test_a_source_that_is_not_there(home: Path, folder: Path, examined: Examined
 
 def test_a_source_that_hangs(home: Path, examined: Examined, monkeypatch: pytest.MonkeyPatch) -> None:
     from retrieval.errors import SourceError
-    from retrieval.ops.doctor import collection as reach
+    from retrieval.ops.doctor import collection
 
     over = threading.Event()
 
@@ -126,8 +126,8 @@ def test_a_source_that_hangs(home: Path, examined: Examined, monkeypatch: pytest
         over.wait(60)
         raise SourceError("too late")
 
-    monkeypatch.setattr(reach, "SECONDS", 0.1)
-    monkeypatch.setattr(reach, "open_source", hang)
+    monkeypatch.setattr(collection, "SECONDS", 0.1)
+    monkeypatch.setattr(collection, "open_source", hang)
     assert "does not answer within" in one(examined(), "sources", "warning")["found"]
     over.set()
 

@@ -16,7 +16,7 @@ from retrieval.errors import StoreUnavailable
 from retrieval.images.decode import decode
 from retrieval.ingest.job import ingest
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from retrieval.schema.records import Point
 from retrieval.sources.folder import Folder
 from retrieval.store import open_store
@@ -98,7 +98,7 @@ def test_killing_the_node_in_use_loses_no_search_and_no_picture(
     make_pictures(root, MANY)
     killer = threading.Thread(target=cluster.kill, args=(0,))
 
-    def kill_halfway(summary: Summary) -> None:
+    def kill_halfway(summary: IngestSummary) -> None:
         if summary.encoded > MANY / 2 and not killer.ident:
             killer.start()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from retrieval.errors import StoreError
-from retrieval.ops.doctor.job import examine
+from retrieval.ops.doctor.job import diagnose
 from retrieval.reindex.job import reindex
 from retrieval.reindex.rollback import rollback
 from retrieval.store.base import resolve
@@ -21,7 +21,7 @@ SECONDS = 60
 
 def wrong(place: Place) -> dict[str, str]:
     """What `doctor` finds wrong with the cluster, by check; the model is on no disk here."""
-    found = examine(lambda: place.settings, place.alias)
+    found = diagnose(lambda: place.settings, place.alias)
     return {row.check: row.found for row in found if row.state == "error" and "model" not in row.check}
 
 

@@ -8,7 +8,7 @@ import pytest
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
-from retrieval.duplicates.compare import DIFFERENT, SHADE, blurred, difference
+from retrieval.duplicates.compare import DIFFERENT, SHADE, blur, measure_difference
 from retrieval.images.decode import decode
 from tests.duplicates.digits import SIDE, digits
 from tests.images.samples import noise, photo
@@ -18,7 +18,7 @@ Picture = UInt8[np.ndarray, "h w c"]
 
 
 def compared(a: UInt8[np.ndarray, "n h w c"], b: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, " n"]:
-    return difference(blurred(a), blurred(b))
+    return measure_difference(blur(a), blur(b))
 
 
 def file(image: Image.Image, kind: str, **options: int) -> Picture:
@@ -168,4 +168,4 @@ def test_blurring_is_what_it_says() -> None:
             for dy in weight
             for dx in weight
         )
-    np.testing.assert_allclose(blurred(picture[None])[0], slow, atol=0.51)
+    np.testing.assert_allclose(blur(picture[None])[0], slow, atol=0.51)

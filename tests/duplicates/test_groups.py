@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.duplicates.groups import REASONS, best, connected
+from retrieval.duplicates.groups import REASONS, choose_best, group_connected
 
 PLAIN: dict[str, Any] = {
     "source": "b",
@@ -33,8 +33,8 @@ def test_every_reason_is_tested_in_its_order() -> None:
 @pytest.mark.parametrize("reason", BETTER)
 def test_the_reason_is_the_one_in_which_they_differ(reason: str) -> None:
     better = PLAIN | BETTER[reason]
-    assert best([PLAIN, better, PLAIN]) == (1, reason)
-    assert best([better, PLAIN]) == (0, reason)
+    assert choose_best([PLAIN, better, PLAIN]) == (1, reason)
+    assert choose_best([better, PLAIN]) == (0, reason)
 
 
 def test_the_weightier_reason_decides() -> None:
@@ -43,27 +43,30 @@ def test_the_weightier_reason_decides() -> None:
         lighter = PLAIN
         for other in reasons[place + 1 :]:
             lighter = lighter | BETTER[other]
-        assert best([lighter, PLAIN | BETTER[reason]]) == (1, reason)
+        assert choose_best([lighter, PLAIN | BETTER[reason]]) == (1, reason)
 
 
 def test_the_best_of_the_best_gives_the_reason() -> None:
     large, larger_file = PLAIN | {"width": 56}, PLAIN | {"width": 56, "bytes": 900}
-    assert best([PLAIN | {"bytes": 10_000}, large, larger_file]) == (2, "most bytes")
+    assert choose_best([PLAIN | {"bytes": 10_000}, large, larger_file]) == (2, "most bytes")
 
 
 def test_pixels_are_width_times_height() -> None:
-    assert best([PLAIN | {"width": 100, "height": 10}, PLAIN | {"width": 40, "height": 40}]) == (1, "most pixels")
+    assert choose_best([PLAIN | {"width": 100, "height": 10}, PLAIN | {"width": 40, "height": 40}]) == (
+        1,
+        "most pixels",
+    )
 
 
 def test_a_picture_without_a_date_is_not_the_oldest() -> None:
-    assert best([PLAIN | {"mtime_ns": 0}, PLAIN]) == (1, "oldest")
-    assert best([{k: v for k, v in PLAIN.items() if k != "mtime_ns"}, PLAIN]) == (1, "oldest")
+    assert choose_best([PLAIN | {"mtime_ns": 0}, PLAIN]) == (1, "oldest")
+    assert choose_best([{k: v for k, v in PLAIN.items() if k != "mtime_ns"}, PLAIN]) == (1, "oldest")
 
 
 def test_the_order_in_which_they_come_does_not_matter() -> None:
     payloads = [PLAIN | {"source": source} for source in "dbca"]
-    assert best(payloads) == (3, "first by name")
-    assert best(payloads[::-1]) == (0, "first by name")
+    assert choose_best(payloads) == (3, "first by name")
+    assert choose_best(payloads[::-1]) == (0, "first by name")
 
 
 def slow(rows: int, pairs: list[tuple[int, int]]) -> list[list[int]]:
@@ -86,12 +89,12 @@ def slow(rows: int, pairs: list[tuple[int, int]]) -> list[list[int]]:
 def test_connected_groups_are_those_of_a_slow_twin(case: tuple[int, list[tuple[int, int]]]) -> None:
     rows, pairs = case
     pairs = [(a, b) for a, b in pairs if a != b]
-    found = list(connected(rows, np.array(pairs, np.int64).reshape(-1, 2)))
+    found = list(group_connected(rows, np.array(pairs, np.int64).reshape(-1, 2)))
     assert found == slow(rows, pairs)
 
 
 def test_a_long_chain_is_one_group() -> None:
     rows = 50_000
     chain = np.stack([np.arange(rows - 1), np.arange(1, rows)], axis=1)[::-1]
-    (group,) = connected(rows, chain)
+    (group,) = group_connected(rows, chain)
     assert group == list(range(rows))

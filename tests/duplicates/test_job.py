@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval.duplicates.candidates import CANDIDATES, Census
+from retrieval.duplicates.candidates import CANDIDATES, CandidateTable
 from retrieval.duplicates.groups import Group
-from retrieval.duplicates.job import Summary, find
+from retrieval.duplicates.job import DuplicateSummary, find_duplicates
 from retrieval.errors import SourceError
 from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
@@ -60,10 +60,10 @@ def plant(root: Path) -> Path:
 
 def found(
     store: Store, live: LiveCollection, sources: Mapping[str, Source], max_distance: float | None = None
-) -> tuple[dict[str, Group], Summary]:
+) -> tuple[dict[str, Group], DuplicateSummary]:
     """Groups by the name of the one to keep."""
-    summary = Summary()
-    groups = list(find(store, live.collection, live.meta, sources, summary, max_distance))
+    summary = DuplicateSummary()
+    groups = list(find_duplicates(store, live.collection, live.meta, sources, summary, max_distance))
     assert (summary.groups, summary.duplicates) == (len(groups), sum(len(group.others) for group in groups))
     return {group.keep.payload["path"]: group for group in groups}, summary
 
@@ -190,16 +190,20 @@ def test_blank_pages_draw_nothing_to_them(edge: EdgeStore, tmp_path: Path) -> No
 def test_little_or_nothing_to_compare(edge: EdgeStore, tmp_path: Path, max_distance: float | None) -> None:
     root = put_digits(tmp_path / "pictures", 1)
     live = filled(edge, {"pictures": root}, tmp_path / "ledgers")
-    assert found(edge, live, folder(root), max_distance) == ({}, Summary(points=1))
+    assert found(edge, live, folder(root), max_distance) == ({}, DuplicateSummary(points=1))
     edge.delete(live.collection, [point_id("pictures", "000.png")])
-    assert found(edge, live, folder(root), max_distance) == ({}, Summary())
+    assert found(edge, live, folder(root), max_distance) == ({}, DuplicateSummary())
 
 
 def test_progress_is_told_to_the_end(edge: EdgeStore, tmp_path: Path) -> None:
     root = plant(tmp_path / "pictures")
     live = filled(edge, {"pictures": root}, tmp_path / "ledgers")
     told: list[tuple[str, int, int]] = []
-    list(find(edge, live.collection, live.meta, folder(root), Summary(), step=lambda *said: told.append(said)))
+    list(
+        find_duplicates(
+            edge, live.collection, live.meta, folder(root), DuplicateSummary(), step=lambda *said: told.append(said)
+        )
+    )
     assert {what for what, _, _ in told} == {"Looking", "Comparing"}
     for what in ("Looking", "Comparing"):
         done, total = [said[1:] for said in told if said[0] == what][-1]
@@ -223,7 +227,7 @@ def test_a_census_knows_what_brute_force_knows(store: Store, alias: str) -> None
     store.upsert(alias, points)
     order = sorted(range(count), key=lambda n: points[n].id)
     limit = 1.0
-    with contextlib.closing(Census(meta, {}, look=False)) as census:
+    with contextlib.closing(CandidateTable(meta, {}, look=False)) as census:
         census.take(store, alias, limit, lambda done, total: None)
         assert [census.id(row) for row in range(len(census))] == [points[n].id for n in order]
         same, (pairs, distances) = census.same(), census.candidates()
@@ -269,7 +273,7 @@ def test_points_that_come_meanwhile_do_no_harm(edge: EdgeStore, tmp_path: Path) 
         if what == "Comparing":
             ingest(edge, Blocks(), [Folder("late", late)], "images", ledgers=tmp_path / "ledgers")
 
-    groups = list(find(edge, live.collection, live.meta, folder(root), Summary(), step=grow))
+    groups = list(find_duplicates(edge, live.collection, live.meta, folder(root), DuplicateSummary(), step=grow))
     assert len(groups) == 3
     assert not any(m.payload["source"] == "late" for g in groups for m in (g.keep, *g.others))
 
@@ -282,6 +286,6 @@ def test_a_group_that_has_fallen_apart_is_none(edge: EdgeStore, tmp_path: Path) 
         if what == "Comparing":
             edge.delete(live.collection, [point_id("pictures", "001.png")])
 
-    groups = list(find(edge, live.collection, live.meta, folder(root), Summary(), step=shrink))
+    groups = list(find_duplicates(edge, live.collection, live.meta, folder(root), DuplicateSummary(), step=shrink))
     assert len(groups) == 2
     assert not any("001.png" in paths(group) for group in groups)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.duplicates.groups import Group, Member
-from retrieval.duplicates.job import Summary, find
-from retrieval.duplicates.quarantine import UNDO, Moved, put_back, set_aside
+from retrieval.duplicates.groups import Group, GroupMember
+from retrieval.duplicates.job import DuplicateSummary, find_duplicates
+from retrieval.duplicates.quarantine import UNDO, Moved, set_aside, undo_moves
 from retrieval.errors import RetrievalError, UsageError
 from retrieval.search.run import LiveCollection
 from retrieval.sources import Source
@@ -52,7 +52,7 @@ def live(edge: EdgeStore, root: Path, tmp_path: Path) -> LiveCollection:
 
 @pytest.fixture
 def groups(edge: EdgeStore, live: LiveCollection, root: Path) -> list[Group]:
-    return list(find(edge, live.collection, live.meta, sources(root), Summary()))
+    return list(find_duplicates(edge, live.collection, live.meta, sources(root), DuplicateSummary()))
 
 
 def sources(root: Path) -> dict[str, Source]:
@@ -76,12 +76,12 @@ def test_all_but_the_kept_are_moved_and_come_back(groups: list[Group], root: Pat
     assert tree(folder / "pictures") == {name: before[name] for name in COPIES}
     assert {(m.origin, m.target) for m in moved} == {(root / n, folder / "pictures" / n) for n in COPIES}
 
-    back = list(put_back(folder / UNDO))
+    back = list(undo_moves(folder / UNDO))
     assert problems(back) == {}
     assert [m.origin for m in back] == [m.target for m in reversed(moved)]
     assert tree(root) == before
     assert tree(folder) == {UNDO: (folder / UNDO).read_bytes()}
-    assert list(put_back(folder / UNDO)) == []  # a second time there is nothing to do
+    assert list(undo_moves(folder / UNDO)) == []  # a second time there is nothing to do
     assert tree(root) == before
 
 
@@ -89,7 +89,7 @@ def test_a_moved_file_keeps_its_date(groups: list[Group], root: Path, tmp_path: 
     os.utime(root / "c3.png", (5, 5))
     list(set_aside(groups, sources(root), tmp_path / "quarantine"))
     assert (tmp_path / "quarantine" / "pictures" / "c3.png").stat().st_mtime == 5
-    list(put_back(tmp_path / "quarantine" / UNDO))
+    list(undo_moves(tmp_path / "quarantine" / UNDO))
     assert (root / "c3.png").stat().st_mtime == 5
 
 
@@ -97,12 +97,12 @@ def test_again_into_the_same_folder(groups: list[Group], root: Path, tmp_path: P
     before, folder = tree(root), tmp_path / "quarantine"
     for _ in range(2):
         assert len(list(set_aside(groups, sources(root), folder))) == 3
-        assert len(list(put_back(folder / UNDO))) == 3
+        assert len(list(undo_moves(folder / UNDO))) == 3
     assert tree(root) == before
     assert len(list(set_aside(groups, sources(root), folder))) == 3
     again = list(set_aside(groups, sources(root), folder))  # they are gone from the source
     assert set(problems(again)) == {Path(name).name for name in COPIES}
-    list(put_back(folder / UNDO))
+    list(undo_moves(folder / UNDO))
     assert tree(root) == before
 
 
@@ -110,7 +110,7 @@ CHILD = """
 import contextlib, os, shutil, signal, sys
 from pathlib import Path
 from retrieval.duplicates import quarantine
-from retrieval.duplicates.job import Summary, find
+from retrieval.duplicates.job import DuplicateSummary, find_duplicates
 from retrieval.sources.folder import Folder
 from retrieval.store.base import resolve
 from retrieval.store.edge.engine import EdgeStore
@@ -132,7 +132,7 @@ def killing(origin, target):
 shutil.move = killing
 with contextlib.closing(EdgeStore(Path(edge))) as store:
     name, sources = resolve(store, "images"), {"pictures": Folder("pictures", Path(root))}
-    groups = list(find(store, name, store.metadata(name), sources, Summary()))
+    groups = list(find_duplicates(store, name, store.metadata(name), sources, DuplicateSummary()))
 list(quarantine.set_aside(groups, sources, Path(folder)))
 """
 
@@ -150,7 +150,7 @@ def test_killed_between_two_moves(
     )
     assert done.returncode == -9, done.stderr
     assert len(before) - len(tree(root)) == moves + (when == "after")
-    left = list(put_back(folder / UNDO))
+    left = list(undo_moves(folder / UNDO))
     assert tree(root) == before
     assert list(problems(left).values()) == ["something lies there already"] * (when == "amid")
 
@@ -160,10 +160,10 @@ def test_a_line_cut_short_does_not_keep_the_others(groups: list[Group], root: Pa
     list(set_aside(groups, sources(root), folder))
     whole = (folder / UNDO).read_bytes()
     (folder / UNDO).write_bytes(whole + whole[:40])
-    list(put_back(folder / UNDO))
+    list(undo_moves(folder / UNDO))
     assert tree(root) == before
     list(set_aside(groups, sources(root), folder))  # goes on behind the cut line
-    list(put_back(folder / UNDO))
+    list(undo_moves(folder / UNDO))
     assert tree(root) == before
 
 
@@ -208,7 +208,7 @@ def test_a_place_that_is_taken(groups: list[Group], root: Path, tmp_path: Path) 
     assert problems(moved) == {"c3.png": "something lies there already"}
     assert taken.read_bytes() == b"somebody's"
     (root / "sub" / "copy 1.png").write_bytes(b"another's")
-    back = list(put_back(tmp_path / "quarantine" / UNDO))
+    back = list(undo_moves(tmp_path / "quarantine" / UNDO))
     assert problems(back) == {"copy 1.png": "something lies there already"}
     assert (root / "sub" / "copy 1.png").read_bytes() == b"another's"
     assert taken.read_bytes() == b"somebody's"
@@ -230,9 +230,9 @@ def test_a_folder_that_cannot_be_made(groups: list[Group], root: Path, tmp_path:
         list(set_aside(groups, sources(root), tmp_path / "file"))
 
 
-def member(source: str, path: str) -> Member:
+def member(source: str, path: str) -> GroupMember:
     payload = {"source": source, "path": path, "sha256": sha(data(0)), "width": 28, "height": 28}
-    return Member("id", payload, 0.0, exact=True)
+    return GroupMember("id", payload, 0.0, exact=True)
 
 
 def sha(content: bytes) -> str:
@@ -298,7 +298,7 @@ def test_a_file_that_two_sources_list_is_no_copy_of_itself(edge: EdgeStore, root
         (root / name).unlink()
     live = filled(edge, {"pictures": root, "sub": root / "sub"}, tmp_path / "ledgers")
     known: dict[str, Source] = {**sources(root), "sub": Folder("sub", root / "sub")}
-    (group,) = find(edge, live.collection, live.meta, known, Summary())
+    (group,) = find_duplicates(edge, live.collection, live.meta, known, DuplicateSummary())
     assert len(group.others) == 2
     members = (group.keep, *group.others)
     for one in members:
@@ -306,7 +306,7 @@ def test_a_file_that_two_sources_list_is_no_copy_of_itself(edge: EdgeStore, root
         list(set_aside([each], known, tmp_path / "quarantine"))
         source = known[str(each.keep.payload["source"])]
         assert source.read(str(each.keep.payload["path"])) == data(0)
-        list(put_back(tmp_path / "quarantine" / UNDO))
+        list(undo_moves(tmp_path / "quarantine" / UNDO))
 
 
 @pytest.mark.parametrize("keep_the_link", [False, True])
@@ -323,13 +323,13 @@ def test_what_is_no_undo_file(tmp_path: Path) -> None:
     for content in ("no moves\n", '{"from": "a"}\n', "[1, 2]\n", '{"from": 1, "to": 2}\n'):
         (tmp_path / "x").write_text(content)
         with pytest.raises(UsageError, match=f"{tmp_path}/x cannot be read") as caught:
-            list(put_back(tmp_path / "x"))
+            list(undo_moves(tmp_path / "x"))
         assert caught.value.option == "undo"
         assert "undo.jsonl" in caught.value.hint
     with pytest.raises(UsageError, match="No such file"):
-        list(put_back(tmp_path / "nosuch"))
+        list(undo_moves(tmp_path / "nosuch"))
     (tmp_path / "x").write_text("")
-    assert list(put_back(tmp_path / "x")) == []
+    assert list(undo_moves(tmp_path / "x")) == []
 
 
 def test_the_undo_file_is_one_object_a_line(groups: list[Group], root: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.duplicates.groups import Group, Member
+from retrieval.duplicates.groups import Group, GroupMember
 from retrieval.gallery.page import MOST_HITS, fragment
 from retrieval.gallery.review import write_duplicates, write_explanation, write_outliers
 from retrieval.gallery.rows import Row, Tile
@@ -33,8 +33,8 @@ def payload(name: str, source: str = "pictures", **more: str) -> dict[str, objec
     return {"source": source, "path": name, "width": 28, "height": 28, "bytes": 1234, "sha256": name, **more}
 
 
-def member(name: str, distance: float = 0.0, *, exact: bool = False, source: str = "pictures") -> Member:
-    return Member(f"id of {name}", payload(name, source), distance, exact)
+def member(name: str, distance: float = 0.0, *, exact: bool = False, source: str = "pictures") -> GroupMember:
+    return GroupMember(f"id of {name}", payload(name, source), distance, exact)
 
 
 def outlier(name: str, error: float | None = 0.5, why: str = "far from all others", **more: str) -> Outlier:

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.parser import text_string_to_metric_families
 
 from retrieval.ingest.metrics import write_metrics
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from tests.conftest import need
 from tests.store import servers
 
@@ -81,7 +81,7 @@ def exported(tmp_path: Path) -> set[str]:
     names = {name + part for name in METRICS for part in parts} | samples(generate_latest(registry).decode())
     for job in ("ingest", "reindex"):
         gate = [{"check": "images", "value": 1.0}] if job == "reindex" else []
-        write_metrics(tmp_path / job, Summary("images", None), 0, job, gate)
+        write_metrics(tmp_path / job, IngestSummary("images", None), 0, job, gate)
         names |= samples((tmp_path / job).read_text("utf-8"))
     return names | PROMETHEUS | NODE_EXPORTER | QDRANT
 

@@ -17,7 +17,7 @@ import yaml
 from retrieval import cli, errors
 from retrieval.errors import RetrievalError
 from retrieval.ingest.metrics import write_metrics
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from tests.conftest import need
 
 ROOT = Path(__file__).parents[2]
@@ -246,7 +246,7 @@ def test_the_page_explains_every_exit_code() -> None:
 def test_the_page_names_metrics_that_are_written(tmp_path: Path) -> None:
     for job in JOBS:
         row = {"check": "recall at 5", "value": 1.0}
-        write_metrics(tmp_path / job, Summary("images", None), 0, job, [row] if job == "reindex" else [])
+        write_metrics(tmp_path / job, IngestSummary("images", None), 0, job, [row] if job == "reindex" else [])
     written = "".join((tmp_path / job).read_text("utf-8") for job in JOBS)
     named = set(re.findall(r"\bretrieval_\w+", PAGE))
     assert len(named) >= 6

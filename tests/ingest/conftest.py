@@ -15,7 +15,7 @@ from jaxtyping import Float32, UInt8
 from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from retrieval.model.config import ModelConfig
 from retrieval.schema.records import Point
 from retrieval.sources.folder import Folder
@@ -29,7 +29,7 @@ from tests.store.conftest import clean, numbers
 SIDE = 8
 ALIAS = "images"
 DIGITS = 2000
-Run = Callable[..., Summary]
+Run = Callable[..., IngestSummary]
 
 
 class Quadrants:
@@ -76,7 +76,7 @@ def root(tmp_path: Path) -> Path:
 def run(store: Store, encoder: Quadrants, root: Path, tmp_path: Path) -> Run:
     """Ingest the root, with options."""
 
-    def go(*, labels: bool = False, **options: Any) -> Summary:
+    def go(*, labels: bool = False, **options: Any) -> IngestSummary:
         source = Folder("root", root, labels=labels)
         return ingest(store, encoder, [source], ALIAS, IngestOptions(**options), ledgers=tmp_path / "refused")
 

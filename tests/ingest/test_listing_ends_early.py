@@ -20,7 +20,7 @@ from retrieval.ingest.context import Target
 from retrieval.ingest.job import ingest
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.pipeline import fill
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from retrieval.reindex.job import reindex
 from retrieval.sources import Source, open_source
 from retrieval.sources.folder import Folder
@@ -30,7 +30,7 @@ from tests.ingest.conftest import SIDE, Quadrants
 from tests.store.conftest import name, open_engine, store  # noqa: F401 - fixtures, of both engines
 
 FOLDERS = {"a": 30, "b": 25, "c": 5}
-Go = Callable[..., Summary]
+Go = Callable[..., IngestSummary]
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def pictures(tmp_path: Path) -> Path:
 def go(store: Store, name: str, encoder: Quadrants, tmp_path: Path) -> Go:
     """Ingest a source, with options."""
 
-    def run(source: Source | Path, **options: Any) -> Summary:
+    def run(source: Source | Path, **options: Any) -> IngestSummary:
         opened = open_source(str(source), Settings(home=tmp_path)) if isinstance(source, Path) else source
         return ingest(store, encoder, [opened], name, IngestOptions(**options), ledgers=tmp_path / "refused")
 

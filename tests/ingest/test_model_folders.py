@@ -11,7 +11,7 @@ from retrieval.model import saved_models
 from retrieval.model.encoder_process import EncoderProcess
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
-from retrieval.reindex.outcome import Outcome
+from retrieval.reindex.outcome import ReindexOutcome
 from retrieval.store import open_store
 from retrieval.store.base import resolve
 from tests.cli.conftest import Call
@@ -65,7 +65,7 @@ def test_a_model_that_is_gone_before_the_swap(place: Place, call: Call, tmp_path
     home = Home(place.home, place.url, place.alias)
     models, other = home.settings.models, make_model(tmp_path / "stick", seed=20)
 
-    def lost(name: str, outcome: Outcome) -> None:
+    def lost(name: str, outcome: ReindexOutcome) -> None:
         if name == "gate":
             shutil.rmtree(models / other.fingerprint[:16])
 

@@ -15,9 +15,9 @@ from retrieval.ingest.context import IngestRun
 from retrieval.ingest.job import ingest
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.pipeline import check_failures, record_sources, warm_up_at_first, write
+from retrieval.ingest.pipeline import check_failures, record_sources, store_batch, warm_up_at_first
 from retrieval.ingest.plan import Page, ToOpen
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from retrieval.sources import Entry
 from retrieval.sources.folder import File, Folder
 from retrieval.sources.read import Refused
@@ -30,7 +30,7 @@ def told(store: Store, encoder: Quadrants, root: Path, options: IngestOptions) -
     heard: list[tuple[int, int, bool]] = []
     last, began = 0.0, time.monotonic()
 
-    def report(summary: Summary) -> None:
+    def report(summary: IngestSummary) -> None:
         nonlocal last
         goes_on = last < summary.seconds <= time.monotonic() - began
         heard.append((summary.encoded, store.count(resolve(store, ALIAS)), goes_on))
@@ -127,11 +127,11 @@ def test_nothing_is_written_once_the_lock_is_lost(store: Store, run: Run, tmp_pa
         def check(self) -> None:
             raise Locked("taken over")
 
-    ledger, summary = Ledger(tmp_path, store.location, ALIAS), Summary(ALIAS, collection)
+    ledger, summary = Ledger(tmp_path, store.location, ALIAS), IngestSummary(ALIAS, collection)
     with pytest.raises(Locked):
-        write(IngestRun(store, collection, [], IngestOptions(), ledger, summary), Lost(), batch)
+        store_batch(IngestRun(store, collection, [], IngestOptions(), ledger, summary), Lost(), batch)
     assert by_path(store)["a/00.png"].payload == point.payload
-    assert summary == Summary(ALIAS, collection)
+    assert summary == IngestSummary(ALIAS, collection)
 
 
 @pytest.mark.parametrize(("most", "stops"), [(1, True), (2, False)])
@@ -139,7 +139,7 @@ def test_more_refusals_than_allowed(most: int, stops: bool) -> None:
     old, first, second = (
         Refused(Entry("cats", key, 0, 0, None, bytes), f"bad {key}", again=key == "old") for key in ("old", "a", "b")
     )
-    summary = Summary(ALIAS, None, refused=[old, first, second], newly_refused=2)
+    summary = IngestSummary(ALIAS, None, refused=[old, first, second], newly_refused=2)
     if not stops:
         check_failures(summary, IngestOptions(max_failures=most))
         return

@@ -8,7 +8,7 @@ import pytest
 from retrieval.errors import SourceError, UsageError
 from retrieval.ingest.job import ingest
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from retrieval.sources.folder import File, Folder
 from retrieval.store.base import Store
 from tests.ingest.conftest import ALIAS, Quadrants, Run, by_path
@@ -54,7 +54,7 @@ def test_the_limit_holds_for_each_source_and_the_counts_for_all(
     """Two of ten are too many, though they are not of forty; one of ten and one of thirty are two deleted."""
     sources = [Folder("other", Path(shutil.copytree(root / "a", tmp_path / "other"))), Folder("root", root)]
 
-    def prune() -> Summary:
+    def prune() -> IngestSummary:
         return ingest(store, encoder, sources, ALIAS, IngestOptions(prune=True), ledgers=tmp_path / "refused")
 
     assert prune().deleted == 0

@@ -13,7 +13,7 @@ from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from retrieval.ingest.job import ingest
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from retrieval.schema.records import Point
 from retrieval.sources.folder import Folder
 from retrieval.store.qdrant.connection import TimeLimits
@@ -90,7 +90,7 @@ def test_stopped_for_longer_than_a_request_may_take(
 ) -> None:
     """What is sent again is carried out as often when the server goes on: that does no harm."""
 
-    def stop(summary: Summary) -> None:
+    def stop(summary: IngestSummary) -> None:
         if summary.done == 10:
             os.kill(servers.pid(server), signal.SIGSTOP)
             threading.Timer(2, os.kill, (servers.pid(server), signal.SIGCONT)).start()

@@ -18,7 +18,7 @@ from retrieval.errors import UsageError
 from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from retrieval.reindex.preflight import open_recorded_sources
 from retrieval.schema.records import CollectionMeta, Root
 from retrieval.sources import open_source
@@ -27,7 +27,7 @@ from retrieval.store.base import Store, resolve
 from tests.ingest.conftest import SIDE, Quadrants
 from tests.store.conftest import name, open_engine, store  # noqa: F401 - fixtures, of both engines
 
-Go = Callable[..., Summary]
+Go = Callable[..., IngestSummary]
 COUNT = 10
 
 
@@ -43,7 +43,7 @@ def card(folder: Path, seed: int) -> Path:
 
 @pytest.fixture
 def go(store: Store, name: str, encoder: Quadrants, tmp_path: Path) -> Go:
-    def run(path: Path | str, called: str | None = None, **options: Any) -> Summary:
+    def run(path: Path | str, called: str | None = None, **options: Any) -> IngestSummary:
         source = open_source(str(path), Settings(home=tmp_path), name=called)
         return ingest(store, encoder, [source], name, IngestOptions(**options), ledgers=tmp_path / "refused")
 

@@ -7,7 +7,7 @@ import pytest
 from retrieval.config import Settings
 from retrieval.errors import RetrievalError
 from retrieval.ingest.ray.driver import check_all_done
-from retrieval.ingest.ray.worker import Origin, Rows, Tally
+from retrieval.ingest.ray.worker import Rows, SourceSpec, Tally
 from tests.sources.conftest import put
 
 
@@ -18,7 +18,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def pages(root: Path) -> list[tuple[Rows, Tally]]:
-    return list(Origin("trip", str(root), labels=False).pages(Settings(home=root.parent)))
+    return list(SourceSpec("trip", str(root), labels=False).pages(Settings(home=root.parent)))
 
 
 def worked(*pages: Rows) -> Tally:

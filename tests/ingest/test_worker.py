@@ -7,15 +7,15 @@ import pytest
 
 from retrieval.config import Settings
 from retrieval.errors import BadImage, FilterError, RetrievalError, SourceError
-from retrieval.ingest.context import Others, Target
+from retrieval.ingest.context import OtherCollections, Target
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.pipeline import fill
-from retrieval.ingest.ray.cluster import make_row, pack_error, unpack_part
-from retrieval.ingest.ray.worker import Origin, Worker, WorkerJob
+from retrieval.ingest.ray.cluster import make_ray_row, pack_error, unpack_result
+from retrieval.ingest.ray.worker import SourceSpec, Worker, WorkerJob
 from retrieval.model import saved_models
 from retrieval.model.encoder_process import EncoderProcess
-from retrieval.reindex.candidate import begin
+from retrieval.reindex.candidate import open_candidate
 from retrieval.schema.index_config import DEFAULT
 from retrieval.sources.folder import Folder
 from retrieval.store import open_store
@@ -38,22 +38,22 @@ def test_a_worker_takes_over_what_users_wrote_since(place: Place, call: Call, tm
     with open_store(settings) as store, closing(EncoderProcess(saved, settings.xla_cache)) as encoder:
         live, source = resolve(store, place.alias), Folder("digits", digits)
         with store.lock(place.alias) as held:
-            left = begin(store, place.alias, live, encoder, DEFAULT, [])
+            left = open_candidate(store, place.alias, live, encoder, DEFAULT, [])
             target = Target(store, held, place.alias, left, encoder, settings.refused)
             fill(target, [source], [source.entries()], IngestOptions(), like=live)
         assert call("ingest", digits, "--metadata", rows, "--public-url", URL, *place.options()).code == 0
         with store.lock(place.alias) as held:
-            assert begin(store, place.alias, live, encoder, DEFAULT, []) == left
+            assert open_candidate(store, place.alias, live, encoder, DEFAULT, []) == left
             job = WorkerJob(
                 settings=settings,
                 alias=place.alias,
                 collection=left,
                 holder=held.holder,
                 model=saved,
-                origins={"digits": Origin("digits", str(digits), labels=False)},
+                origins={"digits": SourceSpec("digits", str(digits), labels=False)},
                 options=IngestOptions(public_url=store.metadata(left).public_url),
                 ledger=Ledger(settings.refused, store.location, place.alias),
-                others=Others(live, same_model=True),
+                others=OtherCollections(live, same_model=True),
             )
             ((listed, _),) = job.origins["digits"].pages(settings)
             part = Worker(job).work("digits", listed)
@@ -72,9 +72,9 @@ def test_a_worker_takes_over_what_users_wrote_since(place: Place, call: Call, tm
     ],
 )
 def test_a_workers_error_arrives_whole(error: RetrievalError, kind: type[RetrievalError]) -> None:
-    (row,) = make_row(**pack_error(error)).to_pylist()
+    (row,) = make_ray_row(**pack_error(error)).to_pylist()
     with pytest.raises(RetrievalError) as raised:
-        unpack_part(row)
+        unpack_result(row)
     again = raised.value
     assert type(again) is kind
     assert (again.message, again.hint, again.option) == (error.message, error.hint, error.option)

@@ -10,7 +10,7 @@ import pytest
 from retrieval.errors import GateRefused
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
-from retrieval.reindex.outcome import Outcome
+from retrieval.reindex.outcome import ReindexOutcome
 from retrieval.schema.records import Hit, Point
 from retrieval.store.base import Store, resolve
 from tests.reindex.conftest import NEW, OLD
@@ -32,7 +32,7 @@ from tests.reindex.places import Place
 )
 def test_a_bad_model_does_not_go_live(store: Store, place: Place, root: Path, encoder: Shades, row: str) -> None:
     live = resolve(store, place.alias)
-    seen: list[Outcome] = []
+    seen: list[ReindexOutcome] = []
     with pytest.raises(GateRefused, match=row) as refusal:
         reindex(
             store, place.alias, lambda sources: encoder, place.settings, step=lambda name, outcome: seen.append(outcome)
@@ -86,7 +86,7 @@ def test_an_engine_that_misses_neighbours(
 
 @pytest.mark.parametrize(("shift", "stops"), [(0.0005, False), (0.002, True)])
 def test_one_code_of_sixty_that_is_not_its_images(store: Store, place: Place, shift: float, stops: bool) -> None:
-    def step(name: str, outcome: Outcome) -> None:
+    def step(name: str, outcome: ReindexOutcome) -> None:
         if name == "settle":
             point = next(store.scroll(outcome.collection, codes=True))[0]
             assert point.code is not None
@@ -150,7 +150,7 @@ def test_images_that_are_gone(store: Store, place: Place, root: Path) -> None:
 
 
 def test_points_that_another_program_took_away(store: Store, place: Place) -> None:
-    def step(name: str, outcome: Outcome) -> None:
+    def step(name: str, outcome: ReindexOutcome) -> None:
         if name == "settle":
             store.delete(outcome.collection, [next(store.scroll(outcome.collection))[0].id])
 

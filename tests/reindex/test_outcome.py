@@ -2,8 +2,8 @@
 
 import pytest
 
-from retrieval.ingest.summary import Summary
-from retrieval.reindex.outcome import GateCheck, Outcome
+from retrieval.ingest.summary import IngestSummary
+from retrieval.reindex.outcome import GateCheck, ReindexOutcome
 
 MEASURED = GateCheck("P@5", 0.98765, "at most 2 points lower", passed=True, live=0.5)
 ALONE = GateCheck("spread", 0.123456, "at least 0.02", passed=False)
@@ -27,8 +27,8 @@ def test_a_row_in_words(row: GateCheck, text: str) -> None:
 
 
 def test_a_whole_run() -> None:
-    counts = Summary("images", "images-2", found=12, encoded=7, copied=2, unchanged=3, seconds=99.0)
-    outcome = Outcome(
+    counts = IngestSummary("images", "images-2", found=12, encoded=7, copied=2, unchanged=3, seconds=99.0)
+    outcome = ReindexOutcome(
         "images", "swapped", "images-1", "images-2", "4f1c2a9b", counts, [MEASURED, ALONE, UNKNOWN], ["images-0"]
     )
     outcome.swap_seconds, outcome.seconds, outcome.previous_model = 0.012345, 1.23456, "0d5e"
@@ -63,7 +63,7 @@ def test_a_whole_run() -> None:
 
 
 def test_a_run_that_has_just_begun() -> None:
-    assert Outcome("images").to_json() == {
+    assert ReindexOutcome("images").to_json() == {
         "outcome": "unfinished",
         "alias": "images",
         "collection": None,

@@ -9,10 +9,10 @@ from retrieval.errors import RetrievalError
 from retrieval.ingest.job import ingest
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
-from retrieval.reindex.outcome import Outcome
+from retrieval.reindex.outcome import ReindexOutcome
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
 from tests.reindex.conftest import NEW, OLD
@@ -20,13 +20,13 @@ from tests.reindex.encoders import Shades
 from tests.reindex.places import PICTURES, Place
 
 
-def again(store: Store, place: Place, root: Path, **options: int) -> Summary:
+def again(store: Store, place: Place, root: Path, **options: int) -> IngestSummary:
     """Ingest the pictures once more."""
     source = Folder("pictures", root, labels=True)
     return ingest(store, OLD, [source], place.alias, IngestOptions(**options), ledgers=place.settings.refused)  # type: ignore[arg-type]
 
 
-def run(store: Store, place: Place, encoder: Shades, **options: object) -> Outcome:
+def run(store: Store, place: Place, encoder: Shades, **options: object) -> ReindexOutcome:
     return reindex(store, place.alias, lambda sources: encoder, place.settings, ReindexOptions(**options))  # type: ignore[arg-type]
 
 

@@ -13,7 +13,7 @@ from retrieval.errors import Locked, NoCollection, SourceError, StoreError
 from retrieval.ingest.job import ingest
 from retrieval.reindex.job import STEPS, reindex
 from retrieval.reindex.options import ReindexOptions
-from retrieval.reindex.outcome import Outcome
+from retrieval.reindex.outcome import ReindexOutcome
 from retrieval.reindex.rollback import rollback
 from retrieval.reindex.swap import drop_unused
 from retrieval.sources.folder import File
@@ -25,7 +25,7 @@ from tests.reindex.encoders import Shades
 from tests.reindex.places import PICTURES, Place
 
 
-def run(store: Store, place: Place, encoder: Shades, **options: object) -> Outcome:
+def run(store: Store, place: Place, encoder: Shades, **options: object) -> ReindexOutcome:
     return reindex(store, place.alias, lambda sources: encoder, place.settings, ReindexOptions(**options))  # type: ignore[arg-type]
 
 
@@ -37,7 +37,7 @@ def test_the_alias_names_a_new_collection_of_the_same_images(
     labels = {p.id: p.payload["label"] for page in store.scroll(old) for p in page}
     steps: list[str] = []
 
-    def step(name: str, outcome: Outcome) -> None:
+    def step(name: str, outcome: ReindexOutcome) -> None:
         steps.extend([name] if name not in steps else [])
         live = resolve(store, place.alias)
         assert live == (outcome.collection if steps[-1] in ("read back", "tidy") else old)
@@ -73,7 +73,7 @@ def test_files_that_come_and_go_meanwhile_are_caught_up_with(store: Store, place
         lambda: pictures[2].write_bytes(pictures[3].read_bytes()),
     ]
 
-    def step(name: str, outcome: Outcome) -> None:
+    def step(name: str, outcome: ReindexOutcome) -> None:
         if name == "catch up" and changes:
             changes.pop()()
 
@@ -266,7 +266,7 @@ def test_an_alias_that_does_not_answer_goes_back(
 
     with monkeypatch.context() as patch:
 
-        def step(name: str, outcome: Outcome) -> None:
+        def step(name: str, outcome: ReindexOutcome) -> None:
             if name == "read back":
                 patch.setattr(type(store), "query", lambda *arguments: [[]])
 

@@ -12,15 +12,24 @@ import pytest
 
 from retrieval.errors import Locked, ModelError, SourceError, StoreError, StoreUnavailable
 from retrieval.ingest.pipeline import fill
-from retrieval.ingest.summary import Summary
+from retrieval.ingest.summary import IngestSummary
 from retrieval.model import saved_models
 from retrieval.model.saved_models import SavedModel
 from retrieval.reindex import candidate
-from retrieval.reindex.candidate import add_counts, begin, settle
+from retrieval.reindex.candidate import add_counts, open_candidate, settle
 from retrieval.reindex.job import reindex
-from retrieval.reindex.preflight import check_room
+from retrieval.reindex.preflight import check_disk_space
 from retrieval.reindex.rollback import rollback
-from retrieval.reindex.swap import adopt, check_answer, drop, drop_unused, find_earlier, mark_ready, read_back, tidy
+from retrieval.reindex.swap import (
+    adopt_default_model,
+    check_answer,
+    drop,
+    drop_unused,
+    find_earlier,
+    mark_ready,
+    read_back,
+    tidy,
+)
 from retrieval.schema.index_config import DEFAULT
 from retrieval.sources import Entry
 from retrieval.sources.read import Refused
@@ -72,14 +81,14 @@ def test_it_goes_on_with_the_newest_of_its_own_and_drops_what_others_left(store:
     ]
     newest = left(store, place, LATER, "filling")
     dropped: list[str] = []
-    assert begin(store, place.alias, live, NEW, DEFAULT, dropped) == newest
+    assert open_candidate(store, place.alias, live, NEW, DEFAULT, dropped) == newest
     assert sorted(dropped) == sorted(doomed)
     assert place.mine(store) == sorted([ready, gone_back_from, live, newest])
 
 
 def test_otherwise_it_makes_one(store: Store, place: Place) -> None:
     live = resolve(store, place.alias)
-    made = begin(store, place.alias, live, NEW, DEFAULT, [])
+    made = open_candidate(store, place.alias, live, NEW, DEFAULT, [])
     found = store.metadata(made)
     assert made not in ("", live)
     assert (found.state, found.model, found.dim, store.count(made)) == ("filling", NEW.fingerprint, 4, 0)
@@ -87,8 +96,8 @@ def test_otherwise_it_makes_one(store: Store, place: Place) -> None:
 
 def test_the_counts_of_two_passes() -> None:
     refused = Refused(Entry("cats", "7.png", 0, 0, None, bytes), "no picture")
-    first = Summary("images", "a", found=10, encoded=6, copied=2, deleted=1, unchanged=2, seconds=1.5)
-    second = Summary(
+    first = IngestSummary("images", "a", found=10, encoded=6, copied=2, deleted=1, unchanged=2, seconds=1.5)
+    second = IngestSummary(
         "images", "a", found=12, encoded=1, copied=1, deleted=2, unchanged=9, seconds=2.0, refused=[refused]
     )
     assert add_counts(None, second) is second
@@ -103,7 +112,7 @@ def test_it_catches_up_until_nothing_came_but_not_for_ever(
 ) -> None:
     honest, done = fill, list[int]()
 
-    def counted(*arguments: Any, **options: Any) -> Summary:
+    def counted(*arguments: Any, **options: Any) -> IngestSummary:
         if (number := len(done)) in busy:
             shutil.copy(next(root.rglob("*.png")), root / f"new-{number}.png")
         done.append(number)
@@ -269,15 +278,15 @@ def test_a_collection_whose_model_is_damaged_is_not_gone_back_to(store: Store, p
 def test_which_model_is_the_default_afterwards(tmp_path: Path) -> None:
     models = tmp_path / "models"
     first, second, third = (model(models, number) for number in range(3))
-    adopt(models, first.fingerprint, second.fingerprint)
+    adopt_default_model(models, first.fingerprint, second.fingerprint)
     assert saved_models.default(models) == second.path, "there was none"
-    adopt(models, second.fingerprint, third.fingerprint)
+    adopt_default_model(models, second.fingerprint, third.fingerprint)
     assert saved_models.default(models) == third.path, "it was the old collection's"
-    adopt(models, second.fingerprint, first.fingerprint)
+    adopt_default_model(models, second.fingerprint, first.fingerprint)
     assert saved_models.default(models) == third.path, "the user chose another"
-    adopt(models, second.fingerprint, first.fingerprint, fresh=True)
+    adopt_default_model(models, second.fingerprint, first.fingerprint, fresh=True)
     assert saved_models.default(models) == first.path, "it was trained for this"
-    adopt(models, first.fingerprint, "0" * 64, fresh=True)
+    adopt_default_model(models, first.fingerprint, "0" * 64, fresh=True)
     assert saved_models.default(models) == first.path, "the new one is not on this machine"
 
 
@@ -304,11 +313,11 @@ def test_codes_that_are_longer_need_more_room(own_home: Path, root: Path, monkey
         taken, _ = store.disk_usage(live) or (0, 0)
         for free, dims in ((taken, (4, 4)), (taken, (4, 2)), (2 * taken, (4, 8)), (taken, (8, 4))):
             monkeypatch.setattr(type(store), "disk_usage", lambda self, name, free=free: (taken, free))
-            check_room(store, live, dims)
+            check_disk_space(store, live, dims)
         for free, dims in ((taken - 1, (4, 4)), (taken - 1, (8, 4)), (2 * taken - 1, (4, 8))):
             monkeypatch.setattr(type(store), "disk_usage", lambda self, name, free=free: (taken, free))
             with pytest.raises(StoreError, match=f"a second copy of {live} takes about"):
-                check_room(store, live, dims)
+                check_disk_space(store, live, dims)
 
 
 def test_a_collection_that_does_not_find_its_own(store: Store, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from retrieval.config import Settings
 from retrieval.errors import NoCollection, UsageError
 from retrieval.reindex import index_search
 from retrieval.reindex import tune as job
-from retrieval.reindex.index_search import BUILDS, Measured, choose, memory
-from retrieval.reindex.tune import recall, tune
+from retrieval.reindex.index_search import BUILDS, IndexMeasurement, choose_index, estimate_memory
+from retrieval.reindex.tune import measure_recall, tune
 from retrieval.schema.index_config import Layout
 from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
@@ -25,8 +25,8 @@ from tests.store.conftest import DIM, clean, codes, connected, meta, name, point
 FLOAT = Layout(m=16)
 
 
-def measured(layout: Layout, recall: float, p95: float) -> Measured:
-    return Measured(layout, recall, p95 / 2, p95, memory(layout, 1000, 64), 1.0)
+def measured(layout: Layout, recall: float, p95: float) -> IndexMeasurement:
+    return IndexMeasurement(layout, recall, p95 / 2, p95, estimate_memory(layout, 1000, 64), 1.0)
 
 
 ROWS = [
@@ -40,8 +40,8 @@ ROWS = [
 
 
 def test_the_cheapest_is_the_one_with_the_least_memory_that_is_good_enough() -> None:
-    def chosen(least: float, limit: float = 0.025, *, on_disk: bool = False) -> Measured | None:
-        return choose(ROWS, least, limit, on_disk=on_disk)
+    def chosen(least: float, limit: float = 0.025, *, on_disk: bool = False) -> IndexMeasurement | None:
+        return choose_index(ROWS, least, limit, on_disk=on_disk)
 
     assert chosen(0.99) is ROWS[3]
     assert chosen(0.96) is ROWS[2]
@@ -58,7 +58,7 @@ def test_binary_codes_are_not_offered() -> None:
 
 
 def test_recall_is_fair_to_ties() -> None:
-    assert recall([[1, 2, 3, 3, 3], [1, 1, 1, 1, 9]], [3, 5]) == pytest.approx(0.9)
+    assert measure_recall([[1, 2, 3, 3, 3], [1, 1, 1, 1, 9]], [3, 5]) == pytest.approx(0.9)
 
 
 @pytest.fixture

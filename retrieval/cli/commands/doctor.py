@@ -9,7 +9,7 @@ from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.errors import DEFAULT_ALIAS
 
 if TYPE_CHECKING:
-    from retrieval.ops.doctor.checks import Row
+    from retrieval.ops.doctor.checks import Finding
 
 SHOWN = {"ok": "ok", "warning": "warning", "error": "ERROR"}
 
@@ -24,24 +24,24 @@ def doctor(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
     $ retrieval doctor --json --qdrant-url http://127.0.0.1:6333
     """
     from retrieval.config import load_settings
-    from retrieval.ops.doctor.job import examine
+    from retrieval.ops.doctor.job import diagnose
 
     found = []
-    for row in examine(lambda: load_settings(qdrant_url=qdrant_url), alias):
-        found.append(row)
+    for finding in diagnose(lambda: load_settings(qdrant_url=qdrant_url), alias):
+        found.append(finding)
         if not as_json:
-            print_row(row)
-    number = {state: sum(row.state == state for row in found) for state in SHOWN}
+            print_finding(finding)
+    number = {state: sum(finding.state == state for finding in found) for state in SHOWN}
     if as_json:
-        print_json({"ok": not number["error"], "checks": [row.to_json() for row in found]})
+        print_json({"ok": not number["error"], "checks": [finding.to_json() for finding in found]})
     else:
         echo(", ".join(f"{number[state]} {state}" for state in SHOWN))
     if number["error"]:
         raise typer.Exit(1)
 
 
-def print_row(row: "Row") -> None:
+def print_finding(finding: "Finding") -> None:
     """Print the finding, and below it how to fix it."""
-    echo(f"{SHOWN[row.state]:<8} {row.check:<12} {row.found}")
-    if row.mend:
-        echo(f"{'':<22}→ {row.mend}")
+    echo(f"{SHOWN[finding.state]:<8} {finding.check:<12} {finding.found}")
+    if finding.fix:
+        echo(f"{'':<22}→ {finding.fix}")

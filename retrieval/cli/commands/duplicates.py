@@ -79,9 +79,9 @@ def duplicates(
 
     from retrieval.api import Index
     from retrieval.config import load_settings
-    from retrieval.duplicates.job import Summary
+    from retrieval.duplicates.job import DuplicateSummary
 
-    summary = Summary()
+    summary = DuplicateSummary()
     found: list[Group] = []
     with (
         Index.open(alias, settings=load_settings(qdrant_url=qdrant_url)) as index,
@@ -130,9 +130,9 @@ def say_moved(moved: "Moved") -> bool:
 
 def put_back(undo: Path) -> None:
     """Move the files back, and name those that could not be."""
-    from retrieval.duplicates.quarantine import put_back as put
+    from retrieval.duplicates.quarantine import undo_moves
 
-    moved = [say_moved(each) for each in put(undo)]
+    moved = [say_moved(each) for each in undo_moves(undo)]
     echo(f"{sum(moved):,} files put back")
     if not all(moved):
         raise typer.Exit(REFUSED)

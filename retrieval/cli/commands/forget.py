@@ -13,7 +13,7 @@ from retrieval.errors import DEFAULT_ALIAS, UsageError
 from retrieval.util.sanitize import escape_unprintable
 
 if TYPE_CHECKING:
-    from retrieval.ingest.forget import Forgotten
+    from retrieval.ingest.forget import ForgetSummary
 
 
 def forget(
@@ -42,7 +42,7 @@ def forget(
 
     settings = load_settings(qdrant_url=qdrant_url)
     with open_store(settings) as store:
-        found = job.look(store, alias, name)
+        found = job.preview_forget(store, alias, name)
     if not (dry_run or yes or sys.stdin.isatty()):
         raise UsageError(f"forget {name}: removes {found.points:,} points of {alias}; confirm with --yes")
     if not as_json:
@@ -63,7 +63,7 @@ def forget(
         echo(done)
 
 
-def say(found: "Forgotten") -> None:
+def say(found: "ForgetSummary") -> None:
     """Print what would be removed."""
     where = f", last seen at {found.root}" if found.root else ""
     lines = [f"{found.alias} → {found.collection}: {found.points:,} points of {found.name}{where}"]

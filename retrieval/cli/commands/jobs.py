@@ -29,9 +29,9 @@ def jobs(
     $ retrieval jobs --limit 1 --json
     """
     from retrieval.config import load_settings
-    from retrieval.ops.job_history import history
+    from retrieval.ops.job_history import read_history
 
-    records = [record for record in history(load_settings().jobs) if alias in (None, record["alias"])][:limit]
+    records = [record for record in read_history(load_settings().jobs) if alias in (None, record["alias"])][:limit]
     if as_json:
         for record in records:
             print_json(record)
@@ -46,7 +46,7 @@ def jobs(
 
 def cells(record: Mapping[str, Any]) -> list[str]:
     """A run as a row of the table."""
-    from retrieval.ops.job_history import in_words
+    from retrieval.ops.job_history import summarize
 
     return [
         record["started"][:19].replace("T", " "),
@@ -55,5 +55,5 @@ def cells(record: Mapping[str, Any]) -> list[str]:
         record.get("result", "done") if record["outcome"] == "done" else record["outcome"],
         f"{record['seconds']:,.1f}" if "seconds" in record else "",
         record.get("collection") or record.get("previous") or "",
-        in_words(record),
+        summarize(record),
     ]

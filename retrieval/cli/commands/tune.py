@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from retrieval.config import Settings
-    from retrieval.reindex.index_search import Measured
+    from retrieval.reindex.index_search import IndexMeasurement
     from retrieval.schema.index_config import Layout
 
 INDEX = ("exact", "m", "ef_construct", "ef", "int8", "on_disk")
@@ -82,7 +82,7 @@ def tune(
             bar.update(task, description=what, completed=done, total=total)
 
         rows = list(job.tune(store, alias, builds=index_search.BUILDS, step=step))
-    chosen = index_search.choose(rows, least, max_p95 / 1000, on_disk=on_disk)
+    chosen = index_search.choose_index(rows, least, max_p95 / 1000, on_disk=on_disk)
     if as_json:
         print_json({"chosen": chosen and chosen.to_json(), "measured": [row.to_json() for row in rows]})
     else:
@@ -100,7 +100,7 @@ def tune(
         stdout().print(said, soft_wrap=True)
 
 
-def print_rows(rows: "list[Measured]", chosen: "Measured | None", console: "Console") -> None:
+def print_rows(rows: "list[IndexMeasurement]", chosen: "IndexMeasurement | None", console: "Console") -> None:
     """Print all that was measured, and mark the chosen one."""
     from retrieval.cli.render.tables import print_table
 

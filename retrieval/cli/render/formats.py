@@ -12,7 +12,7 @@ from retrieval.util.files import to_json_text
 
 if TYPE_CHECKING:
     from retrieval.api import Index
-    from retrieval.duplicates.groups import Group, Member
+    from retrieval.duplicates.groups import Group, GroupMember
     from retrieval.schema.records import Hit
     from retrieval.search.results import Result
 
@@ -101,13 +101,13 @@ def as_rows(result: "Result") -> Iterator[tuple[Any, ...]]:
         yield result.query.name, rank, hit.distance, hit.percentile, *where, len(hit.copies)
 
 
-def finder(index: "Index") -> "Callable[[Hit | Member], str]":
+def finder(index: "Index") -> "Callable[[Hit | GroupMember], str]":
     """A function that names an image's file: its path on this machine, or `source/path`."""
     from retrieval.sources.folder import Folder
 
     folders = {name: source for name, source in index.sources().items() if isinstance(source, Folder)}
 
-    def file_of(image: "Hit | Member") -> str:
+    def file_of(image: "Hit | GroupMember") -> str:
         folder = folders.get(str(image.payload["source"]))
         return os.fspath(folder.path_of(str(image.payload["path"]))) if folder else image.name
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from retrieval.config import Settings
-    from retrieval.ingest.summary import Summary
+    from retrieval.ingest.summary import IngestSummary
     from retrieval.model.saved_models import SavedModel
     from retrieval.sources import Source
     from retrieval.store.base import Store
@@ -73,7 +73,7 @@ def first_model(
     return model
 
 
-def print_plan(summary: "Summary", console: "Console") -> None:
+def print_plan(summary: "IngestSummary", console: "Console") -> None:
     """Print what a run would do."""
     console.print(
         f"{summary.found:,} images: {summary.new:,} new and {summary.changed:,} changed would be opened,"
@@ -85,7 +85,9 @@ def print_plan(summary: "Summary", console: "Console") -> None:
     print_passed_over(summary)
 
 
-def print_summary(summary: "Summary", points: int, location: str, dashboard: str | None, console: "Console") -> None:
+def print_summary(
+    summary: "IngestSummary", points: int, location: str, dashboard: str | None, console: "Console"
+) -> None:
     """Print what a run did: a table on a terminal, otherwise a line."""
     numbers = {
         "encoded": summary.encoded,
@@ -119,7 +121,7 @@ def print_summary(summary: "Summary", points: int, location: str, dashboard: str
         console.print(f"Dashboard: {dashboard}", soft_wrap=True)
 
 
-def print_passed_over(summary: "Summary") -> None:
+def print_passed_over(summary: "IngestSummary") -> None:
     """Print how many files were skipped, and name the first."""
     passed = summary.to_json()["passed_over"]
     if passed["count"]:
@@ -128,7 +130,7 @@ def print_passed_over(summary: "Summary") -> None:
         echo(f"{passed['count']:,} passed over, of formats that are not taken: {names}{more}")
 
 
-def print_gone(summary: "Summary") -> None:
+def print_gone(summary: "IngestSummary") -> None:
     """Name the first of the deleted points, and print how many were kept because their source could not be asked."""
     for name in summary.gone:
         echo(f"gone: {name}")

@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from retrieval.reindex.outcome import Outcome
+    from retrieval.reindex.outcome import ReindexOutcome
 
 
 class Follow:
     """Shows each step as it begins, and keeps the facts for the job's record."""
 
     def __init__(self, watch: Watch) -> None:
-        self.outcome: Outcome | None = None
+        self.outcome: ReindexOutcome | None = None
         self._watch, self._step = watch, ""
 
-    def __call__(self, step: str, outcome: "Outcome") -> None:
+    def __call__(self, step: str, outcome: "ReindexOutcome") -> None:
         self.outcome = outcome
         if step != self._step:
             self._step = step
@@ -38,7 +38,7 @@ class Follow:
             self._watch.facts |= {"result": facts["outcome"], "step": self._step, **{n: facts[n] for n in names}}
 
 
-def print_gate(outcome: "Outcome", console: "Console") -> None:
+def print_gate(outcome: "ReindexOutcome", console: "Console") -> None:
     """Print each row of the gate."""
     passed = {True: "yes", False: "NO", None: "not measured"}
 
@@ -50,7 +50,7 @@ def print_gate(outcome: "Outcome", console: "Console") -> None:
 
 
 def say(
-    outcome: "Outcome",
+    outcome: "ReindexOutcome",
     points: int,
     location: str,
     dashboard: str | None,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrieval import errors
 from retrieval.errors import RetrievalError, UsageError
-from retrieval.ingest.ray.worker import Origin, Part, Tally, Worker, WorkerJob
+from retrieval.ingest.ray.worker import PageResult, SourceSpec, Tally, Worker, WorkerJob
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +36,7 @@ QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_
 """No usage report, and none of Ray's own log on the terminal."""
 
 
-def work_on_ray(job: WorkerJob, address: str | None, workers: int | None) -> Iterator[Part]:
+def work_on_ray(job: WorkerJob, address: str | None, workers: int | None) -> Iterator[PageResult]:
     """What became of each page, in any order.
 
     job: what every worker is told
@@ -47,7 +47,7 @@ def work_on_ray(job: WorkerJob, address: str | None, workers: int | None) -> Ite
     Raises UsageError where Ray is not installed or does not answer, what a worker raised, and RetrievalError when Ray
     gives up.
     """
-    with connect(address) as ray, warnings.catch_warnings():
+    with start_ray(address) as ray, warnings.catch_warnings():
         from ray.data import ActorPoolStrategy, DataContext, read_datasource
 
         context = DataContext.get_current()
@@ -72,7 +72,7 @@ def work_on_ray(job: WorkerJob, address: str | None, workers: int | None) -> Ite
         try:
             for batch in made.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for row in batch.to_pylist():
-                    yield unpack_part(row)
+                    yield unpack_result(row)
         except ray.exceptions.RayError as error:
             raise RetrievalError(
                 f"Ray gave up: {' '.join(str(error).split())[-300:]}; what is stored stays",
@@ -81,7 +81,7 @@ def work_on_ray(job: WorkerJob, address: str | None, workers: int | None) -> Ite
 
 
 @contextlib.contextmanager
-def connect(address: str | None) -> Iterator[Any]:
+def start_ray(address: str | None) -> Iterator[Any]:
     """Ray, for as long as the block runs, without usage reports."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -139,7 +139,7 @@ def silence_stderr() -> Iterator[None]:
         os.close(before)
 
 
-def make_datasource(origins: Sequence[Origin], job: WorkerJob) -> "Datasource":
+def make_datasource(origins: Sequence[SourceSpec], job: WorkerJob) -> "Datasource":
     """A data source for Ray: one read task for each of our sources, one row for each page."""
     from ray.data.block import BlockMetadata
     from ray.data.datasource import Datasource, ReadTask
@@ -155,7 +155,7 @@ def make_datasource(origins: Sequence[Origin], job: WorkerJob) -> "Datasource":
     return Listings()  # type: ignore[no-untyped-call]
 
 
-def make_reader(origin: Origin, job: WorkerJob) -> Callable[[], "Iterator[pa.Table]"]:
+def make_reader(origin: SourceSpec, job: WorkerJob) -> Callable[[], "Iterator[pa.Table]"]:
     """What lists a source in a Ray task; an error of ours travels as a row, and so does the end.
 
     When the task dies, Ray runs the listing again and skips as many rows as it had before.
@@ -165,10 +165,10 @@ def make_reader(origin: Origin, job: WorkerJob) -> Callable[[], "Iterator[pa.Tab
         try:
             listed = Tally()
             for page, listed in origin.pages(job.settings):  # noqa: B007 - the last is that of all
-                yield make_row(source=origin.name, page=json.dumps(page))
-            yield make_row(source=origin.name, page="", part=Part(origin.name, listed=listed).to_json())
+                yield make_ray_row(source=origin.name, page=json.dumps(page))
+            yield make_ray_row(source=origin.name, page="", part=PageResult(origin.name, listed=listed).to_json())
         except RetrievalError as error:
-            yield make_row(source=origin.name, page="", **pack_error(error))
+            yield make_ray_row(source=origin.name, page="", **pack_error(error))
 
     return read
 
@@ -184,13 +184,13 @@ class Actor:
     def __call__(self, batch: "pa.Table") -> "pa.Table":
         (given,) = batch.to_pylist()
         if given["error"] or given["part"]:
-            return make_row(**{name: given[name] for name in (*ERROR, "part")})
+            return make_ray_row(**{name: given[name] for name in (*ERROR, "part")})
         try:
             with self._starting:
                 self._worker = self._worker or Worker(self._job, careful=was_started_again())
-            return make_row(part=self._worker.work(given["source"], json.loads(given["page"])).to_json())
+            return make_ray_row(part=self._worker.work(given["source"], json.loads(given["page"])).to_json())
         except RetrievalError as error:
-            return make_row(**pack_error(error))
+            return make_ray_row(**pack_error(error))
 
 
 def was_started_again() -> bool:
@@ -200,7 +200,7 @@ def was_started_again() -> bool:
     return bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
 
-def make_row(**fields: str) -> "pa.Table":
+def make_ray_row(**fields: str) -> "pa.Table":
     """A table of one row; every row has all columns."""
     import pyarrow as pa
 
@@ -214,10 +214,10 @@ def pack_error(error: RetrievalError) -> dict[str, str]:
     return dict(zip(ERROR, values, strict=True))
 
 
-def unpack_part(given: dict[str, str]) -> Part:
+def unpack_result(given: dict[str, str]) -> PageResult:
     """The part of a row; raises the worker's error."""
     if not given["error"]:
-        return Part.from_json(given["part"])
+        return PageResult.from_json(given["part"])
     kind = getattr(errors, given["error"], RetrievalError)
     if kind in (errors.BadImage, errors.FilterError):  # they are made of other parts
         kind = RetrievalError

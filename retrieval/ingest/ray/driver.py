@@ -9,10 +9,10 @@ import numpy as np
 
 from retrieval.errors import RetrievalError, UsageError
 from retrieval.ingest.context import IngestRun, Target
-from retrieval.ingest.options import Ray
+from retrieval.ingest.options import RayCluster
 from retrieval.ingest.plan import Planner
 from retrieval.ingest.ray.cluster import work_on_ray
-from retrieval.ingest.ray.worker import Origin, Part, Tally, WorkerJob
+from retrieval.ingest.ray.worker import PageResult, SourceSpec, Tally, WorkerJob
 from retrieval.ingest.summary import WORK
 from retrieval.model.resolve import load_collection_model
 from retrieval.sources import Entry
@@ -22,7 +22,7 @@ KEYS = ("qdrant_api_key", "qdrant_from_api_key", "api_key")
 """Settings that are not sent to workers: Ray sends them unencrypted."""
 
 
-def run_on_ray(target: Target, planner: Planner, ray: Ray) -> Generator[None]:
+def run_on_ray(target: Target, planner: Planner, ray: RayCluster) -> Generator[None]:
     """Yields after each page that was written, and counted as one process would have counted it.
 
     Raises UsageError for the embedded engine, which belongs to one process, Locked, as `check_all_done`, and as
@@ -39,7 +39,7 @@ def run_on_ray(target: Target, planner: Planner, ray: Ray) -> Generator[None]:
         collection=target.collection,
         holder=target.held.holder,
         model=load_collection_model(ray.settings, target.collection, target.encoder.fingerprint),
-        origins={source.name: Origin(source.name, source.spec, source.labels) for source in run.sources},
+        origins={source.name: SourceSpec(source.name, source.spec, source.labels) for source in run.sources},
         options=replace(run.options, ray=None),
         ledger=run.ledger,
         others=run.others,
@@ -56,7 +56,7 @@ def run_on_ray(target: Target, planner: Planner, ray: Ray) -> Generator[None]:
         for name in WORK:
             setattr(summary, name, getattr(summary, name) + part.counts[name])
         planner.add_seen(part.source, part.seen)
-        record_part(part, run)
+        record_page(part, run)
         yield
     check_all_done(listed, worked)
     if not run.options.force:  # two workers may have met the same content at the same time
@@ -77,7 +77,7 @@ def check_all_done(listed: Mapping[str, Tally], worked: Mapping[str, Tally]) -> 
             )
 
 
-def record_part(part: Part, run: IngestRun) -> None:
+def record_page(part: PageResult, run: IngestRun) -> None:
     """Write down which of the page's images were refused, and which no longer are."""
     source = next(source for source in run.sources if source.name == part.source)
 

@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from retrieval.config import Settings, load_settings
-from retrieval.ingest.batches import Coder, Item, choose_batch_size, write_batch
-from retrieval.ingest.context import IngestRun, Others
+from retrieval.ingest.batches import BatchEncoder, Item, choose_batch_size, write_batch
+from retrieval.ingest.context import IngestRun, OtherCollections
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner, cut_pages, shorten_id
-from retrieval.ingest.summary import WORK, Summary
+from retrieval.ingest.summary import WORK, IngestSummary
 from retrieval.model.encoder_process import ImageEncoder
 from retrieval.model.resolve import make_encoder
 from retrieval.model.saved_models import SavedModel
@@ -29,7 +29,7 @@ Rows = list[list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class SourceSpec:
     """What opens a source again on another machine; its path or URL must mean the same there."""
 
     name: str
@@ -80,14 +80,14 @@ class WorkerJob:
     collection: str
     holder: str
     model: SavedModel
-    origins: dict[str, Origin]
+    origins: dict[str, SourceSpec]
     options: IngestOptions
     ledger: Ledger
-    others: Others
+    others: OtherCollections
 
 
 @dataclass(slots=True)
-class Part:
+class PageResult:
     """What became of a page; or, at the end of a listing, all that it named.
 
     counts: fields of Summary, by name
@@ -112,7 +112,7 @@ class Part:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> "Part":
+    def from_json(cls, text: str) -> "PageResult":
         """The other end of `to_json`."""
         part = cls(**json.loads(text))
         part.tally = Tally(*part.tally)
@@ -135,7 +135,7 @@ class Worker:
         self._encoder: ImageEncoder = make_encoder(job.settings, job.model)
         self._sources: dict[str, Source] = {}
 
-    def work(self, source: str, rows: Rows) -> Part:
+    def work(self, source: str, rows: Rows) -> PageResult:
         """Compare, read, encode and write a page; done twice, it writes the same points twice.
 
         Raises Locked when another job has taken over, BadCode, StoreUnavailable, SourceError.
@@ -146,10 +146,16 @@ class Worker:
         read = self._sources[source].read
         entries = [Entry(source, key, size, time, label, partial(read, key)) for key, size, time, label in rows]
         run = IngestRun(
-            self._store, job.collection, (), job.options, job.ledger, Summary(job.alias, job.collection), job.others
+            self._store,
+            job.collection,
+            (),
+            job.options,
+            job.ledger,
+            IngestSummary(job.alias, job.collection),
+            job.others,
         )
-        planner, coder = Planner(run), Coder(run, self._encoder)
-        part = Part(source, tally=Tally().with_images(source, [entry.key for entry in entries]))
+        planner, coder = Planner(run), BatchEncoder(run, self._encoder)
+        part = PageResult(source, tally=Tally().with_images(source, [entry.key for entry in entries]))
         config = self._encoder.config
         page, size, channels = planner.plan_page(entries), config.image_size, config.channels
         items: Iterator[Item] = (
@@ -161,7 +167,7 @@ class Worker:
         for batch in coder.make_batches(items, BATCHES * choose_batch_size(config, job.options)):
             self._lock.check()
             write_batch(run, batch)
-            part.refused += [[*make_row(r), r.reason, r.lasting, r.again, r.held] for r in batch.refused]
+            part.refused += [[*pack_entry(r), r.reason, r.lasting, r.again, r.held] for r in batch.refused]
             part.settled += [entry.key for entry in batch.entries if job.ledger.knows(entry)]
             contents += [sha[:16] for sha in batch.encoded]
         part.counts = {name: getattr(run.summary, name) for name in WORK}
@@ -169,6 +175,6 @@ class Worker:
         return part
 
 
-def make_row(refused: Refused) -> list[Any]:
+def pack_entry(refused: Refused) -> list[Any]:
     """`[key, bytes, mtime_ns]`."""
     return [refused.entry.key, refused.entry.bytes, refused.entry.mtime_ns]

@@ -1,1 +1,1 @@
-"""What is wrong, and how to fix it: one small function for each check, none of which changes anything."""
+"""`retrieval doctor`: what is wrong and how to fix it, one function for each check. No check changes anything."""

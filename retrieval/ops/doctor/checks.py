@@ -1,4 +1,4 @@
-"""What a check says, and what it is told."""
+"""What a check is given, and what it reports."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -14,68 +14,69 @@ T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Row:
-    """What one check found. mend: what to do, in one line; None where all is well."""
+class Finding:
+    """What one check found. fix: what to do about it, in one line; None where nothing is wrong."""
 
     check: str
     state: State
     found: str
-    mend: str | None = None
+    fix: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """The fix is called `mend` in JSON, which programs read."""
+        return {"check": self.check, "state": self.state, "found": self.found, "mend": self.fix}
 
 
 @dataclasses.dataclass(frozen=True)
-class Machine:
-    """Where we are, and which collection is meant."""
+class MachineContext:
+    """The settings of this machine, and the alias whose collection is checked."""
 
     settings: Settings
     alias: str
 
     def call(self, command: str) -> str:
-        """The command as it has to be typed for this alias."""
+        """The command as the user has to type it for this alias."""
         return with_alias(command, self.alias)
 
 
 @dataclasses.dataclass(frozen=True)
-class Engine(Machine):
-    """An engine that answers. facts: as `Store.describe` gives them, of the alias's collection where there is one."""
+class EngineContext(MachineContext):
+    """An engine that answers. facts: from `Store.describe`, with those of the alias's collection where there is one."""
 
     store: Store
     facts: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Live(Engine):
-    """The collection that the alias points at. meta: None where the engine would not say in time."""
+class CollectionContext(EngineContext):
+    """The collection that the alias points at. meta: None where it could not be read."""
 
     collection: str
     meta: CollectionMeta | None
 
 
 class Check(NamedTuple, Generic[T]):
-    """A check by name. mend: what to do when it cannot even look, and the error does not say."""
+    """A check by name. fix: what to do when the check itself fails with an error that has no hint."""
 
     name: str
-    look: Callable[[T], Iterable[Row]]
-    mend: str
+    inspect: Callable[[T], Iterable[Finding]]
+    fix: str
 
 
-def rows(check: Check[T], case: T) -> list[Row]:
-    """What the check says; an error that it meets is what it found."""
+def run_check(check: Check[T], context: T) -> list[Finding]:
+    """What the check finds; an error that it raises becomes a finding."""
     try:
-        return list(check.look(case))
+        return list(check.inspect(context))
     except (RetrievalError, OSError) as error:
-        return [failed(check.name, error, check.mend)]
+        return [describe_failure(check.name, error, check.fix)]
 
 
-def failed(name: str, error: Exception, mend: str) -> Row:
-    """An error as a row; its own hint says what to do, or else `mend` does."""
+def describe_failure(name: str, error: Exception, fix: str) -> Finding:
+    """An error as a finding. fix: what to do when the error has no hint."""
     hint = error.hint if isinstance(error, RetrievalError) else ""
-    return Row(name, "error", in_one_line(error), hint or mend)
+    return Finding(name, "error", explain_error(error), hint or fix)
 
 
-def in_one_line(error: Exception) -> str:
-    """What is wrong, without what to do about it."""
+def explain_error(error: Exception) -> str:
+    """What is wrong, without the hint."""
     return " ".join((error.what() if isinstance(error, RetrievalError) else str(error)).split())

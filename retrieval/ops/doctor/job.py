@@ -1,4 +1,4 @@
-"""All checks, one after the other; each is guarded, and the next ones go on where one cannot look."""
+"""All checks, one after the other: an error in one check becomes a finding, and the next checks still run."""
 
 import contextlib
 import dataclasses
@@ -7,56 +7,66 @@ from collections.abc import Callable, Iterator
 from retrieval.config import Settings
 from retrieval.errors import Locked, NoCollection, RetrievalError, StoreError
 from retrieval.ops.doctor import collection, engine, machine
-from retrieval.ops.doctor.checks import Engine, Live, Machine, Row, failed, rows
+from retrieval.ops.doctor.checks import (
+    CollectionContext,
+    EngineContext,
+    Finding,
+    MachineContext,
+    describe_failure,
+    run_check,
+)
 from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
 
 
-def examine(load: Callable[[], Settings], alias: str) -> Iterator[Row]:
-    """What is wrong with what the alias needs, row by row as it is found out.
+def diagnose(load: Callable[[], Settings], alias: str) -> Iterator[Finding]:
+    """Check all that the alias needs; yields each finding as soon as it is known.
 
-    load: reads the settings. Changes nothing, but that an index which sleeps is woken. Takes seconds, at most about ten
-    for each thing that hangs.
+    Nothing is changed, except that a server wakes an index that it had put to sleep. This takes seconds, and up to
+    about ten for each source or node that hangs.
+
+    load: reads the settings
+    alias: of the collection
     """
     try:
-        case = Machine(load(), alias)
+        context = MachineContext(load(), alias)
     except RetrievalError as error:
-        yield failed("settings", error, "set it right, or unset it")
+        yield describe_failure("settings", error, "set it right, or unset it")
         return
     for check in machine.CHECKS:
-        yield from rows(check, case)
+        yield from run_check(check, context)
     try:
-        with open_store(case.settings, fail_fast=True) as store:
-            yield from of_engine(case, store)
-    except Locked as error:  # embedded: one process has all of it
-        yield dataclasses.replace(failed("engine", error, "try again when that is done"), state="warning")
+        with open_store(context.settings, fail_fast=True) as store:
+            yield from diagnose_engine(context, store)
+    except Locked as error:  # embedded: another process has it open
+        yield dataclasses.replace(describe_failure("engine", error, "try again when that is done"), state="warning")
     except (RetrievalError, OSError) as error:
-        yield failed("engine", error, "start it, or set QDRANT_URL right")
+        yield describe_failure("engine", error, "start it, or set QDRANT_URL right")
 
 
-def of_engine(case: Machine, store: Store) -> Iterator[Row]:
-    """Engine and collection; raises StoreUnavailable when no node answers."""
+def diagnose_engine(context: MachineContext, store: Store) -> Iterator[Finding]:
+    """Check the engine, then the collection. Raises StoreUnavailable when no node answers."""
     aliases = store.aliases()
-    known = aliases.get(case.alias)
-    seen = Engine(case.settings, case.alias, store, store.describe(known))
-    for of_it in engine.CHECKS:
-        yield from rows(of_it, seen)
+    known = aliases.get(context.alias)
+    of_engine = EngineContext(context.settings, context.alias, store, store.describe(known))
+    for engine_check in engine.CHECKS:
+        yield from run_check(engine_check, of_engine)
     if known is None:
-        yield missing(store, case)
+        yield explain_missing_alias(store, context)
         return
     meta = None
-    with contextlib.suppress(StoreError):  # the first check asks again, and says so
+    with contextlib.suppress(StoreError):  # the first check reads it again and reports the error
         meta = store.metadata(known)
-    live = Live(case.settings, case.alias, store, seen.facts, known, meta)
-    for its in collection.CHECKS:
-        yield from rows(its, live)
+    of_collection = CollectionContext(context.settings, context.alias, store, of_engine.facts, known, meta)
+    for collection_check in collection.CHECKS:
+        yield from run_check(collection_check, of_collection)
 
 
-def missing(store: Store, case: Machine) -> Row:
-    """Why the alias leads nowhere."""
+def explain_missing_alias(store: Store, context: MachineContext) -> Finding:
+    """Why the alias points at no collection."""
     try:
-        return Row("alias", "ok", resolve(store, case.alias))
+        return Finding("alias", "ok", resolve(store, context.alias))
     except NoCollection as error:
-        return Row("alias", "error", error.message, case.call("retrieval ingest SOURCE"))
+        return Finding("alias", "error", error.message, context.call("retrieval ingest SOURCE"))
     except StoreError as error:
-        return failed("alias", error, "choose another --alias")
+        return describe_failure("alias", error, "choose another --alias")
