@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int, UInt8
 
 from retrieval.errors import SourceError
 from retrieval.sources import Entry
-from retrieval.sources.arrays import choose, read_image_array
+from retrieval.sources.arrays import choose_rows, read_image_array
 from retrieval.sources.read import Refused
 from retrieval.train.augment import distorted_copies
 from retrieval.train.data import PIXEL_BUDGET
@@ -70,8 +70,8 @@ def read_evaluation_set(
     two pictures are left to search, or none to ask with.
     """
     given = len(searched)
-    searched = [searched[i] for i in choose(given, PIXEL_BUDGET // (size[0] * size[1] * channels))]
-    every = [*searched, *([] if asking is None else [asking[i] for i in choose(len(asking), limit)])]
+    searched = [searched[i] for i in choose_rows(given, PIXEL_BUDGET // (size[0] * size[1] * channels))]
+    every = [*searched, *([] if asking is None else [asking[i] for i in choose_rows(len(asking), limit)])]
     stack = read_image_array(every, size, channels, progress)
     indexed = int((stack.rows < len(searched)).sum())
     asked = len(stack.entries) - indexed
@@ -82,8 +82,8 @@ def read_evaluation_set(
             f"{indexed} usable pictures to search{'' if asking is None else f', {asked} to ask with'}:"
             f" it takes at least 2{'' if asking is None else ' and 1'}{why}"
         )
-    queries = choose(indexed, limit) if asking is None else np.arange(indexed, len(stack.entries))
-    originals = choose(indexed, COPIES)
+    queries = choose_rows(indexed, limit) if asking is None else np.arange(indexed, len(stack.entries))
+    originals = choose_rows(indexed, COPIES)
     pictures = EvaluationSet(
         stack.entries,
         stack.images,

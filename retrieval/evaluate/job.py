@@ -14,7 +14,7 @@ from retrieval.evaluate.scoring import Scores, Tick, score
 from retrieval.model.encoder import Encoder
 from retrieval.search.options import check_k
 from retrieval.sources import Source
-from retrieval.sources.arrays import choose
+from retrieval.sources.arrays import choose_rows
 from retrieval.store import open_store
 from retrieval.store.base import require_model, resolve
 from retrieval.util.reporting import ReportStep, ignore
@@ -91,7 +91,7 @@ def evaluate(
 
 def compare_engine(settings: Settings, encoder: Encoder, pictures: EvaluationSet, k: int, alias: str) -> EngineRecall:
     """Ask the engine that the settings mean with some of the queries."""
-    rows = pictures.queries[choose(len(pictures.queries), QUERIES)]
+    rows = pictures.queries[choose_rows(len(pictures.queries), QUERIES)]
     with open_store(settings) as store:
         collection = resolve(store, alias)
         require_model(store, collection, encoder.fingerprint)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, Num
 from retrieval.evaluate.brute_force import distance_tables, exact_nearest, ranks
 from retrieval.evaluate.data import EvaluationSet
 from retrieval.evaluate.metrics import average_precision, effective_rank, matches, r_precision
-from retrieval.sources.arrays import choose
+from retrieval.sources.arrays import choose_rows
 
 SPECTRUM = 2048
 """Codes whose singular values are looked at, chosen at random."""
@@ -95,7 +95,7 @@ def score(
 ) -> Scores:
     """Measure the codes of all pictures and of the copies; labels that no two pictures share say nothing."""
     labelled = score_labels(codes, pictures, k, tick) if len(pictures.asking) else None
-    sample = codes[choose(pictures.indexed, SPECTRUM)].astype(np.float32)
+    sample = codes[choose_rows(pictures.indexed, SPECTRUM)].astype(np.float32)
     return Scores(
         name,
         codes.shape[1],

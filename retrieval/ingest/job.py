@@ -23,7 +23,7 @@ from retrieval.schema.index_config import DEFAULT, Layout
 from retrieval.schema.records import CollectionMeta, utc_now
 from retrieval.search.calibration import fit
 from retrieval.sources import Entry, Source
-from retrieval.sources.base import passed_over
+from retrieval.sources.base import find_passed_over
 from retrieval.sources.read import Refused
 from retrieval.store.base import Store, require_model, resolve
 from retrieval.store.naming import next_name
@@ -85,7 +85,7 @@ def rehearse(run: IngestRun, listings: Sequence[Iterator[Entry]], report: Report
         summary.unchanged += sum(isinstance(item, PayloadUpdate) for item in page)
         summary.seconds = time.monotonic() - started
         report(summary)
-    summary.passed_over = {source.name: passed_over(source) for source in run.sources}
+    summary.passed_over = {source.name: find_passed_over(source) for source in run.sources}
     if run.options.prune and run.collection:
         for removal in find_removals(planner):
             count_removed(removal.source, removal.points, summary)

@@ -21,7 +21,7 @@ from retrieval.ingest.summary import IngestSummary
 from retrieval.model.encoder_process import ImageEncoder, warm_up
 from retrieval.schema.records import CollectionMeta
 from retrieval.sources import Entry, Source
-from retrieval.sources.base import passed_over
+from retrieval.sources.base import find_passed_over
 from retrieval.sources.read import Refused, read_images
 from retrieval.store.base import Held, Store
 from retrieval.util.prefetch import prefetch
@@ -86,7 +86,7 @@ def fill(
         if options.prune and (missed := find_overlooked(planner)):
             for _ in stack.enter_context(contextlib.closing(run_here(target, planner, [iter(missed)]))):
                 tell()
-        summary.passed_over = {} if options.ray else {source.name: passed_over(source) for source in sources}
+        summary.passed_over = {} if options.ray else {source.name: find_passed_over(source) for source in sources}
         ledger.write_passed_over(summary.passed_over)
         if options.prune:
             prune(planner, target.held)
@@ -103,7 +103,7 @@ def record_sources(
     """
     meta = store.metadata(collection)
     new = {source.name: source.spec for source in sources if source.whole or source.name not in meta.sources}
-    roots = {source.name: source.place() for source in sources if source.whole or source.name not in meta.roots}
+    roots = {source.name: source.identify() for source in sources if source.whole or source.name not in meta.roots}
     labelled = {*meta.labelled, *(source.name for source in sources if source.labels)}
     known = replace(
         meta,

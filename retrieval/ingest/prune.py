@@ -14,8 +14,8 @@ from retrieval.ingest.plan import Planner
 from retrieval.ingest.stale_points import find_stale, release_removed
 from retrieval.ingest.summary import IngestSummary
 from retrieval.sources import Entry, Source
-from retrieval.sources.asking import ask
 from retrieval.sources.base import folder_label
+from retrieval.sources.presence import check_presence
 from retrieval.store.base import Held
 
 NAMED = 20
@@ -98,7 +98,7 @@ def find_overlooked(planner: Planner) -> list[Entry]:
     found = []
     for source in planner.run.sources:
         for page in find_unlisted(planner, like, source):
-            answer = ask(source, [point.key for point in page])
+            answer = check_presence(source, [point.key for point in page])
             for key, why in answer.unsure.items():
                 raise SourceError(
                     f"{len(answer.unsure):,} images of {source.name} in {like}, {key} first, were not listed and"
@@ -120,7 +120,7 @@ def find_unlisted(planner: Planner, collection: str, source: Source) -> Iterator
 
 def confirm_gone(source: Source, points: Sequence[Unlisted], summary: IngestSummary) -> list[Unlisted]:
     """The points whose images the source says are gone; those that it cannot be asked for are counted."""
-    answer = ask(source, [point.key for point in points])
+    answer = check_presence(source, [point.key for point in points])
     summary.unasked += len(answer.unsure)
     summary.unasked_why = summary.unasked_why or next(iter(answer.unsure.values()), "")
     return [point for point in points if point.key in answer.gone]

@@ -22,7 +22,7 @@ def check_source_identity(store: Store, collection: str, sources: Sequence[Sourc
     """Raise UsageError for a source that has the name of another source of the collection."""
     meta = store.metadata(collection)
     for source in sources:
-        was, now = find_root(meta, source.name), source.place()
+        was, now = find_root(meta, source.name), source.identify()
         if was is None or is_same(was, now):
             continue
         points = next(store.scroll(collection, match_source(source.name), page=SAMPLE), [])

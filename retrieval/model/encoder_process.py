@@ -14,7 +14,7 @@ from numpy import ndarray
 from retrieval.errors import RetrievalError
 from retrieval.model.config import ModelConfig
 from retrieval.model.saved_models import SavedModel, load
-from retrieval.sources.read import ctrl_c_held_back, processes
+from retrieval.sources.read import block_ctrl_c, start_pool
 
 
 class ImageEncoder(Protocol):
@@ -42,8 +42,8 @@ class EncoderProcess:
         """As Encoder's; raises RetrievalError when the process was killed."""
         with self._starting:
             if self._process is None:
-                self._process = processes(1)
-            with ctrl_c_held_back():
+                self._process = start_pool(1)
+            with block_ctrl_c():
                 made = self._process.submit(encode_in_process, self._model, self._xla_cache, images)
         try:
             return made.result()

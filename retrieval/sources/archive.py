@@ -17,9 +17,9 @@ from typing import BinaryIO
 
 from retrieval.errors import BadImage, SourceError
 from retrieval.schema.records import Root, full_name
-from retrieval.sources.asking import Unchanged
-from retrieval.sources.base import Entry, PassedOver, folder_label, is_image, is_passed_over, key_of, no_images
+from retrieval.sources.base import Entry, PassedOver, folder_label, is_image, is_passed_over, key_of, no_images_error
 from retrieval.sources.members import Contents, Member, Zip
+from retrieval.sources.presence import Snapshot
 from retrieval.sources.tar import Tar
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -36,16 +36,16 @@ class Archive:
     whole = True
     portable = False
 
-    def __init__(self, name: str, root: Root, file: BinaryIO, unchanged: Unchanged, *, labels: bool = False) -> None:
+    def __init__(self, name: str, root: Root, file: BinaryIO, snapshot: Snapshot, *, labels: bool = False) -> None:
         """Read the list of members from `file`, and close it when the archive is not used any more.
 
-        unchanged: looked at the file before it was opened.
+        snapshot: looked at the file before it was opened.
         Raises SourceError for a broken archive.
         """
         self.name = name
         self.spec = spec = root.path
         self.labels = labels
-        self._root, self._unchanged = root, unchanged
+        self._root, self._snapshot = root, snapshot
         self._lock = threading.Lock()
         self._others: set[str] = set()
         self._images: dict[str, Member] = {}
@@ -69,7 +69,7 @@ class Archive:
             label = folder_label(key) if self.labels else None
             yield Entry(self.name, key, member.size, member.mtime_ns, label, partial(self.read, key), in_turn=True)
         if not self._images:
-            raise no_images(self.spec, len(self._others))
+            raise no_images_error(self.spec, len(self._others))
 
     def read(self, key: str) -> bytes:
         """The image with that key; raises BadImage."""
@@ -85,13 +85,13 @@ class Archive:
         except _DAMAGE as error:
             raise BadImage(where, f"cannot be read from the archive: {_reason(error)}") from error
 
-    def place(self) -> Root:
+    def identify(self) -> Root:
         """The file's."""
         return self._root
 
-    def same(self) -> None:
+    def check_unchanged(self) -> None:
         """Raise SourceError for another file, and for one whose own end was not seen: it may be cut short."""
-        self._unchanged.check()
+        self._snapshot.check()
         if not self._contents.ended:
             raise SourceError(f"{self.spec} has no end (a tar's is a block of zeros): it may be cut short")
 

@@ -58,7 +58,7 @@ def stored_entry(point: Point, source: Source) -> Entry:
     return Entry(source.name, path, 0, 0, None, functools.partial(source.read, path))
 
 
-def choose(count: int, limit: int, seed: int = 0) -> Int[np.ndarray, " n"]:
+def choose_rows(count: int, limit: int, seed: int = 0) -> Int[np.ndarray, " n"]:
     """Numbers below `count`, ascending: all of them, or `limit` at random."""
     if count <= limit:
         return np.arange(count)

@@ -62,7 +62,7 @@ class PassedOver:
             self.first.append(key)
 
 
-def passed_over(source: "Source") -> PassedOver:
+def find_passed_over(source: "Source") -> PassedOver:
     """Of the source's last listing; sources with nothing but images pass over none."""
     found = getattr(source, "passed_over", None)
     return found if isinstance(found, PassedOver) else PassedOver()
@@ -93,10 +93,10 @@ class Source(Protocol):
     def read(self, key: str) -> bytes:
         """The encoded image with that key, never anything outside the root; raises BadImage."""
 
-    def place(self) -> Root:
+    def identify(self) -> Root:
         """Where it lies, and what tells it from another of its name."""
 
-    def same(self) -> None:
+    def check_unchanged(self) -> None:
         """Raise SourceError unless it is itself, and whole, as when its last listing began.
 
         Else what it says of an image means nothing.
@@ -111,7 +111,7 @@ def default_name(text: str) -> str:
     return re.sub(rf"[^{_NAME_CHARACTERS}]+", "-", text).strip("-")[:64] or "images"
 
 
-def check_name(name: str) -> str:
+def check_source_name(name: str) -> str:
     """The same name; raises UsageError when it is not one."""
     if not _NAME.fullmatch(name):
         raise UsageError(f"name {name!r} for a source: use 1 to 64 letters, digits and . _ : -")
@@ -182,7 +182,7 @@ def check_size(size: int, where: str) -> None:
         raise BadImage(where, f"larger than {MAX_BYTES:,} bytes; scale it down")
 
 
-def no_images(spec: str, files: int) -> SourceError:
+def no_images_error(spec: str, files: int) -> SourceError:
     """The error for a source in which `files` files were seen and no image."""
     if not files:
         return SourceError(f"{spec} holds no files (hidden ones do not count)")

@@ -14,7 +14,7 @@ PACKAGED = Path(__file__).parent.parent / "data"
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class KnownDataset:
     """A data set.
 
     mirrors: base URLs, tried in turn · md5: of each `.gz` file as published · instead: what else to do when
@@ -28,8 +28,8 @@ class Named:
 
 
 _ALL = (
-    Named("mnist-sample"),
-    Named(
+    KnownDataset("mnist-sample"),
+    KnownDataset(
         "mnist",
         (
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -43,7 +43,7 @@ _ALL = (
         },
         "take mnist-sample, which needs no download",
     ),
-    Named(
+    KnownDataset(
         "fashion-mnist",
         (
             "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
@@ -60,5 +60,5 @@ _ALL = (
     ),
 )
 
-DATASETS = {named.name: named for named in _ALL}
+DATASETS = {dataset.name: dataset for dataset in _ALL}
 DATASET_NAMES = tuple(f"{name}{split}" for name in DATASETS for split in ("", ":train", ":test"))

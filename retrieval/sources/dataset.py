@@ -17,7 +17,7 @@ from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.schema.records import Root, full_name
 from retrieval.sources.base import Entry
-from retrieval.sources.catalog import DATASETS, PACKAGED, SPLITS, SYSTEM_DATA, Named
+from retrieval.sources.catalog import DATASETS, PACKAGED, SPLITS, SYSTEM_DATA, KnownDataset
 from retrieval.sources.download import Progress, download
 from retrieval.sources.idx import read_pair
 
@@ -64,11 +64,11 @@ class DataSet:
             raise BadImage(full_name(self.name, key), f"no such image in {self.spec}")
         return _pgm_header(*pixels.shape) + bytes(pixels)
 
-    def place(self) -> Root:
+    def identify(self) -> Root:
         """Its name, which means the same everywhere."""
         return Root(self.spec)
 
-    def same(self) -> None:
+    def check_unchanged(self) -> None:
         """It is: all of it was read."""
 
     def has(self, key: str) -> bool:
@@ -92,45 +92,47 @@ def open_dataset(spec: str, settings: Settings, name: str, progress: Progress | 
         raise SourceError(f"{spec}: no such split", hint=f"there are {base}:train and {base}:test")
     splits = []
     for split in [wanted] if wanted else SPLITS:
-        images, labels = _locate(DATASETS[base], SPLITS[split], settings, progress)
+        images, labels = _find_or_download(DATASETS[base], SPLITS[split], settings, progress)
         prefix = "" if wanted else f"{split}/"
         splits.append(Split(prefix, *read_pair(images, labels), images.stat().st_mtime_ns))
     return DataSet(name, spec, splits)
 
 
-def is_elsewhere(spec: str, settings: Settings) -> bool:
+def needs_download(spec: str, settings: Settings) -> bool:
     """True for a data set's name whose files would have to be downloaded."""
     base, _, wanted = spec.partition(":")
     splits = [split for split in ([wanted] if wanted else SPLITS) if split in SPLITS]
-    return base in DATASETS and not all(_found(DATASETS[base], SPLITS[split], settings) for split in splits)
+    return base in DATASETS and not all(_find(DATASETS[base], SPLITS[split], settings) for split in splits)
 
 
-def _files(stem: str) -> tuple[str, str]:
+def _file_names(stem: str) -> tuple[str, str]:
     return f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte"
 
 
-def _found(named: Named, stem: str, settings: Settings) -> tuple[Path, Path] | None:
+def _find(dataset: KnownDataset, stem: str, settings: Settings) -> tuple[Path, Path] | None:
     """The images' and the labels' file of a split, from the first folder that holds both."""
     for root in (settings.data, SYSTEM_DATA, PACKAGED, settings.downloads):
-        if root and all(found := [_plain_or_gzipped(root / named.name / file) for file in _files(stem)]):
+        if root and all(found := [_plain_or_gzipped(root / dataset.name / file) for file in _file_names(stem)]):
             images, labels = (path for path in found if path)
             return images, labels
     return None
 
 
-def _locate(named: Named, stem: str, settings: Settings, progress: Progress | None) -> tuple[Path, Path]:
-    """As `_found`, else downloaded."""
-    if here := _found(named, stem, settings):
+def _find_or_download(
+    dataset: KnownDataset, stem: str, settings: Settings, progress: Progress | None
+) -> tuple[Path, Path]:
+    """As `_find`, but downloads missing files."""
+    if here := _find(dataset, stem, settings):
         return here
-    targets = [settings.downloads / named.name / f"{file}.gz" for file in _files(stem)]
+    targets = [settings.downloads / dataset.name / f"{file}.gz" for file in _file_names(stem)]
     for target in targets:
         try:
-            download([mirror + target.name for mirror in named.mirrors], target, named.md5[target.name], progress)
+            download([mirror + target.name for mirror in dataset.mirrors], target, dataset.md5[target.name], progress)
         except SourceError as error:
-            folder = (settings.data or Path("$RETRIEVAL_DATA")) / named.name
+            folder = (settings.data or Path("$RETRIEVAL_DATA")) / dataset.name
             raise SourceError(
-                f"{named.name}: not on this machine, and no mirror served it ({error})",
-                hint=f"put its files ({target.name} …) into {folder}/, or {named.instead}",
+                f"{dataset.name}: not on this machine, and no mirror served it ({error})",
+                hint=f"put its files ({target.name} …) into {folder}/, or {dataset.instead}",
             ) from error
     return targets[0], targets[1]
 

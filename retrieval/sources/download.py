@@ -55,7 +55,7 @@ def download(urls: Sequence[str], target: Path, md5: str, progress: Progress | N
             for url in [*urls] * ROUNDS:
                 try:
                     _fetch(client, url, part, end, progress)
-                    _check(part, md5)
+                    _check_md5(part, md5)
                 except (httpx.HTTPError, _MirrorError) as error:
                     failures[url] = " ".join(str(error).split()) or type(error).__name__
                 else:
@@ -76,7 +76,7 @@ def _fetch(client: "httpx.Client", url: str, part: Path, end: float, progress: P
     with limit_time(end - time.monotonic()), client.stream("GET", url, headers=headers) as response:
         if response.status_code == 416:  # nothing lies beyond what is here; the checksum will judge it
             return
-        have = _start(response, have)
+        have = _check_response(response, have)
         length = response.headers.get("Content-Length", "")
         total = have + int(length) if length.isdecimal() else None
         with part.open("ab" if have else "wb") as file:
@@ -92,7 +92,7 @@ def _fetch(client: "httpx.Client", url: str, part: Path, end: float, progress: P
         raise _MirrorError(f"sends more than {MAX_DOWNLOAD_BYTES // 2**20} MiB")
 
 
-def _start(response: "httpx.Response", have: int) -> int:
+def _check_response(response: "httpx.Response", have: int) -> int:
     """The byte of the file with which the body begins: 0, or `have` as asked."""
     if response.status_code == 200:
         return 0
@@ -109,7 +109,7 @@ def _check_time(end: float) -> None:
         raise _MirrorError(f"not done after {TOTAL_SECONDS:.0f} s; run the same command again to go on")
 
 
-def _check(part: Path, md5: str) -> None:
+def _check_md5(part: Path, md5: str) -> None:
     """Remove what has arrived when its checksum is wrong: it could never be completed."""
     with part.open("rb") as file:
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -24,14 +24,14 @@ _TIMES = ("LastModified", "last_modified", "mtime")
 """What file systems call the time of the last change: S3, Azure, the others."""
 
 
-class Place:
+class UrlPath:
     """A file or folder by URL. Nothing is remembered between calls, so each listing is of what is there now."""
 
     def __init__(self, url: str) -> None:
         """Raises SourceError for a protocol that is not known or not installed, and for a URL that holds a secret."""
         import fsspec
 
-        check_no_secret(url)
+        refuse_secrets(url)
         self.url = url
         self.protocol = url.partition("://")[0]
         try:
@@ -87,7 +87,7 @@ class Place:
         return found
 
 
-def check_no_secret(url: str) -> None:
+def refuse_secrets(url: str) -> None:
     """Raise SourceError, without repeating it, for a URL with a password or a signature: a source's is written down."""
     if _SECRET.search(url):
         raise SourceError(

@@ -19,7 +19,6 @@ from typing import Literal
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.formats import HEAD_BYTES, sniff
 from retrieval.schema.records import Root, full_name
-from retrieval.sources.asking import changed, identity, local
 from retrieval.sources.base import (
     Entry,
     PassedOver,
@@ -30,10 +29,11 @@ from retrieval.sources.base import (
     is_listable,
     is_passed_over,
     key_of,
-    no_images,
+    no_images_error,
     path_of,
     read_bounded,
 )
+from retrieval.sources.presence import file_identity, local_root, source_changed_error
 
 NOWHERE = "not there, or a link that leads nowhere"
 
@@ -50,7 +50,7 @@ class Folder:
         self.spec = str(root)
         self.labels = labels
         self._real_root = root.resolve()
-        self._root_was = identity(root)
+        self._root_was = file_identity(root)
         self._folders: dict[int, int] = {}
         """What each folder was when it was listed: hashes of its key, and of device and inode."""
         self.passed_over = PassedOver()
@@ -58,7 +58,7 @@ class Folder:
     def entries(self) -> Iterator[Entry]:
         """Every image; raises SourceError when there is none, a folder cannot be listed, or the root changes places."""
         files = images = 0
-        self._root_was, self._folders = identity(self.root), {}
+        self._root_was, self._folders = file_identity(self.root), {}
         self.passed_over = PassedOver()
         waiting = [(item, "") for item in self._list(self.root, "")]
         while waiting:
@@ -66,19 +66,19 @@ class Folder:
             if item.name.startswith("."):
                 continue
             if item.is_dir(follow_symlinks=False):
-                below = f"{parent}{item.name}/"
-                waiting.extend((child, below) for child in self._list(Path(item.path), below))
+                inside = f"{parent}{item.name}/"
+                waiting.extend((child, inside) for child in self._list(Path(item.path), inside))
                 continue
             files += 1
-            key, kind = key_of(parent + item.name), kind_of(item)
+            key, kind = key_of(parent + item.name), classify_file(item)
             if kind == "taken" and (entry := self._entry(item, key)):
                 images += 1
                 yield entry
             elif kind == "passed over":
                 self.passed_over.add(key)
-        self.same()
+        self.check_unchanged()
         if not images:
-            raise no_images(self.spec, files)
+            raise no_images_error(self.spec, files)
 
     def read(self, key: str) -> bytes:
         """The image with that key; raises BadImage, also for a key that leads outside the folder."""
@@ -89,14 +89,14 @@ class Folder:
                 return data
         raise BadImage(where, f"no such image in {self.spec}")
 
-    def place(self) -> Root:
+    def identify(self) -> Root:
         """By host, device and inode."""
-        return local(self.root)
+        return local_root(self.root)
 
-    def same(self) -> None:
+    def check_unchanged(self) -> None:
         """Raise SourceError unless the same folder lies at the root."""
-        if self._root_was is None or identity(self.root) != self._root_was:
-            raise changed(self.spec)
+        if self._root_was is None or file_identity(self.root) != self._root_was:
+            raise source_changed_error(self.spec)
 
     def has(self, key: str) -> bool:
         """By a look at each folder that leads there, and at the file; raises SourceError when one is another now."""
@@ -107,7 +107,7 @@ class Folder:
             folder = self._folder(parent)
             if folder is None:
                 return False
-            path = below(folder, name)
+            path = join_key(folder, name)
             status = path.lstat()
             if stat.S_ISLNK(status.st_mode):
                 with contextlib.suppress(OSError):  # one that leads nowhere is listed, and refused when read
@@ -128,7 +128,7 @@ class Folder:
         for part in key.split("/") if key else ():
             so_far = f"{so_far}{part}/"
             try:
-                path = below(path, part)
+                path = join_key(path, part)
                 status = path.lstat()
             except FileNotFoundError:
                 return None
@@ -136,13 +136,13 @@ class Folder:
                 return None
             was = self._folders.get(hash(so_far))
             if was is not None and was != hash((status.st_dev, status.st_ino)):
-                raise changed(f"{self.spec}/{so_far}")
+                raise source_changed_error(f"{self.spec}/{so_far}")
         return path
 
     def _list(self, folder: Path, key: str) -> list["os.DirEntry[str]"]:
         """What the folder holds, last name first, because the caller pops from the end. key: `a/b/`, of the root ``."""
         try:
-            self._folders[hash(key_of(key))] = hash(identity(folder))
+            self._folders[hash(key_of(key))] = hash(file_identity(folder))
             with os.scandir(folder) as items:
                 return sorted(items, key=lambda item: item.name, reverse=True)
         except FileNotFoundError as error:
@@ -155,7 +155,7 @@ class Folder:
 
     def _removed(self, key: str) -> None:
         """Raise SourceError unless what was listed a moment ago can only have been removed: all that led there is."""
-        self.same()
+        self.check_unchanged()
         try:
             self._folder(key.rstrip("/").rpartition("/")[0])
         except OSError as error:
@@ -187,7 +187,7 @@ class Folder:
         """The path of a listed key; a part of it may stand for a name that is not UTF-8."""
         path = self.root
         for part in key.split("/"):
-            path = below(path, part)
+            path = join_key(path, part)
         return path
 
 
@@ -218,11 +218,11 @@ class File:
             raise BadImage(full_name(self.name, key), f"no such image in {self.spec}")
         return read_file(self._path, full_name(self.name, key))
 
-    def place(self) -> Root:
+    def identify(self) -> Root:
         """Its folder's."""
-        return local(self._path.parent)
+        return local_root(self._path.parent)
 
-    def same(self) -> None:
+    def check_unchanged(self) -> None:
         """It says nothing of the folder's other images."""
         raise SourceError(f"{self.spec} is one file of its folder")
 
@@ -242,14 +242,14 @@ def read_inside(path: Path, root: Path, where: str) -> bytes:
     return read_file(real, where)
 
 
-def below(folder: Path, part: str) -> Path:
+def join_key(folder: Path, part: str) -> Path:
     """What a part of a key stands for in that folder, there or not."""
     path = folder / path_of(part)
     # keys of older collections are the name itself also where that reads like bytes
     return path if path_of(part) == part or os.path.lexists(path) else folder / part
 
 
-def kind_of(item: "os.DirEntry[str]") -> Literal["taken", "passed over"] | None:
+def classify_file(item: "os.DirEntry[str]") -> Literal["taken", "passed over"] | None:
     """What becomes of a file by its name, or by how it begins where its name has no suffix; None for other files."""
     if is_image(item.name):
         return "taken"

@@ -14,14 +14,14 @@ from retrieval.config import Settings
 from retrieval.errors import RetrievalError, SourceError
 from retrieval.schema.records import Root
 from retrieval.sources.archive import ARCHIVE_SUFFIXES, Archive
-from retrieval.sources.asking import Unchanged, local, state
-from retrieval.sources.base import Source, check_name, default_name, is_image
+from retrieval.sources.base import Source, check_source_name, default_name, is_image
 from retrieval.sources.catalog import DATASET_NAMES, DATASETS
 from retrieval.sources.dataset import open_dataset
 from retrieval.sources.download import Progress
-from retrieval.sources.filesystem import Place
+from retrieval.sources.filesystem import UrlPath
 from retrieval.sources.folder import File, Folder
 from retrieval.sources.pathlist import LIST_SUFFIX, PathList
+from retrieval.sources.presence import Snapshot, file_state, local_root
 from retrieval.sources.remote import RemoteFolder
 
 PARQUET_SUFFIX = ".parquet"
@@ -50,7 +50,7 @@ def open_source(
     Raises SourceError when nothing is there or it cannot be understood, UsageError for a `name` that is none.
     """
     if name is not None:
-        check_name(name)
+        check_source_name(name)
     if spec.partition(":")[0] in DATASETS:
         return open_dataset(spec, settings, name or spec, progress)
     if spec.startswith(("file://", "local://")):
@@ -86,21 +86,21 @@ def _open_path(spec: str, name: str | None, labels: bool) -> Source:
     try:
         if kind == LIST_SUFFIX:
             return PathList(name or default_name(stem), path, labels=labels)
-        root, unchanged = local(path), Unchanged(str(path), partial(state, path))
+        root, snapshot = local_root(path), Snapshot(str(path), partial(file_state, path))
         if kind == PARQUET_SUFFIX:
             from retrieval.sources.parquet import Parquet
 
             mtime_ns = path.stat().st_mtime_ns
-            return Parquet(name or default_name(stem), root, str(path), mtime_ns, unchanged, labels=labels)
+            return Parquet(name or default_name(stem), root, str(path), mtime_ns, snapshot, labels=labels)
         if kind:
-            return Archive(name or default_name(stem), root, path.open("rb"), unchanged, labels=labels)
+            return Archive(name or default_name(stem), root, path.open("rb"), snapshot, labels=labels)
     except OSError as error:
         raise SourceError(f"{spec} cannot be opened: {error.strerror}") from error
     return File(name or default_name(path.parent.name), path)
 
 
 def _open_url(url: str, name: str | None, labels: bool) -> Source:
-    place = Place(url)
+    place = UrlPath(url)
     path = url.partition("?")[0] if place.protocol in ("http", "https") else url
     stem, kind = _stem_and_kind(path.rstrip("/").rpartition("/")[2])
     if kind == LIST_SUFFIX or is_image(stem):
@@ -109,11 +109,11 @@ def _open_url(url: str, name: str | None, labels: bool) -> Source:
     if kind == PARQUET_SUFFIX:
         from retrieval.sources.parquet import Parquet
 
-        unchanged = Unchanged(url, place.state)
-        return Parquet(name, Root(url), place.open(), place.mtime_ns(), unchanged, labels=labels)
+        snapshot = Snapshot(url, place.state)
+        return Parquet(name, Root(url), place.open(), place.mtime_ns(), snapshot, labels=labels)
     if kind:
-        unchanged = Unchanged(url, place.state)
-        return Archive(name, Root(url), place.open(), unchanged, labels=labels)
+        snapshot = Snapshot(url, place.state)
+        return Archive(name, Root(url), place.open(), snapshot, labels=labels)
     return RemoteFolder(name, place, labels=labels)
 
 

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 
 from retrieval.errors import BadImage, SourceError
 from retrieval.schema.records import Root, full_name
-from retrieval.sources.asking import Unchanged
 from retrieval.sources.base import Entry, check_size, folder_label, is_listable
 from retrieval.sources.filesystem import one_line
 from retrieval.sources.parquet_columns import find_columns
 from retrieval.sources.parquet_rows import Rows
+from retrieval.sources.presence import Snapshot
 
 BUFFER_BYTES = 2**20
 """Read from a column at once; without it a row group's whole column would be in memory."""
@@ -40,17 +40,17 @@ class Parquet:
         root: Root,
         file: str | BinaryIO,
         mtime_ns: int,
-        unchanged: Unchanged,
+        snapshot: Snapshot,
         *,
         labels: bool = False,
     ) -> None:
-        """Read the file's footer and its images' paths; `unchanged` looked at it before it was opened.
+        """Read the file's footer and its images' paths; `snapshot` looked at it before it was opened.
 
         Raises SourceError for a damaged file or one without images.
         """
         self.name = name
         self.spec = spec = root.path
-        self._root, self._unchanged = root, unchanged
+        self._root, self._snapshot = root, snapshot
         self._mtime_ns = mtime_ns
         self.labels = labels
         try:
@@ -84,13 +84,13 @@ class Parquet:
             raise BadImage(full_name(self.name, key), f"no such image in {self.spec}")
         return self._read(number, key)
 
-    def place(self) -> Root:
+    def identify(self) -> Root:
         """The file's."""
         return self._root
 
-    def same(self) -> None:
+    def check_unchanged(self) -> None:
         """Raise SourceError for another file than the one whose footer was read."""
-        self._unchanged.check()
+        self._snapshot.check()
 
     def has(self, key: str) -> bool:
         """Whether a row has that key."""

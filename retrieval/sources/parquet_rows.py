@@ -21,7 +21,7 @@ MOST_CURSORS = 8
 
 
 @dataclass(slots=True)
-class Cursor:
+class RowCursor:
     """Batches of a row group that are still to be read, from row `next` on; `end` is the first row behind the group."""
 
     ahead: Iterator[pa.RecordBatch]
@@ -47,7 +47,7 @@ class Rows:
         self._kept: OrderedDict[int, pa.Array] = OrderedDict()
         self._kept_starts: list[int] = []
         self._kept_bytes = 0
-        self._cursors: list[Cursor] = []
+        self._cursors: list[RowCursor] = []
         self._damage: dict[int, tuple[int, Exception]] = {}
 
     def value(self, number: int) -> bytes | None:
@@ -78,16 +78,16 @@ class Rows:
         self._cursors.append(cursor)
         return start
 
-    def _begin(self, group: int) -> Cursor:
+    def _begin(self, group: int) -> RowCursor:
         of_group = self._file.metadata.row_group(group)
         columns = (of_group.column(index) for index in range(of_group.num_columns))
         size = sum(c.total_uncompressed_size for c in columns if c.path_in_schema == self._column)
         mean = max(1, size // of_group.num_rows)
         rows = min(MOST_ROWS, max(1, BATCH_BYTES // mean))
         batches = self._file.iter_batches(rows, row_groups=[group], columns=[self._column])
-        return Cursor(batches, self.starts[group], self.starts[group + 1])
+        return RowCursor(batches, self.starts[group], self.starts[group + 1])
 
-    def _advance(self, cursor: Cursor) -> int:
+    def _advance(self, cursor: RowCursor) -> int:
         """Keep the next batch, in place of those that were not used for longest; returns its first row."""
         batch = next(cursor.ahead, None)
         if batch is None:

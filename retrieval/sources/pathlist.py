@@ -8,9 +8,9 @@ from pathlib import Path
 
 from retrieval.errors import BadImage, SourceError
 from retrieval.schema.records import Root, full_name
-from retrieval.sources.asking import Unchanged, local, state
 from retrieval.sources.base import Entry, folder_label, key_of
 from retrieval.sources.folder import read_file
+from retrieval.sources.presence import Snapshot, file_state, local_root
 
 LIST_SUFFIX = ".txt"
 LONGEST_LINE = 2**16
@@ -38,11 +38,11 @@ class PathList:
         self._base = path.parent.as_posix()
         self.labels = labels
         self._known: dict[str, str] | None = None
-        self._unchanged = self._as_it_is()
+        self._snapshot = self._take_snapshot()
 
     def entries(self) -> Iterator[Entry]:
         """Every path; raises SourceError when not one of them leads to anything, as when a disk is not mounted."""
-        self._known, self._unchanged = None, self._as_it_is()
+        self._known, self._snapshot = None, self._take_snapshot()
         if not any(os.path.lexists(path) for path in self._paths()):
             first = next(self._paths(), None)
             raise SourceError(
@@ -76,20 +76,20 @@ class PathList:
             raise BadImage(where, f"no such image in {self.spec}")
         return read_file(known[key], where)
 
-    def place(self) -> Root:
+    def identify(self) -> Root:
         """The list's."""
-        return local(self._path)
+        return local_root(self._path)
 
-    def same(self) -> None:
+    def check_unchanged(self) -> None:
         """Raise SourceError for another list, or another state of it."""
-        self._unchanged.check()
+        self._snapshot.check()
 
     def has(self, key: str) -> bool:
         """Whether the list names it: what it names and is not there is refused, not gone."""
         return key in self._paths_by_key()
 
-    def _as_it_is(self) -> Unchanged:
-        return Unchanged(self.spec, partial(state, self._path))
+    def _take_snapshot(self) -> Snapshot:
+        return Snapshot(self.spec, partial(file_state, self._path))
 
     def _paths_by_key(self) -> dict[str, str]:
         if self._known is None:

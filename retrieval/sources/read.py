@@ -36,34 +36,34 @@ THREADS = min(8, os.cpu_count() or 1)
 """More threads than cores only wait for each other, unless a remote source keeps them waiting: --workers."""
 PROCESSES = 8
 """More would wait for the encoder."""
-LAST_WORDS = 3
+STOP_SECONDS = 3
 """Seconds that a worker has after SIGTERM."""
 FETCHED_BYTES = 64 * 2**20
 """Of image files fetched here and not decoded yet, there or in a thread; one of them may be larger."""
 PART_BYTES = 4 * 2**20
 """Fetched images are handed on together up to this size."""
-PATIENCE = 300.0
+DECODE_SECONDS = 300.0
 """Seconds after which a process that reads CHUNK images, or one by itself, is given up."""
 
 
-class Good(NamedTuple):
+class Decoded(NamedTuple):
     """What was read of an entry: its content's SHA-256 (hex) and its pixels."""
 
     sha256: str
     image: DecodedImage
 
 
-class Bad(NamedTuple):
+class Failed(NamedTuple):
     """Why an entry cannot be used."""
 
     reason: str
     lasting: bool
 
 
-Read = Good | Bad
+ReadResult = Decoded | Failed
 Task = tuple[Callable[[], bytes], str]
 """Of an entry, what a worker needs, its `fetch` and its name: little, for it may travel to another process."""
-Waiting = Callable[[], list[Read]]
+GetResults = Callable[[], list[ReadResult]]
 """Waits for what was begun, and gives what was read."""
 
 
@@ -117,48 +117,48 @@ def read_images(
     this process's own.
     """
     if isinstance(items, list) and len(items) == 1 and portable is None:
-        yield from read_here(items, size, channels)  # for one, a thread would take longer to start than to read
+        yield from read_serially(items, size, channels)  # for one, a thread would take longer to start than to read
         return
     window = max(2 * CHUNK, min(WINDOW, WINDOW_BYTES // (size[0] * size[1] * channels)))
-    ahead: deque[tuple[list[Entry | T], Waiting | None]] = deque()
+    ahead: deque[tuple[list[Entry | T], GetResults | None]] = deque()
     waiting = 0
     with contextlib.closing(Reader(size, channels, workers, portable)) as reader:
-        for chunk in chunks(items):
-            ahead.append((chunk, reader.begin(chunk) if is_entries(chunk) else None))
+        for chunk in split_chunks(items):
+            ahead.append((chunk, reader.begin(chunk) if holds_entries(chunk) else None))
             waiting += len(chunk)
             while waiting > window - CHUNK:
                 waiting -= len(ahead[0][0])
-                yield from finished(*ahead.popleft())
+                yield from collect(*ahead.popleft())
         while ahead:
-            yield from finished(*ahead.popleft())
+            yield from collect(*ahead.popleft())
 
 
-def read_here(items: Iterable[Entry | T], size: tuple[int, int], channels: int) -> Iterator[Loaded | Refused | T]:
+def read_serially(items: Iterable[Entry | T], size: tuple[int, int], channels: int) -> Iterator[Loaded | Refused | T]:
     """The same in this thread, one after the other."""
     for item in items:
         if isinstance(item, Entry):
             (read,) = load_chunk([(item.fetch, item.name)], size, channels)
-            yield Loaded(item, *read) if isinstance(read, Good) else Refused(item, *read)
+            yield Loaded(item, *read) if isinstance(read, Decoded) else Refused(item, *read)
         else:
             yield item
 
 
-def is_entries(chunk: list[Entry | T]) -> TypeGuard[list[Entry]]:
+def holds_entries(chunk: list[Entry | T]) -> TypeGuard[list[Entry]]:
     """By the first: a chunk is all of one kind."""
     return isinstance(chunk[0], Entry)
 
 
-def finished(chunk: list[Entry | T], read: Waiting | None) -> Iterator[Loaded | Refused | T]:
+def collect(chunk: list[Entry | T], read: GetResults | None) -> Iterator[Loaded | Refused | T]:
     """A chunk once it is read; one without entries as it is."""
     if read is None:
         yield from chunk  # type: ignore[misc]
         return
     for entry, result in zip(chunk, read(), strict=True):
         assert isinstance(entry, Entry)
-        yield Loaded(entry, *result) if isinstance(result, Good) else Refused(entry, *result)
+        yield Loaded(entry, *result) if isinstance(result, Decoded) else Refused(entry, *result)
 
 
-def chunks(items: Iterable[T]) -> Iterator[list[T]]:
+def split_chunks(items: Iterable[T]) -> Iterator[list[T]]:
     """Runs of at most CHUNK entries, of which all or none are to be read in turn, or of what is no entry."""
     for _, run in itertools.groupby(items, lambda item: isinstance(item, Entry) and (True, item.in_turn)):
         while chunk := list(itertools.islice(run, CHUNK)):
@@ -182,7 +182,7 @@ class Reader:
         self._in_turn = ThreadPoolExecutor(1, "fetch")
         self._room = MemoryBudget(FETCHED_BYTES)
 
-    def begin(self, entries: Sequence[Entry]) -> Waiting:
+    def begin(self, entries: Sequence[Entry]) -> GetResults:
         """Entries that are all, or none, to be read in turn."""
         tasks: list[Task] = [(entry.fetch, entry.name) for entry in entries]
         in_turn = entries[0].in_turn
@@ -197,7 +197,7 @@ class Reader:
         self._fetchers.shutdown(cancel_futures=True)
         self._decoders.close()
 
-    def _fetched(self, tasks: Sequence[Task]) -> list[tuple[Future[list[Read]], list[Task]]]:
+    def _fetched(self, tasks: Sequence[Task]) -> list[tuple[Future[list[ReadResult]], list[Task]]]:
         """Fetch here and hand on a part at a time, no more than there is room for: what was begun, with its tasks."""
         begun, part, of, size = [], list[Task](), list[Task](), 0
         for task in tasks:
@@ -217,13 +217,13 @@ class Reader:
 class Threads:
     """Threads that read."""
 
-    def __init__(self, number: int, load: Callable[[Sequence[Task]], list[Read]]) -> None:
+    def __init__(self, number: int, load: Callable[[Sequence[Task]], list[ReadResult]]) -> None:
         self._pool, self._load = ThreadPoolExecutor(number, "read"), load
 
-    def begin(self, tasks: Sequence[Task]) -> Future[list[Read]]:
+    def begin(self, tasks: Sequence[Task]) -> Future[list[ReadResult]]:
         return self._pool.submit(self._load, tasks)
 
-    def finish(self, begun: Future[list[Read]], _tasks: Sequence[Task]) -> list[Read]:
+    def finish(self, begun: Future[list[ReadResult]], _tasks: Sequence[Task]) -> list[ReadResult]:
         return begun.result()
 
     def close(self) -> None:
@@ -238,24 +238,24 @@ class Processes:
     others go on in a new pool.
     """
 
-    def __init__(self, number: int, load: Callable[[Sequence[Task]], list[Read]], portable: bool) -> None:
+    def __init__(self, number: int, load: Callable[[Sequence[Task]], list[ReadResult]], portable: bool) -> None:
         """portable: they can fetch what they are told to; else it is fetched here."""
         self._number, self._portable = number, portable
-        self._load = partial(load_apart, load, PATIENCE)
+        self._load = partial(load_with_time_limit, load, DECODE_SECONDS)
         self._turn = threading.Lock()
-        self._pool = processes(number)
+        self._pool = start_pool(number)
         self._careful: Executor | None = None
 
-    def begin(self, tasks: Sequence[Task]) -> Future[list[Read]]:
-        with self._turn, ctrl_c_held_back():  # it may start a process, which would die of it before `start_worker`
+    def begin(self, tasks: Sequence[Task]) -> Future[list[ReadResult]]:
+        with self._turn, block_ctrl_c():  # it may start a process, which would die of it before `start_worker`
             try:
                 return self._pool.submit(self._load, tasks)
             except BrokenExecutor:
                 self._pool.shutdown(wait=False)
-                self._pool = processes(self._number)
+                self._pool = start_pool(self._number)
                 return self._pool.submit(self._load, tasks)
 
-    def finish(self, begun: Future[list[Read]], tasks: Sequence[Task]) -> list[Read]:
+    def finish(self, begun: Future[list[ReadResult]], tasks: Sequence[Task]) -> list[ReadResult]:
         try:
             return begun.result()
         except BrokenExecutor:
@@ -266,34 +266,36 @@ class Processes:
         if self._careful:
             self._careful.shutdown()
 
-    def _alone(self, task: Task) -> Read:
+    def _alone(self, task: Task) -> ReadResult:
         """Read one image by itself; it is refused when a process dies of it that has read nothing else."""
         if not self._portable:
             _, task = fetch_here(task)
         while True:
             fresh = self._careful is None
-            with ctrl_c_held_back():
-                self._careful = self._careful or started()
+            with block_ctrl_c():
+                self._careful = self._careful or start_one_process()
             began = time.monotonic()
             try:
-                with ctrl_c_held_back():
+                with block_ctrl_c():
                     reading = self._careful.submit(self._load, [task])
                 return reading.result()[0]
             except BrokenExecutor:
                 self._careful.shutdown(wait=False)
                 self._careful = None
-                if fresh and time.monotonic() - began >= PATIENCE:
-                    return Bad(f"opening it took longer than {PATIENCE:.0f} s, and was given up", lasting=False)
+                if fresh and time.monotonic() - began >= DECODE_SECONDS:
+                    return Failed(
+                        f"opening it took longer than {DECODE_SECONDS:.0f} s, and was given up", lasting=False
+                    )
                 if fresh:
-                    return Bad(DIED, lasting=True)
+                    return Failed(DIED, lasting=True)
 
 
 DIED = "the reader process died while decoding it; save it anew with another program, or try again with --retry-failed"
 
 
-def started() -> Executor:
+def start_one_process() -> Executor:
     """A process that works; raises RetrievalError when it dies of nothing."""
-    pool = processes(1)
+    pool = start_pool(1)
     try:
         pool.submit(os.getpid).result()
     except BrokenExecutor as error:
@@ -307,16 +309,18 @@ def fetch_here(task: Task) -> tuple[int, Task]:
     try:
         data = fetch()
     except BadImage as error:
-        return 0, (partial(raise_bad, error.where, error.reason), where)
+        return 0, (partial(raise_bad_image, error.where, error.reason), where)
     return len(data), (partial(bytes, data), where)
 
 
-def raise_bad(where: str, reason: str) -> bytes:
+def raise_bad_image(where: str, reason: str) -> bytes:
     """What fetching an image came to."""
     raise BadImage(where, reason)
 
 
-def load_apart(load: Callable[[Sequence[Task]], list[Read]], seconds: float, tasks: Sequence[Task]) -> list[Read]:
+def load_with_time_limit(
+    load: Callable[[Sequence[Task]], list[ReadResult]], seconds: float, tasks: Sequence[Task]
+) -> list[ReadResult]:
     """What a process does, which ends itself when that takes longer: no Python could end a decoder that hangs."""
     with Path(os.devnull).open("w") as nowhere:
         faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
@@ -326,33 +330,33 @@ def load_apart(load: Callable[[Sequence[Task]], list[Read]], seconds: float, tas
             faulthandler.cancel_dump_traceback_later()
 
 
-def load_chunk(tasks: Sequence[Task], size: tuple[int, int], channels: int) -> list[Read]:
+def load_chunk(tasks: Sequence[Task], size: tuple[int, int], channels: int) -> list[ReadResult]:
     """What a worker does."""
     with quiet():
         return [load_one(fetch, where, size, channels) for fetch, where in tasks]
 
 
-def load_one(fetch: Callable[[], bytes], where: str, size: tuple[int, int], channels: int) -> Read:
+def load_one(fetch: Callable[[], bytes], where: str, size: tuple[int, int], channels: int) -> ReadResult:
     """What an entry's `fetch` gives, read; `where` names it."""
     try:
         data = fetch()
     except BadImage as error:
-        return Bad(error.reason, lasting=False)
+        return Failed(error.reason, lasting=False)
     try:
         image = decode(data, where, size, channels)
     except BadImage as error:
-        return Bad(error.reason, lasting=True)
-    return Good(hashlib.sha256(data).hexdigest(), image)
+        return Failed(error.reason, lasting=True)
+    return Decoded(hashlib.sha256(data).hexdigest(), image)
 
 
-def processes(number: int) -> Executor:
+def start_pool(number: int) -> Executor:
     """Not forked, since JAX has threads; not of a fork server, which a kill -9 would leave behind."""
     spawn = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(number, spawn, initializer=start_worker, initargs=(MemoryBudget(MAX_DECODED, spawn),))
 
 
 @contextlib.contextmanager
-def ctrl_c_held_back() -> Iterator[None]:
+def block_ctrl_c() -> Iterator[None]:
     """From this thread and from processes that it starts; where the system knows no such mask, from nobody."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -372,7 +376,7 @@ def start_worker(room: MemoryBudget) -> None:
     """
     set_budget(room)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_WORDS))
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(STOP_SECONDS))
     parent = multiprocessing.parent_process()
     assert parent is not None
 

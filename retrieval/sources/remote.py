@@ -16,16 +16,16 @@ from retrieval.sources.base import (
     is_image,
     is_passed_over,
     key_of,
-    no_images,
+    no_images_error,
     path_of,
 )
-from retrieval.sources.filesystem import Place, mtime_ns, one_line
+from retrieval.sources.filesystem import UrlPath, mtime_ns, one_line
 
 PAGE = 1000
 """Objects that S3 lists in one answer; it gives no more."""
 
 
-class Found(NamedTuple):
+class ListedFile(NamedTuple):
     """A file as listed; `size` is None and `mtime_ns` 0 where the file system does not say."""
 
     key: str
@@ -44,7 +44,7 @@ class RemoteFolder:
 
     portable = False
 
-    def __init__(self, name: str, place: Place, *, labels: bool = False) -> None:
+    def __init__(self, name: str, place: UrlPath, *, labels: bool = False) -> None:
         self.name = name
         self.spec = place.url
         self.whole = place.protocol not in ("http", "https")
@@ -71,7 +71,7 @@ class RemoteFolder:
             elif is_passed_over(found.key):
                 self.passed_over.add(found.key)
         if not images:
-            raise no_images(self.spec, files)
+            raise no_images_error(self.spec, files)
 
     def read(self, key: str) -> bytes:
         """The image with that key; raises BadImage, also for a key that leads outside the folder."""
@@ -80,11 +80,11 @@ class RemoteFolder:
         path = key if hasattr(self._place.fs, "call_s3") else path_of(key)
         return self._read(key, f"{self._root}/{path}", None)
 
-    def place(self) -> Root:
+    def identify(self) -> Root:
         """Its URL."""
         return Root(self.spec)
 
-    def same(self) -> None:
+    def check_unchanged(self) -> None:
         """Raise SourceError unless the first image that was listed is still there: else the folder may be away."""
         if self._first is None or not self._is_file(self._first):
             raise SourceError(f"{self.spec} is not what it was when its listing began: its first image is away")
@@ -121,7 +121,7 @@ class RemoteFolder:
         check_size(len(data), where)
         return data
 
-    def _objects(self) -> Iterator[Found]:
+    def _objects(self) -> Iterator[ListedFile]:
         """S3 has no folders: one listing gives all keys that start with the prefix, a thousand at a time."""
         bucket, prefix, _ = self._place.fs.split_path(self._root)
         prefix += "/" * bool(prefix)
@@ -134,12 +134,12 @@ class RemoteFolder:
             for item in page.get("Contents", ()):
                 key = item["Key"].removeprefix(prefix)
                 if not key.endswith("/"):  # by which some programs mark a folder
-                    yield Found(key, f"{bucket}/{item['Key']}", item["Size"], mtime_ns(item))
+                    yield ListedFile(key, f"{bucket}/{item['Key']}", item["Size"], mtime_ns(item))
             if not page["IsTruncated"]:
                 return
             request["ContinuationToken"] = page["NextContinuationToken"]
 
-    def _files(self) -> Iterator[Found]:
+    def _files(self) -> Iterator[ListedFile]:
         waiting = self._list(self._root)
         while waiting:
             item = waiting.pop()
@@ -147,7 +147,7 @@ class RemoteFolder:
                 waiting += self._list(item["name"])
             else:
                 key = key_of(item["name"].removeprefix(f"{self._root}/"))
-                yield Found(key, item["name"], item.get("size"), mtime_ns(item))
+                yield ListedFile(key, item["name"], item.get("size"), mtime_ns(item))
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
         """What the folder holds but hidden names, last name first, because the caller pops from the end."""

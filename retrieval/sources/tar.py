@@ -28,9 +28,9 @@ class Tar:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._archive = unpacked(file)
+        self._archive = open_tar(file)
         self._packed = self._archive.fileobj is not file
-        self._cursors: list[Cursor] = []
+        self._cursors: list[TarCursor] = []
         self.ended = False
 
     def members(self) -> Iterator[Member]:
@@ -74,18 +74,18 @@ class Tar:
         if cursor:
             self._cursors.remove(cursor)
         else:
-            cursor = Cursor(cast(IO[bytes], unpacked(io.BufferedReader(View(self._file), READ_BYTES)).fileobj))
+            cursor = TarCursor(cast(IO[bytes], open_tar(io.BufferedReader(FileView(self._file), READ_BYTES)).fileobj))
         data = cursor.read_at(at, size)  # a cursor that meets damage is not used again
         self._cursors = [*self._cursors[-MOST_CURSORS + 1 :], cursor]
         return data
 
 
-def unpacked(file: IO[bytes]) -> tarfile.TarFile:
+def open_tar(file: IO[bytes]) -> tarfile.TarFile:
     """The archive, whatever it is packed with; raises what tarfile raises."""
     return tarfile.open(fileobj=file, mode="r:*", encoding="utf-8", errors="surrogateescape")
 
 
-class View(io.RawIOBase):
+class FileView(io.RawIOBase):
     """A file that others read too, from a place of its own."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -111,7 +111,7 @@ class View(io.RawIOBase):
         return len(data)
 
 
-class Cursor:
+class TarCursor:
     """A stream that only goes forwards, and what was read of it last, in chunks of one size but at its end."""
 
     def __init__(self, stream: IO[bytes]) -> None:

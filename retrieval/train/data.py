@@ -11,7 +11,7 @@ from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import probe
 from retrieval.model.config import MIN_SIDE
 from retrieval.sources import Entry, Source
-from retrieval.sources.arrays import choose, read_image_array
+from retrieval.sources.arrays import choose_rows, read_image_array
 from retrieval.sources.read import Refused
 from retrieval.train.options import TrainOptions
 from retrieval.util.reporting import ReportCount
@@ -57,7 +57,7 @@ def read_training_images(
     entries = [entry for source in sources for entry in source.entries()]
     shape = choose_shape(entries, options)
     limit = min(most or len(entries), PIXEL_BUDGET // (shape.size[0] * shape.size[1] * shape.channels))
-    chosen = [entries[i] for i in choose(len(entries), limit, options.seed)]
+    chosen = [entries[i] for i in choose_rows(len(entries), limit, options.seed)]
     stack = read_image_array(chosen, shape.size, shape.channels, reading)
     if not len(stack.images):
         first = stack.refused[0]

@@ -70,7 +70,7 @@ def to_json_text(content: Any, **layout: Any) -> str:
 def replace_non_finite(content: Any) -> Any:
     """The same content, with None in place of NaN and infinite numbers.
 
-    >>> nulled({"a": [1.5, float("nan"), float("-inf")]})
+    >>> replace_non_finite({"a": [1.5, float("nan"), float("-inf")]})
     {'a': [1.5, None, None]}
     """
     if isinstance(content, Mapping):

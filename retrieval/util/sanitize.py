@@ -19,7 +19,7 @@ def escape_unprintable(text: str, keep: str = "") -> str:
 
     keep: characters to leave as they are
 
-    >>> print(visible("red\x1b[31m\x9b1m\u202egnp"))
+    >>> print(escape_unprintable("red\x1b[31m\x9b1m\u202egnp"))
     red\x1b[31m\x9b1m\u202egnp
     """
     if text.isprintable():
@@ -30,7 +30,7 @@ def escape_unprintable(text: str, keep: str = "") -> str:
 def redact(text: str) -> str:
     """The text without users and passwords in URLs, and without keys and tokens in their queries.
 
-    >>> redacted("https://me:pass/word@host:6333/a?api-key=x&b=c, http://host:80/a@b")
+    >>> redact("https://me:pass/word@host:6333/a?api-key=x&b=c, http://host:80/a@b")
     'https://***@host:6333/a?api-key=***&b=c, http://host:80/a@b'
     """
     return _QUERY.sub(rf"\1{HIDDEN}", _USER.sub(f"://{HIDDEN}@", text))
@@ -39,7 +39,7 @@ def redact(text: str) -> str:
 def redact_arguments(arguments: Iterable[str]) -> list[str]:
     """A command line that is safe to store: each argument as by `redact`, without the values of secret options.
 
-    >>> redacted_arguments(["job.py", "--api-key", "x", "--token=y", "--key-column", "path", "ftp://me:z@host"])
+    >>> redact_arguments(["job.py", "--api-key", "x", "--token=y", "--key-column", "path", "ftp://me:z@host"])
     ['job.py', '--api-key', '***', '--token=***', '--key-column', 'path', 'ftp://***@host']
     """
     kept: list[str] = []

@@ -51,10 +51,10 @@ class Pictures:
             raise BadImage(key, "it has vanished")
         return data
 
-    def place(self) -> Root:
+    def identify(self) -> Root:
         return Root(self.spec)
 
-    def same(self) -> None:
+    def check_unchanged(self) -> None:
         """It is."""
 
     def has(self, key: str) -> bool:

@@ -18,7 +18,7 @@ from retrieval.images import decode as decoding
 from retrieval.images import memory
 from retrieval.images.decode import decode, thumbnail
 from retrieval.images.memory import MemoryBudget
-from retrieval.sources.read import processes
+from retrieval.sources.read import start_pool
 from tests.images.samples import file_of, noise
 
 MB = 10**6
@@ -115,7 +115,7 @@ def test_processes_share_a_room() -> None:
 
 
 def test_reader_processes_get_the_room_of_their_pool() -> None:
-    with processes(1) as pool:
+    with start_pool(1) as pool:
         assert pool.submit(is_shared).result() is True
 
 

@@ -13,7 +13,7 @@ import pytest
 from retrieval.schema.records import point_id
 from retrieval.sources import Entry
 from retrieval.sources.folder import Folder
-from retrieval.sources.read import Read, load_one
+from retrieval.sources.read import ReadResult, load_one
 from tests.cli.conftest import Call, Done
 from tests.ingest.jobs import Place, make_digits, same_points
 
@@ -31,7 +31,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Keys of the images that were opened, of runs too short for processes."""
     keys: list[str] = []
 
-    def load(fetch: Callable[[], bytes], where: str, size: tuple[int, int], channels: int) -> Read:
+    def load(fetch: Callable[[], bytes], where: str, size: tuple[int, int], channels: int) -> ReadResult:
         keys.append(where.partition("/")[2])
         return load_one(fetch, where, size, channels)
 

@@ -9,16 +9,16 @@ from tests.ingest.jobs import Place, make_digits
 
 DEADLY = """
 import os, signal, time
-from retrieval.sources import read as reading
-reading.PATIENCE = 4.0
-whole = reading.decode
+from retrieval.sources import read
+read.DECODE_SECONDS = 4.0
+whole = read.decode
 def decode(data, where, *rest):
     if b"deadly" in data:
         os.kill(os.getpid(), signal.SIGKILL)
     if b"endless" in data:
         time.sleep(3600)
     return whole(data, where, *rest)
-reading.decode = decode
+read.decode = decode
 """
 """What every Python process runs as it starts: a decoder with two defects, which end or hold its own process."""
 

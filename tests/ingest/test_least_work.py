@@ -13,7 +13,7 @@ import pytest
 from retrieval.images.decode import decode
 from retrieval.ingest.plan import is_same_file
 from retrieval.sources import Entry
-from retrieval.sources.read import Read, load_one
+from retrieval.sources.read import ReadResult, load_one
 from retrieval.store.base import Store
 from tests.ingest.conftest import SIDE, Quadrants, Run, by_path
 
@@ -23,7 +23,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Keys of the images that were opened."""
     keys: list[str] = []
 
-    def load(fetch: Callable[[], bytes], where: str, size: tuple[int, int], channels: int) -> Read:
+    def load(fetch: Callable[[], bytes], where: str, size: tuple[int, int], channels: int) -> ReadResult:
         keys.append(where.removeprefix("root/"))
         return load_one(fetch, where, size, channels)
 

@@ -22,7 +22,7 @@ from retrieval.ingest.summary import IngestSummary
 from retrieval.reindex.preflight import open_recorded_sources
 from retrieval.schema.records import CollectionMeta, Root
 from retrieval.sources import open_source
-from retrieval.sources.asking import identity
+from retrieval.sources.presence import file_identity
 from retrieval.store.base import Store, resolve
 from tests.ingest.conftest import SIDE, Quadrants
 from tests.store.conftest import name, open_engine, store  # noqa: F401 - fixtures, of both engines
@@ -104,7 +104,7 @@ def test_a_folder_that_was_moved_is_known_again(
         (new / f"IMG_{gone:04d}.png").unlink()
     summary = go(new)
     assert (summary.found, summary.unchanged) == (6, 6)
-    found = identity(new)
+    found = file_identity(new)
     assert found
     assert (meta().sources["DCIM"], meta().roots["DCIM"]) == (
         str(new),
@@ -152,7 +152,7 @@ def test_the_same_path_with_another_inode(go: Go, told: Callable[..., None], tmp
     card(root, 1)
     with pytest.raises(UsageError, match="0 are the same there and 10 are others"):
         go(root)
-    told(inode="{}:{}".format(*(identity(root) or ())))
+    told(inode="{}:{}".format(*(file_identity(root) or ())))
     assert go(root).encoded == COUNT, "in the same folder, images may change as they like"
 
 

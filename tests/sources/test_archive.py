@@ -209,7 +209,7 @@ def test_a_cursor_reads_as_a_file_does(data: bytes, reads: list[tuple[int, int]]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tar, "CHUNK_BYTES", chunk)
         patch.setattr(tar, "KEPT_BYTES", kept)
-        cursor = tar.Cursor(io.BytesIO(data))
+        cursor = tar.TarCursor(io.BytesIO(data))
         for at, size in reads:
             if at >= cursor.start:
                 assert cursor.read_at(at, size) == data[at : at + size]
@@ -226,13 +226,13 @@ def test_a_compressed_tar_is_not_unpacked_again_for_readers_that_overtake_each_o
     monkeypatch.setattr(tar, "CHUNK_BYTES", 512)
     monkeypatch.setattr(tar, "KEPT_BYTES", 40_000)
     made = []
-    really = tar.Cursor.__init__
+    really = tar.TarCursor.__init__
 
-    def count(cursor: tar.Cursor, stream: io.BytesIO) -> None:
+    def count(cursor: tar.TarCursor, stream: io.BytesIO) -> None:
         made.append(cursor)
         really(cursor, stream)
 
-    monkeypatch.setattr(tar.Cursor, "__init__", count)
+    monkeypatch.setattr(tar.TarCursor, "__init__", count)
     entries = list(source.entries())
     for start in range(0, len(entries), 2 * apart):
         for first, second in zip(

@@ -144,7 +144,7 @@ def test_a_data_set_is_downloaded_once(tmp_path: Path, settings: Settings, monke
     labels = gzip.compress((published / "t10k-labels-idx1-ubyte").read_bytes())
     seen: list[str] = []
     with serving(images) as first, serving(labels) as second:
-        named = catalog.Named(
+        named = catalog.KnownDataset(
             "mnist",
             (f"{first.base}/good/", f"{second.base}/good/"),
             {

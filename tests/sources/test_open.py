@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.errors import SourceError, UsageError
-from retrieval.sources.base import check_name, default_name
+from retrieval.sources.base import check_source_name, default_name
 from tests.errors import hinted
 from tests.sources.conftest import Open, listed, put
 
@@ -70,7 +70,7 @@ def test_names(tmp_path: Path, opened: Open) -> None:
 
 @given(st.text())
 def test_default_names_are_names(text: str) -> None:
-    assert check_name(default_name(text)) == default_name(text)
+    assert check_source_name(default_name(text)) == default_name(text)
 
 
 def test_a_data_set_comes_before_a_folder_of_that_name(

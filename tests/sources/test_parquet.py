@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import decode, encode_png
-from retrieval.sources import base, open_source, parquet_rows
-from retrieval.sources import read as reading
+from retrieval.sources import base, open_source, parquet_rows, read
 from tests.errors import hinted
 from tests.sources.conftest import Open, listed, only
 
@@ -196,10 +195,10 @@ def test_threads_that_overtake_each_other(tmp_path: Path, opened: Open) -> None:
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Rows in each batch that is decoded."""
-    sizes, read = list[int](), pq.ParquetFile.iter_batches
+    sizes, iterate = list[int](), pq.ParquetFile.iter_batches
 
     def counted(*arguments: Any, **options: Any) -> Iterator[pa.RecordBatch]:
-        for batch in read(*arguments, **options):
+        for batch in iterate(*arguments, **options):
             sizes.append(len(batch))
             yield batch
 
@@ -215,8 +214,8 @@ def test_eight_readers_decode_each_row_once(
     """Many small row groups, and one that is larger than what is kept."""
     data = [png(number % 256) + number.to_bytes(4, "big") + bytes(padding) for number in range(1000)]
     source = opened(put(tmp_path / "x.parquet", {"image": pa.array(data)}, row_group_size=group, use_dictionary=False))
-    found = list(reading.read_images(source.entries(), (2, 3), 3, workers=8, portable=portable))
-    assert [item.sha256 for item in found if isinstance(item, reading.Loaded)] == [
+    found = list(read.read_images(source.entries(), (2, 3), 3, workers=8, portable=portable))
+    assert [item.sha256 for item in found if isinstance(item, read.Loaded)] == [
         hashlib.sha256(each).hexdigest() for each in data
     ]
     assert sum(decoded) == len(data)

@@ -15,9 +15,8 @@ import pytest
 
 from retrieval.errors import BadImage
 from retrieval.images.decode import encode_png
-from retrieval.sources import Entry
-from retrieval.sources import read as reading
-from retrieval.sources.read import Loaded, Refused, processes, read_images
+from retrieval.sources import Entry, read
+from retrieval.sources.read import Loaded, Refused, read_images, start_pool
 from tests.train.samples import blobs, entry
 
 SIZE = (12, 12)
@@ -27,9 +26,9 @@ def test_order_is_kept_and_bad_ones_are_refused() -> None:
     images = blobs(40)
     entries = [entry(f"{n}.png", encode_png(image)) for n, image in enumerate(images)]
     entries[7] = entry("7.png", b"no image")
-    read = list(read_images(entries, SIZE, 1))
-    assert [item.entry for item in read] == entries
-    for n, item in enumerate(read):
+    found = list(read_images(entries, SIZE, 1))
+    assert [item.entry for item in found] == entries
+    for n, item in enumerate(found):
         if n == 7:
             assert isinstance(item, Refused)
             assert item.to_json() == {"source": "test", "path": "7.png", "reason": item.reason}
@@ -59,7 +58,7 @@ def test_an_unexpected_error_is_not_swallowed() -> None:
 
 @pytest.mark.timeout(60)
 def test_an_endless_source_is_read_ahead_only_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "WINDOW", 16)
+    monkeypatch.setattr(read, "WINDOW", 16)
     png = encode_png(blobs(1)[0])
     listed = 0
 
@@ -71,37 +70,37 @@ def test_an_endless_source_is_read_ahead_only_so_far(monkeypatch: pytest.MonkeyP
     pictures = read_images(endless(), SIZE, 1)
     for n in range(1, 30):
         assert next(pictures).entry.key == f"{n}.png"
-        assert n <= listed <= n + 2 * reading.CHUNK
+        assert n <= listed <= n + 2 * read.CHUNK
     pictures.close()  # type: ignore[attr-defined]
-    assert listed <= 29 + 2 * reading.CHUNK
+    assert listed <= 29 + 2 * read.CHUNK
 
 
 @pytest.mark.timeout(120)
 def test_closing_early_drops_what_was_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "THREADS", 1)
+    monkeypatch.setattr(read, "THREADS", 1)
     png = encode_png(blobs(1)[0])
     fetched: list[int] = []
     closing = Event()
 
     def fetch(n: int) -> bytes:
         fetched.append(n)
-        if n > reading.CHUNK:  # the only thread stays here until the reader closes, then goes slowly
+        if n > read.CHUNK:  # the only thread stays here until the reader closes, then goes slowly
             closing.wait(60)
-        if n > reading.CHUNK + 1:
+        if n > read.CHUNK + 1:
             Event().wait(0.02)
         return png
 
-    entries = [Entry("test", f"{n}.png", len(png), 0, None, partial(fetch, n)) for n in range(reading.WINDOW + 1)]
+    entries = [Entry("test", f"{n}.png", len(png), 0, None, partial(fetch, n)) for n in range(read.WINDOW + 1)]
     pictures = read_images(entries, SIZE, 1)
     next(pictures)
     closing.set()
     pictures.close()  # type: ignore[attr-defined]
-    assert len(fetched) < reading.WINDOW
+    assert len(fetched) < read.WINDOW
 
 
 @pytest.mark.timeout(60)
 def test_a_worker_hands_over_its_result_before_sigterm_ends_it() -> None:
-    with processes(1) as workers:
+    with start_pool(1) as workers:
         assert workers.submit(terminated).result() == "handed over", "its parent would wait for the rest for ever"
         (worker,) = multiprocessing.active_children()
         end = time.monotonic() + 30

@@ -41,10 +41,10 @@ class Pictures:
     def read(self, key: str) -> bytes:
         return next(e for e in self.listed if e.key == key).read()
 
-    def place(self) -> Root:
+    def identify(self) -> Root:
         return Root(self.spec)
 
-    def same(self) -> None:
+    def check_unchanged(self) -> None:
         """It is."""
 
     def has(self, key: str) -> bool:

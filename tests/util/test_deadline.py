@@ -12,7 +12,7 @@ import pytest
 
 from retrieval.errors import BadImage, SourceError, StoreUnavailable
 from retrieval.sources import download, filesystem
-from retrieval.sources.filesystem import Place
+from retrieval.sources.filesystem import UrlPath
 from retrieval.sources.remote import RemoteFolder
 from retrieval.util.deadline import enforce_time_limits, limit_time
 from tests.drip import BYTES, EVERY, WAYS, Answer, Drip, dripping
@@ -101,7 +101,7 @@ def test_a_mirror_that_drips(way: Answer, tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_image_by_url_that_drips(way: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filesystem, "SECONDS", 1.0)
     with dripping(way) as server:
-        folder = RemoteFolder("far", Place(f"{server.url}/pictures"))
+        folder = RemoteFolder("far", UrlPath(f"{server.url}/pictures"))
         with pytest.raises(BadImage, match="no answer within 1 s"):
             folder.read("a.png")
         assert not server.heard

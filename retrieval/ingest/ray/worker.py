@@ -19,7 +19,7 @@ from retrieval.model.resolve import make_encoder
 from retrieval.model.saved_models import SavedModel
 from retrieval.schema.records import point_id
 from retrieval.sources import Entry, Source, open_source
-from retrieval.sources.read import Refused, read_here, read_images
+from retrieval.sources.read import Refused, read_images, read_serially
 from retrieval.store import open_server
 
 BATCHES = 4
@@ -161,7 +161,7 @@ class Worker:
         items: Iterator[Item] = (
             read_images(page, size, channels, workers=1, portable=False)
             if self._careful
-            else read_here(page, size, channels)
+            else read_serially(page, size, channels)
         )
         contents = []
         for batch in coder.make_batches(items, BATCHES * choose_batch_size(config, job.options)):

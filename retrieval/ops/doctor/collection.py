@@ -9,7 +9,7 @@ from retrieval.model.resolve import load_collection_model
 from retrieval.ops.doctor.checks import Check, CollectionContext, Finding, explain_error
 from retrieval.schema.records import seconds_since
 from retrieval.sources import open_source
-from retrieval.sources.dataset import is_elsewhere
+from retrieval.sources.dataset import needs_download
 
 SETTLING = {
     "yellow": ("is being rebuilt; searches work, but more slowly", "check again in some minutes"),
@@ -80,7 +80,7 @@ def inspect_replication(context: CollectionContext) -> Iterator[Finding]:
 def inspect_sources(context: CollectionContext) -> Iterator[Finding]:
     """Whether ingest and reindex can read each source; searches do not need them."""
     for name, spec in (context.meta.sources if context.meta else {}).items():
-        if is_elsewhere(spec, context.settings):
+        if needs_download(spec, context.settings):
             found = f"{name} → {spec}, not on this machine: the next ingest would download it"
             yield Finding("sources", "ok", found)
         elif trouble := find_source_trouble(name, spec, context.settings):

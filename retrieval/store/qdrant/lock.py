@@ -263,7 +263,7 @@ class Lock:
 def lock_replication(number: int) -> dict[str, Any]:
     """Replicas of the lock collection on that many peers, and how many of them must confirm a write.
 
-    >>> replication(2), replication(5)["write_consistency_factor"]
+    >>> lock_replication(2), lock_replication(5)["write_consistency_factor"]
     ({'replication_factor': 2, 'write_consistency_factor': 1}, 2)
     """
     copies = min(REPLICAS, number)

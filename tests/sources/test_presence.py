@@ -12,7 +12,7 @@ import pytest
 
 from retrieval.schema.records import Root
 from retrieval.sources import Source
-from retrieval.sources.asking import Answer, ask
+from retrieval.sources.presence import Presence, check_presence
 from tests.sources.conftest import PGM, Open, listed, put
 from tests.sources.test_archive import pack
 
@@ -48,7 +48,7 @@ KINDS: dict[str, Callable[[Path], Path]] = {
 
 def unsure(source: Source) -> set[str]:
     """What is said of each key, of which none may be gone."""
-    answer = ask(source, KEYS)
+    answer = check_presence(source, KEYS)
     assert answer.gone == set()
     assert answer.unsure.keys() == set(KEYS)
     return set(answer.unsure.values())
@@ -59,7 +59,7 @@ def test_gone_or_there(tmp_path: Path, opened: Open, kind: str) -> None:
     source = opened(KINDS[kind](tmp_path))
     for _ in range(2):
         assert set(listed(source)) == THERE
-        assert ask(source, KEYS) == Answer(gone=set(KEYS) - THERE)
+        assert check_presence(source, KEYS) == Presence(gone=set(KEYS) - THERE)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -75,7 +75,7 @@ def test_a_source_that_went_away_or_was_exchanged(tmp_path: Path, opened: Open, 
     assert f"{path} is not what it was when its listing began; is it still mounted?" in why
     if path.is_dir():
         listed(source)
-        assert ask(source, KEYS).gone == set(KEYS) - THERE, "a new listing is of what is there now"
+        assert check_presence(source, KEYS).gone == set(KEYS) - THERE, "a new listing is of what is there now"
 
 
 def test_a_folder_below_that_was_exchanged(tmp_path: Path, opened: Open) -> None:
@@ -85,11 +85,11 @@ def test_a_folder_below_that_was_exchanged(tmp_path: Path, opened: Open) -> None
     listed(source)
     (root / "b").rename(tmp_path / "b")
     (root / "b").mkdir()
-    answer = ask(source, ["a/9.png", "b/3.png", "c/5.png"])
+    answer = check_presence(source, ["a/9.png", "b/3.png", "c/5.png"])
     assert answer.gone == {"a/9.png", "c/5.png"}
     assert "pics/b/ is not what it was" in answer.unsure["b/3.png"]
     (root / "b").rmdir()
-    assert ask(source, ["b/3.png"]).gone == {"b/3.png"}, "the folder was removed from one that is there"
+    assert check_presence(source, ["b/3.png"]).gone == {"b/3.png"}, "the folder was removed from one that is there"
 
 
 def test_what_lies_there_instead_of_an_image(tmp_path: Path, opened: Open) -> None:
@@ -105,7 +105,7 @@ def test_what_lies_there_instead_of_an_image(tmp_path: Path, opened: Open) -> No
     source = opened(root)
     listed(source)
     keys = ["a/2.png", "pipe.png", "nowhere.png", "linked.png", "folder.png", "loop/a/1.png", "scan.unknown"]
-    assert ask(source, keys) == Answer(gone={"a/2.png", "pipe.png", "folder.png", "loop/a/1.png"})
+    assert check_presence(source, keys) == Presence(gone={"a/2.png", "pipe.png", "folder.png", "loop/a/1.png"})
 
 
 def test_a_folder_that_cannot_be_looked_into(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,8 +120,8 @@ def test_a_folder_that_cannot_be_looked_into(tmp_path: Path, opened: Open, monke
 
     put(tmp_path / "pics", "c/x.txt")
     monkeypatch.setattr(Path, "lstat", lstat)
-    answer = ask(source, ["a/9.png", "c/5.png"])
-    assert answer == Answer({"a/9.png"}, {"c/5.png": "pics/c/5.png cannot be looked at: Permission denied"})
+    answer = check_presence(source, ["a/9.png", "c/5.png"])
+    assert answer == Presence({"a/9.png"}, {"c/5.png": "pics/c/5.png cannot be looked at: Permission denied"})
 
 
 def test_by_url(tmp_path: Path, opened: Open) -> None:
@@ -131,18 +131,18 @@ def test_by_url(tmp_path: Path, opened: Open) -> None:
         source = opened(url)
         assert "is not what it was" in unsure(source).pop()
         listed(source)
-        assert ask(source, KEYS) == Answer(gone=set(KEYS) - THERE)
-        assert "not UTF-8" in ask(source, ["caf\\xe9.png"]).unsure["caf\\xe9.png"]
+        assert check_presence(source, KEYS) == Presence(gone=set(KEYS) - THERE)
+        assert "not UTF-8" in check_presence(source, ["caf\\xe9.png"]).unsure["caf\\xe9.png"]
         memory.rm(f"{url}/a/1.png")
         assert "its first image is away" in unsure(source).pop()
-        assert source.place() == Root(url)
+        assert source.identify() == Root(url)
     finally:
         memory.rm(f"memory://{tmp_path.name}", recursive=True)
 
 
 def test_data_sets_and_single_files(tmp_path: Path, opened: Open) -> None:
     source = opened("mnist-sample")
-    assert ask(source, ["train/00000", "train/99999", "00000"]) == Answer(gone={"train/99999", "00000"})
+    assert check_presence(source, ["train/00000", "train/99999", "00000"]) == Presence(gone={"train/99999", "00000"})
     single = opened(files(tmp_path / "pics") / "a" / "1.png")
     assert "is one file of its folder" in unsure(single).pop()
-    assert single.place() == opened(tmp_path / "pics" / "a").place()
+    assert single.identify() == opened(tmp_path / "pics" / "a").identify()

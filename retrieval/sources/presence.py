@@ -15,7 +15,7 @@ AT_ONCE = 16
 
 
 @dataclass(slots=True)
-class Answer:
+class Presence:
     """What a source says of keys: those that are not there, and why it could not be asked for others.
 
     The rest are there.
@@ -25,24 +25,24 @@ class Answer:
     unsure: dict[str, str] = field(default_factory=dict)
 
 
-def ask(source: Source, keys: Sequence[str]) -> Answer:
+def check_presence(source: Source, keys: Sequence[str]) -> Presence:
     """Ask the source for each key, and look before and after whether it is itself."""
-    answer = Answer()
+    answer = Presence()
     try:
-        source.same()
+        source.check_unchanged()
         with ThreadPoolExecutor(AT_ONCE, "ask") as threads:
-            for key, found in zip(keys, threads.map(lambda key: there(source, key), keys), strict=True):
+            for key, found in zip(keys, threads.map(lambda key: look_up(source, key), keys), strict=True):
                 if isinstance(found, str):
                     answer.unsure[key] = found
                 elif not found:
                     answer.gone.add(key)
-        source.same()
+        source.check_unchanged()
     except SourceError as error:
-        return Answer(unsure=dict.fromkeys(keys, str(error)))
+        return Presence(unsure=dict.fromkeys(keys, str(error)))
     return answer
 
 
-def there(source: Source, key: str) -> bool | str:
+def look_up(source: Source, key: str) -> bool | str:
     """Whether the source has it; why that cannot be said."""
     try:
         return source.has(key)
@@ -50,7 +50,7 @@ def there(source: Source, key: str) -> bool | str:
         return str(error)
 
 
-class Unchanged:
+class Snapshot:
     """A file as it was before it was opened."""
 
     def __init__(self, spec: str, look: Callable[[], object]) -> None:
@@ -61,10 +61,10 @@ class Unchanged:
     def check(self) -> None:
         """Raise SourceError when it is another file now, or another state of it."""
         if self._look() != self._first:
-            raise changed(self._spec)
+            raise source_changed_error(self._spec)
 
 
-def changed(spec: str) -> SourceError:
+def source_changed_error(spec: str) -> SourceError:
     """The error for a source that is another now, or not there."""
     return SourceError(
         f"{spec} is not what it was when its listing began",
@@ -72,7 +72,7 @@ def changed(spec: str) -> SourceError:
     )
 
 
-def state(path: Path) -> tuple[int, ...] | None:
+def file_state(path: Path) -> tuple[int, ...] | None:
     """Device, inode, size and time of a file; None when it is not there."""
     try:
         found = path.stat()
@@ -81,13 +81,13 @@ def state(path: Path) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def identity(path: Path) -> tuple[int, int] | None:
+def file_identity(path: Path) -> tuple[int, int] | None:
     """Device and inode; None when it is not there."""
-    found = state(path)
+    found = file_state(path)
     return (found[0], found[1]) if found else None
 
 
-def local(path: Path) -> Root:
+def local_root(path: Path) -> Root:
     """What tells a file or folder of this machine from others; a file is often made anew, which changes its inode."""
-    found = identity(path) if path.is_dir() else None
+    found = file_identity(path) if path.is_dir() else None
     return Root(str(path), socket.gethostname(), f"{found[0]}:{found[1]}" if found else "")
