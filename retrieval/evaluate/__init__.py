@@ -1,1 +1,1 @@
-"""Is the retrieval any good: the metrics, the search by brute force, and the job that compares with baselines."""
+"""Evaluation: retrieval metrics, exact search by brute force, and the job that compares a model with baselines."""

@@ -1,4 +1,4 @@
-"""Does the engine find what is there? Its answers against brute force over the codes that it holds itself."""
+"""The engine's recall: its hits compared with exact search over the embeddings that it stores."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,14 +11,14 @@ from retrieval.schema.records import codes_of
 from retrieval.store.base import Store
 
 QUERIES = 500
-"""Asked at most: enough to tell 0.99 from 1, few enough to wait for."""
+"""Maximum number of queries: enough to tell 0.99 from 1."""
 TIE = 1e-5
-"""Relative: a hit that is farther than the true k-th by less than this is as good (rounding of float32)."""
+"""Relative tolerance: a hit counts as right if it is farther than the true k-th by less (float32 rounding)."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRecall:
-    """recall: share of the true k nearest that the engine gave, in [0, 1], over all queries."""
+    """recall: share of the true k nearest that the engine returned, in [0, 1], over all queries."""
 
     engine: str
     collection: str
@@ -32,11 +32,14 @@ class EngineRecall:
 
 
 def engine_recall(store: Store, collection: str, codes: Float32[np.ndarray, "q d"], k: int) -> EngineRecall:
-    """Ask the engine for the k nearest of each code, and look at all that it holds, a page at a time.
+    """Compare the engine's k nearest of each query with exact search over all stored embeddings, read page by page.
 
-    As ann-benchmarks counts (Aumüller et al. 2018, arXiv 1807.05614): a hit is right when it is no farther than the
-    true k-th, so that ties are fair; distances are measured again, and a hit given twice counts once. Raises
-    NoCollection, StoreError when the collection is empty or the engine fails.
+    Counted as in ann-benchmarks (Aumüller et al. 2018, arXiv 1807.05614): a hit is right if it is no farther than the
+    true k-th, so ties do not count against the engine. Distances are recomputed, and a repeated hit counts once.
+
+    codes: f32[q, D], the queries' embeddings
+    k: at least 1; capped at the number of points
+    Raises NoCollection, and StoreError when the collection is empty or the engine fails.
     """
     limits, points = kth_distances(store, collection, codes, k)
     if not points:
@@ -53,7 +56,7 @@ def engine_recall(store: Store, collection: str, codes: Float32[np.ndarray, "q d
 def kth_distances(
     store: Store, collection: str, codes: Float32[np.ndarray, "q d"], k: int
 ) -> tuple[Float[np.ndarray, " q"], int]:
-    """Distance of each code's k-th nearest point (of its last, where there are fewer), and the number of points."""
+    """Distance from each query to its k-th nearest point, or to the farthest if there are fewer; number of points."""
     best, points = np.full((len(codes), k), np.inf, np.float32), 0
     for page in store.scroll(collection, codes=True):
         stored = codes_of(page)

@@ -1,4 +1,4 @@
-"""The ways to turn pictures into codes that an evaluation compares: the model, and what it has to beat."""
+"""The embedding methods that an evaluation compares: the model and its baselines."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,21 +18,25 @@ Images = UInt8[np.ndarray, "n h w c"]
 Codes = Num[np.ndarray, "n d"]
 
 ROUNDS = 12
-"""Of the iteration behind PCA: on MNIST it then keeps 0.9999 of the variance that exact PCA keeps."""
+"""Iterations of PCA. On MNIST the result keeps 0.9999 of the variance that exact PCA keeps."""
 SPARE = 16
-"""Axes beyond those wanted, which make it converge sooner."""
+"""Extra components in the iteration, which make it converge sooner (oversampling)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A name to print, and images u8[n, h, w, c] in [0,255] to codes of one length (pixels stay u8)."""
+    """One way to embed images.
+
+    name: printed in the report
+    codes: maps images u8[n, h, w, c] in [0, 255] to embeddings [n, d]; float, or u8 for raw pixels
+    """
 
     name: str
     codes: Callable[[Images], Codes]
 
 
 def methods(encoder: Encoder, images: Images, seed: int) -> list[Method]:
-    """The model first, then the baselines: raw pixels, PCA of the same length fitted on `images`, and no training."""
+    """The model, then the baselines: raw pixels, PCA of the same dimension fitted on `images`, and no training."""
     return [
         Method(f"model {encoder.fingerprint[:8]}", encoder.encode),
         Method("raw pixels", lambda images: images.reshape(len(images), -1)),
@@ -42,17 +46,19 @@ def methods(encoder: Encoder, images: Images, seed: int) -> list[Method]:
 
 
 def untrained_encoder(config: ModelConfig, seed: int) -> Encoder:
-    """The model as it was before it learned anything."""
+    """The same network with its initial weights."""
     _, params = build(config, seed)
     weights = {name: np.asarray(array) for name, array in to_flat(params).items()}
     return Encoder(SavedModel(config, weights, saved_models.fingerprint(config, weights), {}, Path()))
 
 
 def fit_pca(images: Images, dim: int, seed: int) -> Callable[[Images], Codes]:
-    """Codes by the first `dim` principal components of the images (fewer when a picture has fewer pixels).
+    """Fit PCA by orthogonal iteration (Halko et al. 2011, arXiv 0909.4061); returns the projection.
 
-    Orthogonal iteration (Halko et al. 2011, arXiv 0909.4061): passes over the images a block at a time, so that
-    memory does not grow with their number, nor with the square of their size.
+    Passes over the images block by block, so memory grows neither with their number nor with the square of their size.
+
+    images: u8[n, h, w, c]
+    dim: number of components; fewer if an image has fewer pixels
     """
     pixels = images.reshape(len(images), -1)
     mean = pixels.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -62,14 +68,14 @@ def fit_pca(images: Images, dim: int, seed: int) -> Callable[[Images], Codes]:
     start = np.random.default_rng(seed).normal(size=(size, min(wanted + SPARE, size)))
     axes = np.linalg.qr(start.astype(np.float32))[0]
 
-    def spread(axes: Float32[np.ndarray, "p a"]) -> Float32[np.ndarray, "p a"]:
+    def multiply_by_covariance(axes: Float32[np.ndarray, "p a"]) -> Float32[np.ndarray, "p a"]:
         blocks = (pixels[first : first + step] - mean for first in range(0, len(pixels), step))
         return sum((block.T @ (block @ axes) for block in blocks), np.zeros_like(axes))
 
     for _ in range(ROUNDS):
-        axes = np.linalg.qr(spread(axes))[0]
-    turned = np.linalg.eigh(axes.T @ spread(axes))[1][:, ::-1]  # eigh counts upwards
-    components = axes @ turned[:, :wanted]
+        axes = np.linalg.qr(multiply_by_covariance(axes))[0]
+    rotation = np.linalg.eigh(axes.T @ multiply_by_covariance(axes))[1][:, ::-1]  # eigh sorts ascending
+    components = axes @ rotation[:, :wanted]
 
     def project(images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
         flat = images.reshape(len(images), -1)

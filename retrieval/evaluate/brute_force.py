@@ -1,4 +1,4 @@
-"""Who is near whom, by brute force and in bounded memory: only a few queries' distances exist at a time."""
+"""Exact nearest neighbours by brute force in bounded memory: the distances of a few queries at a time."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ TABLE = 2**24
 """Distances in memory at a time: 64 MB of float32."""
 MOST_QUERIES = 1024
 BLOCK = 2**24
-"""Values of codes turned into floats at a time; what is stored as bytes (pixels) stays so."""
+"""Values converted to float at a time; raw pixels are stored as bytes."""
 
 Rows = Int[np.ndarray, " k"]
 Distances = Float[np.ndarray, " k"]
@@ -21,9 +21,9 @@ Distances = Float[np.ndarray, " k"]
 def nearest(
     queries: Num[np.ndarray, "q d"], codes: Num[np.ndarray, "n d"], k: int
 ) -> tuple[Int[np.ndarray, "q k"], Float[np.ndarray, "q k"]]:
-    """Rows and Euclidean distances of each query's k nearest codes by brute force, nearest first.
+    """Rows and Euclidean distances of each query's k nearest embeddings, nearest first.
 
-    Memory does not grow with queries × codes. Raises UsageError for no queries, no codes, and k not in [1, n].
+    Memory does not grow with q × n. Raises UsageError for no queries, no embeddings, and k not in [1, n].
 
     >>> rows, distances = nearest(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0], [0.0, 1.0]]), k=2)
     >>> rows.tolist(), distances.tolist()
@@ -43,7 +43,7 @@ def nearest(
 def distance_tables(
     queries: Num[np.ndarray, "q d"], codes: Num[np.ndarray, "n d"]
 ) -> Iterator[tuple[slice, Float[np.ndarray, "_q n"]]]:
-    """Squared Euclidean distances of a few queries at a time, named by a slice, to all codes.
+    """Squared Euclidean distances to all embeddings, for a few queries at a time: (slice of the queries, table).
 
     Computed as |a|² − 2ab + |b|² after subtracting the mean embedding. Errors are up to about 1e-6 of the largest
     value; `exact_nearest` measures the nearest ones again. Raises UsageError for no queries and no embeddings.
@@ -73,9 +73,10 @@ def exact_nearest(
     codes: Num[np.ndarray, "n d"],
     k: int,
 ) -> tuple[Rows, Distances]:
-    """The k nearest of one query by its row of a table, measured again exactly; what is infinitely far is left out.
+    """Rows and exact distances of one query's k nearest embeddings, nearest first.
 
-    limit: the k-th smallest of the row. Among more that tie for the last place any is as good.
+    squared: the query's row of a distance table; infinite for rows to leave out
+    limit: the k-th smallest value of `squared`; ties for the last place are broken arbitrarily
     """
     nearer = np.flatnonzero(squared < limit)
     tied = np.flatnonzero(squared == limit)[: k - len(nearer)] if np.isfinite(limit) else nearer[:0]
@@ -86,10 +87,11 @@ def exact_nearest(
 
 
 def ranks(everything: Float[np.ndarray, " n"], right: Float[np.ndarray, " r"]) -> Int[np.ndarray, " r"]:
-    """Ranks (1 is the nearest), ascending, of what is right for a query, from its distances and those of everything.
+    """Ranks of a query's relevant items, ascending; 1 is the nearest.
 
-    everything: ascending, the right ones among them. Ties take their last place, so that codes which are all alike
-    gain nothing from it.
+    everything: distances of all items, ascending, the relevant ones included
+    right: distances of the relevant items
+    Ties get the last rank among them, so identical embeddings gain nothing.
 
     >>> ranks(np.array([0.1, 0.5, 0.5, 0.9]), np.array([0.5, 0.1])).tolist()
     [1, 3]

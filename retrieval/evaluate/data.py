@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: all in one array, with who is indexed, who asks, and who is the same picture."""
+"""The evaluation set: images in one array, which of them are indexed and which are queries, labels and copies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,18 +15,22 @@ from retrieval.train.data import PIXEL_BUDGET
 from retrieval.util.reporting import ReportCount
 
 SEED = 0
-"""Of every random choice here, so that two evaluations of the same pictures agree."""
+"""Seed of every random choice here, so that two evaluations of the same images agree."""
 NO_LABEL = -1
 COPIES = 1000
-"""Pictures of which a distorted copy is made, at most."""
+"""Maximum number of images of which a distorted copy is made."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSet:
-    """The first `indexed` are searched; `queries` are the rows that ask, which may be among the indexed ones.
+    """The images of an evaluation, by row.
 
-    labels: a number for each label, NO_LABEL where there is none · contents: a number for each content (SHA-256) ·
-    copies: distorted copies of the `originals` (indexed rows) · left_out: pictures that would not have fitted memory.
+    images: u8[n, h, w, channels] in [0, 255]; the first `indexed` are searched
+    queries: rows that are used as queries; may be indexed rows
+    labels: a number for each label, NO_LABEL for none
+    contents: a number for each content (SHA-256)
+    copies: distorted copies of the indexed rows `originals`
+    left_out: number of images left out because they would not have fitted into memory
     """
 
     entries: Sequence[Entry]
@@ -40,65 +44,68 @@ class EvaluationSet:
     left_out: int
 
     @property
-    def asking(self) -> Int[np.ndarray, " a"]:
-        """The queries that have a label; none when all labels are one, which every hit would carry."""
+    def labelled_queries(self) -> Int[np.ndarray, " a"]:
+        """The queries that have a label; none if there is only one label, because every hit would carry it."""
         known: np.ndarray = self.queries[self.labels[self.queries] != NO_LABEL]
         return known if len(np.setdiff1d(self.labels, NO_LABEL)) > 1 else known[:0]
 
-    def same(self, row: int) -> Bool[np.ndarray, " indexed"]:
-        """Which indexed pictures have the row's own content: a search leaves them out."""
+    def has_content_of(self, row: int) -> Bool[np.ndarray, " indexed"]:
+        """Whether each indexed image has the row's content; a search leaves these out."""
         same: np.ndarray = self.contents[: self.indexed] == self.contents[row]
         return same
 
-    def right(self, row: int) -> Bool[np.ndarray, " indexed"]:
-        """Which other indexed pictures carry the row's label."""
-        right: np.ndarray = (self.labels[: self.indexed] == self.labels[row]) & ~self.same(row)
+    def relevant(self, row: int) -> Bool[np.ndarray, " indexed"]:
+        """Whether each indexed image of other content has the row's label."""
+        right: np.ndarray = (self.labels[: self.indexed] == self.labels[row]) & ~self.has_content_of(row)
         return right
 
 
 def read_evaluation_set(
     searched: Sequence[Entry],
-    asking: Sequence[Entry] | None,
+    asked: Sequence[Entry] | None,
     size: tuple[int, int],
     channels: int,
     limit: int,
     progress: ReportCount,
 ) -> tuple[EvaluationSet, list[Refused]]:
-    """Read them all; without `asking` the searched ones ask for each other. At most `limit` ask, chosen at random.
+    """Read all images of an evaluation; returns them with the images that were refused.
 
-    What would take more than PIXEL_BUDGET bytes of pixels is left out at random. Raises SourceError when fewer than
-    two pictures are left to search, or none to ask with.
+    searched: entries to search; a random part of those that would exceed PIXEL_BUDGET
+    asked: entries of the queries; None: the searched images are the queries
+    size: (height, width) in pixels
+    limit: maximum number of queries, chosen at random
+    Raises SourceError when fewer than two images can be searched, or no query can be used.
     """
     given = len(searched)
     searched = [searched[i] for i in choose_rows(given, PIXEL_BUDGET // (size[0] * size[1] * channels))]
-    every = [*searched, *([] if asking is None else [asking[i] for i in choose_rows(len(asking), limit)])]
-    stack = read_image_array(every, size, channels, progress)
-    indexed = int((stack.rows < len(searched)).sum())
-    asked = len(stack.entries) - indexed
-    if indexed < 2 or (asking is not None and not asked):
-        first = stack.refused[0] if stack.refused else None
+    every = [*searched, *([] if asked is None else [asked[i] for i in choose_rows(len(asked), limit)])]
+    read = read_image_array(every, size, channels, progress)
+    indexed = int((read.rows < len(searched)).sum())
+    others = len(read.entries) - indexed
+    if indexed < 2 or (asked is not None and not others):
+        first = read.refused[0] if read.refused else None
         why = f"; the first refused: {first.entry.source}/{first.entry.key}: {first.reason}" if first else ""
         raise SourceError(
-            f"{indexed} usable pictures to search{'' if asking is None else f', {asked} to ask with'}:"
-            f" it takes at least 2{'' if asking is None else ' and 1'}{why}"
+            f"{indexed} usable images to search{'' if asked is None else f', {others} to query with'}:"
+            f" it takes at least 2{'' if asked is None else ' and 1'}{why}"
         )
-    queries = choose_rows(indexed, limit) if asking is None else np.arange(indexed, len(stack.entries))
+    queries = choose_rows(indexed, limit) if asked is None else np.arange(indexed, len(read.entries))
     originals = choose_rows(indexed, COPIES)
-    pictures = EvaluationSet(
-        stack.entries,
-        stack.images,
+    data = EvaluationSet(
+        read.entries,
+        read.images,
         indexed,
         queries,
-        number_names([entry.label for entry in stack.entries]),
-        number_names(stack.contents),
+        number_names([entry.label for entry in read.entries]),
+        number_names(read.contents),
         originals,
-        distorted_copies(stack.images[originals], SEED),
+        distorted_copies(read.images[originals], SEED),
         given - len(searched),
     )
-    return pictures, stack.refused
+    return data, read.refused
 
 
 def number_names(names: Sequence[str | None]) -> Int[np.ndarray, " n"]:
-    """A number for each different name, NO_LABEL for None."""
+    """Number the distinct names from 0 up; None becomes NO_LABEL."""
     numbers: dict[str | None, int] = {None: NO_LABEL}
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int32)

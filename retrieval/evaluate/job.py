@@ -1,4 +1,4 @@
-"""The `evaluate` job: pictures in, a report out. Labels, where there are any, are counted and never learned from."""
+"""The `evaluate` job: images in, a report out. Labels are used only to score results, never for training."""
 
 import time
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ from retrieval.store.base import require_model, resolve
 from retrieval.util.reporting import ReportStep, ignore
 
 LIMIT = 10_000
-"""Queries at most: a P@5 is then known to within 0.01, and MNIST's test images are used whole."""
+"""Maximum number of queries: P@5 is then known to within 0.01, and all of MNIST's test images are used."""
 
 
 def evaluate(
     settings: Settings,
     encoder: Encoder,
     sources: Sequence[Source],
-    asking: Sequence[Source] | None = None,
+    query_sources: Sequence[Source] | None = None,
     alias: str = "images",
     *,
     k: int = 5,
@@ -35,53 +35,58 @@ def evaluate(
     must_compare: bool = False,
     step: ReportStep = ignore,
 ) -> Report:
-    """Let pictures search the sources by the model's codes and by the baselines', and count what they find.
+    """Search the sources with the model's embeddings and with the baselines', and score the results.
 
-    Without `asking` each picture searches the others; of more than `limit` queries so many ask, chosen at random.
-    The engine behind the alias is compared with brute force; where that cannot be, a note says so. Raises UsageError
-    for a k out of range, SourceError for too few pictures, and StoreError or ModelError when it `must_compare` but
-    cannot.
+    sources: the images to search
+    query_sources: the queries; None: each image queries the others
+    alias: its collection's engine is compared with brute force; a note in the report says so if that is impossible
+    k: hits per query, at least 1
+    limit: maximum number of queries, chosen at random
+    must_compare: raise an error if the engine cannot be compared
+    step: called with a stage's name, how many items are done, and their total
+    Raises UsageError for a k out of range, SourceError for too few images, and StoreError or ModelError if
+    `must_compare` is set and the comparison is impossible.
     """
     check_k(k)
     began = time.monotonic()
     size, channels = encoder.config.image_size, encoder.config.channels
     searched = [entry for source in sources for entry in source.entries()]
-    queries = None if asking is None else [entry for source in asking for entry in source.entries()]
-    pictures, refused = read_evaluation_set(
+    queries = None if query_sources is None else [entry for source in query_sources for entry in source.entries()]
+    data, refused = read_evaluation_set(
         searched, queries, size, channels, limit, lambda done, total: step("Reading", done, total)
     )
-    others = pictures.indexed - (asking is None)
+    others = data.indexed - (query_sources is None)
     if k > others:
         raise UsageError(
-            f"must be between 1 and {others:,}, the others that a query has to find, not {k}",
+            f"must be between 1 and {others:,}, the number of other images, not {k}",
             option="k",
         )
     notes = []
     engine: EngineRecall | None = None
     try:
-        step("Asking the engine", 0, 1)
-        engine = compare_engine(settings, encoder, pictures, k, alias)
+        step("Querying the engine", 0, 1)
+        engine = compare_engine(settings, encoder, data, k, alias)
     except RetrievalError as error:
         if must_compare:
             raise
         notes.append(f"the engine is not compared with brute force: {error}")
 
     def measure(coding: Method) -> tuple[Codes, Codes, Scores]:
-        codes, copied = coding.codes(pictures.images), coding.codes(pictures.copies)
-        tick = make_tick(step, f"Searching by {coding.name}", len(copied) + len(pictures.asking))
-        return codes, copied, score(coding.name, codes, copied, pictures, k, tick)
+        codes, copied = coding.codes(data.images), coding.codes(data.copies)
+        tick = make_tick(step, f"Searching by {coding.name}", len(copied) + len(data.labelled_queries))
+        return codes, copied, score(coding.name, codes, copied, data, k, tick)
 
-    model, *baselines = methods(encoder, pictures.images[: pictures.indexed], SEED)
+    model, *baselines = methods(encoder, data.images[: data.indexed], SEED)
     codes, copied, scores = measure(model)
-    notes += data_notes(pictures, counted=scores.labelled is not None)
+    notes += data_notes(data, counted=scores.labelled is not None)
     return Report(
         encoder.fingerprint,
         [source.spec for source in sources],
-        None if asking is None else [source.spec for source in asking],
+        None if query_sources is None else [source.spec for source in query_sources],
         k,
-        pictures,
+        data,
         [scores, *(measure(baseline)[2] for baseline in baselines)],
-        worst_queries(scores, codes, copied, pictures, k),
+        worst_queries(scores, codes, copied, data, k),
         refused,
         engine,
         notes,
@@ -89,32 +94,35 @@ def evaluate(
     )
 
 
-def compare_engine(settings: Settings, encoder: Encoder, pictures: EvaluationSet, k: int, alias: str) -> EngineRecall:
-    """Ask the engine that the settings mean with some of the queries."""
-    rows = pictures.queries[choose_rows(len(pictures.queries), QUERIES)]
+def compare_engine(settings: Settings, encoder: Encoder, data: EvaluationSet, k: int, alias: str) -> EngineRecall:
+    """Measure the recall of the configured engine with a sample of the queries."""
+    rows = data.queries[choose_rows(len(data.queries), QUERIES)]
     with open_store(settings) as store:
         collection = resolve(store, alias)
         require_model(store, collection, encoder.fingerprint)
-        return engine_recall(store, collection, encoder.encode(pictures.images[rows]), k)
+        return engine_recall(store, collection, encoder.encode(data.images[rows]), k)
 
 
-def data_notes(pictures: EvaluationSet, *, counted: bool) -> list[str]:
-    """What a reader must know about the pictures and their labels to judge the numbers."""
+def data_notes(data: EvaluationSet, *, counted: bool) -> list[str]:
+    """What a reader must know about the images and their labels to interpret the scores.
+
+    counted: the labels were used for scoring
+    """
     said = []
-    if pictures.left_out:
-        said.append(f"{pictures.left_out:,} pictures are left out, chosen at random, to keep within memory")
-    without = int((pictures.labels[pictures.queries] == NO_LABEL).sum())
-    if (pictures.labels == NO_LABEL).all():
-        said.append("no labels, so only distorted copies are counted (--labels folder takes the folders' names)")
+    if data.left_out:
+        said.append(f"{data.left_out:,} images, chosen at random, are left out because memory is limited")
+    without = int((data.labels[data.queries] == NO_LABEL).sum())
+    if (data.labels == NO_LABEL).all():
+        said.append("no labels: only distorted copies are scored (--labels folder uses folder names as labels)")
     elif not counted:
-        said.append("labels that are all the same, or all different, tell nothing: only distorted copies are counted")
+        said.append("labels are all the same or all different: only distorted copies are scored")
     elif without:
-        said.append(f"{without:,} queries have no label and are counted by copies only")
+        said.append(f"{without:,} queries have no label and are left out of the label scores")
     return said
 
 
 def make_tick(step: ReportStep, what: str, total: int) -> Tick:
-    """A counter that tells `step` how many queries are done."""
+    """A callback that adds to a count and reports it to `step`."""
     done = 0
 
     def tick(more: int) -> None:

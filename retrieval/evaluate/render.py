@@ -1,4 +1,4 @@
-"""A report as people read it: the same lines and tables in the terminal and on the page."""
+"""A report for people: the same sentences and tables for the terminal and the HTML page."""
 
 import math
 from collections.abc import Mapping
@@ -12,18 +12,18 @@ from retrieval.gallery import Row, Table, Tile, write_html
 from retrieval.images.decode import encode_png
 
 MOST_CLASSES = 20
-"""Labels in a table: the worst; JSON has them all."""
+"""Maximum number of labels in the table, worst first; JSON has all."""
 MISSING = "–"
 
 
 def score_tables(report: Report) -> list[Table]:
-    """The scores beside the baselines', and, with labels, the model's for each label."""
+    """The scores of the model and the baselines; with labels, also the model's scores for each label."""
     names = {"dim": "dims", **(LABELLED if report.model.labelled else {}), **OTHERS}
     copies = f"{len(report.model.copy_ranks):,} distorted copies"
     asked = f"{len(report.model.labelled.rows):,} queries and {copies}" if report.model.labelled else copies
     found = [
         Table(
-            f"{asked}, {report.pictures.indexed:,} pictures searched",
+            f"{asked}, {report.data.indexed:,} images searched",
             ["codes", *headings(names, report.k)],
             [[scores.name, *format_cells(scores.to_json(), names)] for scores in report.scores],
         )
@@ -42,12 +42,12 @@ def score_tables(report: Report) -> list[Table]:
 
 
 def headings(names: Mapping[str, str], k: int) -> list[str]:
-    """The columns' names."""
+    """Column headings."""
     return [name.format(k=k) for name in names.values()]
 
 
 def format_cells(values: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:
-    """The named values: shares to four digits, ranks to one below 1,000, counts whole."""
+    """Format the named values: shares with four decimals, ranks with one below 1,000, counts as integers."""
     shown = []
     for name in names:
         value = values[name]
@@ -61,31 +61,31 @@ def format_cells(values: Mapping[str, Any], names: Mapping[str, str]) -> list[st
 
 
 def summary_lines(report: Report) -> list[str]:
-    """The verdict, and what the columns mean."""
+    """The verdict, and what the columns mean, a sentence or two per line."""
     k, labelled, engine = report.k, report.model.labelled, report.engine
     said = [report.verdict]
     if labelled is not None:
         said.append(
-            f"P@{k}: share of the {k} nearest that carry the query's label. recall@{k}: queries with one at least."
-            " mAP and R-precision: over the whole ranking."
+            f"P@{k}: share of the {k} nearest images that carry the query's label. recall@{k}: share of queries with at"
+            " least one. mAP and R-precision: over the whole ranking."
         )
         if alone := int(labelled.alone.sum()):
-            said.append(f"{alone:,} queries have a label that no other picture carries; they count in P@{k} only.")
+            said.append(f"{alone:,} queries have a label that no other image carries; they count only in P@{k}.")
     said.append(
-        "Copies found: the original is the copy's nearest picture; median rank: its place among all of them. Effective"
-        " rank: how many dimensions the codes use."
+        "Copies found: share of distorted copies whose nearest image is the original. Median rank: of the originals"
+        " among all images. Effective rank: how many dimensions the embeddings use."
     )
     if engine is not None:
         said.append(
-            f"The {engine.engine} engine gave {engine.recall:.4f} of the true {k} nearest of {engine.queries:,} queries"
-            f" among {engine.points:,} points."
+            f"The {engine.engine} engine returned {engine.recall:.4f} of the true {k} nearest of {engine.queries:,}"
+            f" queries among {engine.points:,} points."
         )
     return said
 
 
 def write_report(path: Path, report: Report) -> None:
-    """The report as a self-contained page, the worst queries with their pictures below the numbers."""
-    shown = f"Below the numbers: the {len(report.worst)} worst queries, the worst first."
+    """Write the report as a self-contained HTML page, with the images of the worst queries below the tables."""
+    shown = f"Below the tables: the {len(report.worst)} worst queries, worst first."
     verdict, *explained = summary_lines(report)
     title = verdict[0].upper() + verdict[1:]
     write_html(
@@ -94,8 +94,8 @@ def write_report(path: Path, report: Report) -> None:
 
 
 def failure_row(report: Report, case: Failure) -> Row:
-    """A bad query as the gallery shows it."""
-    entries = report.pictures.entries
+    """A failure as a row of the gallery."""
+    entries = report.data.entries
     asked = entries[case.row]
     hits = [
         Tile(entry.read, float(distance), entry.source, entry.key, entry.label)
@@ -104,6 +104,6 @@ def failure_row(report: Report, case: Failure) -> Row:
     where = asked.name
     if case.copy is not None:
         copy = encode_png(case.copy)
-        return Row(where, lambda: copy, hits, note=f"a distorted copy; its original is in place {case.copy_rank:,}")
+        return Row(where, lambda: copy, hits, note=f"a distorted copy; its original has rank {case.copy_rank:,}")
     note = f"P@{report.k} {case.p_at_k:.2f}, average precision {case.average_precision:.4f}"
     return Row(where, asked.read, hits, asked.label, note=note)

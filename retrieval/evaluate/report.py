@@ -1,4 +1,4 @@
-"""What an evaluation found, and the verdict in words."""
+"""The result of an evaluation, and its verdict in one sentence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,18 +14,28 @@ from retrieval.evaluate.scoring import Scores
 from retrieval.sources.read import Refused
 
 DOUBT = 2.0
-"""Standard errors: a smaller difference may be chance."""
+"""Standard errors; a smaller difference counts as chance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The model's scores come first, then the baselines'; `worst` are the model's, worst first."""
+    """What an evaluation measured.
+
+    fingerprint: of the model
+    sources, query_sources: as given on the command line; no query_sources: the images queried each other
+    k: hits per query
+    scores: the model's, then the baselines'
+    worst: the model's worst queries, worst first
+    engine: the engine's recall; None if it could not be measured
+    notes: what a reader must know to interpret the scores
+    seconds: duration of the evaluation
+    """
 
     fingerprint: str
     sources: Sequence[str]
-    asking: Sequence[str] | None
+    query_sources: Sequence[str] | None
     k: int
-    pictures: EvaluationSet
+    data: EvaluationSet
     scores: Sequence[Scores]
     worst: Sequence[Failure]
     refused: Sequence[Refused]
@@ -43,19 +53,19 @@ class Report:
         return max(self.scores[1:], key=lambda scores: self._successes(scores).mean())
 
     def _successes(self, scores: Scores) -> ndarray:
-        """What the verdict compares: P@k of each query, or whether each copy found its original."""
+        """What the verdict compares: P@k of each query; without labels, whether each copy found its original."""
         return scores.labelled.precision if scores.labelled else (scores.copy_ranks <= 1).astype(float)
 
     @property
     def helped(self) -> bool | None:
-        """Whether the model beats the best baseline; None when the difference may be chance (same queries, paired)."""
+        """Whether the model beats the best baseline; None if the difference may be chance (paired by query)."""
         difference = self._successes(self.model) - self._successes(self.best)
         error = difference.std() / np.sqrt(len(difference))
         return None if abs(difference.mean()) <= DOUBT * error else bool(difference.mean() > 0)
 
     @property
     def verdict(self) -> str:
-        """One line."""
+        """Whether training helped, with both scores, in one line."""
         ours, theirs = (self._successes(scores).mean() for scores in (self.model, self.best))
         what = f"P@{self.k}" if self.model.labelled else "copies that find their original"
         said = {True: "learning helped", False: "learning did not help", None: "no clear difference"}[self.helped]
@@ -65,11 +75,11 @@ class Report:
         """The model's scores for each label, worst P@k first; empty without labels."""
         if (found := self.model.labelled) is None:
             return []
-        numbers = self.pictures.labels[found.rows]
+        numbers = self.data.labels[found.rows]
         table = []
         for number in np.unique(numbers):
             part = numbers == number
-            label = self.pictures.entries[found.rows[part.argmax()]].label
+            label = self.data.entries[found.rows[part.argmax()]].label
             table.append({"label": label, "queries": int(part.sum()), **found.means(part)})
         return sorted(table, key=lambda row: row["p_at_k"])
 
@@ -78,9 +88,9 @@ class Report:
         return {
             "model": self.fingerprint,
             "sources": list(self.sources),
-            "queries_from": None if self.asking is None else list(self.asking),
-            "indexed": self.pictures.indexed,
-            "queries": len(self.pictures.queries),
+            "queries_from": None if self.query_sources is None else list(self.query_sources),
+            "indexed": self.data.indexed,
+            "queries": len(self.data.queries),
             "labelled": 0 if labelled is None else len(labelled.rows),
             "alone": 0 if labelled is None else int(labelled.alone.sum()),
             "copies": len(self.model.copy_ranks),
@@ -89,7 +99,7 @@ class Report:
             "helped": self.helped,
             "verdict": self.verdict,
             "classes": [round_floats(row) for row in self.classes()],
-            "worst": [round_floats(case.to_json(self.pictures)) for case in self.worst],
+            "worst": [round_floats(case.to_json(self.data)) for case in self.worst],
             "engine": self.engine and round_floats(self.engine.to_json()),
             "notes": list(self.notes),
             "refused": [item.to_json() for item in self.refused],
@@ -98,5 +108,5 @@ class Report:
 
 
 def round_floats(values: dict[str, Any]) -> dict[str, Any]:
-    """Floats to four digits, as they are worth."""
+    """Round floats to four decimals, the precision that the sample supports."""
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in values.items()}

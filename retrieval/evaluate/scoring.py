@@ -1,4 +1,4 @@
-"""One way of making codes, measured: how its neighbours agree with the labels, and how it finds copies."""
+"""Scores of one embedding method: how well neighbours share labels, and whether copies find their originals."""
 
 import os
 from collections.abc import Callable
@@ -14,21 +14,23 @@ from retrieval.evaluate.metrics import average_precision, effective_rank, matche
 from retrieval.sources.arrays import choose_rows
 
 SPECTRUM = 2048
-"""Codes whose singular values are looked at, chosen at random."""
+"""Number of embeddings, chosen at random, from which the effective rank is computed."""
 
 LABELLED = {"p_at_k": "P@{k}", "recall_at_k": "recall@{k}", "map": "mAP", "r_precision": "R-prec."}
 OTHERS = {"copy_recall_at_1": "copies\nfound", "copy_median_rank": "median\nrank", "effective_rank": "eff.\nrank"}
-"""The metrics that are reported, and what their columns are called: of queries with a label, and of all."""
+"""Reported metrics and their column headings: of labelled queries, and of all images."""
 
 Tick = Callable[[int], None]
-"""Told how many more queries are done."""
+"""Called with the number of queries just finished."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelScores:
-    """What each query with a label found among its k nearest, and the ranks of all that carry its label.
+    """Scores of the labelled queries.
 
-    average_precision and r_precision are NaN for a query whose label no other picture carries.
+    rows: the queries' rows in the evaluation set
+    hits: whether each of the k nearest carries the query's label
+    average_precision, r_precision: in [0, 1]; NaN for a query whose label no other image carries
     """
 
     rows: Int[np.ndarray, " q"]
@@ -43,15 +45,18 @@ class LabelScores:
 
     @property
     def alone(self) -> Bool[np.ndarray, " q"]:
-        """Queries whose label no other picture carries: they can find nothing."""
+        """Whether no other image carries the query's label."""
         alone: np.ndarray = np.isnan(self.average_precision)
         return alone
 
     def means(self, part: Bool[np.ndarray, " q"] | None = None) -> dict[str, float | None]:
-        """Means over a part of the queries, else over all; those alone count in P@k only, and None means all are.
+        """Mean scores; None where no query has another image of its label.
 
-        recall@k is the share of queries with at least one right hit, as image retrieval counts it (Jégou et al. 2011,
-        doi 10.1109/TPAMI.2010.57); the share of all that is right would be at most k / 6,000 for an MNIST digit.
+        Queries whose label no other image carries count only in P@k. recall@k is the share of queries with at least
+        one right hit, as usual in image retrieval (Jégou et al. 2011, doi 10.1109/TPAMI.2010.57): the share of all
+        relevant images would be at most k / 6,000 for an MNIST digit.
+
+        part: the queries to average over (default: all)
         """
         taken: np.ndarray = np.ones(len(self.rows), bool) if part is None else part
         fair = taken & ~self.alone
@@ -66,7 +71,14 @@ class LabelScores:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """copy_ranks: for each distorted copy, the rank of its original; 1 is found at once."""
+    """Scores of one embedding method.
+
+    name: of the method
+    dim: of its embeddings
+    effective_rank: how many dimensions they use
+    copy_ranks: rank of each distorted copy's original; 1 is the nearest
+    labelled: scores of the labelled queries, if labels tell anything
+    """
 
     name: str
     dim: int
@@ -89,31 +101,35 @@ def score(
     name: str,
     codes: Num[np.ndarray, "n d"],
     copied: Num[np.ndarray, "c d"],
-    pictures: EvaluationSet,
+    data: EvaluationSet,
     k: int,
     tick: Tick,
 ) -> Scores:
-    """Measure the codes of all pictures and of the copies; labels that no two pictures share say nothing."""
-    labelled = score_labels(codes, pictures, k, tick) if len(pictures.asking) else None
-    sample = codes[choose_rows(pictures.indexed, SPECTRUM)].astype(np.float32)
+    """Score an embedding method. Labels that no two images share are not scored.
+
+    codes: embeddings of all images
+    copied: embeddings of the distorted copies
+    """
+    labelled = score_labels(codes, data, k, tick) if len(data.labelled_queries) else None
+    sample = codes[choose_rows(data.indexed, SPECTRUM)].astype(np.float32)
     return Scores(
         name,
         codes.shape[1],
         effective_rank(sample),
-        copy_ranks(codes, copied, pictures, tick),
+        copy_ranks(codes, copied, data, tick),
         None if labelled is None or labelled.alone.all() else labelled,
     )
 
 
-def score_labels(codes: Num[np.ndarray, "n d"], pictures: EvaluationSet, k: int, tick: Tick) -> LabelScores:
-    """Let every query that has a label search the others."""
-    indexed, labels, asking = codes[: pictures.indexed], pictures.labels, pictures.asking
+def score_labels(codes: Num[np.ndarray, "n d"], data: EvaluationSet, k: int, tick: Tick) -> LabelScores:
+    """Search with every labelled query, and score its hits by their labels."""
+    indexed, labels, asking = codes[: data.indexed], data.labels, data.labelled_queries
 
     def ask(row: int, squared: np.ndarray) -> tuple[list[int], float, float]:
-        squared[pictures.same(row)] = np.inf
+        squared[data.has_content_of(row)] = np.inf
         everything = np.sort(squared)
         found, _ = exact_nearest(squared, everything[k - 1], codes[row], indexed, k)
-        hits, places = labels[found].tolist(), ranks(everything, squared[pictures.right(row)])
+        hits, places = labels[found].tolist(), ranks(everything, squared[data.relevant(row)])
         return hits, *((average_precision(places), r_precision(places)) if len(places) else (np.nan, np.nan))
 
     answers: list[tuple[list[int], float, float]] = []
@@ -128,12 +144,12 @@ def score_labels(codes: Num[np.ndarray, "n d"], pictures: EvaluationSet, k: int,
 
 
 def copy_ranks(
-    codes: Num[np.ndarray, "n d"], copied: Num[np.ndarray, "c d"], pictures: EvaluationSet, tick: Tick
+    codes: Num[np.ndarray, "n d"], copied: Num[np.ndarray, "c d"], data: EvaluationSet, tick: Tick
 ) -> Int[np.ndarray, " c"]:
-    """The rank of each copy's original among all other pictures; ties count against it."""
+    """The rank of each copy's original among all images; 1 is the nearest, and ties count against it."""
     found = []
-    for part, table in distance_tables(copied, codes[: pictures.indexed]):
-        for row, squared in zip(pictures.originals[part].tolist(), table, strict=True):
-            found.append(1 + int((squared[~pictures.same(row)] <= squared[row]).sum()))
+    for part, table in distance_tables(copied, codes[: data.indexed]):
+        for row, squared in zip(data.originals[part].tolist(), table, strict=True):
+            found.append(1 + int((squared[~data.has_content_of(row)] <= squared[row]).sum()))
         tick(len(table))
     return np.array(found)

@@ -37,7 +37,7 @@ def test_with_labels_as_json(home: Path, pictures: Path, trained: Trained, call:
 def test_for_people(home: Path, pictures: Path, call: Call) -> None:
     done = call("evaluate", pictures, "--labels", "folder")
     assert done.code == 0, done.err
-    for words in ("P@5", "recall@5", "mAP", "raw pixels", "PCA", "untrained", "By label", "engine gave 1.0000"):
+    for words in ("P@5", "recall@5", "mAP", "raw pixels", "PCA", "untrained", "By label", "engine returned 1.0000"):
         assert words in done.out
     assert re.search(
         r"^(learning helped|learning did not help|no clear difference): P@5 0\.\d{4} against", done.out, re.M
@@ -63,7 +63,7 @@ def test_without_labels(trained_home: Path, pictures: Path, tmp_path: Path, call
     assert "P@5" not in done.out
     assert "copies that find their original" in done.out
     page = Page(tmp_path / "page.html")
-    assert page.text.count("a distorted copy; its original is in place ") == 50
+    assert page.text.count("a distorted copy; its original has rank ") == 50
 
 
 def test_the_page(home: Path, folder: Path, tmp_path: Path, call: Call) -> None:
@@ -113,7 +113,7 @@ def test_what_is_refused(home: Path, pictures: Path, tmp_path: Path, call: Call)
     assert "colour" in call("evaluate", pictures, "--labels", "colour").error(2)
     (tmp_path / "one").mkdir()
     shutil.copy(next(pictures.rglob("*.png")), tmp_path / "one")
-    assert "1 usable pictures to search: it takes at least 2" in call("evaluate", tmp_path / "one").error()
+    assert "1 usable images to search: it takes at least 2" in call("evaluate", tmp_path / "one").error()
     assert "0000beef" in call("evaluate", pictures, "--model", "0000beef").error()
 
 

@@ -205,11 +205,11 @@ def test_all_labels_different(settings: Settings, encoder: Encoder) -> None:
 
 def test_a_limit_takes_the_same_queries_each_time(settings: Settings, encoder: Encoder) -> None:
     first, second = (run(settings, encoder, digits(100), limit=20) for _ in range(2))
-    assert len(first.pictures.queries) == 20
-    np.testing.assert_array_equal(first.pictures.queries, second.pictures.queries)
+    assert len(first.data.queries) == 20
+    np.testing.assert_array_equal(first.data.queries, second.data.queries)
     assert first.to_json()["scores"] == second.to_json()["scores"]
     asked = evaluate(settings, encoder, [Pictures(digits(50))], [Pictures(digits(100, 100), "more")], k=K, limit=20)
-    assert len(asked.pictures.queries) == 20
+    assert len(asked.data.queries) == 20
 
 
 def test_what_would_not_fit_is_left_out_at_random(
@@ -217,12 +217,12 @@ def test_what_would_not_fit_is_left_out_at_random(
 ) -> None:
     monkeypatch.setattr(data, "PIXEL_BUDGET", 28 * 28 * 30)
     report = run(settings, encoder, digits(100))
-    assert report.pictures.indexed == 30
-    assert any(note.startswith("70 pictures are left out") for note in report.notes)
+    assert report.data.indexed == 30
+    assert any(note.startswith("70 images, chosen at random, are left out") for note in report.notes)
 
 
 def test_codes_that_are_all_alike_find_no_copy(settings: Settings, encoder: Encoder) -> None:
-    known = run(settings, encoder, digits(60)).pictures
+    known = run(settings, encoder, digits(60)).data
     collapsed = score("dead", np.ones((60, 4), np.float32), np.ones((60, 4), np.float32), known, K, lambda n: None)
     assert (collapsed.copy_ranks == 60).all()
     assert collapsed.effective_rank == pytest.approx(1)
@@ -230,7 +230,7 @@ def test_codes_that_are_all_alike_find_no_copy(settings: Settings, encoder: Enco
 
 def test_a_picture_that_cannot_be_read_is_refused_and_the_others_counted(settings: Settings, encoder: Encoder) -> None:
     report = run(settings, encoder, [*digits(60), (None, "7"), (b"no picture", "1")])
-    assert report.pictures.indexed == 60
+    assert report.data.indexed == 60
     assert [(item.entry.key, item.reason[:15]) for item in report.refused] == [
         ("60.png", "it has vanished"),
         ("61.png", "not an image in"),
@@ -240,13 +240,13 @@ def test_a_picture_that_cannot_be_read_is_refused_and_the_others_counted(setting
 @pytest.mark.parametrize(
     ("items", "asking", "message"),
     [
-        (1, None, "1 usable pictures to search"),
+        (1, None, "1 usable images to search"),
         (
             0,
             None,
-            "0 usable pictures to search: it takes at least 2; the first refused: some/0.png: it",
+            "0 usable images to search: it takes at least 2; the first refused: some/0.png: it",
         ),
-        (9, 0, "9 usable pictures to search, 0 to ask with"),
+        (9, 0, "9 usable images to search, 0 to query with"),
     ],
     ids=["one", "none", "none to ask"],
 )
