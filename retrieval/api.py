@@ -14,13 +14,13 @@ import numpy as np
 from jaxtyping import UInt8
 
 from retrieval.config import Settings, load_settings
-from retrieval.errors import BadImage, StoreError
+from retrieval.errors import DEFAULT_ALIAS, BadImage, StoreError
 from retrieval.gallery.hits import Picture, SearchHits, as_query
 from retrieval.model import saved_models
 from retrieval.model.resolve import load_collection_model, make_encoder, model_of
 from retrieval.schema.filter_language import parse
 from retrieval.schema.filters import Filter
-from retrieval.schema.records import CollectionMeta, Hit, Point
+from retrieval.schema.records import CollectionMeta, Hit, Point, codes_of
 from retrieval.search.calibration import distance_at
 from retrieval.search.fields import check_fields
 from retrieval.search.live import AliasFollower
@@ -72,7 +72,7 @@ class Index:
     new one.
     """
 
-    def __init__(self, store: Store, settings: Settings, alias: str = "images") -> None:
+    def __init__(self, store: Store, settings: Settings, alias: str = DEFAULT_ALIAS) -> None:
         """Prefer `open`, which makes the store and closes it."""
         self.store, self.settings, self.alias = store, settings, alias
         self._follower = AliasFollower(store, alias, self._load)
@@ -329,7 +329,7 @@ class Index:
 
         def question(live: LiveCollection) -> "dict[str, UInt8[np.ndarray, 'h w c']]":
             points = list(self.store.retrieve(live.collection, ids, codes=True).values())
-            codes = np.array([point.code for point in points], np.float32).reshape(-1, live.meta.dim)
+            codes = codes_of(points).reshape(-1, live.meta.dim)
             return {point.id: pixels for point, pixels in zip(points, live.reconstruct(codes), strict=True)}
 
         return self._following.ask(question)

@@ -107,6 +107,6 @@ def end_with(refused: Sequence["Refused"], *, silent: bool = False) -> None:
 def print_refused(refused: Sequence["Refused"]) -> None:
     """Name the first few refused images, on stderr."""
     for item in refused[:SHOWN_REFUSALS]:
-        echo(f"refused: {item.entry.source}/{item.entry.key}: {item.reason}", err=True)
+        echo(f"refused: {item.entry.name}: {item.reason}", err=True)
     if len(refused) > SHOWN_REFUSALS:
         echo(f"refused: {len(refused) - SHOWN_REFUSALS} more (--json lists them all)", err=True)

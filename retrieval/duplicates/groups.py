@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from retrieval.schema.records import Payload
+from retrieval.schema.records import Payload, payload_name
 
 Key = Callable[[Payload], Any]
 
@@ -32,7 +32,7 @@ class GroupMember:
 
     @property
     def name(self) -> str:
-        return f"{self.payload['source']}/{self.payload['path']}"
+        return payload_name(self.payload)
 
     def to_json(self) -> dict[str, Any]:
         return {"id": self.id, "distance": self.distance, "exact": self.exact, **self.payload}

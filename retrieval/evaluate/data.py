@@ -84,7 +84,7 @@ def read_evaluation_set(
     others = len(read.entries) - indexed
     if indexed < 2 or (asked is not None and not others):
         first = read.refused[0] if read.refused else None
-        why = f"; the first refused: {first.entry.source}/{first.entry.key}: {first.reason}" if first else ""
+        why = f"; the first refused: {first.entry.name}: {first.reason}" if first else ""
         raise SourceError(
             f"{indexed} usable images to search{'' if asked is None else f', {others} to query with'}:"
             f" it takes at least 2{'' if asked is None else ' and 1'}{why}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from retrieval.errors import SourceError, UsageError
+from retrieval.errors import SourceError, UsageError, with_alias
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.payload import match_source
 from retrieval.search.calibration import fit
@@ -109,8 +109,7 @@ def hint_at_forget(name: str, alias: str | None) -> Iterator[None]:
     try:
         yield
     except SourceError as error:
-        following = f" --alias {alias}" if alias not in (None, "images") else ""
-        way_out = f"if it is gone for good: retrieval forget {name}{following}"
+        way_out = f"if it is gone for good: {with_alias(f'retrieval forget {name}', alias)}"
         raise SourceError(
             error.message, hint=f"{error.hint}; {way_out}" if error.hint else way_out, option=error.option
         ) from error

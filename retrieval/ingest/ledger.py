@@ -12,7 +12,7 @@ from retrieval.schema.records import STALE, utc_now
 from retrieval.sources import Entry
 from retrieval.sources.base import PassedOver
 from retrieval.sources.read import Refused
-from retrieval.util.files import write_json
+from retrieval.util.files import RERUN, write_error, write_json
 
 LedgerRow = dict[str, Any]
 
@@ -115,9 +115,7 @@ class Ledger:
             else:
                 path.unlink(missing_ok=True)
         except OSError as error:
-            raise StoreError(
-                f"{path} cannot be written: {error.strerror}", hint="fix this and rerun the command"
-            ) from error
+            raise write_error(path, error, StoreError, hint=RERUN) from error
 
     def _write(self, path: Path, mode: str, rows: list[LedgerRow]) -> None:
         try:
@@ -125,6 +123,4 @@ class Ledger:
             with path.open(mode, encoding="utf-8") as file:
                 file.writelines(f"{json.dumps(row)}\n" for row in rows)
         except OSError as error:
-            raise StoreError(
-                f"{path} cannot be written: {error.strerror}", hint="fix this and rerun the command"
-            ) from error
+            raise write_error(path, error, StoreError, hint=RERUN) from error

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from retrieval.errors import REFUSED, UsageError
 from retrieval.ingest.summary import COUNTS, IngestSummary
+from retrieval.util.files import write_error
 
 _DONE = (0, REFUSED)
 """Exit codes of a run that went to its end."""
@@ -46,9 +47,7 @@ def write_metrics(
     try:
         write_to_textfile(str(file), registry)
     except OSError as error:
-        raise UsageError(
-            f"{file} cannot be written: {error.strerror}", option="metrics_file", hint="choose another place"
-        ) from error
+        raise write_error(file, error, UsageError, option="metrics_file") from error
 
 
 def read_last_success(file: Path, name: str, alias: str) -> float | None:

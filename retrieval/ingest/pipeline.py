@@ -133,7 +133,7 @@ def check_failures(summary: IngestSummary, options: IngestOptions) -> None:
         first = next(item for item in summary.refused if not item.again)
         raise RetrievalError(
             f"stopped: {summary.newly_refused:,} images refused, at most {options.max_failures:,} may be; one is"
-            f" {first.entry.source}/{first.entry.key}: {first.reason}; what is stored stays",
+            f" {first.entry.name}: {first.reason}; what is stored stays",
             option="max_failures",
             hint="is the disk all right?",
         )

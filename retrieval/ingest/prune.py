@@ -13,6 +13,7 @@ from retrieval.ingest.payload import match_source
 from retrieval.ingest.plan import Planner
 from retrieval.ingest.stale_points import find_stale, release_removed
 from retrieval.ingest.summary import IngestSummary
+from retrieval.schema.records import full_name
 from retrieval.sources import Entry, Source
 from retrieval.sources.base import folder_label
 from retrieval.sources.presence import check_presence
@@ -130,7 +131,7 @@ def count_removed(source: Source, points: Sequence[Unlisted], summary: IngestSum
     """Count what was removed, and keep the first names."""
     summary.deleted += len(points)
     release_removed([point.id for point in points], summary)
-    summary.gone += [f"{source.name}/{point.key}" for point in points[: NAMED - len(summary.gone)]]
+    summary.gone += [full_name(source.name, point.key) for point in points[: NAMED - len(summary.gone)]]
 
 
 def check_prunable(sources: Sequence[Source]) -> None:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from retrieval.errors import ModelError
 from retrieval.model.config import ModelConfig
-from retrieval.util.files import replace_file, sync_folder, to_json_text, write_synced
+from retrieval.util.files import RERUN, replace_file, sync_folder, to_json_text, write_error, write_synced
 
 T = TypeVar("T")
 
@@ -95,10 +95,7 @@ def write_files(models: Path, mark: str, files: Mapping[str, bytes]) -> Path:
             folder.rename(target)
             sync_folder(models)
     except OSError as error:
-        raise ModelError(
-            f"{target} cannot be written: {error.strerror}",
-            hint="fix that and run the same command again",
-        ) from error
+        raise write_error(target, error, ModelError, hint=RERUN) from error
     return target
 
 
@@ -198,10 +195,7 @@ def set_default(model: SavedModel) -> None:
     try:
         replace_file(marker, f"{model.path.name}\n".encode())
     except OSError as error:
-        raise ModelError(
-            f"{marker} cannot be written: {error.strerror}",
-            hint="fix that and run the same command again",
-        ) from error
+        raise write_error(marker, error, ModelError, hint=RERUN) from error
 
 
 def model_card(config: ModelConfig, metrics: dict[str, Any]) -> str:

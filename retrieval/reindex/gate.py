@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
 
 from retrieval.evaluate.ann_recall import engine_recall
 from retrieval.evaluate.metrics import effective_rank
@@ -20,7 +19,7 @@ from retrieval.reindex.run import ReindexRun
 from retrieval.reindex.sample import GateSample, measure_copies_found
 from retrieval.reindex.swap import SAME
 from retrieval.schema.filters import Filter, Match
-from retrieval.schema.records import Point
+from retrieval.schema.records import Point, codes_of
 from retrieval.sources import Source
 from retrieval.store.base import Store
 
@@ -146,7 +145,7 @@ class ReindexGate:
 
         Other copies of the same image are left out; images without a label say nothing, and may have come meanwhile.
         """
-        codes: Float32[np.ndarray, "n d"] = np.array([point.code for point in points], np.float32)
+        codes = codes_of(points)
         others = [Filter(must_not=(Match("sha256", (point.payload["sha256"],)),)) for point in points]
         hits = self.store.query(collection, codes, K, others)
         pairs = [(p.payload["label"], hit.label) for p, found in zip(points, hits, strict=True) for hit in found]

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from retrieval.errors import Locked, StoreError
+from retrieval.errors import Locked, StoreError, with_alias
 from retrieval.ingest.image_url import make_image_url
 from retrieval.ingest.payload import select_user_fields
 from retrieval.schema.records import CollectionMeta, Payload, Point
@@ -74,12 +74,14 @@ def copy_newer(store: Store, held: Held, left: str, back: str) -> SyncCounts:
 def list_ingest_commands(meta: CollectionMeta, alias: str, sources: Iterable[str]) -> list[str]:
     """What brings the sources' missing images in, one command line each."""
     return [
-        shlex.join(
-            [
-                *("retrieval", "ingest", meta.sources[name], "--name", name),
-                *(("--labels", "folder") if name in meta.labelled else ()),
-                *(("--alias", alias) if alias != "images" else ()),
-            ]
+        with_alias(
+            shlex.join(
+                [
+                    *("retrieval", "ingest", meta.sources[name], "--name", name),
+                    *(("--labels", "folder") if name in meta.labelled else ()),
+                ]
+            ),
+            alias,
         )
         for name in sources
         if name in meta.sources

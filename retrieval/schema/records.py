@@ -53,6 +53,11 @@ def full_name(source: str, key: str) -> str:
     return f"{source}/{key}"
 
 
+def payload_name(payload: Mapping[str, Any]) -> str:
+    """The full name of the image that a payload describes."""
+    return full_name(payload["source"], payload["path"])
+
+
 def point_id(source: str, key: str) -> str:
     """UUIDv5 (URL namespace) of `<source>/<key>`: an image keeps its point when its source is moved.
 
@@ -101,6 +106,10 @@ class Point:
     code: Float32[ndarray, " d"] | None
     payload: Payload
 
+    @property
+    def name(self) -> str:
+        return payload_name(self.payload)
+
 
 def codes_of(points: Sequence[Point]) -> Float32[ndarray, "n d"]:
     """The points' codes as the rows of an array; 0×0 where there are no points."""
@@ -123,7 +132,7 @@ class Hit:
 
     @property
     def name(self) -> str:
-        return full_name(self.source, self.path)
+        return payload_name(self.payload)
 
     @property
     def source(self) -> str:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from retrieval.model.encoder import Encoder
 from retrieval.schema.filters import Filter, Match
-from retrieval.schema.records import Payload, Point, codes_of
+from retrieval.schema.records import Payload, Point, codes_of, payload_name
 from retrieval.search.calibration import percentile
 from retrieval.search.run import LiveCollection
 from retrieval.sources import Source
@@ -51,7 +51,7 @@ class Outlier:
 
     @property
     def name(self) -> str:
-        return f"{self.payload['source']}/{self.payload['path']}"
+        return payload_name(self.payload)
 
     def to_json(self) -> dict[str, Any]:
         return {

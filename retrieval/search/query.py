@@ -55,7 +55,7 @@ def find_stored(store: Store, collection: str, wanted: list[Stored]) -> dict[Sto
     if named:
         where = Filter(should=tuple(query.condition for query in named.values()))
         for page in store.scroll(collection, where, codes=True):
-            found |= {named[point_name(point)]: point for point in page}
+            found |= {named[point.name]: point for point in page}
     return found
 
 
@@ -69,8 +69,3 @@ def stored_point(store: Store, collection: str, name: str) -> Point:
 
 
 MISSING = "no such picture in {}; name it by its id or as SOURCE/PATH, as search --json prints them"
-
-
-def point_name(point: Point) -> str:
-    """`source/path`."""
-    return f"{point.payload['source']}/{point.payload['path']}"

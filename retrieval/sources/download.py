@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from retrieval.errors import SourceError
 from retrieval.util.deadline import enforce_time_limits, limit_time
+from retrieval.util.files import RERUN, write_error
 
 if TYPE_CHECKING:
     import httpx
@@ -64,7 +65,7 @@ def download(urls: Sequence[str], target: Path, md5: str, progress: Progress | N
     except Timeout as error:
         raise SourceError(f"{target}: another process has held its lock for {TOTAL_SECONDS:.0f} s") from error
     except OSError as error:
-        raise SourceError(f"{target.parent} cannot be written: {error.strerror}") from error
+        raise write_error(target.parent, error, SourceError, hint=RERUN) from error
     raise SourceError("; ".join(f"{httpx.URL(url).host}: {reason}" for url, reason in failures.items()))
 
 

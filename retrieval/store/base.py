@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Float32
 
-from retrieval.errors import ModelError, NoCollection, StoreError
+from retrieval.errors import ModelError, NoCollection, StoreError, with_alias
 from retrieval.schema.filters import Filter
 from retrieval.schema.index_config import Layout
 from retrieval.schema.records import FIELDS, CollectionMeta, Hit, Payload, Point
@@ -255,7 +255,7 @@ def resolve(store: Store, alias: str) -> str:
         raise StoreError(f"{alias!r} at {store.location} is a collection, not an alias", hint="choose another --alias")
     raise NoCollection(
         f"no collection {alias!r} at {store.location} yet",
-        hint="make it with: retrieval ingest SOURCE" + ("" if alias == "images" else f" --alias {alias}"),
+        hint=f"make it with: {with_alias('retrieval ingest SOURCE', alias)}",
     )
 
 

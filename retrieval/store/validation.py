@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from retrieval.errors import BadCode, NoCollection, StoreError, UsageError
-from retrieval.schema.records import CollectionMeta, Payload, Point
+from retrieval.schema.records import CollectionMeta, Payload, Point, full_name
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
@@ -116,7 +116,7 @@ def too_large(payload: Payload) -> str | None:
 
 def name_of(point: str, payload: Payload) -> str:
     """The image's name, for messages."""
-    return f"{payload.get('source', '?')}/{payload.get('path', point)}"
+    return full_name(payload.get("source", "?"), payload.get("path", point))
 
 
 def check_payloads(payloads: Mapping[str, Payload]) -> None:

@@ -15,11 +15,23 @@ BLOCK = 512
 """Bytes in a block of `st_blocks`, on every system that reports it."""
 
 
+RERUN = "fix this and rerun the command"
+"""The hint where the user cannot choose another place."""
+
+
 def write_error(
-    path: Path, error: OSError, kind: type[RetrievalError] = RetrievalError, *, option: str = ""
+    path: Path,
+    error: OSError,
+    kind: type[RetrievalError] = RetrievalError,
+    *,
+    option: str = "",
+    hint: str = "choose another place",
 ) -> RetrievalError:
-    """The error to raise for a place that the user named and that cannot be written to."""
-    return kind(f"{path} cannot be written: {error.strerror}", hint="choose another place", option=option)
+    """The error to raise for a file or folder that cannot be written.
+
+    hint: RERUN for a place that the user did not name
+    """
+    return kind(f"{path} cannot be written: {error.strerror}", hint=hint, option=option)
 
 
 @contextlib.contextmanager

@@ -231,7 +231,7 @@ def test_all_is_synced_before_it_bears_its_name(
 def test_a_full_disk_leaves_the_old_model(saved: SavedModel) -> None:
     models = saved.path.parent
     saved_models.set_default(saved)
-    with file_size_limit(1000), pytest.raises(ModelError, match="File too large", check=hinted("same command")):
+    with file_size_limit(1000), pytest.raises(ModelError, match="File too large", check=hinted("rerun the command")):
         saved_models.save(models, saved.config, saved.weights, {"seconds": 2.0}, PNG)
     assert sorted(file.name for file in models.iterdir()) == sorted([saved.path.name, "default"])
     assert saved_models.load(saved_models.find(models, None)).metrics == saved.metrics
@@ -317,7 +317,7 @@ def test_a_damaged_one_is_replaced_by_the_one_that_is_brought(saved: SavedModel,
 
 def test_a_model_that_does_not_fit_the_disk_is_not_brought_in_part(saved: SavedModel, tmp_path: Path) -> None:
     models = tmp_path / "elsewhere" / "models"
-    with file_size_limit(1000), pytest.raises(ModelError, match="File too large", check=hinted("same command")):
+    with file_size_limit(1000), pytest.raises(ModelError, match="File too large", check=hinted("rerun the command")):
         saved_models.copy_to_home(models, saved)
     assert list(models.iterdir()) == []
     assert saved_models.load_of(models, saved.fingerprint) is None

@@ -60,7 +60,7 @@ def drawn(service: Service, id_: str, kind: Kind, known: str | None) -> Response
 
 def encoded(data: bytes, point: Point, kind: Kind, most: int) -> bytes:
     """The image as a file of that kind, from its own file's bytes. Raises BadImage."""
-    where = f"{point.payload['source']}/{point.payload['path']}"
+    where = point.name
     height, width, _ = probe(data, where)
     if height * width > most:
         raise BadImage(where, f"more than {most:,} pixels")
