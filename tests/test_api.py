@@ -35,7 +35,7 @@ from tests.cli.conftest import (  # noqa: F401 - fixtures
     trained,
 )
 from tests.duplicates.digits import SIDE, Blocks, digits, filled, put, put_digits
-from tests.errors import about
+from tests.errors import raises
 from tests.images.samples import file_of, noise, photo
 from tests.store.conftest import ENGINES, clean
 
@@ -193,19 +193,18 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_no_picture_is_refused(name: str, index: Index) -> None:
-    with pytest.raises(BadImage) as refused:
+    with raises(BadImage) as refused:
         index.search(BAD[name])
-    assert "\n" not in str(refused.value)
     assert refused.value.reason
 
 
 def test_arrays_of_another_shape_are_told_what_is_taken() -> None:
-    with pytest.raises(BadImage, match=r"^picture: float64\[28, 28, 1\] is no picture; use uint8\[h, w\] or uint8\[h"):
+    with raises(BadImage, "float64[28, 28, 1]", "uint8[h, w]"):
         as_bytes(np.zeros((28, 28)))
 
 
 def test_a_missing_file_is_named(index: Index) -> None:
-    with pytest.raises(BadImage, match=r"^nowhere/7\.png: cannot be read: No such file or directory$"):
+    with raises(BadImage, "nowhere/7.png", "No such file or directory"):
         index.search("nowhere/7.png")
 
 
@@ -218,7 +217,7 @@ def test_one_bad_picture_does_not_stop_the_others(index: Index, root: Path) -> N
     for each in found[1:-1]:
         assert each.note == each.result.refused
         assert repr(each).endswith(f"0 hits\n{each.note}")
-    assert "cannot be read: No such file or directory" in repr(found[1 + list(BAD).index("missing")])
+    assert "No such file or directory" in repr(found[1 + list(BAD).index("missing")])
 
 
 def test_many_are_answered_as_one_is(index: Index) -> None:
@@ -232,17 +231,14 @@ def test_a_filter_is_text_or_a_filter(index: Index) -> None:
     found = index.search(digits(COUNT)[0][7], where=f"path={path}")
     assert [hit.path for hit in found] == [path]
     assert index.search(digits(COUNT)[0][7], where=index.filter(f"path={path}"))[0] == found[0]
-    with pytest.raises(UsageError, match="'paht'") as caught:
+    with raises(UsageError, "'paht'", option="where", hint="path"):
         index.search(digits(COUNT)[0][7], where="paht=1")
-    assert (caught.value.option, caught.value.hint) == ("where", "did you mean path?")
 
 
 def test_options_that_make_no_sense(index: Index) -> None:
     for option, value in (("k", 0), ("max_distance", -1), ("max_percentile", 101)):
-        with pytest.raises(UsageError) as caught:
+        with raises(UsageError, value, option=option):
             index.search(digits(COUNT)[0][0], **{option: value})  # type: ignore[arg-type]
-        assert caught.value.option == option
-        assert str(caught.value).startswith(f"{option}: must be ")
     with pytest.raises(TypeError, match="max_distanse"):
         index.search(digits(COUNT)[0][0], max_distanse=1)
 
@@ -256,9 +252,9 @@ def test_more_like_some_and_less_like_others(index: Index, root: Path) -> None:
         assert number not in (0, 1)
         expected = np.linalg.norm(codes[:2] - codes[number], axis=1).min()
         assert hit.distance == pytest.approx(expected, abs=1e-5)
-    with pytest.raises(UsageError, match=r"nowhere\.png: cannot be read"):
+    with raises(UsageError, "nowhere.png", "No such file or directory"):
         index.like(["nowhere.png"])
-    with pytest.raises(UsageError, check=about("like")):
+    with raises(UsageError, option="like", hint=""):
         index.like([])
 
 
@@ -273,7 +269,7 @@ def test_a_block_lets_the_engine_go(index: Index, settings: Settings, root: Path
 
 def test_an_alias_that_names_nothing(index: Index, settings: Settings) -> None:
     index.close()
-    with pytest.raises(NoCollection, match="no collection 'cats'"):
+    with raises(NoCollection, "'cats'", hint="retrieval ingest SOURCE --alias cats"):
         Index.open("cats", settings=settings)
     with pytest.raises(ModelError):
         Index.open(settings=settings, model="nosuchmodel")

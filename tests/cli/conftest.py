@@ -22,6 +22,7 @@ from retrieval.config import Settings
 from retrieval.images.decode import encode_png
 from retrieval.sources.dataset import open_dataset
 from tests.conftest import made_once
+from tests.errors import mentions
 
 PICTURES = 200
 SECONDS = 120
@@ -47,14 +48,20 @@ class Done:
         """Each line of stdout is an object."""
         return [json.loads(line) for line in self.out.splitlines()]
 
-    def error(self, code: int = 1) -> str:
-        """The last line of stderr, once it is certain that the run failed the way a run has to fail."""
+    def error(self, code: int = 1, *named: Any, option: str = "") -> str:
+        """The last line of stderr, once it is certain that the run failed the way a run has to fail.
+
+        named: what the line has to contain, as `tests.errors.raises` takes it, with what the hint names
+        option: the one that is wrong, as it is typed
+        """
         assert self.code == code, self.err
         assert "Traceback" not in self.err
         assert self.out == ""
         last = self.err.splitlines()[-1]
         assert last.startswith("error: ")
         assert "a defect" not in last
+        assert last.startswith(f"error: {option}: " if option else "error: "), last
+        assert [part for part in named if not mentions(last, part)] == [], last
         return last
 
 

@@ -13,6 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 from retrieval.errors import UsageError
 from retrieval.evaluate import brute_force
 from retrieval.evaluate.brute_force import distance_tables, exact_nearest, nearest, ranks
+from tests.errors import raises
 
 values = st.floats(-100, 100, width=32).map(lambda x: round(x, 3))
 
@@ -97,16 +98,16 @@ def test_a_tie_for_the_last_place_gives_no_more_than_k_and_loses_nothing_nearer(
 
 
 @pytest.mark.parametrize(
-    ("queries", "codes", "k", "message"),
+    ("queries", "codes", "k", "option", "named"),
     [
-        (2, 3, 0, r"^k: .*\(3\), not 0$"),
-        (2, 3, 4, r"^k: .*\(3\), not 4$"),
-        (2, 0, 1, r"^k: .*\(0\), not 1$"),
-        (0, 3, 1, "^0 queries and 3 codes"),
+        (2, 3, 0, "k", [3, 0]),
+        (2, 3, 4, "k", [3, 4]),
+        (2, 0, 1, "k", [0, 1]),
+        (0, 3, 1, "", ["0 queries", "3 codes"]),
     ],
 )
-def test_what_cannot_be_asked(queries: int, codes: int, k: int, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+def test_what_cannot_be_asked(queries: int, codes: int, k: int, option: str, named: list[object]) -> None:
+    with raises(UsageError, *named, option=option):
         nearest(random_codes(queries), random_codes(codes), k)
 
 

@@ -12,7 +12,7 @@ from retrieval.errors import UsageError
 from retrieval.evaluate import metrics
 from retrieval.evaluate.brute_force import ranks
 from retrieval.evaluate.metrics import average_precision, effective_rank, precision_at_k, r_precision
-from tests.errors import about, hinted
+from tests.errors import raises
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
@@ -57,7 +57,7 @@ def test_codes_that_are_all_alike_gain_nothing() -> None:
 
 @pytest.mark.parametrize("metric", [average_precision, r_precision])
 def test_where_nothing_is_right_there_is_no_average(metric) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(UsageError, match=r"^0 ranks", check=hinted("leave it out")):
+    with raises(UsageError, "0 ranks", hint=""):
         metric(np.array([], int))
 
 
@@ -73,9 +73,9 @@ def test_a_missing_hit_counts_as_wrong() -> None:
 
 
 def test_what_cannot_be_measured() -> None:
-    with pytest.raises(UsageError, check=about("k")):
+    with raises(UsageError, 0, option="k"):
         precision_at_k(["7"], [["7"]], k=0)
-    with pytest.raises(UsageError, match=r"^0 queries: nothing to measure"):
+    with raises(UsageError, "0 queries", hint=""):
         precision_at_k([], [], k=1)
     with pytest.raises(ValueError, match="zip"):
         precision_at_k(["7", "1"], [["7"]], k=1)
@@ -88,7 +88,7 @@ def test_effective_rank_counts_the_dimensions_in_use() -> None:
     assert effective_rank(codes) == pytest.approx(4, abs=0.05)
     assert effective_rank(codes.T) == pytest.approx(effective_rank(codes))
     assert effective_rank(np.zeros((3, 2))) == 0
-    with pytest.raises(UsageError, match=r"^codes are 0×4"):
+    with raises(UsageError, "0×4"):
         effective_rank(np.zeros((0, 4)))
 
 

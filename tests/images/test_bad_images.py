@@ -15,7 +15,11 @@ from retrieval.errors import BadImage
 from retrieval.images import opening
 from retrieval.images.decode import decode, probe
 from retrieval.images.warnings import quiet
+from tests.errors import mentions, raises
 from tests.images.samples import WHOLE, file, file_of, noise, photo, png_header_only
+
+DAMAGED = "truncated or damaged"
+"""What the reason says of a file of a known format, which tells it from a file of none."""
 
 
 def reason(data: bytes) -> str:
@@ -28,7 +32,7 @@ def reason(data: bytes) -> str:
 
 
 def test_an_empty_file() -> None:
-    assert reason(b"") == "the file is empty"
+    assert "empty" in reason(b"")
 
 
 @pytest.mark.parametrize(
@@ -44,14 +48,14 @@ def test_an_empty_file() -> None:
     ids=["text", "svg", "bare eps", "ico", "pcx", "eps"],
 )
 def test_anything_but_the_promised_formats(data: bytes) -> None:
-    assert reason(data).startswith("not an image in a known format (PNG, JPEG, WEBP, GIF, BMP, TIFF, PPM, AVIF, HEIF)")
+    assert "(PNG, JPEG, WEBP, GIF, BMP, TIFF, PPM, AVIF, HEIF)" in reason(data)
 
 
 @pytest.mark.parametrize("kind", WHOLE)
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_half_a_file(kind: str, share: float) -> None:
     data = WHOLE[kind]
-    assert reason(data[: int(len(data) * share)]).startswith("truncated or damaged")
+    assert reason(data[: int(len(data) * share)]).startswith(DAMAGED)
 
 
 def test_half_a_heic() -> None:
@@ -60,7 +64,7 @@ def test_half_a_heic() -> None:
     pillow_heif.register_heif_opener()
     data = file(noise(64, 64), "HEIF")
     assert decode(data, "a", (64, 64), 3).pixels.shape == (64, 64, 3)
-    assert reason(data[: len(data) // 2]).startswith(("truncated or damaged", "not an image"))
+    assert reason(data[: len(data) // 2]).startswith((DAMAGED, "not an image"))
 
 
 def test_heic_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,14 +81,15 @@ def test_too_many_pixels_are_refused_before_decoding(width: int, height: int) ->
     tracemalloc.stop()
     assert "100,000,000" in message
     assert peak < 2**20
-    with pytest.raises(BadImage, match="100,000,000"):
+    with raises(BadImage, "a", 100_000_000):
         probe(data, "a")
 
 
 def test_refused_by_size_means_never_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
-    assert reason(png_header_only(12_000, 9_000)) == ("12000x9000 pixels; at most 100,000,000; scale it down")
+    message = reason(png_header_only(12_000, 9_000))
+    assert [part for part in ("12000x9000", 100_000_000) if not mentions(message, part)] == []
 
 
 def test_9000_by_9000_is_allowed() -> None:
@@ -103,7 +108,7 @@ def test_the_largest_that_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_file_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "MAX_BYTES", 100)
-    assert reason(b"x" * 101) == "larger than 100 bytes; scale it down"
+    assert mentions(reason(b"x" * 101), "100 bytes")
 
 
 def test_between_pillows_warning_and_our_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,13 +223,13 @@ def test_a_kind_that_is_not_supported_is_not_called_damaged(data: bytes, detail:
 def test_half_an_avif() -> None:
     data = file(noise(64, 64), "AVIF")
     assert decode(data, "a", (64, 64), 3).pixels.shape == (64, 64, 3)
-    assert reason(data[: len(data) // 2]).startswith("truncated or damaged")
+    assert reason(data[: len(data) // 2]).startswith(DAMAGED)
 
 
 def test_a_damaged_tiff_writes_nothing_past_python(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = bytearray(file(noise(64, 64), "TIFF", compression="tiff_adobe_deflate"))
     data[3000:3200] = bytes(200)
-    assert reason(bytes(data)).startswith("truncated or damaged")
+    assert reason(bytes(data)).startswith(DAMAGED)
     assert capfd.readouterr() == ("", "")
     (tmp_path / "a.tif").write_bytes(data)
     code = (

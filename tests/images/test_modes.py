@@ -8,6 +8,7 @@ from PIL import Image
 
 from retrieval.errors import BadImage
 from retrieval.images.decode import decode, probe
+from tests.errors import raises
 from tests.images.samples import file, file_of, noise
 
 VALUES = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
@@ -45,14 +46,14 @@ def test_the_transparent_value_of_a_16_bit_png_is_white() -> None:
 
 @pytest.mark.parametrize("values", [[[-5, 7]], [[0, 70_000]]])
 def test_integers_beyond_16_bits_are_refused(values: list[list[int]]) -> None:
-    with pytest.raises(BadImage, match=r"^a\.tif: pixel values outside 0 to 65535"):
+    with raises(BadImage, "a.tif", 65535):
         decode(file(np.array(values, np.int32), "TIFF"), "a.tif", (1, 2), 1)
 
 
 def test_floating_point_is_refused_by_both() -> None:
     data = file(np.ones((4, 4), np.float32), "TIFF")
     for call in (lambda: decode(data, "a.tif", (4, 4), 1), lambda: probe(data, "a.tif")):
-        with pytest.raises(BadImage, match=r"^a\.tif: floating-point pixels"):
+        with raises(BadImage, "a.tif", "floating-point"):
             call()
 
 

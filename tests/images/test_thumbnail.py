@@ -5,6 +5,7 @@ import pytest
 
 from retrieval.errors import BadImage
 from retrieval.images.decode import decode, thumbnail
+from tests.errors import raises
 from tests.images.samples import file, noise, photo
 
 
@@ -37,5 +38,5 @@ def test_what_decode_sees_the_thumbnail_shows() -> None:
 
 
 def test_bad_bytes() -> None:
-    with pytest.raises(BadImage, match=r"^a: the file is empty"):
+    with raises(BadImage, "a", "empty"):
         thumbnail(b"", "a", 160)

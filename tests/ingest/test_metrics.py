@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from retrieval.errors import REFUSED, UsageError
 from retrieval.ingest.metrics import write_metrics
 from retrieval.ingest.summary import IngestSummary
+from tests.errors import raises
 
 SUCCESS = "retrieval_ingest_last_success_timestamp_seconds"
 
@@ -69,5 +70,6 @@ def test_a_first_run_that_fails_claims_no_success(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be written"):
-        write_metrics(tmp_path / "none" / "retrieval.prom", IngestSummary("images", None), 0)
+    file = tmp_path / "none" / "retrieval.prom"
+    with raises(UsageError, file, "No such file or directory", option="metrics_file", hint=""):
+        write_metrics(file, IngestSummary("images", None), 0)

@@ -15,6 +15,7 @@ from retrieval.reindex.outcome import ReindexOutcome
 from retrieval.store import open_store
 from retrieval.store.base import resolve
 from tests.cli.conftest import Call
+from tests.errors import raises
 from tests.ingest.jobs import Place, make_digits, make_model
 from tests.reindex.places import Place as Home
 
@@ -51,11 +52,11 @@ def test_a_model_that_cannot_be_loaded_makes_no_collection(place: Place, call: C
     weights = stick.path / "weights.safetensors"
     whole = weights.read_bytes()
     flipped = whole[:-1] + bytes([whole[-1] ^ 1])
-    for data, why in ((whole[:-1], "cannot be read"), (flipped, "damaged: its fingerprint")):
+    for data, named in ((whole[:-1], weights), (flipped, stick.fingerprint[:8])):
         weights.write_bytes(data)
-        assert why in call("reindex", "--model", stick.path, *place.options()).error(1)
+        call("reindex", "--model", stick.path, *place.options()).error(1, stick.path, named)
     weights.unlink()
-    assert "weights.safetensors is missing" in call("reindex", "--model", stick.path, *place.options()).error(1)
+    call("reindex", "--model", stick.path, *place.options()).error(1, stick.path, "weights.safetensors", "missing")
     assert len(place.collections()) == 1
 
 
@@ -72,11 +73,11 @@ def test_a_model_that_is_gone_before_the_swap(place: Place, call: Call, tmp_path
     with home.opened() as store, closing(EncoderProcess(other, home.settings.xla_cache)) as encoder:
         live = resolve(store, place.alias)
         loose = ReindexOptions(max_drop=1)
-        with pytest.raises(ModelError, match=f"model {other.fingerprint[:8]} is not in {models}, so that nobody"):
+        with raises(ModelError, other.fingerprint[:8], models, hint=other.fingerprint[:16]):
             reindex(store, place.alias, lambda sources: encoder, home.settings, loose)
         assert home.mine(store) == [live], "nothing was encoded"
         saved_models.copy_to_home(models, other)
-        with pytest.raises(ModelError, match="so that nobody could search a collection of its codes"):
+        with raises(ModelError, other.fingerprint[:8], models, hint=other.fingerprint[:16]):
             reindex(store, place.alias, lambda sources: encoder, home.settings, loose, step=lost)
         assert resolve(store, place.alias) == live
         saved_models.copy_to_home(models, other)
@@ -92,8 +93,6 @@ def test_a_folder_that_holds_another_model_is_not_searched_with(place: Place, ca
     other = make_model(tmp_path / "stick", seed=20)
     shutil.rmtree(models / mark[:16])
     query = next(digits.rglob("*.png"))
-    said = call("search", query, *place.options()).error(1)
-    assert f"holds codes of model {mark[:8]}, which is not in {models}; copy the folder {mark[:16]} there" in said
+    call("search", query, *place.options()).error(1, mark[:8], models, mark[:16], "retrieval reindex --model MODEL")
     shutil.copytree(other.path, models / mark[:16])
-    said = call("search", query, *place.options()).error(1)
-    assert f"{models / mark[:16]} holds model {other.fingerprint[:8]}, not {mark[:8]}; copy the folder of" in said
+    call("search", query, *place.options()).error(1, models / mark[:16], other.fingerprint[:8], mark[:8])

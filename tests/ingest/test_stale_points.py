@@ -13,6 +13,7 @@ from retrieval.sources import Entry
 from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
 from tests.cli.conftest import Call, Done
+from tests.errors import raises
 from tests.ingest.conftest import ALIAS, Quadrants, Run, by_path
 from tests.ingest.jobs import Place, make_digits
 
@@ -87,7 +88,7 @@ def test_a_prune_removes_them_but_not_many(run: Run, root: Path, store: Store) -
     bad = [f"a/{number:02d}.png" for number in (0, 3, 6, 9)]
     for key in bad:
         (root / key).write_bytes(b"no picture any more")
-    with pytest.raises(UsageError, match=r"4 of the 30 images of root .*more than 10%"):
+    with raises(UsageError, 4, 30, "root", "10%", option="max_delete", hint="--yes"):
         run(prune=True)
     assert stale(store) == set(bad)
     summary = run(prune=True, dry_run=True, yes=True)

@@ -8,6 +8,7 @@ from retrieval.config import Settings
 from retrieval.errors import RetrievalError
 from retrieval.ingest.ray.driver import check_all_done
 from retrieval.ingest.ray.worker import Rows, SourceSpec, Tally
+from tests.errors import raises
 from tests.sources.conftest import put
 
 
@@ -47,11 +48,11 @@ def test_an_image_that_was_passed_over(root: Path) -> None:
     (_, _), (rest, listed) = pages(root)
     done = worked(first, rest)
     assert done.images == listed.images == 1500
-    with pytest.raises(RetrievalError, match="named 1,500 images, and 1,500 were worked through"):
+    with raises(RetrievalError, "trip", 1500, hint=""):
         check_all_done({"trip": listed}, {"trip": done})
 
 
 def test_a_listing_without_its_end(root: Path) -> None:
     (first, _), _ = pages(root)
-    with pytest.raises(RetrievalError, match="did not come to its end, and 1,000 were worked through"):
+    with raises(RetrievalError, "trip", "end", 1000, hint=""):
         check_all_done({}, {"trip": worked(first)})

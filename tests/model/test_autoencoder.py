@@ -23,6 +23,7 @@ from retrieval.model.autoencoder import (
 )
 from retrieval.model.config import ModelConfig
 from retrieval.train.recipe import PRESETS, default_network
+from tests.errors import raises
 from tests.train.samples import CONFIG, blobs
 
 
@@ -72,18 +73,18 @@ def test_odd_sizes_really_run(size: tuple[int, int], channels: int) -> None:
 
 @pytest.mark.parametrize("size", [(7, 28), (28, 7), (513, 28), (28, 513), (0, 0)])
 def test_sizes_out_of_range_are_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(ModelError, match=f"image size {size[0]}×{size[1]}: each side must be between 8 and 512"):
+    with raises(ModelError, f"{size[0]}×{size[1]}", 8, 512):
         ModelConfig(size, 1, 4, (8, 8), (0, 0))
 
 
 def test_other_nonsense_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"channels = 2: must be 1 \(grey\) or 3 \(colour\)"):
+    with raises(ModelError, "channels = 2", 1, 3):
         replace(CONFIG, channels=2)
-    with pytest.raises(ModelError, match=r"dim = 0, .* at least one of each"):
+    with raises(ModelError, "dim = 0"):
         replace(CONFIG, dim=0)
-    with pytest.raises(ModelError, match=r"widths = \(\)"):
+    with raises(ModelError, "widths = ()"):
         replace(CONFIG, widths=())
-    with pytest.raises(ModelError, match=r"blocks = \(1,\), widths = \(8, 8\): one number for each stage"):
+    with raises(ModelError, "blocks = (1,)", "widths = (8, 8)"):
         replace(CONFIG, blocks=(1,))
 
 
@@ -94,16 +95,18 @@ def test_config_survives_json() -> None:
     )
 
 
-@pytest.mark.parametrize("change", [{"depth": 3}, {"channels": "grey"}, {"image_size": None}])
-def test_config_that_is_none_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ModelError, match=r"not a model's config|channels = grey"):
+@pytest.mark.parametrize(
+    ("change", "named"), [({"depth": 3}, "depth"), ({"channels": "grey"}, "grey"), ({"image_size": None}, "NoneType")]
+)
+def test_config_that_is_none_is_refused(change: dict[str, object], named: str) -> None:
+    with raises(ModelError, named):
         ModelConfig.from_json({**CONFIG.to_json(), **change})
 
 
 def test_config_without_a_field_is_refused() -> None:
     data = CONFIG.to_json()
     del data["dim"]
-    with pytest.raises(ModelError, match=r"not a model's config: .*dim"):
+    with raises(ModelError, "dim"):
         ModelConfig.from_json(data)
 
 
@@ -135,11 +138,11 @@ def test_weights_there_and_back_encode_the_same() -> None:
 def test_weights_that_do_not_fit_are_refused() -> None:
     flat = to_flat(build(CONFIG, seed=0)[1])
     name = "encoder.dense.bias"
-    with pytest.raises(ModelError, match=rf"{name} is missing or not known"):
+    with raises(ModelError, name, hint=""):
         from_flat(CONFIG, {k: v for k, v in flat.items() if k != name})
-    with pytest.raises(ModelError, match=r"encoder\.wings is missing or not known"):
+    with raises(ModelError, "encoder.wings", hint=""):
         from_flat(CONFIG, {**flat, "encoder.wings": flat[name]})
-    with pytest.raises(ModelError, match=rf"{name} is \(5,\), not \(4,\)"):
+    with raises(ModelError, name, "(5,)", "(4,)", hint=""):
         from_flat(CONFIG, {**flat, name: jnp.zeros(5)})
 
 

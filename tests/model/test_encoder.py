@@ -14,6 +14,7 @@ from retrieval.errors import BadCode, ModelError
 from retrieval.model.autoencoder import build, fold_batch_norm
 from retrieval.model.encoder import BATCH_SIZES, Encoder
 from retrieval.model.saved_models import SavedModel
+from tests.errors import raises
 from tests.train.samples import CONFIG, blobs
 
 
@@ -52,16 +53,16 @@ def test_reconstructions_are_images(encoder: Encoder, images: UInt8[np.ndarray, 
 
 @pytest.mark.parametrize("shape", [(2, 12, 13, 1), (2, 12, 12, 3), (12, 12, 1)])
 def test_images_of_another_size_are_refused(encoder: Encoder, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ModelError, match=rf"but model {encoder.fingerprint[:8]} takes 12×12×1"):
+    with raises(ModelError, encoder.fingerprint[:8], "12×12×1", hint=""):
         encoder.encode(np.zeros(shape, np.uint8))
 
 
 def test_codes_that_are_not_finite_are_refused(weights: dict[str, np.ndarray]) -> None:
     broken = {**weights, "encoder.dense.bias": np.full(CONFIG.dim, np.nan, np.float32)}
-    with pytest.raises(BadCode, match="model bad00000 gives codes that are not finite"):
+    with raises(BadCode, "bad00000", "finite", hint=""):
         Encoder(SavedModel(CONFIG, broken, "bad00000", {}, Path("not-saved"))).encode(blobs(1))
 
 
 def test_weights_that_do_not_fit_are_refused(saved: SavedModel) -> None:
-    with pytest.raises(ModelError, match="the weights do not fit the config"):
+    with raises(ModelError, "weights", "config", hint=""):
         Encoder(replace(saved, config=replace(CONFIG, dim=5)))

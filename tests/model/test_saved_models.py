@@ -15,7 +15,7 @@ from retrieval.errors import ModelError
 from retrieval.model import saved_models
 from retrieval.model.encoder import Encoder
 from retrieval.model.saved_models import SavedModel
-from tests.errors import hinted
+from tests.errors import raises
 from tests.train.conftest import PNG
 from tests.train.samples import CONFIG, blobs, file_size_limit
 
@@ -74,7 +74,7 @@ def test_any_change_changes_the_fingerprint(weights: dict[str, np.ndarray]) -> N
 @pytest.mark.parametrize("name", ["config.json", "metrics.json", "weights.safetensors"])
 def test_a_missing_file_is_named(saved: SavedModel, name: str) -> None:
     (saved.path / name).unlink()
-    with pytest.raises(ModelError, match=rf"{saved.path} is not a model: {name} is missing"):
+    with raises(ModelError, saved.path, name, "missing", hint=""):
         saved_models.load(saved.path)
 
 
@@ -83,14 +83,14 @@ def test_a_missing_file_is_named(saved: SavedModel, name: str) -> None:
 def test_a_truncated_file_is_named(saved: SavedModel, name: str, keep: float) -> None:
     file = saved.path / name
     file.write_bytes(file.read_bytes()[: int(file.stat().st_size * keep)])
-    with pytest.raises(ModelError, match=rf"{file} ", check=hinted("restore")):
+    with raises(ModelError, file, hint=""):
         saved_models.load(saved.path)
 
 
 @pytest.mark.parametrize("text", ["[1]", "3", '"x"', "null"])
 def test_json_that_is_no_object_is_named(saved: SavedModel, text: str) -> None:
     (saved.path / "config.json").write_text(text)
-    with pytest.raises(ModelError, match=r"config\.json cannot be read"):
+    with raises(ModelError, saved.path / "config.json", "read", hint=""):
         saved_models.load(saved.path)
 
 
@@ -99,24 +99,24 @@ def test_one_flipped_bit_is_found(saved: SavedModel) -> None:
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    with pytest.raises(ModelError, match=rf"{saved.path} .*{saved.fingerprint[:8]}", check=hinted("train again")):
+    with raises(ModelError, saved.path, saved.fingerprint[:8], hint=""):
         saved_models.load(saved.path)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "named"),
     [
-        ({"format": 2}, "made by another version of retrieval"),
-        ({"image_size": [3, 3]}, r"config\.json: image size 3×3"),
-        ({"image_size": [3]}, r"config\.json: not a model's config"),
-        ({"depth": 3}, r"config\.json: not a model's config"),
-        ({"dim": 5}, "damaged: its fingerprint is"),
+        ({"format": 2}, "version"),
+        ({"image_size": [3, 3]}, "3×3"),
+        ({"image_size": [3]}, "config.json"),
+        ({"depth": 3}, "depth"),
+        ({"dim": 5}, "fingerprint"),
     ],
 )
-def test_a_config_that_was_changed_is_named(saved: SavedModel, change: dict[str, object], message: str) -> None:
+def test_a_config_that_was_changed_is_named(saved: SavedModel, change: dict[str, object], named: str) -> None:
     file = saved.path / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
-    with pytest.raises(ModelError, match=rf"^{saved.path}.*{message}"):
+    with raises(ModelError, saved.path, named, hint=""):
         saved_models.load(saved.path)
 
 
@@ -125,7 +125,7 @@ def test_weights_that_are_not_finite_are_not_saved(
     tmp_path: Path, weights: dict[str, np.ndarray], value: float
 ) -> None:
     broken = {**weights, "encoder.dense.bias": np.full(CONFIG.dim, value, np.float32)}
-    with pytest.raises(ModelError, match=r"encoder\.dense\.bias is not finite"):
+    with raises(ModelError, "encoder.dense.bias", "finite", hint=""):
         saved_models.save(tmp_path / "models", CONFIG, broken, {}, PNG)
     assert not (tmp_path / "models").exists()
 
@@ -195,7 +195,7 @@ def test_at_every_moment_there_is_a_model_to_load(saved: SavedModel, monkeypatch
             assert saved_models.load(saved.path).fingerprint == saved.fingerprint
             if not failure:
                 break
-            assert "cannot be written: Input/output error; " in failure
+            assert "Input/output error" in failure
     assert moved == fails - 1 > 0
     assert saved_models.load(saved.path).metrics["seconds"] == fails
     assert [file.name for file in saved.path.parent.iterdir()] == [saved.path.name]
@@ -231,7 +231,7 @@ def test_all_is_synced_before_it_bears_its_name(
 def test_a_full_disk_leaves_the_old_model(saved: SavedModel) -> None:
     models = saved.path.parent
     saved_models.set_default(saved)
-    with file_size_limit(1000), pytest.raises(ModelError, match="File too large", check=hinted("rerun the command")):
+    with file_size_limit(1000), raises(ModelError, saved.path, "File too large", hint=""):
         saved_models.save(models, saved.config, saved.weights, {"seconds": 2.0}, PNG)
     assert sorted(file.name for file in models.iterdir()) == sorted([saved.path.name, "default"])
     assert saved_models.load(saved_models.find(models, None)).metrics == saved.metrics
@@ -239,7 +239,7 @@ def test_a_full_disk_leaves_the_old_model(saved: SavedModel) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, weights: dict[str, np.ndarray]) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ModelError, match=rf"{tmp_path}/file/models/.* cannot be written: Not a directory"):
+    with raises(ModelError, tmp_path / "file" / "models", "Not a directory", hint=""):
         saved_models.save(tmp_path / "file" / "models", CONFIG, weights, {}, PNG)
 
 
@@ -247,7 +247,7 @@ def test_find(saved: SavedModel) -> None:
     models = saved.path.parent
     for model in (str(saved.path), saved.fingerprint, saved.fingerprint[:8], saved.fingerprint[:4]):
         assert saved_models.find(models, model) == saved.path
-    with pytest.raises(ModelError, match="no model", check=hinted("retrieval train SOURCE")):
+    with raises(ModelError, models, hint="retrieval train SOURCE"):
         saved_models.find(models, None)
     saved_models.set_default(saved)
     assert saved_models.find(models, None) == saved.path
@@ -255,12 +255,12 @@ def test_find(saved: SavedModel) -> None:
 
 @pytest.mark.parametrize("model", ["feedfeed", "abc", "*", "../*", "no/such/folder", ""])
 def test_a_model_that_is_not_there(saved: SavedModel, model: str) -> None:
-    with pytest.raises(ModelError, match="no model of that name", check=hinted(saved.fingerprint[:8])):
+    with raises(ModelError, model, "no", saved.path.parent, option="model", hint=saved.fingerprint[:8]):
         saved_models.find(saved.path.parent, model)
 
 
 def test_no_model_at_all(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="feedfeed", check=hinted("none")):
+    with raises(ModelError, "feedfeed", tmp_path / "models", option="model", hint="none"):
         saved_models.find(tmp_path / "models", "feedfeed")
 
 
@@ -268,7 +268,7 @@ def test_a_prefix_of_two_models_is_ambiguous(saved: SavedModel) -> None:
     models = saved.path.parent
     first, _ = save_as(models, "aaaa111100000000", saved), save_as(models, "aaaa222200000000", saved)
     assert saved_models.find(models, "aaaa1") == first
-    with pytest.raises(ModelError, match="more than one model", check=hinted("aaaa1111, aaaa2222")):
+    with raises(ModelError, "aaaa", "more", models, option="model", hint="aaaa1111, aaaa2222"):
         saved_models.find(models, "aaaa")
 
 
@@ -282,7 +282,7 @@ def test_the_default_moves_in_one_step(saved: SavedModel, monkeypatch: pytest.Mo
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", interrupted)
-        with pytest.raises(ModelError, match="/default cannot be written: No space left"):
+        with raises(ModelError, models / "default", "No space left on device", hint=""):
             saved_models.set_default(other)
     assert saved_models.default(models) == saved.path  # all but the last step changes nothing
     saved_models.set_default(other)
@@ -317,7 +317,7 @@ def test_a_damaged_one_is_replaced_by_the_one_that_is_brought(saved: SavedModel,
 
 def test_a_model_that_does_not_fit_the_disk_is_not_brought_in_part(saved: SavedModel, tmp_path: Path) -> None:
     models = tmp_path / "elsewhere" / "models"
-    with file_size_limit(1000), pytest.raises(ModelError, match="File too large", check=hinted("rerun the command")):
+    with file_size_limit(1000), raises(ModelError, models / saved.fingerprint[:16], "File too large", hint=""):
         saved_models.copy_to_home(models, saved)
     assert list(models.iterdir()) == []
     assert saved_models.load_of(models, saved.fingerprint) is None
@@ -326,5 +326,5 @@ def test_a_model_that_does_not_fit_the_disk_is_not_brought_in_part(saved: SavedM
 def test_a_folder_of_another_models_name(saved: SavedModel) -> None:
     mark = "aaaa1111" * 8
     save_as(saved.path.parent, mark[:16], saved)
-    with pytest.raises(ModelError, match=f"{mark[:16]} .*{saved.fingerprint[:8]}, not aaaa1111", check=hinted("copy")):
+    with raises(ModelError, mark[:16], saved.fingerprint[:8], "aaaa1111", hint="copy"):
         saved_models.load_of(saved.path.parent, mark)

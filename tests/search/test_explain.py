@@ -17,6 +17,7 @@ from retrieval.search.query import Query, Stored
 from retrieval.search.run import LiveCollection
 from retrieval.store.base import Store
 from tests.duplicates.digits import Blocks, digits, filled, put, put_digits
+from tests.errors import raises
 from tests.store.conftest import ENGINES, clean
 
 COUNT, HELD = 90, 60
@@ -127,7 +128,7 @@ def test_a_rank_beyond_the_farthest_is_not_told(
 def test_one_that_cannot_be_used_is_named(place: tuple[Store, LiveCollection], bad: Query | Stored) -> None:
     store, live = place
     for pair in ([bad, held(1)], [held(1), bad]):
-        with pytest.raises(UsageError, match=rf"^{bad.name}: "):
+        with raises(UsageError, bad.name):
             explain(store, live, pair)
 
 

@@ -11,7 +11,7 @@ from retrieval.schema.filter_language import LONGEST, parse
 from retrieval.schema.filters import fields_of
 from retrieval.schema.records import point_id
 from retrieval.search.fields import check_fields
-from tests.errors import hinted
+from tests.errors import raises
 from tests.search.conftest import Shelf
 
 ID = point_id("cats", "7.png")
@@ -65,53 +65,50 @@ def test_false_sentences(false: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "at", "message"),
+    ("wrong", "at", "named"),
     [
-        ("label", 5, "ends too soon"),
-        ("label=", 6, "ends too soon"),
-        ("label=7 and", 11, "ends too soon"),
-        ("(label=7", 8, "ends too soon"),
-        ("label==7", 6, "not understood from here on"),
-        ("label 7", 6, "not understood from here on"),
-        ("=7", 0, "not understood from here on"),
-        ("label=7)", 7, "not understood from here on"),
-        ("label=7 width=3", 8, "not understood from here on"),
-        ("label in ()", 10, "not understood from here on"),
-        ('label="7', 6, "not understood from here on"),
-        ("width>abc", 6, "width can be compared with a number only"),
-        ("width=abc", 6, "width can be compared with a number only"),
-        ("ingested_at=noon", 12, "ingested_at can be compared with a time only, like 2026-11-24"),
-        ("ingested_at>7", 12, "ingested_at can be compared with a time, like 2026-11-24 only"),
-        ("price>cheap", 6, "price can be compared with a number or a time only"),
-        ("path~*.png", 5, "only a beginning can be compared"),
-        ("path~a*b*", 5, "only a beginning can be compared"),
-        ("id=7", 3, "an id is written like"),
+        ("label", 5, ["ends"]),
+        ("label=", 6, ["ends"]),
+        ("label=7 and", 11, ["ends"]),
+        ("(label=7", 8, ["ends"]),
+        ("label==7", 6, ["understood"]),
+        ("label 7", 6, ["understood"]),
+        ("=7", 0, ["understood"]),
+        ("label=7)", 7, ["understood"]),
+        ("label=7 width=3", 8, ["understood"]),
+        ("label in ()", 10, ["understood"]),
+        ('label="7', 6, ["understood"]),
+        ("width>abc", 6, ["width", "number"]),
+        ("width=abc", 6, ["width", "number"]),
+        ("ingested_at=noon", 12, ["ingested_at", "time", "2026-11-24"]),
+        ("ingested_at>7", 12, ["ingested_at", "time", "2026-11-24"]),
+        ("price>cheap", 6, ["price", "number", "time"]),
+        ("path~*.png", 5, ["beginning"]),
+        ("path~a*b*", 5, ["beginning"]),
+        ("id=7", 3, ["id"]),
     ],
 )
-def test_wrong_sentences_are_pointed_at(wrong: str, at: int, message: str) -> None:
-    with pytest.raises(FilterError) as error:
+def test_wrong_sentences_are_pointed_at(wrong: str, at: int, named: list[str]) -> None:
+    with raises(FilterError, *named, option="where") as error:
         parse(wrong)
-    assert error.value.option == "where"
-    assert error.value.message.startswith(message)
     assert error.value.context == (f"  {wrong}", f"  {' ' * at}^")
     assert error.value.exit_code == 2
 
 
 @pytest.mark.parametrize("empty", ["", "  ", "\n"])
 def test_an_empty_filter(empty: str) -> None:
-    with pytest.raises(UsageError, match="empty") as caught:
+    with raises(UsageError, "empty", option="where", hint="label=7"):
         parse(empty)
-    assert (caught.value.option, bool(caught.value.hint)) == ("where", True)
 
 
 def test_a_filter_that_is_too_long() -> None:
     long = " or ".join(["label=7"] * LONGEST)
-    with pytest.raises(UsageError, match=f"at most {LONGEST:,}"):
+    with raises(UsageError, len(long), option="where", hint=f"{LONGEST:,}"):
         parse(long)
     assert parse("not " * 60 + "label=7").holds(ID, POINT)
     assert parse("(" * 25 + "label=7" + ")" * 25).holds(ID, POINT)
     for deep in ("not " * 2000 + "label=7", "(" * 2000 + "label=7" + ")" * 2000):
-        with pytest.raises(UsageError, match="nested more than 30 deep; use fewer brackets"):
+        with raises(UsageError, 30, option="where", hint=""):
             parse(deep)
 
 
@@ -122,7 +119,7 @@ def test_the_fields_of_a_filter() -> None:
 def test_unknown_fields_are_named_with_the_known_ones(shelf: Shelf, tmp_path: Path) -> None:
     store, collection = shelf.store, shelf.live.collection
     check_fields(store, collection, parse("label=dark and width=8 and id!=" + ID))
-    with pytest.raises(UsageError, match="'labl'; there are bytes, ", check=hinted("did you mean label?")):
+    with raises(UsageError, "'labl'", "bytes", "label", option="where", hint="label"):
         check_fields(store, collection, parse("label=dark and not labl=grey"))
     (point,) = store.retrieve(collection, [point_id("pictures", "copy/b.png")]).values()
     store.set_payload(collection, {point.id: {**point.payload, "rare": dt.date(2026, 1, 1).isoformat()}})

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.sources import base, open_source, tar
-from tests.errors import hinted
+from tests.errors import raises
 from tests.sources.conftest import PGM, Open, listed, only, put
 
 TARS = ["tar", "tar.gz", "tgz", "tar.bz2", "tbz2", "tar.xz", "txz"]
@@ -62,7 +62,7 @@ def test_lists_and_reads_in_the_archives_order(tmp_path: Path, opened: Open, kin
     assert {e.mtime_ns for e in entries} == {MTIME * 10**9}
     assert [e.read() for e in reversed(entries)] == [b"three", b"one", b"two"]
     assert source.read("b/2.png") == b"two"
-    with pytest.raises(BadImage, match=r"^my-pics/readme.txt: no such image in"):
+    with raises(BadImage, "my-pics/readme.txt", source.spec):
         source.read("readme.txt")
 
 
@@ -91,7 +91,7 @@ def test_members_that_lead_out_are_refused_one_by_one(tmp_path: Path, opened: Op
     source = opened(pack(tmp_path / "in", kind, {"ok.png": PGM} | dict.fromkeys(bad, b"x")))
     assert listed(source) == ["ok.png", *bad]
     for key in bad:
-        with pytest.raises(BadImage, match="a path that leads out of the archive"):
+        with raises(BadImage, "out"):
             source.read(key)
     assert source.read("ok.png") == PGM
 
@@ -117,7 +117,7 @@ def test_links_in_a_tar(tmp_path: Path, opened: Open) -> None:
     assert listed(source) == ["a.png", "hard.png", "hard-out.png", "soft.png"]
     assert source.read("hard.png") == PGM
     for key in ("hard-out.png", "soft.png"):
-        with pytest.raises(BadImage, match="links in archives are not followed"):
+        with raises(BadImage, f"{source.name}/{key}", "links"):
             source.read(key)
 
 
@@ -142,8 +142,8 @@ def test_members_that_cannot_be_read(tmp_path: Path, opened: Open, monkeypatch: 
     path.write_bytes(raw)
     source = opened(path)
     monkeypatch.setattr(base, "MAX_BYTES", 4999)
-    for key, reason in (("locked", "encrypted"), ("rotten", "cannot be read"), ("large", "larger than")):
-        with pytest.raises(BadImage, match=rf"^pics/{key}\.png: .*{reason}"):
+    for key, named in (("locked", "encrypted"), ("rotten", "read"), ("large", "4,999 bytes")):
+        with raises(BadImage, f"pics/{key}.png", named):
             source.read(f"{key}.png")
 
 
@@ -153,11 +153,8 @@ def test_broken_archives(tmp_path: Path, opened: Open, kind: str) -> None:
     path = tmp_path / f"broken.{kind}"
     for data in (b"", b"no archive at all", b"PK and no more", whole[: len(whole) // 2], whole[:20]):
         path.write_bytes(data)
-        with pytest.raises(
-            SourceError, match=r"broken.* cannot be read as an archive", check=hinted("whole")
-        ) as caught:
+        with raises(SourceError, path, "archive", hint=""):
             opened(path)
-        assert "\n" not in str(caught.value)
 
 
 def test_a_broken_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path, opened: Open) -> None:
@@ -165,15 +162,15 @@ def test_a_broken_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path, 
     raw = bytearray(path.read_bytes())
     raw[4 * 1536 + 148] ^= 0xFF  # in the checksum of the fifth member's header
     path.write_bytes(raw)
-    with pytest.raises(SourceError, match="broken header at byte 6,144"):
+    with raises(SourceError, path, "byte 6,144", hint=""):
         opened(path)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_nothing_to_find(tmp_path: Path, opened: Open, kind: str) -> None:
-    with pytest.raises(SourceError, match="holds no files"):
+    with raises(SourceError, "no files"):
         listed(opened(pack(tmp_path, kind, {".hidden.png": PGM})))
-    with pytest.raises(SourceError, match="2 files, none of them an image"):
+    with raises(SourceError, "2 files", ".png"):
         listed(opened(pack(tmp_path, kind, {"a.txt": b"", "b/c.csv": b""})))
 
 
@@ -186,7 +183,7 @@ def test_by_url(tmp_path: Path, opened: Open, kind: str) -> None:
     source = opened(url)
     assert (source.name, source.spec) == ("pics", url)
     assert only(source).read() == PGM
-    with pytest.raises(SourceError, match=r"^memory://gone/x\.zip cannot be opened"):
+    with raises(SourceError, "memory://gone/x.zip"):
         opened("memory://gone/x.zip")
 
 
@@ -255,7 +252,7 @@ def test_damage_behind_the_first_members_of_a_compressed_tar(
     os.truncate(path, path.stat().st_size // 2)  # the source has it open
     assert source.read("3.png") == contents["3.png"]
     for _ in range(2):
-        with pytest.raises(BadImage, match=r"^pics/49\.png: cannot be read from the archive"):
+        with raises(BadImage, "pics/49.png", "archive"):
             source.read("49.png")
     assert source.read("4.png") == contents["4.png"]
 
@@ -270,7 +267,7 @@ def test_a_sparse_file_is_refused(tmp_path: Path, opened: Open) -> None:
     subprocess.run(["tar", "-cSf", "a.tar", "holes.png", "full.png"], cwd=tmp_path, check=True, timeout=30)
     source = opened(tmp_path / "a.tar")
     assert listed(source) == ["holes.png", "full.png"]
-    with pytest.raises(BadImage, match=r"^a/holes\.png: a sparse file"):
+    with raises(BadImage, "a/holes.png", "sparse"):
         source.read("holes.png")
     assert source.read("full.png") == PGM
 
@@ -279,5 +276,5 @@ def test_a_tar_that_shrinks_after_it_was_listed(tmp_path: Path, opened: Open) ->
     path = pack(tmp_path, "tar", {"1.png": bytes(51_200), "2.png": bytes(51_200)})
     source = opened(path)
     os.truncate(path, 512 + 51_200 + 512 + 100)
-    with pytest.raises(BadImage, match=r"^pics/2\.png: .*it ends after 100 of 51,200 bytes"):
+    with raises(BadImage, "pics/2.png", 100, "51,200 bytes"):
         source.read("2.png")

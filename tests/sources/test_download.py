@@ -14,6 +14,7 @@ from filelock import FileLock
 from retrieval.config import Settings
 from retrieval.errors import SourceError
 from retrieval.sources import catalog, dataset, download, open_source
+from tests.errors import raises
 from tests.sources.mirrors import Mirrors, serving
 from tests.sources.test_dataset import make
 
@@ -63,7 +64,7 @@ def test_a_connection_that_breaks_is_resumed(mirrors: Mirrors, target: Path) -> 
 
 
 def test_a_later_run_goes_on_where_the_first_stopped(mirrors: Mirrors, target: Path) -> None:
-    with pytest.raises(SourceError, match=r"^127\.0\.0\.1: peer closed connection"):
+    with raises(SourceError, "127.0.0.1", "peer closed connection"):
         fetch(mirrors, target, "breaks")
     assert left(target) == {"file.gz.part"}
     have = target.with_name("file.gz.part").stat().st_size
@@ -98,33 +99,32 @@ def test_the_first_mirror_is_down(mirrors: Mirrors, target: Path) -> None:
 
 
 def test_a_wrong_checksum_never_becomes_the_file(mirrors: Mirrors, target: Path) -> None:
-    with pytest.raises(SourceError, match=rf"127\.0\.0\.1: MD5 [0-9a-f]{{32}}, but {MD5} was published"):
+    with raises(SourceError, "127.0.0.1", "MD5", MD5):
         fetch(mirrors, target, "corrupt")
     assert left(target) == set()
 
 
 def test_every_mirror_fails(mirrors: Mirrors, target: Path) -> None:
     dead = f"http://127.0.0.1:{unused_port()}/file.gz"
-    with pytest.raises(SourceError, match=r"^127\.0\.0\.1: HTTP 404; 127\.0\.0\.1: .*refused") as caught:
+    with raises(SourceError, "127.0.0.1", "HTTP 404", "refused"):
         download.download([mirrors.url("missing"), dead], target, MD5)
-    assert "\n" not in str(caught.value)
 
 
 def test_size_and_time_are_bounded(mirrors: Mirrors, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(download, "MAX_DOWNLOAD_BYTES", 100_000)
-        with pytest.raises(SourceError, match="sends more than 0 MiB"):
+        with raises(SourceError, "127.0.0.1", "0 MiB"):
             fetch(mirrors, target, "unknown-length")
     assert left(target) == set()
     monkeypatch.setattr(download, "TOTAL_SECONDS", 0.0)
-    with pytest.raises(SourceError, match="not done after 0 s"):
+    with raises(SourceError, "127.0.0.1", "0 s"):
         fetch(mirrors, target, "good")
 
 
 def test_another_process_has_the_lock(mirrors: Mirrors, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "TOTAL_SECONDS", 0.1)
     target.parent.mkdir(parents=True)
-    with FileLock(f"{target}.lock"), pytest.raises(SourceError, match="another process has held its lock"):
+    with FileLock(f"{target}.lock"), raises(SourceError, target, "lock", "0 s"):
         fetch(mirrors, target, "good")
     target.write_bytes(b"brought by the other")
     fetch(mirrors, target, "good")
@@ -133,7 +133,7 @@ def test_another_process_has_the_lock(mirrors: Mirrors, target: Path, monkeypatc
 
 def test_nowhere_to_store(mirrors: Mirrors, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SourceError, match=r"file/x cannot be written: Not a directory"):
+    with raises(SourceError, tmp_path / "file" / "x", "Not a directory"):
         fetch(mirrors, tmp_path / "file" / "x" / "y.gz")
 
 

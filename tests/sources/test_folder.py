@@ -12,6 +12,7 @@ from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.sources import base, open_source
 from retrieval.sources.base import key_of
+from tests.errors import raises
 from tests.sources.conftest import PGM, Open, listed, only, put
 
 
@@ -105,10 +106,10 @@ def test_links(tmp_path: Path, opened: Open) -> None:
     assert list(entries) == ["a/1.png", "b-annexed.png", "c-outside.png", "d-nowhere.png", "e-self.png"]
     assert entries["b-annexed.png"].read() == source.read("b-annexed.png") == b"inside"
     assert entries["b-annexed.png"].bytes == 6
-    with pytest.raises(BadImage, match=r"^pics/c-outside.png: a link that leads outside"):
+    with raises(BadImage, "pics/c-outside.png", "outside", root):
         entries["c-outside.png"].read()
     for key in ("d-nowhere.png", "e-self.png"):
-        with pytest.raises(BadImage, match=f"^pics/{key}: not there, or a link that leads nowhere"):
+        with raises(BadImage, f"pics/{key}", "link"):
             entries[key].read()
 
 
@@ -135,10 +136,10 @@ def test_a_file_that_cannot_be_read_after_it_was_listed(
     root = put(tmp_path / "pics", "1.png", data=b"12345")
     entry = only(opened(root))
     monkeypatch.setattr(base, "MAX_BYTES", 4)
-    with pytest.raises(BadImage, match=r"^pics/1.png: larger than"):
+    with raises(BadImage, "pics/1.png", "4 bytes"):
         entry.read()
     (root / "1.png").unlink()
-    with pytest.raises(BadImage, match=r"^pics/1.png: cannot be read: No such file"):
+    with raises(BadImage, "pics/1.png", "No such file or directory"):
         entry.read()
     os.mkfifo(root / "1.png")
     assert entry.read() == b""  # a pipe that nobody writes to: no waiting
@@ -146,10 +147,10 @@ def test_a_file_that_cannot_be_read_after_it_was_listed(
 
 def test_nothing_to_find(tmp_path: Path, opened: Open) -> None:
     (tmp_path / "empty" / "deeper").mkdir(parents=True)
-    with pytest.raises(SourceError, match=r"empty holds no files"):
+    with raises(SourceError, tmp_path / "empty", "no files"):
         listed(opened(tmp_path / "empty"))
     root = put(tmp_path / "texts", *(f"{n}.txt" for n in range(12)), "png", "sub/x.csv")
-    with pytest.raises(SourceError, match=r"texts: 14 files, none of them an image \(.*\.jpg, .*\.png,"):
+    with raises(SourceError, root, "14 files", ".jpg", ".png"):
         listed(opened(root))
 
 
@@ -170,7 +171,7 @@ def test_a_folder_that_may_not_be_listed_is_never_taken_for_an_empty_one(
 
         monkeypatch.setattr(os, "scandir", refusing)
     try:
-        with pytest.raises(SourceError, match=rf"{denied} cannot be listed: Permission denied"):
+        with raises(SourceError, folder, "Permission denied"):
             listed(opened(tmp_path / "pics"))
     finally:
         folder.chmod(0o755)
@@ -183,8 +184,8 @@ def test_a_single_file_is_the_same_image_as_in_its_folder(tmp_path: Path, opened
     entry = only(source)
     assert entry == next(opened(root).entries())
     assert entry.read() == source.read("1.png") == PGM
-    with pytest.raises(BadImage, match=r"^pics/2.png: no such image in .*1.png"):
+    with raises(BadImage, "pics/2.png", root / "1.png"):
         source.read("2.png")
     (root / "1.png").unlink()
-    with pytest.raises(SourceError, match=r"1.png cannot be read: No such file"):
+    with raises(SourceError, root / "1.png", "No such file or directory"):
         listed(source)

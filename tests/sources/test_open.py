@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from retrieval.errors import SourceError, UsageError
 from retrieval.sources.base import check_source_name, default_name
-from tests.errors import hinted
+from tests.errors import raises
 from tests.sources.conftest import Open, listed, put
 
 
@@ -27,7 +27,7 @@ def test_near_misses(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPat
     put(tmp_path / "pics", "1.png")
     put(tmp_path, "train.parquet")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SourceError, match=f"^{spec}: ", check=hinted(f"did you mean {near}?")):
+    with raises(SourceError, spec, hint=near):
         opened(spec)
 
 
@@ -38,13 +38,12 @@ def test_what_is_not_understood(tmp_path: Path, opened: Open, monkeypatch: pytes
     put(tmp_path, "notes.md")
     os.mkfifo(tmp_path / "pipe.png")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SourceError, match=r"a source is a folder, an archive|cannot be (opened|listed)") as caught:
+    with raises(SourceError, repr(spec)[1:-1]):
         listed(opened(spec))
-    assert "\n" not in str(caught.value)
 
 
 def test_unknown_protocol(opened: Open) -> None:
-    with pytest.raises(SourceError, match=r"^gopher://host/x.zip cannot be opened: Protocol not known: gopher$"):
+    with raises(SourceError, "gopher://host/x.zip", "Protocol not known: gopher"):
         opened("gopher://host/x.zip")
 
 
@@ -64,7 +63,7 @@ def test_names(tmp_path: Path, opened: Open) -> None:
     assert opened(root, name="Wörld:2.a_b-c").name == "Wörld:2.a_b-c"
     assert opened("mnist-sample:test", name="digits").name == "digits"
     for bad in ("", "a b", "a/b", "a\nb", "x" * 65, "😺"):
-        with pytest.raises(UsageError, match="1 to 64 letters"):
+        with raises(UsageError, repr(bad), "64"):
             opened(root, name=bad)
 
 

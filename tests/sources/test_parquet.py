@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import decode, encode_png
-from retrieval.sources import base, open_source, parquet_rows, read
-from tests.errors import hinted
+from retrieval.sources import base, open_source, parquet_rows
+from retrieval.sources import read as reading
+from tests.errors import raises
 from tests.sources.conftest import Open, listed, only
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -103,7 +104,7 @@ def test_any_row_in_any_order(
         chance.shuffle(entries)
         for number, entry in entries:
             if data[number] is None:
-                with pytest.raises(BadImage, match=rf"row {number} of .* holds no image, only a null"):
+                with raises(BadImage, f"row {number}", path, "null"):
                     entry.read()
             else:
                 assert entry.read() == data[number]
@@ -158,13 +159,12 @@ def test_metadata_that_says_nothing(tmp_path: Path, opened: Open, metadata: byte
 
 
 def test_files_without_images(tmp_path: Path, opened: Open) -> None:
-    for columns, message in (
-        ({"id": pa.array([1]), "name": pa.array(["a"])}, r"no image column, .*: id \(int64\), name \(string\)$"),
-        ({"a": pa.array([b""]), "b": pa.array([b""])}, r"the images may be in a or b; call their column image$"),
-    ):
-        with pytest.raises(SourceError, match=rf"^.*x\.parquet:? .*{message}"):
-            opened(put(tmp_path / "x.parquet", columns))
-    with pytest.raises(SourceError, match=r"x\.parquet holds no rows$"):
+    path = tmp_path / "x.parquet"
+    with raises(SourceError, path, "id (int64)", "name (string)"):
+        opened(put(path, {"id": pa.array([1]), "name": pa.array(["a"])}))
+    with raises(SourceError, path, "a or b", hint="image"):
+        opened(put(path, {"a": pa.array([b""]), "b": pa.array([b""])}))
+    with raises(SourceError, path, "no rows"):
         listed(opened(put(tmp_path / "x.parquet", {"image": pa.array([], pa.binary())})))
 
 
@@ -238,9 +238,8 @@ def test_readers_at_several_places_do_not_make_each_other_begin_again(
 def test_no_parquet(tmp_path: Path, opened: Open, keep: int) -> None:
     whole = put(tmp_path / "x.parquet", {"image": pa.array([bytes(900)])}).read_bytes()
     (tmp_path / "x.parquet").write_bytes(whole[:keep])
-    with pytest.raises(SourceError, match=r"x\.parquet cannot be read as Parquet: .+", check=hinted("whole")) as caught:
+    with raises(SourceError, tmp_path / "x.parquet", "Parquet", hint=""):
         opened(tmp_path / "x.parquet")
-    assert "\n" not in str(caught.value)
 
 
 def test_damage_in_the_middle_costs_the_rows_behind_it_and_no_others(tmp_path: Path, opened: Open) -> None:
@@ -253,7 +252,7 @@ def test_damage_in_the_middle_costs_the_rows_behind_it_and_no_others(tmp_path: P
     entries = list(opened(path).entries())
     for number, entry in enumerate(entries):
         if 10 <= number < 20:
-            with pytest.raises(BadImage, match=rf"^x/000000{number}\.png: row {number} of .* cannot be read: .+$"):
+            with raises(BadImage, f"x/000000{number}.png", f"row {number}", path):
                 entry.read()
         else:
             assert entry.read() == data[number]
@@ -266,13 +265,13 @@ def test_labels_that_cannot_be_read_end_the_listing(tmp_path: Path, opened: Open
     start = pq.ParquetFile(path).metadata.row_group(1).column(1).data_page_offset
     raw[start : start + 20] = bytes(20)
     path.write_bytes(raw)
-    with pytest.raises(SourceError, match=r"x\.parquet: its labels cannot be read"):
+    with raises(SourceError, path, "labels"):
         listed(opened(path, labels=True))
 
 
 def test_too_large(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "MAX_BYTES", 4)
-    with pytest.raises(BadImage, match=r"^x/00000000\.png: larger than"):
+    with raises(BadImage, "x/00000000.png", "4 bytes"):
         only(opened(put(tmp_path / "x.parquet", {"image": pa.array([b"12345"])}))).read()
 
 
@@ -280,7 +279,7 @@ def test_too_large(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("key", ["", "1", "00000002.png", "000000001.png", "../a.png", "-0000001.png", "\udcff.png"])
 def test_keys_are_never_trusted(tmp_path: Path, opened: Open, paths: list[str | None], key: str) -> None:
     source = opened(put(tmp_path / "x.parquet", {"image": images([b"1", b"2"], paths)}))
-    with pytest.raises(BadImage, match=r"no such image in .*x\.parquet"):
+    with raises(BadImage, tmp_path / "x.parquet"):
         source.read(key)
 
 

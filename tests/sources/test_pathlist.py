@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.sources import open_source, pathlist
+from tests.errors import raises
 from tests.sources.conftest import PGM, Open, listed, only, put
 
 
@@ -67,26 +68,26 @@ def test_what_is_not_there_is_listed_and_refused(tmp_path: Path, opened: Open) -
     assert list(entries) == [*(os.path.normpath(key) for key in bad), "1.png"]
     for key in [*entries][:-1]:
         for read in (entries[key].read, lambda key=key: source.read(key)):
-            with pytest.raises(BadImage, match=r"^list/.*: cannot be read: "):
+            with raises(BadImage, f"list/{key}"):
                 read()
     assert entries["1.png"].read() == PGM
     assert entries["gone.png"].mtime_ns == 0
 
 
 def test_a_list_that_leads_nowhere_is_an_error(tmp_path: Path, opened: Open) -> None:
-    for lines, message in (
-        (["mount/1.png", "mount/2.png"], r"none of the paths in it leads to a file; the first is '/.*/mount/1\.png'$"),
-        (["Dear reader,", "these are my pictures."], r"none of the paths in it leads to a file"),
-        (["# nothing yet", ""], r"list\.txt holds no paths$"),
-        (["a" * 70_000], r"list\.txt, line 1: over 65,536 bytes, so no list of paths$"),
+    for lines, named in (
+        (["mount/1.png", "mount/2.png"], repr(f"{tmp_path}/mount/1.png")),
+        (["Dear reader,", "these are my pictures."], repr(f"{tmp_path}/Dear reader,")),
+        (["# nothing yet", ""], "no paths"),
+        (["a" * 70_000], "line 1"),
     ):
-        with pytest.raises(SourceError, match=message):
+        with raises(SourceError, tmp_path / "list.txt", named):
             listed(opened(write(tmp_path / "list.txt", *lines)))
     source = opened(write(tmp_path / "list.txt", "1.png"))
     (tmp_path / "list.txt").unlink()
-    with pytest.raises(SourceError, match=r"list\.txt cannot be read: No such file"):
+    with raises(SourceError, tmp_path / "list.txt", "No such file or directory"):
         listed(source)
-    with pytest.raises(BadImage, match=r"^list/1\.png: .*list\.txt cannot be read"):
+    with raises(BadImage, "list/1.png", tmp_path / "list.txt", "No such file or directory"):
         source.read("1.png")
 
 
@@ -94,7 +95,7 @@ def test_only_what_is_named_can_be_read(tmp_path: Path, opened: Open) -> None:
     put(tmp_path, "1.png", "2.png", "3.png")
     source = opened(write(tmp_path / "list.txt", "1.png", "#2.png", str(tmp_path / "3.png")))
     for key in ("2.png", "../1.png", f"{tmp_path}/3.png", f"root:{tmp_path}/3.png", "\udcff.png", "a\0.png", ""):
-        with pytest.raises(BadImage, match=r"no such image in .*list\.txt"):
+        with raises(BadImage, tmp_path / "list.txt"):
             source.read(key)
     assert source.read("3.png") == PGM  # absolute in the list, but below its folder
 
@@ -127,5 +128,5 @@ def test_the_longest_line(tmp_path: Path, opened: Open, monkeypatch: pytest.Monk
     monkeypatch.setattr(pathlist, "LONGEST_LINE", 6)
     put(tmp_path, "1.png", "22.png")
     assert listed(opened(write(tmp_path / "list.txt", "1.png"))) == ["1.png"]
-    with pytest.raises(SourceError, match="line 2: over 6 bytes"):
+    with raises(SourceError, "line 2", "6 bytes"):
         listed(opened(write(tmp_path / "list.txt", "1.png", "22.png")))

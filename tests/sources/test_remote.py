@@ -21,7 +21,7 @@ from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.sources import Source, base, open_source
 from retrieval.sources.filesystem import mtime_ns
-from tests.errors import hinted
+from tests.errors import raises
 from tests.sources.conftest import PGM, Open, listed, only, put
 
 
@@ -104,9 +104,8 @@ def test_a_folder_that_cannot_be_listed_is_never_taken_for_an_empty_one(
     monkeypatch.setattr(MemoryFileSystem, "ls", ls)
     entries = opened(fill(bucket, "a.png", "b/1.png")).entries()
     assert next(entries).key == "a.png"
-    with pytest.raises(SourceError, match=rf"^{bucket} cannot be listed: /.*/my pics/b: \w+") as caught:
+    with raises(SourceError, bucket, "/my pics/b"):
         list(entries)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_cannot_be_read_after_it_was_listed(
@@ -116,14 +115,14 @@ def test_a_file_that_cannot_be_read_after_it_was_listed(
     fill(bucket, "1.png", data=b"it has grown")
     assert entry.read() == b"it has grown"
     monkeypatch.setattr(base, "MAX_BYTES", 4)
-    with pytest.raises(BadImage, match=r"^my-pics/1\.png: larger than"):
+    with raises(BadImage, "my-pics/1.png", "4 bytes"):
         entry.read()
     fsspec.filesystem("memory").rm(f"{bucket}/1.png")
     fill(bucket, "2.png")
-    with pytest.raises(BadImage, match=r"^my-pics/1\.png: larger than"):  # as it was listed: not even asked for
+    with raises(BadImage, "my-pics/1.png", "4 bytes"):  # as it was listed: not even asked for
         entry.read()
     monkeypatch.undo()
-    with pytest.raises(BadImage, match=r"^my-pics/1\.png: cannot be read: no such file or folder$"):
+    with raises(BadImage, "my-pics/1.png", "no such file or folder"):
         entry.read()
 
 
@@ -138,11 +137,11 @@ def test_keys_are_never_trusted(bucket: str, opened: Open, key: str) -> None:
 
 
 def test_nothing_to_find(bucket: str, opened: Open) -> None:
-    with pytest.raises(SourceError, match=r"^memory://.* cannot be listed: .*: no such file or folder$"):
+    with raises(SourceError, bucket, "no such file or folder"):
         listed(opened(bucket))
-    with pytest.raises(SourceError, match=r"2 files, none of them an image"):
+    with raises(SourceError, bucket, "2 files", ".png"):
         listed(opened(fill(bucket, "a.txt", "b/c.csv")))
-    with pytest.raises(SourceError, match=r"a\.csv is a file", check=hinted("give its folder")):
+    with raises(SourceError, f"{bucket}/a.csv", "Parquet", hint="folder"):
         listed(opened(fill(f"{bucket}/a.csv", "")))
 
 
@@ -156,14 +155,15 @@ def test_nothing_to_find(bucket: str, opened: Open) -> None:
     ],
 )
 def test_a_secret_in_a_url_is_refused_and_not_repeated(opened: Open, url: str) -> None:
-    with pytest.raises(SourceError, match=rf"^the {url.partition('::')[0].partition('://')[0]}.*URL holds") as caught:
+    protocol = url.partition("::")[0].partition("://")[0]
+    with raises(SourceError, protocol, "password", hint="AWS_ACCESS_KEY_ID") as caught:
         opened(url)
     assert "hush" not in str(caught.value)
 
 
 def test_urls_that_hold_no_secret(opened: Open) -> None:
     for url in ("memory://a/b:c@d.zip", "memory://host:8080/a@b.zip", "memory://host/a.zip?versionId=3"):
-        with pytest.raises(SourceError, match=r"cannot be (opened|listed): "):
+        with raises(SourceError, url):
             listed(opened(url))
 
 
@@ -171,13 +171,13 @@ def test_urls_that_hold_no_secret(opened: Open) -> None:
 def test_a_protocol_whose_package_is_missing(opened: Open, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
-    with pytest.raises(SourceError, match=rf"^{url} needs a package .*: pip install 'retrieval\[s3\]'$"):
+    with raises(SourceError, url, "pip install 'retrieval[s3]'"):
         opened(url)
 
 
 @pytest.mark.parametrize("url", ["memory://x/list.txt", "memory://x/1.png", "memory://x/1.PNG/"])
 def test_what_is_not_understood_by_url(opened: Open, url: str) -> None:
-    with pytest.raises(SourceError, match=f"^{url} ", check=hinted("a source is a folder")):
+    with raises(SourceError, url, hint="folder"):
         opened(url)
 
 
@@ -220,5 +220,5 @@ def test_over_http_nothing_is_known_before_reading(web: Source) -> None:
     entries = list(web.entries())
     assert [(e.key, e.bytes, e.mtime_ns, e.read()) for e in entries] == [("1.png", 0, 0, PGM), ("a/2.png", 0, 0, PGM)]
     assert web.read("a/2.png") == PGM
-    with pytest.raises(BadImage, match=r"^pics/gone\.png: cannot be read: no such file or folder"):
+    with raises(BadImage, "pics/gone.png", "no such file or folder"):
         web.read("gone.png")

@@ -14,6 +14,7 @@ from moto.server import ThreadedMotoServer
 
 from retrieval.errors import BadImage, SourceError
 from retrieval.sources import base, filesystem, remote
+from tests.errors import raises
 from tests.sources.conftest import PGM, Open, listed, only
 from tests.sources.test_archive import pack
 
@@ -114,28 +115,27 @@ def test_a_page_that_is_denied_ends_the_listing_with_an_error(
     entries = opened("s3://denied").entries()
     first = next(entries)
     denying.allow(0)
-    with pytest.raises(SourceError, match=r"^s3://denied cannot be listed: .*Access Key") as caught:
+    with raises(SourceError, "s3://denied", "Access Key") as caught:
         list(entries)
     assert SECRET not in str(caught.value)
-    with pytest.raises(BadImage, match=r"^denied/0\.png: cannot be read: "):
+    with raises(BadImage, "denied/0.png"):
         first.read()
     for url in ("s3://denied/x.zip", "s3://denied/x.parquet"):
-        with pytest.raises(SourceError, match=rf"^{url} cannot be opened: "):
+        with raises(SourceError, url):
             opened(url)
 
 
 def test_what_is_not_there(s3: S3, opened: Open) -> None:
     s3.put(s3.new("thereis"), "texts/a.txt", "x.png")
-    for url, message in (
-        ("s3://no-such-bucket/pics", "cannot be listed: The specified bucket does not exist"),
-        ("s3://thereis/pics", r"holds no files \(hidden ones do not count\)"),
-        ("s3://thereis/texts", "1 file, none of them an image"),
-        ("s3://thereis/x.zip", "cannot be opened: no such file or folder"),
-        ("s3://", "cannot be listed: "),
+    for url, named in (
+        ("s3://no-such-bucket/pics", "The specified bucket does not exist"),
+        ("s3://thereis/pics", "no files"),
+        ("s3://thereis/texts", "1 file"),
+        ("s3://thereis/x.zip", "no such file or folder"),
+        ("s3://", "s3://"),
     ):
-        with pytest.raises(SourceError, match=rf"^{url}:? {message}") as caught:
+        with raises(SourceError, url, named):
             listed(opened(url))
-        assert "\n" not in str(caught.value)
 
 
 def test_an_object_that_vanishes_or_changes_after_it_was_listed(
@@ -147,14 +147,14 @@ def test_an_object_that_vanishes_or_changes_after_it_was_listed(
     assert entry.read() == b"it has grown"
     with monkeypatch.context() as patch:
         patch.setattr(base, "MAX_BYTES", 4)
-        with pytest.raises(BadImage, match=r"^vanishing/1\.png: larger than"):
+        with raises(BadImage, "vanishing/1.png", "4 bytes"):
             entry.read()
     s3.put("vanishing", "1.png", data=b"")
-    with pytest.raises(BadImage, match=r"^vanishing/1\.png: cannot be read: "):
+    with raises(BadImage, "vanishing/1.png"):
         entry.read()
     assert only(opened("s3://vanishing")).read() == b""
     s3.fs.call_s3("delete_object", Bucket="vanishing", Key="1.png")
-    with pytest.raises(BadImage, match=r"^vanishing/1\.png: cannot be read: The specified key does not exist"):
+    with raises(BadImage, "vanishing/1.png", "The specified key does not exist"):
         entry.read()
 
 
@@ -189,9 +189,9 @@ def test_a_server_that_never_answers(opened: Open, monkeypatch: pytest.MonkeyPat
         s3fs.S3FileSystem.clear_instance_cache()  # or it would go on with the endpoint it knows
         try:
             source = opened("s3://bucket/pics")
-            with pytest.raises(SourceError, match=r"^s3://bucket/pics cannot be listed: no answer within 1 s$"):
+            with raises(SourceError, "s3://bucket/pics", "1 s"):
                 listed(source)
-            with pytest.raises(BadImage, match=r"^pics/1\.png: cannot be read: no answer within 1 s$"):
+            with raises(BadImage, "pics/1.png", "1 s"):
                 source.read("1.png")
         finally:
             s3fs.S3FileSystem.clear_instance_cache()

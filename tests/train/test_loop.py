@@ -10,7 +10,8 @@ from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import to_flat
 from retrieval.train import loop, optimiser
 from retrieval.train.checkpoints import LogEntry
-from retrieval.train.loop import Progress, RunClock, TrainResult, train
+from retrieval.train.loop import Progress, train
+from tests.errors import raises
 from tests.train.samples import blobs, recipe
 
 TERMS = {"loss", "reconstruction", "invariance", "variance", "covariance"}
@@ -112,7 +113,7 @@ def test_a_budget_ends_a_run_that_would_go_on(
 
 
 def test_a_budget_that_is_gone_before_the_first_step_is_refused(images: UInt8[np.ndarray, "n h w c"]) -> None:
-    with pytest.raises(TrainingError, match=r"a time budget of 0\.001 s, but \d+\.\d s went by before the first step"):
+    with raises(TrainingError, "0.001 s", hint=""):
         train(images, replace(recipe(), epochs=None, budget=0.001))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from retrieval.errors import TrainingError, UsageError
 from retrieval.train.tensorboard import event_files
-from tests.errors import about
+from tests.errors import raises
 
 
 def events(folder: Path) -> Iterator[Any]:
@@ -43,13 +43,13 @@ def test_each_round_is_there_before_the_run_ends(tmp_path: Path) -> None:
 
 def test_the_extra_is_named_when_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(UsageError) as caught, event_files(tmp_path):
+    missing = raises(UsageError, option="tensorboard", hint="pip install 'retrieval[tensorboard]'")
+    with missing, event_files(tmp_path):
         pass
-    assert caught.value.hint == "pip install 'retrieval[tensorboard]'"
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    named = pytest.raises(TrainingError, match="file/run", check=about("tensorboard"))
+    named = raises(TrainingError, tmp_path / "file" / "run", option="tensorboard")
     with named, event_files(tmp_path / "file" / "run"):
         pass
