@@ -13,34 +13,36 @@ from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import ReindexOutcome
 from retrieval.schema.records import Hit, Point
 from retrieval.store.base import Store, resolve
+from tests.errors import mentions, raises
 from tests.reindex.conftest import NEW, OLD
 from tests.reindex.encoders import Blank, Constant, Crowded, Fickle, Noise, NotFinite, OneWay, Shades, WrongDimension
 from tests.reindex.places import Place
 
 
 @pytest.mark.parametrize(
-    ("encoder", "row"),
+    ("encoder", "named"),
     [
-        (Blank(), r"spread: 0, at least 0\.02; effective rank: 0, at least 2"),
-        (Constant(), r"spread: 0, at least 0\.02"),
-        (NotFinite(), "the code is not finite"),
-        (WrongDimension(), r"float32\[8\], but the collection takes float32\[4\]"),
-        (Fickle(), r"finds itself: 0, at least 99%"),
-        (Noise(), r"P@5: 0\.\d+ \(live: 1\), at most 2 points lower"),
+        (Blank(), ["spread: 0", "0.02", "effective rank: 0", 2]),
+        (Constant(), ["spread: 0", "0.02"]),
+        (NotFinite(), ["finite"]),
+        (WrongDimension(), ["float32[8]", "float32[4]"]),
+        (Fickle(), ["finds itself: 0", "99%"]),
+        (Noise(), ["P@5", "live: 1", "2 points"]),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Shades) else "",
 )
-def test_a_bad_model_does_not_go_live(store: Store, place: Place, root: Path, encoder: Shades, row: str) -> None:
+def test_a_bad_model_does_not_go_live(
+    store: Store, place: Place, root: Path, encoder: Shades, named: list[object]
+) -> None:
     live = resolve(store, place.alias)
     seen: list[ReindexOutcome] = []
-    with pytest.raises(GateRefused, match=row) as refusal:
+    with raises(GateRefused, live, *named) as refusal:
         reindex(
             store, place.alias, lambda sources: encoder, place.settings, step=lambda name, outcome: seen.append(outcome)
         )
     assert refusal.value.exit_code == 5
     bad = seen[-1].collection
-    assert str(refusal.value).startswith(f"the gate refused {bad}: ")
-    assert str(refusal.value).endswith(f"{live} is live as before")
+    assert mentions(refusal.value.message, bad)
     assert any(check.passed is False for check in seen[-1].gate)
     assert place.mine(store) == [live, bad], "it stays, to be looked at"
     assert store.metadata(bad).state == "refused"
@@ -78,7 +80,7 @@ def test_an_engine_that_misses_neighbours(
 
     with monkeypatch.context() as patch:
         patch.setattr(type(store), "query", query)
-        with pytest.raises(GateRefused, match=r"recall at 5: 0\.8, at least 0\.98 \(--min-recall\)"):
+        with raises(GateRefused, "recall at 5: 0.8", "0.98", "--min-recall"):
             reindex(store, place.alias, lambda sources: NEW, place.settings)
         reindex(store, place.alias, lambda sources: NEW, place.settings, ReindexOptions(min_recall=0.75))
     place.answers(store, root, [NEW])
@@ -93,17 +95,19 @@ def test_one_code_of_sixty_that_is_not_its_images(store: Store, place: Place, sh
             moved = point.code + np.array([shift, 0, 0, 0], np.float32)
             store.upsert(outcome.collection, [Point(point.id, moved, point.payload)])
 
-    refused = pytest.raises(GateRefused, match=r"^the gate refused \S+: finds itself: 0\.9833, at least 99% of 60; it")
+    refused = raises(GateRefused, "finds itself: 0.9833", "99% of 60")
     with refused if stops else contextlib.nullcontext():
         reindex(store, place.alias, lambda sources: NEW, place.settings, step=step)
 
 
 def test_a_model_that_hardly_tells_images_apart(store: Store, place: Place) -> None:
     """Each row has its own reason: codes that are nearly the same, and codes that differ in one direction only."""
-    with pytest.raises(GateRefused, match=r": spread: 0\.01\d*, at least 0\.02; it"):
+    with raises(GateRefused, "spread", "0.02") as refusal:
         reindex(store, place.alias, lambda sources: Crowded(), place.settings)
-    with pytest.raises(GateRefused, match=r": effective rank: 1(\.0\d*)?, at least 2; it"):
+    assert not mentions(refusal.value.message, "effective rank")
+    with raises(GateRefused, "effective rank", 2) as refusal:
         reindex(store, place.alias, lambda sources: OneWay(), place.settings)
+    assert not mentions(refusal.value.message, "spread")
 
 
 def test_what_was_measured_is_kept_with_the_collection(store: Store, place: Place) -> None:
@@ -143,7 +147,7 @@ def test_two_images_are_too_few_to_ask_whether_they_spread(place: Place, root: P
 def test_images_that_are_gone(store: Store, place: Place, root: Path) -> None:
     for file in sorted(root.rglob("*.png"))[:7]:
         file.unlink()
-    with pytest.raises(GateRefused, match=r"images kept: 53 \(live: 60\), at most 10% fewer"):
+    with raises(GateRefused, "images kept: 53", "live: 60", "10%"):
         reindex(store, place.alias, lambda sources: NEW, place.settings)
     reindex(store, place.alias, lambda sources: NEW, place.settings, ReindexOptions(max_delete=0.2))
     place.answers(store, root, [NEW])
@@ -154,7 +158,7 @@ def test_points_that_another_program_took_away(store: Store, place: Place) -> No
         if name == "settle":
             store.delete(outcome.collection, [next(store.scroll(outcome.collection))[0].id])
 
-    with pytest.raises(GateRefused, match=r"images: 59, 60 listed and not refused"):
+    with raises(GateRefused, "images: 59", 60):
         reindex(store, place.alias, lambda sources: NEW, place.settings, step=step)
 
 

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import pytest
-
 from retrieval.errors import RetrievalError
 from retrieval.ingest.job import ingest
 from retrieval.ingest.ledger import Ledger
@@ -15,6 +13,7 @@ from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import ReindexOutcome
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
+from tests.errors import raises
 from tests.reindex.conftest import NEW, OLD
 from tests.reindex.encoders import Shades
 from tests.reindex.places import PICTURES, Place
@@ -71,7 +70,7 @@ def test_a_file_that_only_looks_newer_is_no_change(store: Store, place: Place, r
 
 def test_images_that_cannot_be_read_stop_a_run_once(store: Store, place: Place, root: Path) -> None:
     dangle(root, 5)
-    with pytest.raises(RetrievalError, match="5 images refused, at most 4 may be"):
+    with raises(RetrievalError, "5 images", 4, option="max_failures", hint=""):
         run(store, place, NEW, max_failures=4)
     done = run(store, place, NEW, max_failures=4)
     assert (done.state, done.counts and (done.counts.failed, done.counts.newly_refused)) == ("swapped", (5, 0))
@@ -89,7 +88,7 @@ def test_what_was_passing_and_is_lasting_now_is_news(store: Store, place: Place,
     second = again(store, place, root, max_failures=0)
     assert (second.newly_refused, second.refused[0].again) == (0, True)
     link.resolve().write_bytes(b"no picture")
-    with pytest.raises(RetrievalError, match="1 images refused, at most 0 may be"):
+    with raises(RetrievalError, "1 images", 0, option="max_failures", hint=""):
         again(store, place, root, max_failures=0)
     ledger = Ledger(place.settings.refused, store.location, place.alias)
     assert '"lasting": true' in ledger.path.read_text("utf-8")

@@ -20,6 +20,7 @@ from retrieval.schema.records import Payload, Point
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
 from tests.cli.conftest import Call
+from tests.errors import raises
 from tests.reindex.conftest import NEW, OLD, WIDE
 from tests.reindex.encoders import SIDE, Shades
 from tests.reindex.places import PICTURES, Place
@@ -157,7 +158,7 @@ def test_a_way_back_that_was_cut_off_is_run_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(type(store), "scroll", scroll)
-        with pytest.raises(StoreError, match=r"cannot be carried over .* is away; .* live as before; .* --as-it-was"):
+        with raises(StoreError, left, old, "the server is away", hint="retrieval rollback --as-it-was"):
             rollback(store, place.alias, place.settings)
     assert resolve(store, place.alias) == left
     written = store.retrieve(old, [point.id for page in pages[:2] for point in page])

@@ -36,6 +36,7 @@ from retrieval.sources.read import Refused
 from retrieval.store.base import CollectionHealth, Store, resolve
 from retrieval.store.naming import find_unused
 from retrieval.store.qdrant.connection import Connection, TimeLimits
+from tests.errors import raises
 from tests.reindex.conftest import NEW, OLD
 from tests.reindex.encoders import Shades
 from tests.reindex.places import PICTURES, Place
@@ -144,22 +145,23 @@ def test_it_waits_for_an_engine_that_is_at_work(store: Store, place: Place, monk
 
 
 @pytest.mark.parametrize(
-    ("now", "why"),
+    ("now", "named"),
     [
-        (CollectionHealth(False), "it is still being indexed"),
+        (CollectionHealth(False), ["indexed"]),
         (
             CollectionHealth(True, ("peer 7 does not answer", "its status is red")),
-            "peer 7 does not answer; its status is red",
+            ["peer 7", "red"],
         ),
     ],
 )
 def test_and_not_for_ever(
-    store: Store, place: Place, now: CollectionHealth, why: str, monkeypatch: pytest.MonkeyPatch
+    store: Store, place: Place, now: CollectionHealth, named: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(store), "health", lambda self, collection: now)
     monkeypatch.setattr(candidate, "SETTLE_SECONDS", -1.0)
-    with pytest.raises(StoreError, match=f": {why}; the live collection is as it was"):
-        settle(store, resolve(store, place.alias), resolve(store, place.alias))
+    live = resolve(store, place.alias)
+    with raises(StoreError, live, *named, hint=""):
+        settle(store, live, live)
 
 
 def test_what_can_be_gone_back_to(store: Store, place: Place) -> None:
@@ -255,7 +257,7 @@ def test_the_alias_stays_when_the_one_before_does_not_answer(
         return honest(self, collection, asked, k) if resolve(self, place.alias) == live else [[]]  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(store), "query", query)
-    with pytest.raises(StoreError, match=f"did not answer, so that .* is {live} again"):
+    with raises(StoreError, place.alias, f"{live} again"):
         rollback(store, place.alias, place.settings)
     assert (resolve(store, place.alias), store.metadata(live).state) == (live, "ready")
 
@@ -268,7 +270,7 @@ def test_a_collection_whose_model_is_damaged_is_not_gone_back_to(store: Store, p
     saved = model(place.settings.models, 1)
     whole = (saved.path / "metrics.json").read_bytes()
     (saved.path / "metrics.json").write_bytes(b"{}")
-    with pytest.raises(ModelError, match="damaged: its fingerprint"):
+    with raises(ModelError, saved.path, saved.fingerprint[:8], hint=""):
         rollback(store, place.alias, place.settings)
     assert resolve(store, place.alias) == live
     (saved.path / "metrics.json").write_bytes(whole)
@@ -294,7 +296,7 @@ def test_an_engine_that_is_not_whole(store: Store, place: Place, monkeypatch: py
     live = resolve(store, place.alias)
     trouble = CollectionHealth(False, ("peer 7 does not answer", "its status is red"))
     monkeypatch.setattr(type(store), "health", lambda self, collection: trouble)
-    with pytest.raises(StoreError, match="not whole: peer 7 does not answer; its status is red; nothing was changed;"):
+    with raises(StoreError, store.location, "peer 7", "red", hint=""):
         reindex(store, place.alias, lambda sources: NEW, place.settings)
     assert place.mine(store) == [live]
 
@@ -302,7 +304,7 @@ def test_an_engine_that_is_not_whole(store: Store, place: Place, monkeypatch: py
 def test_a_collection_that_records_no_source(store: Store, place: Place) -> None:
     live = resolve(store, place.alias)
     store.set_metadata(live, replace(store.metadata(live), sources={}))
-    with pytest.raises(SourceError, match=f"{live} records no source; fill it with"):
+    with raises(SourceError, live, hint="retrieval ingest SOURCE"):
         reindex(store, place.alias, lambda sources: NEW, place.settings)
 
 
@@ -316,7 +318,7 @@ def test_codes_that_are_longer_need_more_room(own_home: Path, root: Path, monkey
             check_disk_space(store, live, dims)
         for free, dims in ((taken - 1, (4, 4)), (taken - 1, (8, 4)), (2 * taken - 1, (4, 8))):
             monkeypatch.setattr(type(store), "disk_usage", lambda self, name, free=free: (taken, free))
-            with pytest.raises(StoreError, match=f"a second copy of {live} takes about"):
+            with raises(StoreError, live, "MiB", hint="retrieval collections --prune"):
                 check_disk_space(store, live, dims)
 
 
@@ -329,7 +331,7 @@ def test_a_collection_that_does_not_find_its_own(store: Store, place: Place, mon
         return [hits[1:] for hits in honest(self, collection, asked, k + 1)]  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(store), "query", second_best)
-    with pytest.raises(StoreError, match=f"{live}: its first point does not find itself"):
+    with raises(StoreError, live, "point"):
         check_answer(store, live)
 
 
@@ -337,9 +339,7 @@ def test_an_alias_that_another_program_moved(store: Store, place: Place) -> None
     live = resolve(store, place.alias)
     new, third = (left(store, place, when, "filling") for when in (AFTER, LATER))
     store.move_alias(place.alias, third)
-    with pytest.raises(
-        StoreError, match=f"{new} did not answer, so that .* is {live} again: the alias points at {third}"
-    ):
+    with raises(StoreError, new, f"{live} again", third):
         read_back(store, place.alias, new, live)
     assert resolve(store, place.alias) == live
     store.move_alias(place.alias, new)
@@ -350,7 +350,7 @@ def test_an_alias_that_another_program_moved(store: Store, place: Place) -> None
 def test_an_alias_goes_back_from_a_collection_that_was_emptied_meanwhile(store: Store, place: Place) -> None:
     live, empty = resolve(store, place.alias), left(store, place, AFTER, "filling", count=0)
     store.move_alias(place.alias, empty)
-    with pytest.raises(StoreError, match=f"{empty} did not answer, so that .* is {live} again: .* find itself"):
+    with raises(StoreError, empty, f"{live} again", "point"):
         read_back(store, place.alias, empty, live)
     assert resolve(store, place.alias) == live
 
@@ -364,9 +364,7 @@ def test_an_alias_is_not_moved_back_once_the_lock_is_lost(place: Place, qdrant_u
         with store.lock(place.alias):
             store.move_alias(place.alias, empty)
             theirs = taken_over(other, place.alias)
-            with pytest.raises(
-                Locked, match=f"{empty} did not answer .* was taken over by .*; {place.alias} points at {empty} now"
-            ):
+            with raises(Locked, empty, "taken over", f"{place.alias} points at {empty}"):
                 read_back(store, place.alias, empty, live)
         assert resolve(store, place.alias) == empty
         theirs.release()

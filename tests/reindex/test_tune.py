@@ -18,6 +18,7 @@ from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
 from retrieval.store.qdrant.index_config import quantization_config
 from tests.cli.conftest import Call, call, copy  # noqa: F401 - a fixture
+from tests.errors import raises
 from tests.ingest.conftest import digits, homes, model_home  # noqa: F401 - fixtures
 from tests.ingest.jobs import Place
 from tests.store.conftest import DIM, clean, codes, connected, meta, name, points  # noqa: F401 - a fixture
@@ -117,9 +118,9 @@ def test_what_cannot_be_tuned(filled: tuple[Store, str], own_home: Path) -> None
     few = f"{alias}few-20261126t000000z-4f1c2a9b"
     store.create_collection(few, meta())
     store.move_alias(f"{alias}few", few)
-    with pytest.raises(UsageError, match="any index is good"):
+    with raises(UsageError, few, 0):
         list(tune(store, f"{alias}few", builds=BUILDS))
-    with open_store(Settings(home=own_home)) as embedded, pytest.raises(UsageError, match="QDRANT_URL"):
+    with open_store(Settings(home=own_home)) as embedded, raises(UsageError, hint="QDRANT_URL"):
         list(tune(embedded, alias, builds=BUILDS))
 
 
