@@ -14,6 +14,7 @@ from retrieval.schema.filters import Condition, Filter, Match, Prefix, Range
 from retrieval.schema.records import Point, point_id
 from retrieval.store.base import Store
 from retrieval.store.topk import MOST
+from tests.errors import raises
 from tests.store.conftest import ENGINES, codes, meta
 
 NUMBER = 60
@@ -245,7 +246,7 @@ def test_diverse_hits_are_not_all_the_same(filled: tuple[Store, str]) -> None:
     assert len(some) == 4
     assert all(meets(where, BY_ID[hit.id]) for hit in some)
     for wrong in (0, -3):
-        with pytest.raises(UsageError, match="ask for at least 1"):
+        with raises(UsageError, wrong, 1, option="k", hint=""):
             store.diverse(name, asked, wrong)
 
 

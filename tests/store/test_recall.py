@@ -13,6 +13,7 @@ from retrieval.evaluate.ann_recall import engine_recall
 from retrieval.schema.records import Hit
 from retrieval.store.base import Store
 from retrieval.store.edge.engine import EdgeStore
+from tests.errors import raises
 from tests.store.conftest import codes, meta, points
 
 K = 4
@@ -65,8 +66,8 @@ def test_an_engine_that_errs_or_lies_is_found_out(
 
 
 def test_what_cannot_be_compared(store: Store, name: str) -> None:
-    with pytest.raises(NoCollection, match=name):
+    with raises(NoCollection, name):
         recall(store, name)
     store.create_collection(name, meta())
-    with pytest.raises(StoreError, match=f"{name} is empty; fill it with: retrieval ingest"):
+    with raises(StoreError, name, "empty", hint="retrieval ingest SOURCE"):
         recall(store, name)

@@ -12,6 +12,7 @@ import pytest
 
 from retrieval.errors import NoCollection, StoreDamaged
 from retrieval.store.edge.engine import EdgeStore
+from tests.errors import raises
 from tests.store.conftest import codes, meta, points
 from tests.store.folders import line, manifest, python
 
@@ -87,32 +88,32 @@ def test_a_truncated_id_tracker_is_noticed(root: Path) -> None:
     os.truncate(mappings, mappings.stat().st_size // 2)
     with closing(EdgeStore(root)) as store:
         for _ in range(2):
-            with pytest.raises(StoreDamaged, match=r"it holds 1,500 points, its manifest says 2,000; delete"):
+            with raises(StoreDamaged, root / "collections/a", 1500, 2000, hint=""):
                 store.count("a")
 
 
 def test_after_a_kill_fewer_than_acknowledged_is_damage(root: Path) -> None:
     path = root / "collections/a/manifest.json"
     path.write_text(json.dumps({**manifest(root), "clean": False, "count": 2001}))
-    with closing(EdgeStore(root)) as store, pytest.raises(StoreDamaged, match=r"2,000 .* at least 2,001"):
+    with closing(EdgeStore(root)) as store, raises(StoreDamaged, path.parent, 2000, 2001, hint=""):
         store.count("a")
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "message"),
+    ("file", "content", "named"),
     [
-        ("vector_storage/vectors/status.dat", None, "a search among its 2,000 points finds none"),
+        ("vector_storage/vectors/status.dat", None, "2,000 points"),
         ("vector_storage/vectors/status.dat", b"", "Edge panicked"),
-        ("vector_storage/vectors/chunk_0.mmap", b"", "vector 0 is not readable"),
+        ("vector_storage/vectors/chunk_0.mmap", b"", "vector 0"),
         ("version.info", b"", "Can't parse version"),
         ("../../../shard", None, "does not exist"),
-        ("../../../manifest.json", b"[1", "manifest.json cannot be read"),
-        ("../../../manifest.json", b'{"count": 2000}', "manifest cannot be understood"),
-        ("../../../meta.json", None, "meta.json cannot be read"),
+        ("../../../manifest.json", b"[1", "manifest.json"),
+        ("../../../manifest.json", b'{"count": 2000}', "manifest"),
+        ("../../../meta.json", None, "meta.json"),
     ],
 )
 def test_lost_or_emptied_files_are_damage_not_a_traceback(
-    root: Path, file: str, content: bytes | None, message: str
+    root: Path, file: str, content: bytes | None, named: str
 ) -> None:
     path = (segment_file(root, "segment.json").parent / file).resolve()
     if content is not None:
@@ -121,15 +122,13 @@ def test_lost_or_emptied_files_are_damage_not_a_traceback(
         shutil.rmtree(path)
     else:
         path.unlink()
-    with closing(EdgeStore(root)) as store, pytest.raises(StoreDamaged, match=message) as damage:
+    with closing(EdgeStore(root)) as store, raises(StoreDamaged, root / "collections/a", named, hint=""):
         store.query("a", codes(1), 1)
-    assert "\n" not in str(damage.value)
-    assert str(root) in str(damage.value)
 
 
 def test_lost_payloads_are_found_when_read(root: Path) -> None:
     segment_file(root, "payload_storage/page_0.dat").write_bytes(b"")
-    with closing(EdgeStore(root)) as store, pytest.raises(StoreDamaged, match="delete that folder and ingest"):
+    with closing(EdgeStore(root)) as store, raises(StoreDamaged, root / "collections/a", hint=""):
         store.query("a", codes(1), 1)
 
 
@@ -146,5 +145,5 @@ def test_the_way_out_of_damage(root: Path) -> None:
 
 def test_damaged_aliases_are_named(root: Path) -> None:
     (root / "aliases.json").write_text("{")
-    with closing(EdgeStore(root)) as store, pytest.raises(StoreDamaged, match=r"aliases\.json cannot be read"):
+    with closing(EdgeStore(root)) as store, raises(StoreDamaged, root / "aliases.json", hint=""):
         store.check()

@@ -15,6 +15,7 @@ from retrieval.store.edge import shard as shard_module
 from retrieval.store.edge.engine import EdgeStore
 from retrieval.store.edge.shard import RESERVE_BYTES
 from retrieval.store.validation import size_of
+from tests.errors import mentions, raises
 from tests.store.conftest import codes, meta, points
 from tests.store.folders import line, manifest, python
 
@@ -32,7 +33,7 @@ store.close()
 def test_another_process_that_holds_the_folder_is_named(root: Path) -> None:
     with python(HOLD, root) as holder:
         assert line(holder) == "holding"
-        with pytest.raises(Locked, match=rf"`-c .*` \(pid {holder.pid} on .*, since 20.*\); try again") as refusal:
+        with raises(Locked, root, "-c", f"pid {holder.pid}", "since", hint="QDRANT_URL") as refusal:
             EdgeStore(root, lock_seconds=0.2)
         assert refusal.value.exit_code == 4
         holder.communicate("", timeout=30)
@@ -46,8 +47,9 @@ def test_a_holder_that_died_is_not_blamed(root: Path) -> None:
     with closing(EdgeStore(root)):
         record = json.loads((root / "holder.json").read_text())
         (root / "holder.json").write_text(json.dumps({**record, "pid": dead.pid}))
-        with pytest.raises(Locked, match="in use by another process;"):
+        with raises(Locked, root, hint="QDRANT_URL") as refusal:
             EdgeStore(root, lock_seconds=0.1)
+        assert not mentions(refusal.value.message, dead.pid)
 
 
 def test_a_second_store_waits_for_the_first(root: Path) -> None:
@@ -60,7 +62,7 @@ def test_a_second_store_waits_for_the_first(root: Path) -> None:
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StoreUnavailable, match=r"cannot be used.*RETRIEVAL_HOME"):
+    with raises(StoreUnavailable, tmp_path / "file" / "embedded", hint="RETRIEVAL_HOME"):
         EdgeStore(tmp_path / "file" / "embedded")
 
 
@@ -119,7 +121,7 @@ def test_how_much_room_there_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> 
             taken, free_now = store.disk_usage("a")
             assert free_now == left
             assert taken == on_disk(root / "collections/a")
-        with pytest.raises(NoCollection, match="no collection 'b'"):
+        with raises(NoCollection, "'b'", hint=""):
             store.disk_usage("b")
 
 
@@ -146,7 +148,7 @@ def test_a_write_needs_room_in_every_file_that_grows(root: Path, monkeypatch: py
         for size, write in writes:
             enough = RESERVE_BYTES + 4 * size
             monkeypatch.setattr(shutil, "disk_usage", lambda _, free=enough - 1: usage._replace(free=free))
-            with pytest.raises(StoreError, match="MiB needed to write"):
+            with raises(StoreError, root / "collections/a", "MiB", hint="RETRIEVAL_HOME"):
                 write()
             monkeypatch.setattr(shutil, "disk_usage", lambda _, free=enough: usage._replace(free=free))
             write()
@@ -154,23 +156,25 @@ def test_a_write_needs_room_in_every_file_that_grows(root: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("raised", "expected", "message"),
+    ("raised", "expected", "named"),
     [
-        (ValueError("two\nlines"), StoreDamaged, "^cannot read it: two lines$"),
+        (ValueError("two\nlines"), StoreDamaged, ["cannot read it", "two lines"]),
         (
             type("PanicException", (BaseException,), {})("oh\nno"),
             StoreDamaged,
-            "^cannot read it: Edge panicked: oh no$",
+            ["cannot read it", "Edge", "oh no"],
         ),
-        (Locked("by another"), Locked, "^by another$"),
-        (KeyboardInterrupt("pressed"), KeyboardInterrupt, "pressed"),
-        (SystemExit(3), SystemExit, "3"),
+        (Locked("by another"), Locked, ["by another"]),
+        (KeyboardInterrupt("pressed"), KeyboardInterrupt, ["pressed"]),
+        (SystemExit(3), SystemExit, [3]),
     ],
     ids=["error", "panic", "one of ours", "Ctrl-C", "exit"],
 )
-def test_whatever_edge_raises(raised: BaseException, expected: type[BaseException], message: str) -> None:
-    with pytest.raises(expected, match=message), shard_module.translate_errors("cannot read it", StoreDamaged):
+def test_whatever_edge_raises(raised: BaseException, expected: type[BaseException], named: list[object]) -> None:
+    with pytest.raises(expected) as caught, shard_module.translate_errors("cannot read it", StoreDamaged):
         raise raised
+    assert type(caught.value) is expected
+    assert [part for part in named if not mentions(str(caught.value), part)] == []
 
 
 def test_a_disk_that_is_nearly_full_is_not_written_to(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,9 +182,9 @@ def test_a_disk_that_is_nearly_full_is_not_written_to(root: Path, monkeypatch: p
     with closing(EdgeStore(root)) as store:
         with monkeypatch.context() as patch:
             patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100 * 2**20))
-            with pytest.raises(StoreError, match=r"100 MiB free on its disk, 2\d\d MiB needed"):
+            with raises(StoreError, root / "collections/a", "100 MiB", hint="RETRIEVAL_HOME"):
                 store.upsert("a", points(codes(2100))[2000:])
-            with pytest.raises(StoreError, match=r"100 MiB free on its disk, 256 MiB needed"):
+            with raises(StoreError, root, "100 MiB", "256 MiB", hint="RETRIEVAL_HOME"):
                 store.create_collection("b", meta())
         assert store.count("a") == 2000
         store.upsert("a", points(codes(2100))[2000:])

@@ -9,6 +9,7 @@ from retrieval.errors import StoreError, StoreUnavailable, UsageError
 from retrieval.store.qdrant.connection import FAIL_FAST
 from retrieval.store.qdrant.nodes import Nodes
 from retrieval.store.qdrant.server import ServerStore
+from tests.errors import raises
 from tests.store.conftest import SHORT, clean, codes, connected, meta, points
 from tests.store.faults import LOSE, RESET, Fault, Proxy, Refuse, proxy
 
@@ -55,22 +56,22 @@ def asked(node: Proxy, ending: str = QUERY) -> int:
 
 
 @pytest.mark.parametrize(
-    ("urls", "says"),
+    ("urls", "named"),
     [
-        ("http://a,http://b,http://a", "names a server twice"),
-        ("http://a, http://a:6333/", "names a server twice"),
-        ("http://a/one,http://b/two", "must be reached by the same path"),
-        ("http://a/one,http://b", "must be reached by the same path"),
-        ("http://a,", "is not like http://host:6333"),
-        ("http://a;http://b", "is not like http://host:6333"),
-        ("http://a http://b", "is not like http://host:6333"),
-        ("http://a,b:6333", "is not like http://host:6333"),
-        ("http://a,http://b:port", "is not like http://host:6333"),
-        ("http://a,http://me:secret@b", "must not hold a user or a password"),
+        ("http://a,http://b,http://a", "twice"),
+        ("http://a, http://a:6333/", "twice"),
+        ("http://a/one,http://b/two", "path"),
+        ("http://a/one,http://b", "path"),
+        ("http://a,", "http://host:6333"),
+        ("http://a;http://b", "http://host:6333"),
+        ("http://a http://b", "http://host:6333"),
+        ("http://a,b:6333", "http://host:6333"),
+        ("http://a,http://b:port", "http://host:6333"),
+        ("http://a,http://me:secret@b", "password"),
     ],
 )
-def test_urls_that_cannot_be_one_cluster_are_refused(urls: str, says: str) -> None:
-    with pytest.raises(UsageError, match=says) as refusal:
+def test_urls_that_cannot_be_one_cluster_are_refused(urls: str, named: str) -> None:
+    with raises(UsageError, "QDRANT_URL", named) as refusal:
         Nodes(urls)
     assert "secret" not in str(refusal.value)
 
@@ -82,7 +83,7 @@ def test_blanks_and_slashes_do_not_matter_and_each_has_a_port() -> None:
 
 def test_a_key_goes_to_no_node_unencrypted() -> None:
     for urls in ("https://a,http://b,https://c", "http://127.0.0.1,http://b"):
-        with pytest.raises(UsageError, match=r"QDRANT_API_KEY .* unencrypted to http://b:6333"):
+        with raises(UsageError, "QDRANT_API_KEY", "http://b:6333", hint="https"):
             ServerStore(urls, "secret")
     ServerStore("https://a,http://localhost,http://[::1]", "secret").close()
 
@@ -153,9 +154,8 @@ def test_what_is_our_fault_is_asked_of_no_other_node(nodes: tuple[Proxy, Proxy],
     with connected(f"{first.url},{second.url}") as store:
         store.aliases()
         first.fail("/aliases", *[Refuse(status, body=b'{"status": {"error": "Because."}}')] * 5)
-        with pytest.raises(StoreError, match=f"{status}") as refusal:
+        with raises(StoreError, first.url, status):
             store.aliases()
-        assert not isinstance(refusal.value, StoreUnavailable)
         assert (asked(first, "/aliases"), second.seen) == (1, [])
 
 
@@ -165,7 +165,7 @@ def test_when_none_answers_all_are_named(nodes: tuple[Proxy, Proxy], closed: str
         known = store.aliases()
         for node in nodes:
             node.fail("", *[Refuse(503)] * 1000)
-        with pytest.raises(StoreUnavailable, match=rf"^none of {', '.join(urls)} answers \(.*; tried for \d+ s\)"):
+        with raises(StoreUnavailable, *urls, hint="QDRANT_URL"):
             store.aliases()
         assert all(len(node.seen) > 1 for node in nodes)
         for node in nodes:
