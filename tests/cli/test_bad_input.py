@@ -36,15 +36,12 @@ def test_an_empty_folder_makes_no_collection(trained_home: Path, tmp_path: Path,
 
 @pytest.mark.parametrize("job", [("train",), ("ingest",), ("search",)])
 def test_a_missing_path(job: tuple[str], home: Path, tmp_path: Path, call: Call) -> None:
-    error = call(*job, tmp_path / "nowhere.png").error()
-    assert f"{tmp_path}/nowhere.png: no such file" in error
+    call(*job, tmp_path / "nowhere.png").error(1, tmp_path / "nowhere.png", "no such file")
 
 
 @pytest.mark.parametrize("k", [0, -1, 10**9])
 def test_k_out_of_range(k: int, home: Path, pictures: Path, call: Call) -> None:
-    error = call("search", next(pictures.glob("*/*.png")), "-k", k).error(2)
-    assert error.startswith("error: --k: ")
-    assert str(k) in error
+    call("search", next(pictures.glob("*/*.png")), "-k", k).error(2, k, option="--k")
 
 
 def test_no_model_yet(pictures: Path, call: Call, own_home: Path) -> None:
@@ -83,17 +80,13 @@ def test_a_collection_made_by_another_model(home: Path, pictures: Path, trained:
     assert call("status", "--json").object["points"] == PICTURES
     shutil.rmtree(saved_models.find(home / "models", mark))
     for job in (("ingest", pictures), ("search", one)):
-        error = call(*job).error()
-        assert f"model {mark}, which is not in" in error
-        assert "retrieval reindex --model" in error
+        call(*job).error(1, mark, home / "models", "retrieval reindex --model")
 
 
 def test_an_alias_that_is_a_collections_name(home: Path, pictures: Path, call: Call) -> None:
     collection = call("status", "--json").object["collection"]
     for job in (("ingest", pictures), ("search", next(pictures.glob("*/*.png")))):
-        error = call(*job, "--alias", collection).error()
-        assert repr(collection) in error
-        assert "choose another --alias" in error
+        call(*job, "--alias", collection).error(1, repr(collection), "--alias")
 
 
 @pytest.mark.parametrize("alias", ["a/b", "", "..", "x" * 300])
@@ -165,12 +158,9 @@ def broken_model(trained: Trained, home: Path) -> str:
 
 def test_a_code_that_is_not_finite(trained: Trained, trained_home: Path, pictures: Path, call: Call) -> None:
     mark = broken_model(trained, trained_home)
-    error = call("ingest", pictures).error()
-    assert mark[:8] in error
-    assert "not finite" in error
-    assert "train again" in error
+    call("ingest", pictures).error(1, mark[:8], "finite")
     assert call("status", "--json").object["points"] == 0
-    assert "not finite" in call("search", next(pictures.glob("*/*.png"))).error()
+    call("search", next(pictures.glob("*/*.png"))).error(1, mark[:8], "finite")
 
 
 @pytest.mark.parametrize("file", ["config.json", "weights.safetensors", "metrics.json"])

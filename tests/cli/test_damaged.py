@@ -93,8 +93,8 @@ def test_it_stops_nothing(home: Path, pictures: Path, call: Call) -> None:
         assert done.code == 0, (command, done.err)
     assert folder.exists(), "only --prune, which was not asked for, drops what might be restored"
     said = call("doctor").out
-    assert f"{folder / 'manifest.json'} cannot be read" in said
-    assert "retrieval collections --prune drops it" in said
+    assert str(folder / "manifest.json") in said
+    assert "retrieval collections --prune" in said
     table = call("collections")
     assert "damaged" in table.out
     assert f"damaged: {folder}" in table.err

@@ -13,6 +13,7 @@ import pytest
 
 from retrieval.images.decode import encode_png
 from tests.cli.conftest import SECONDS, Call, command, copy, done_well, environment, run
+from tests.errors import mentions
 
 
 @pytest.fixture
@@ -60,8 +61,8 @@ def test_many_queries_from_a_list_a_pipe_and_stored_names(home: Path, pictures: 
     by_list = run("search", "--list", listed, "--json", home=home)
     assert by_list.code == 3
     assert [found["query"] for found in by_list.objects] == [*map(str, files), str(pictures / "gone.png")]
-    assert "refused:" in by_list.err
-    assert "31 queries in " in by_list.err
+    assert f"refused: {pictures / 'gone.png'}" in by_list.err
+    assert "31 queries" in by_list.err
     by_pipe = run("search", "--list", "-", "--json", home=home, stdin=listed.read_bytes())
     assert by_pipe.out == by_list.out
     names = [f"pictures/{file.relative_to(pictures).as_posix()}" for file in files]
@@ -100,15 +101,14 @@ def test_filters_and_their_mistakes(home: Path, one: Path, call: Call) -> None:
     none = call("search", one, "--where", "label=70", "--json")
     assert (none.code, none.object["hits"]) == (0, [])
     assert none.object["note"] == "nothing else in the collection meets the filter"
-    assert "did you mean label?" in call("search", one, "--where", "lable=7").error(2)
-    assert "--where: the filter is empty" in call("search", one, "--where", "").error(2)
+    call("search", one, "--where", "lable=7").error(2, "'lable'", "label", option="--where")
+    call("search", one, "--where", "").error(2, "empty", option="--where")
     wrong = call("search", one, "--where", "label=7 and width>wide")
     assert wrong.code == 2
-    assert wrong.err.splitlines() == [
-        "error: --where: width can be compared with a number only",
-        "  label=7 and width>wide",
-        "                    ^",
-    ]
+    said, *context = wrong.err.splitlines()
+    assert said.startswith("error: --where: ")
+    assert mentions(said, "width")
+    assert context == ["  label=7 and width>wide", "                    ^"]
 
 
 def test_noise_looks_like_nothing_here(learned: Path, own_home: Path, tmp_path: Path, call: Call) -> None:
@@ -133,33 +133,33 @@ def test_more_like_and_less_like(home: Path, pictures: Path, call: Call) -> None
     assert found["query"] == f"{one} + {stored} − {seven}"
     assert len(found["hits"]) == 3
     assert not {one.name, Path(stored).name} & {Path(hit["path"]).name for hit in found["hits"]}
-    assert "no such picture" in call("search", "--like", "pictures/nothing.png").error(2)
+    call("search", "--like", "pictures/nothing.png").error(2, "pictures/nothing.png")
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("wrong", "option", "named"),
     [
-        ([], "nothing to search with"),
-        (["--unlike", "a.png"], "--unlike without --like"),
-        (["x.png", "--like", "a.png"], "--like with other queries"),
-        (["--like", "a.png", "--diverse"], "--like with --diverse"),
-        (["x.png", "--json", "--output", "csv"], "--json with --output csv"),
-        (["-", "--stored"], "- is one image on stdin"),
-        (["-", "--list", "-"], "- is one image on stdin"),
-        (["x.png", "--max-distance", "-1"], "--max-distance: must be 0 or more, not -1"),
-        (["x.png", "--max-percentile", "101"], "--max-percentile: must be between 0 and 100, not 101"),
+        ([], "", ["nothing"]),
+        (["--unlike", "a.png"], "", ["--unlike", "--like"]),
+        (["x.png", "--like", "a.png"], "", ["--like", "queries"]),
+        (["--like", "a.png", "--diverse"], "", ["--like", "--diverse"]),
+        (["x.png", "--json", "--output", "csv"], "", ["--json", "--output csv"]),
+        (["-", "--stored"], "", ["stdin"]),
+        (["-", "--list", "-"], "", ["stdin"]),
+        (["x.png", "--max-distance", "-1"], "--max-distance", ["0", "-1"]),
+        (["x.png", "--max-percentile", "101"], "--max-percentile", ["0", "100", "101"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_contradicts_itself(home: Path, wrong: list[str], message: str, call: Call) -> None:
-    assert message in call("search", *wrong).error(2)
+def test_what_contradicts_itself(home: Path, wrong: list[str], option: str, named: list[str], call: Call) -> None:
+    call("search", *wrong).error(2, *named, option=option)
 
 
 def test_a_list_that_is_none(home: Path, tmp_path: Path, call: Call) -> None:
-    assert "cannot be read" in call("search", "--list", tmp_path / "gone.txt").error(2)
+    call("search", "--list", tmp_path / "gone.txt").error(2, tmp_path / "gone.txt", "No such file or directory")
     binary = tmp_path / "binary.list"
     binary.write_bytes(bytes(200_000).replace(b"\0", b"x"))
-    assert "is it a list?" in call("search", "--list", binary).error(2)
+    call("search", "--list", binary).error(2, binary)
     empty = tmp_path / "empty.list"
     empty.write_text("\n\n")
     done = call("search", "--list", empty, "--output", "json")

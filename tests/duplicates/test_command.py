@@ -100,4 +100,4 @@ def test_sources_that_have_moved(planted: Path, call: Call, tmp_path: Path) -> N
 
 def test_options_that_do_not_go_together(home: Path, call: Call, tmp_path: Path) -> None:
     call("duplicates", "--undo", "undo.jsonl", "--apply", tmp_path).error(2)
-    assert "nosuch" in call("duplicates", "--undo", "nosuch").error(2)
+    call("duplicates", "--undo", "nosuch").error(2, "nosuch", "undo.jsonl", option="--undo")

@@ -15,6 +15,7 @@ from retrieval.sources import Entry
 from retrieval.sources.folder import Folder
 from retrieval.sources.read import ReadResult, load_one
 from tests.cli.conftest import Call, Done
+from tests.errors import mentions
 from tests.ingest.jobs import Place, make_digits, same_points
 
 Json = dict[str, Any]
@@ -95,8 +96,7 @@ def test_five_bad_of_a_thousand(place: Place, ingest: Call, tmp_path: Path, open
 def test_a_run_that_goes_wrong_is_stopped(place: Place, ingest: Call, tmp_path: Path) -> None:
     folder = make_digits(tmp_path / "digits", 200)
     bad = {file.relative_to(folder).as_posix() for file in spoil(folder)}
-    error = ingest(folder, "--max-failures", 2, "--batch-size", 10).error()
-    assert "--max-failures: stopped: 3 images refused, at most 2 may be" in error
+    error = ingest(folder, "--max-failures", 2, "--batch-size", 10).error(1, "3 images", 2, option="--max-failures")
     assert any(key in error for key in bad)
     assert 0 < (stored := place.stored) < 195
     done = ingest(folder, "--max-failures", 2, "--json")  # three of them are known now
@@ -116,14 +116,12 @@ def test_what_is_gone_is_removed_only_when_that_is_sure(place: Place, ingest: Ca
 
     assert ingest(folder).code == 0
     folder.rename(away)
-    assert f"{folder}: no such file or folder" in kept("--yes", code=1)
+    assert f"{folder}: no such file" in kept("--yes", code=1)
     folder.mkdir()  # a mount point with nothing mounted
-    assert f"{folder} holds no files" in kept("--yes", code=1)
+    assert "no files" in kept("--yes", code=1)
     shutil.copy(next(away.glob("*/*.png")), folder / "stray.png")  # another disk was mounted
     error = kept(code=2)
-    assert "50 of the 51 images of digits are gone" in error
-    assert "nothing was deleted" in error
-    assert "--yes" in error
+    assert [part for part in (50, 51, "digits", folder, "--yes") if not mentions(error, part)] == []
     done = ingest(folder, "--prune", "--dry-run", "--json")
     assert (done.code, done.object["deleted"], place.stored) == (0, 50, 51)
     folder.joinpath("stray.png").unlink()
@@ -148,7 +146,7 @@ def test_one_source_too_many_gone_and_none_loses_anything(place: Place, ingest: 
     assert ingest(first, second).code == 0
     for file in [*list(first.glob("*/*.png"))[:1], *list(second.glob("*/*.png"))[:10]]:
         file.unlink()
-    assert "10 of the 20 images of second are gone" in ingest(first, second, "--prune").error(2)
+    ingest(first, second, "--prune").error(2, 10, 20, "second", "--yes")
     assert place.stored == 40
 
 

@@ -46,13 +46,13 @@ def test_a_disk_that_fills_up(
 ) -> None:
     place = Place(copy(model_home, disk / "home"), None, ALIAS)
     leave(disk, 200)
-    assert "MiB needed to write; make room" in place.ingest(digits).error()
+    place.ingest(digits).error(1, place.home, "MiB", "RETRIEVAL_HOME")
     assert place.stored == -1
     leave(disk, 400)
     with place.started(digits, "--batch-size", 32) as process:
         until(lambda: place.stored >= DIGITS // 10, process)
         leave(disk, 100)
-        assert "MiB needed to write; make room" in finished(process).error()
+        finished(process).error(1, place.home, "MiB", "RETRIEVAL_HOME")
     before = place.stored
     assert DIGITS // 10 <= before < DIGITS
     found = place.points()

@@ -15,6 +15,7 @@ from retrieval.ingest.options import IngestOptions
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
 from tests.cli.conftest import Call
+from tests.errors import mentions
 from tests.ingest.conftest import Quadrants
 from tests.ingest.jobs import Place, make_digits
 from tests.store.conftest import (
@@ -78,9 +79,7 @@ def test_rows_for_several_sources_must_say_which_they_mean(
 ) -> None:
     about = tmp_path / "about.csv"
     about.write_text("path,note\n0.png,purrs\n")
-    error = call("ingest", *twins, "--metadata", about, *place.options()).error(2)
-    assert f"{about} has no column 'source', and 0.png may be an image of each of cats, dogs; " in error
-    assert "add that column, or ingest them one by one" in error
+    call("ingest", *twins, "--metadata", about, *place.options()).error(2, about, "'source'", "0.png", "cats, dogs")
     assert place.stored == -1, "nothing was done"
 
     about.write_text("path,note,source\n0.png,purrs,cats\n0.png,chirps,birds\n")
@@ -99,8 +98,8 @@ def test_rows_for_another_source_are_not_taken_for_the_one_there_is(
     done = call("ingest", twins[0], "--metadata", about, *place.options())
     assert done.code == 0
     assert notes(place) == {"cats": None}
-    assert f"warning: {about}: none of its rows is an image's; 'path' must hold its path below the root" in done.err
-    assert "and 'source', if there is such a column, the source's name, here cats" in done.err
+    assert done.err.startswith("warning: ")
+    assert [part for part in (about, "'path'", "'source'", "cats") if not mentions(done.err, part)] == []
     about.write_text("path,note\n0.png,purrs\n")
     assert call("ingest", twins[0], "--metadata", about, *place.options()).err == ""
     assert notes(place) == {"cats": "purrs"}
