@@ -10,7 +10,7 @@ from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import to_flat
 from retrieval.train import loop, optimiser
 from retrieval.train.checkpoints import LogEntry
-from retrieval.train.loop import Progress, train
+from retrieval.train.loop import Progress, RunClock, TrainResult, train
 from tests.errors import raises
 from tests.train.samples import blobs, recipe
 

@@ -23,21 +23,25 @@ def test_order_is_kept_and_the_work_is_another_threads() -> None:
 
 
 def test_it_runs_only_so_far_ahead() -> None:
-    made = 0
-    enough = threading.Event()
+    made: list[int] = []
+    enough, too_far = threading.Event(), threading.Event()
 
     def items() -> Iterator[int]:
-        nonlocal made
-        for made in range(1, 100):
-            if made == 4:  # one taken, two in the queue, one in the hand
+        for number in range(1, 100):
+            made.append(number)
+            if number == 4:  # one taken, two in the queue, one in the hand
                 enough.set()
-            yield made
+            if number == 5:
+                too_far.set()
+            yield number
 
     numbers = prefetch(items(), 2)
     assert next(numbers) == 1
     assert enough.wait(30)
-    assert not threading.Event().wait(0.1)
-    assert made == 4
+    assert not too_far.wait(0.1)
+    assert next(numbers) == 2
+    assert too_far.wait(30), "room for one more"
+    assert made == [1, 2, 3, 4, 5]
     numbers.close()
 
 
