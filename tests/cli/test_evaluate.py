@@ -113,7 +113,7 @@ def test_what_is_refused(home: Path, pictures: Path, tmp_path: Path, call: Call)
     (tmp_path / "one").mkdir()
     shutil.copy(next(pictures.rglob("*.png")), tmp_path / "one")
     call("evaluate", tmp_path / "one").error(1, 1, 2)
-    call("evaluate", images, "--model", "0000beef").error(1, "0000beef", option="--model")
+    call("evaluate", pictures, "--model", "0000beef").error(1, "0000beef", option="--model")
 
 
 @pytest.mark.parametrize("limit", ["0", "-1"])

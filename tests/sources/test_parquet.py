@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import decode, encode_png
-from retrieval.sources import base, open_source, parquet_rows
-from retrieval.sources import read as reading
+from retrieval.sources import base, open_source, parquet_rows, read
 from tests.errors import raises
 from tests.sources.conftest import Open, listed, only
 
