@@ -1,6 +1,6 @@
-"""What a distance means in a collection: how it compares with those from its pictures to their own nearest.
+"""Calibration of distances: how a distance compares with those between a collection's images and their nearest.
 
-Learned from a sample when a collection is filled, and kept in its metadata.
+Measured on a sample when a collection is filled, and stored in its metadata.
 """
 
 from dataclasses import replace
@@ -12,19 +12,22 @@ from retrieval.schema.records import CollectionMeta, codes_of
 from retrieval.store.base import Store
 
 SAMPLE = 500
-"""Pictures whose nearest is looked for, the first by id, and an id is a hash: a share is then known to about 0.02."""
+"""Number of images whose nearest neighbour is measured; a share is then known to about 0.02.
+
+The first by id, which is a random sample because an id is a hash.
+"""
 CHANGED = 0.1
-"""Share of the points that may come or go before it is worth learning again."""
+"""Share of the points that may be added or removed before the calibration is measured again."""
 MIN_IMAGES = 20
-"""Of fewer pictures nothing can be said."""
+"""Collections of fewer images are not calibrated."""
 FAR = 90.0
-"""Beyond this percentile, a picture of which the model can draw nothing at all is taken for unlike."""
+"""Beyond this percentile, a query that the decoder cannot reconstruct has no match."""
 NO_MATCH = 99.5
-"""A nearest picture beyond this percentile is alike by chance only: noise lies there (docs/decisions/0012)."""
+"""If the nearest hit is beyond this percentile, there is no match: noise images lie there (docs/decisions/0012)."""
 
 
 def percentile(meta: CollectionMeta, distance: float) -> float | None:
-    """Share, in [0, 100], of the collection's pictures that are nearer to their nearest; None where it is not known.
+    """Share, in [0, 100], of the collection's images whose nearest neighbour is closer; None without a calibration.
 
     >>> meta = CollectionMeta("", 2, (8, 8), 1, "", neighbours=tuple(range(101)))
     >>> percentile(meta, 3.5), percentile(meta, 1000)
@@ -36,16 +39,16 @@ def percentile(meta: CollectionMeta, distance: float) -> float | None:
 
 
 def distance_at(meta: CollectionMeta, share: float) -> float | None:
-    """The distance at a percentile: the other way round."""
+    """The distance at a percentile in [0, 100], the inverse of `percentile`; None without a calibration."""
     if not meta.neighbours:
         return None
     return float(np.interp(share, np.linspace(0, 100, len(meta.neighbours)), meta.neighbours))
 
 
 def fit(store: Store, collection: str) -> CollectionMeta:
-    """Measure, and note it in the metadata, unless what is there is recent enough; returns the metadata.
+    """Measure the distances to nearest neighbours and store their quantiles in the metadata; returns the metadata.
 
-    A picture's exact copies do not count as its nearest.
+    Does nothing if the stored calibration is recent enough. Exact copies of an image do not count as its neighbours.
     """
     meta, points = store.metadata(collection), store.count(collection)
     if points < MIN_IMAGES or abs(points - meta.neighbours_of) <= CHANGED * meta.neighbours_of:

@@ -1,4 +1,4 @@
-"""Two pictures side by side: how far apart their codes are, what that means here, and what the model sees in each."""
+"""Compare two images: the distance of their embeddings, what it means in the collection, and their reconstructions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,16 +16,19 @@ from retrieval.search.run import EncodedQuery, LiveCollection, prepare
 from retrieval.store.base import Store
 
 FARTHEST = 1000
-"""Ranks are counted so far."""
+"""The highest rank that is counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What there is to say of two pictures.
+    """How two images compare.
 
-    distance: Euclidean, of the two codes · percentile: as for a hit · ranks: place of the second in the first's list of
-    neighbours, and of the first in the second's, 1 is the nearest; None beyond FARTHEST · seen: what the decoder
-    makes of each code, u8[h, w, c].
+    distance: Euclidean, between the embeddings
+    percentile: as for a hit
+    ranks: of the second image among the first one's neighbours, and of the first among the second one's; 1 is the
+        nearest, None is beyond FARTHEST
+    same_content: the files are identical (SHA-256)
+    seen: what the decoder reconstructs from each embedding, u8[h, w, c] in [0, 255]
     """
 
     names: tuple[str, str]
@@ -69,7 +72,10 @@ def explain(store: Store, live: LiveCollection, pair: Sequence[Query | Stored]) 
 
 
 def count_ranks(store: Store, collection: str, asked: Sequence[EncodedQuery], distance: float) -> list[int | None]:
-    """For each: 1 and how many of the collection's pictures are nearer to it than `distance`, its own copies apart."""
+    """For each query, the rank of an image at `distance`: 1 plus the number of images that are nearer.
+
+    Copies of the queries do not count. None beyond FARTHEST.
+    """
     codes: Float32[np.ndarray, "n d"] = np.stack([item.code for item in asked])
     contents = tuple({item.content for item in asked})
     others = [Filter(must_not=(Match("sha256", contents),))] * len(asked)

@@ -1,4 +1,4 @@
-"""Whether a filter speaks of fields that there are."""
+"""Checks that the fields of a filter exist."""
 
 import difflib
 import itertools
@@ -10,10 +10,11 @@ from retrieval.store.base import Store
 
 
 def check_fields(store: Store, collection: str, where: Filter, pages: int | None = None) -> None:
-    """Raise UsageError for a field that no point has, naming those that there are.
+    """Raise UsageError for a field that no point has, naming the existing fields.
 
-    The user's own fields are looked for page by page, so that only a wrong name costs a look at all points, or at those
-    of the first `pages`.
+    Users' own fields are looked up page by page, so only a wrong name needs a pass over all points.
+
+    pages: maximum number of pages to read (default: all)
     """
     known = {ID, *FIELDS}
     missing = fields_of(where) - known

@@ -1,4 +1,4 @@
-"""How a search is to go."""
+"""The options of a search."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,15 @@ MAX_K = 10_000
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """What `retrieval search` offers.
+    """The options of `retrieval search`.
 
-    k: hits of each query, 1 to 10,000 · where: what they must meet · include_self: do not leave out pictures with the
-    query's own content · keep_copies: each copy of a picture is a hit of its own · diverse: hits that differ among
-    themselves · max_distance: Euclidean, in [0, ∞) · max_percentile: in [0, 100].
+    k: hits per query, 1 to 10,000
+    where: a filter that hits must meet
+    include_self: also return images with the query's own content
+    keep_copies: return each copy of an image as a hit of its own
+    diverse: prefer hits that differ from each other
+    max_distance: Euclidean, in [0, ∞)
+    max_percentile: in [0, 100]
     Raises UsageError for a number out of range.
     """
 
@@ -36,6 +40,6 @@ class SearchOptions:
 
 
 def check_k(k: int) -> None:
-    """Raise UsageError for a number of hits that cannot be asked for."""
+    """Raise UsageError unless `k` is in [1, MAX_K]."""
     if not 1 <= k <= MAX_K:
         raise UsageError(f"must be between 1 and {MAX_K:,} hits, not {k}", option="k")

@@ -1,7 +1,7 @@
-"""Images that fit nowhere: far from all others, or such that the autoencoder cannot draw them.
+"""Outliers: images that are far from all others, or that the autoencoder reconstructs badly.
 
-An odd picture that has come in numbers is near its like, so distance alone would miss it; but what the model has hardly
-seen it reconstructs badly, however many there are.
+Distance alone misses a group of similar outliers, because they are close to each other. The autoencoder reconstructs
+unusual images badly even if there are several of them.
 """
 
 import heapq
@@ -24,21 +24,23 @@ from retrieval.store.base import Store
 from retrieval.util.reporting import ReportCount, ignore
 
 NEIGHBOURS = 5
-"""A picture's distance is that to its fifth nearest content: a few odd ones of a kind, and their copies, stay odd."""
+"""An image's distance is that to its fifth nearest content, so a few similar outliers still count as outliers."""
 PAGE = 1024
 TYPICAL = 1.4826
-"""Makes a median absolute deviation comparable with a standard deviation."""
+"""Scales a median absolute deviation to a standard deviation of normally distributed values."""
 MEAN = 1.2533
-"""The same for a mean absolute deviation, which stands in where more than half of the values are one."""
+"""The same for a mean absolute deviation, used if more than half of the values are equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outlier:
-    """A picture that fits nowhere.
+    """An outlier.
 
-    distance: to its fifth nearest · percentile: of that among the nearest-neighbour distances, or None ·
-    error: share of the picture's variance that its reconstruction misses, None when it could not be read ·
-    score: how many typical deviations above the median the larger of the two is · why: which one that is.
+    distance: Euclidean, to its fifth nearest content
+    percentile: of that distance among those between neighbours; None without a calibration
+    error: share of the image's variance that its reconstruction misses; None if the image could not be read
+    score: robust z-score of the distance or the error, whichever is larger
+    why: which of the two it is
     """
 
     id: str
@@ -72,9 +74,12 @@ def find_outliers(
     limit: int,
     report: ReportCount = ignore,
 ) -> list[Outlier]:
-    """The pictures that fit least, at most `limit`, the oddest first.
+    """The `limit` images with the highest scores, highest first.
 
-    Pictures that cannot be read are judged by distance alone.
+    Images that cannot be read are scored by distance alone.
+
+    sources: open sources by name, from which the images are read
+    report: called with how many points are done, and their total
     """
     ids: list[str] = []
     distances: list[float] = []
@@ -110,7 +115,7 @@ def find_outliers(
 def reconstruction_errors(
     encoder: Encoder, page: list[Point], codes: Float[np.ndarray, "n d"], sources: Mapping[str, Source]
 ) -> Float[np.ndarray, " n"]:
-    """Share of each picture's variance that the decoder misses; NaN for one that cannot be read or has changed."""
+    """Share of each image's variance that its reconstruction misses; NaN if the image cannot be read or has changed."""
     errors = np.full(len(page), np.nan)
     known = [row for row, point in enumerate(page) if point.payload["source"] in sources]
     entries = [stored_entry(page[row], sources[page[row].payload["source"]]) for row in known]
@@ -128,9 +133,9 @@ def reconstruction_errors(
 
 
 def robust_scores(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """How many typical deviations each value lies above the median; NaN stays.
+    """Robust z-scores: the distance of each value from the median, in scaled median absolute deviations.
 
-    The median absolute deviation, which outliers hardly move (Leys et al. 2013, doi 10.1016/j.jesp.2013.03.013).
+    Outliers hardly affect the median absolute deviation (Leys et al. 2013, doi 10.1016/j.jesp.2013.03.013). NaN stays.
 
     >>> robust_scores(np.array([1.0, 2.0, 3.0, 2.0, 9.0])).round(1).tolist()
     [-0.7, 0.0, 0.7, 0.0, 4.7]
@@ -140,7 +145,7 @@ def robust_scores(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     median = np.nanmedian(values)
     away = np.abs(values - median)
     spread = TYPICAL * np.nanmedian(away)
-    if spread <= 1e-6 * np.nanmax(away):  # but for rounding
+    if spread <= 1e-6 * np.nanmax(away):  # zero, apart from rounding
         spread = MEAN * np.nanmean(away)
     deviation: np.ndarray = (values - median) / max(float(spread), 1e-9)
     return deviation

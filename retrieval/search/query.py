@@ -1,4 +1,4 @@
-"""What asks: a picture, or one that the collection holds already."""
+"""A query: an image file, or an image that is stored in the collection."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from retrieval.store.base import Store
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A picture to search with; `name` is what it is printed under."""
+    """An image to search with; `name` is how it is printed."""
 
     name: str
     entry: Entry
 
     @classmethod
     def of(cls, name: str, read: Callable[[], bytes], label: str | None = None) -> "Query":
-        """A picture that no source lists; `read` gives the file's bytes or raises BadImage."""
+        """A query for an image that belongs to no source; `read` returns the file's bytes or raises BadImage."""
         return cls(name, Entry("query", name, 0, 0, label, read))
 
     @property
@@ -33,13 +33,13 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A picture of the collection, by its point's id or its `source/path`: it needs no encoding."""
+    """An image of the collection, by its point's id or as `source/path`; its embedding is looked up, not computed."""
 
     name: str
 
     @property
     def condition(self) -> Match | Filter:
-        """True for that point alone."""
+        """A filter that only this point meets."""
         if is_id(self.name):
             return Match(ID, (self.name,))
         source, _, path = self.name.partition("/")
@@ -47,7 +47,7 @@ class Stored:
 
 
 def find_stored(store: Store, collection: str, wanted: list[Stored]) -> dict[Stored, Point]:
-    """Those that the collection holds, with their codes."""
+    """The points of those that the collection holds, with their embeddings."""
     ids = {query.name for query in wanted if is_id(query.name)}
     by_id = store.retrieve(collection, sorted(ids), codes=True) if ids else {}
     found = {query: by_id[query.name] for query in wanted if query.name in by_id}
@@ -60,7 +60,7 @@ def find_stored(store: Store, collection: str, wanted: list[Stored]) -> dict[Sto
 
 
 def stored_point(store: Store, collection: str, name: str) -> Point:
-    """The one point; raises UsageError when the collection does not hold it."""
+    """The point of that name, with its embedding; raises UsageError when the collection does not hold it."""
     query = Stored(name)
     try:
         return find_stored(store, collection, [query])[query]
@@ -68,4 +68,4 @@ def stored_point(store: Store, collection: str, name: str) -> Point:
         raise UsageError(f"{name}: {MISSING.format(collection)}") from error
 
 
-MISSING = "no such picture in {}; name it by its id or as SOURCE/PATH, as search --json prints them"
+MISSING = "no such image in {}; name it by its id or as SOURCE/PATH, as search --json prints them"

@@ -1,4 +1,4 @@
-"""What a query found, as clean as people want it: copies together, and what each distance means."""
+"""The result of a query: hits with copies grouped, percentiles, and a note if nothing resembles the query."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ class Result:
 
     @property
     def note(self) -> str | None:
-        """What there is to say of the hits, or of there being none."""
+        """Why there are no hits, or what to know about them; None if there is nothing to say."""
         if self.refused is not None:
             return self.refused
         alike = NONE_THAT_MEETS_ALIKE if self.filtered else NOTHING_ALIKE
@@ -69,17 +69,17 @@ def postprocess(query: Query | Stored, found: Sequence[Hit], meta: CollectionMet
 
 
 def is_far(result: Result) -> bool:
-    """Whether the nearest there is, is farther than most neighbours are."""
+    """Whether the nearest hit is beyond the percentile FAR."""
     return is_beyond(result.nearest, FAR)
 
 
 def is_beyond(nearest: Hit | None, share: float) -> bool:
-    """Whether it is known to be beyond that percentile of the distances between neighbours."""
+    """Whether a hit is at or beyond that percentile, in [0, 100]; False without a calibration."""
     return nearest is not None and (nearest.percentile or 0.0) >= share
 
 
 def group_copies(hits: Sequence[Hit]) -> list[Hit]:
-    """Keep the first hit of each content; the others' names become its `copies`."""
+    """Keep the first hit of each content (SHA-256); the names of the others become its `copies`."""
     first: dict[str, Hit] = {}
     copies: dict[str, list[str]] = {}
     for hit in hits:
@@ -92,7 +92,7 @@ def group_copies(hits: Sequence[Hit]) -> list[Hit]:
 
 
 def exceeded_limits(hit: Hit, options: SearchOptions) -> list[tuple[str, str]]:
-    """The limits that leave a hit out, each with where the hit is."""
+    """The limits that exclude a hit, each with the hit's own value, in words."""
     distance, share = options.max_distance, options.max_percentile
     found = []
     if distance is not None and hit.distance > distance:
@@ -103,11 +103,11 @@ def exceeded_limits(hit: Hit, options: SearchOptions) -> list[tuple[str, str]]:
 
 
 def describe_limits(nearest: Hit, options: SearchOptions) -> str:
-    """In words, that the limits leave out all hits."""
+    """Say that the limits exclude every hit, and how far away the nearest is."""
     asked, places = zip(*exceeded_limits(nearest, options), strict=True)
     return f"no image within {' and '.join(asked)}; the nearest is at {', '.join(places)}"
 
 
 def round_percentile(share: float | None) -> float | None:
-    """A percentile to the digit that its sample is worth."""
+    """Round a percentile to one decimal, the precision that its sample supports."""
     return None if share is None else round(share, 1)

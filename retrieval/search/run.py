@@ -82,10 +82,13 @@ def search(
     queries: Iterable[Query | Stored],
     options: SearchOptions = SearchOptions(),  # noqa: B008 - frozen
 ) -> Iterator[Result]:
-    """The k nearest of each query in the collection, in the order of the queries, which may be without end.
+    """Yield the k nearest images of each query, in the order of the queries.
 
-    A picture with the query's own content (SHA-256) is left out unless `include_self`. Fewer than k hits when the
-    collection holds fewer. Raises NoCollection, ModelError for a picture whose model is not here.
+    Images with the query's own content (SHA-256) are left out unless `include_self`. There are fewer than k hits if
+    the collection holds fewer.
+
+    queries: any number, even infinite; read BATCH at a time
+    Raises NoCollection, and ModelError when a query must be encoded and the model is not on this machine.
     """
     queries = iter(queries)
     while batch := list(itertools.islice(queries, BATCH)):
@@ -95,7 +98,7 @@ def search(
 def search_batch(
     store: Store, live: LiveCollection, queries: Sequence[Query | Stored], options: SearchOptions
 ) -> list[Result]:
-    """One batch: all usable queries through one encoding and one request."""
+    """Search with one batch: all queries are encoded in one call and sent in one request."""
     return make_results(store, live, queries, prepare(store, live, queries), options)
 
 
@@ -109,7 +112,10 @@ def prepare_one(store: Store, live: LiveCollection, query: Query | Stored) -> Pr
 
 
 def encode_all(items: Sequence[PreparedQuery]) -> list[PreparedQuery]:
-    """The same queries, of one collection, each decoded image encoded; all in one call of the model."""
+    """Encode all decoded images in one call of the model; the other queries stay as they are.
+
+    items: of one collection
+    """
     images = [item.given for item in items if isinstance(item.given, Loaded)]
     codes = iter(encode_images(items[0].live, images) if images else ())
     return [replace(item, given=next(codes)) if isinstance(item.given, Loaded) else item for item in items]
@@ -154,19 +160,19 @@ def prepare(store: Store, live: LiveCollection, queries: Sequence[Query | Stored
     stored = [query for query in queries if isinstance(query, Stored)]
     points = find_stored(store, live.collection, stored) if stored else {}
     asked: list[EncodedQuery | str] = [MISSING.format(live.collection)] * len(queries)
-    pictures: list[tuple[int, Loaded]] = []
+    loaded: list[tuple[int, Loaded]] = []
     waiting = [number for number, query in enumerate(queries) if isinstance(query, Query)]
     if waiting:
         size, channels = live.meta.image_size, live.meta.channels
         entries = [query.entry for query in queries if isinstance(query, Query)]
         for number, item in zip(waiting, read_images(entries, size, channels), strict=True):
             if isinstance(item, Loaded):
-                pictures.append((number, item))
+                loaded.append((number, item))
             else:
                 asked[number] = item.reason
-    if pictures:
-        codes = encode_images(live, [item for _, item in pictures])
-        for (number, _), code in zip(pictures, codes, strict=True):
+    if loaded:
+        codes = encode_images(live, [item for _, item in loaded])
+        for (number, _), code in zip(loaded, codes, strict=True):
             asked[number] = code
     for number, query in enumerate(queries):
         if isinstance(query, Stored) and query in points:
@@ -176,16 +182,16 @@ def prepare(store: Store, live: LiveCollection, queries: Sequence[Query | Stored
     return asked
 
 
-def encode_images(live: LiveCollection, pictures: Sequence[Loaded]) -> list[EncodedQuery]:
+def encode_images(live: LiveCollection, images: Sequence[Loaded]) -> list[EncodedQuery]:
     """Embeddings of decoded images, in one call of the model."""
-    codes = live.encoder.encode(np.stack([item.image.pixels for item in pictures]))
-    return [EncodedQuery(code, item.sha256, item.image.pixels) for item, code in zip(pictures, codes, strict=True)]
+    codes = live.encoder.encode(np.stack([item.image.pixels for item in images]))
+    return [EncodedQuery(code, item.sha256, item.image.pixels) for item, code in zip(images, codes, strict=True)]
 
 
 def query_store(
     store: Store, collection: str, asked: Sequence[EncodedQuery], options: SearchOptions
 ) -> list[list[Hit]]:
-    """Each query's hits, as the engine returns them."""
+    """The engine's hits of each query, filtered as the options say."""
     own = [() if options.include_self else (Match("sha256", (item.content,)),) for item in asked]
     filters = [exclude(options.where, *match) if match else options.where for match in own]
     if options.diverse:
