@@ -1,1 +1,1 @@
-"""The autoencoder: its layers, its file format, the encoder, and how a command finds a saved one."""
+"""The autoencoder: its layers, its file format, encoding with it, and which saved model a command uses."""

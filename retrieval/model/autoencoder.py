@@ -1,8 +1,8 @@
-"""The autoencoder, in Flax NNX: the only file that knows its layers.
+"""The autoencoder, in Flax NNX. Its code, the encoder's output, is the embedding that is searched.
 
-Layers are chosen for XLA on a CPU (docs/decisions/0006): matrix products where they will do, since the gradient of a
-strided convolution is slow there, and up again by convolution and pixel shuffle, several times faster to train than
-transposed convolutions.
+The layers are chosen for XLA on a CPU (docs/decisions/0006). The encoder reduces the resolution with matrix products,
+because the gradient of a strided convolution is slow there. The decoder increases it with convolutions and pixel
+shuffle, which train several times faster than transposed convolutions.
 """
 
 import math
@@ -19,18 +19,24 @@ from retrieval.errors import ModelError
 from retrieval.model.config import ModelConfig
 
 DECODER_STRIDE = 4
-"""The decoder starts from a grid a quarter of the image's side and doubles it twice."""
+"""The decoder starts from a grid of a quarter of the image's height and width, and doubles it twice."""
 
 
 def stage_count(image_size: tuple[int, int]) -> int:
-    """As many halvings as bring the shorter side to about 4: 28 and 32 take three stages, 64 four, 128 five."""
+    """Number of encoder stages, each of which halves the resolution, to bring the shorter side to about 4 pixels.
+
+    Sides of 28 and 32 take three stages, 64 four, 128 five.
+
+    image_size: (height, width) in pixels
+    """
     return max(2, math.ceil(math.log2(min(image_size) / 4)))
 
 
 class NormedLayer(nnx.Module):
-    """A linear layer without bias, batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167) and ReLU.
+    """A layer without bias, then batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167) and ReLU.
 
-    In training the batch's own statistics are used; momentum 0 keeps the last ones; `train` sets them at the end.
+    Training uses the batch's own statistics. Momentum is 0, so the stored ones are those of the last batch; after
+    training, `recompute_batch_stats` replaces them.
     """
 
     def __init__(self, layer: nnx.Conv | nnx.Linear, width: int, *, rngs: nnx.Rngs) -> None:
@@ -42,7 +48,7 @@ class NormedLayer(nnx.Module):
         return out
 
     def fold(self) -> None:
-        """Take the normalisation into the layer's weights: for encoding, the same function in fewer passes."""
+        """Fold the normalisation into the layer's weights: the same function in evaluation mode, and faster."""
         norm = self.norm
         assert isinstance(norm, nnx.BatchNorm)
         scale, bias, mean, var = (np.asarray(p[...]) for p in (norm.scale, norm.bias, norm.mean, norm.var))  # type: ignore[index]
@@ -52,7 +58,7 @@ class NormedLayer(nnx.Module):
 
 
 class Offset(nnx.Module):
-    """Adds a number to each channel."""
+    """Adds a constant to each channel."""
 
     def __init__(self, value: np.ndarray) -> None:
         self.value = nnx.Param(value)
@@ -63,7 +69,7 @@ class Offset(nnx.Module):
 
 
 class PatchMerging(nnx.Module):
-    """Halves the side: each 2×2 block of pixels becomes one, by a matrix product."""
+    """Halves the resolution: each 2×2 block of pixels becomes one, by a matrix product."""
 
     def __init__(self, inputs: int, width: int, *, rngs: nnx.Rngs) -> None:
         self.normed = NormedLayer(nnx.Linear(4 * inputs, width, use_bias=False, rngs=rngs), width, rngs=rngs)
@@ -73,7 +79,7 @@ class PatchMerging(nnx.Module):
 
 
 class Residual(nnx.Module):
-    """x plus a normed 3×3 convolution of it."""
+    """A residual block: x plus a normalised 3×3 convolution of x."""
 
     def __init__(self, width: int, *, rngs: nnx.Rngs) -> None:
         self.normed = NormedLayer(nnx.Conv(width, width, (3, 3), use_bias=False, rngs=rngs), width, rngs=rngs)
@@ -83,9 +89,10 @@ class Residual(nnx.Module):
 
 
 class ConvEncoder(nnx.Module):
-    """f32[B,H,W,C] in [0,1] → code f32[B,D] of length 1: distances lie in [0, 2].
+    """Images f32[B,H,W,C] in [0, 1] → embeddings f32[B,D] of length 1; distances lie in [0, 2].
 
-    The first stage is a strided 3×3 convolution, since it needs no gradient for its input, the last, since it is small.
+    The first and the last stage are strided 3×3 convolutions: the first needs no gradient for its input, and the last
+    is small.
     """
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
@@ -93,7 +100,7 @@ class ConvEncoder(nnx.Module):
         inputs, sides = config.channels, list(config.image_size)
         for stage, (width, blocks) in enumerate(zip(config.widths, config.blocks, strict=True), start=1):
             if stage in (1, len(config.widths)):
-                # an even side wants one more pixel, an odd one none: 7 becomes 3, at half the work of 4
+                # pad even sides by one pixel; odd ones need no padding: 7 becomes 3, half the work of 4
                 padding = tuple((0, 1 - side % 2) for side in sides)
                 conv = nnx.Conv(inputs, width, (3, 3), 2, padding=padding, use_bias=False, rngs=rngs)
                 layers.append(NormedLayer(conv, width, rngs=rngs))
@@ -110,19 +117,19 @@ class ConvEncoder(nnx.Module):
         return normalize(self.features(images))
 
     def features(self, images: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
-        """The code before it is brought to length 1: what training shapes."""
+        """The embedding before it is normalised; the training loss is computed on it."""
         for layer in self.layers:
             images = layer(images)
         return self.dense(images.reshape(images.shape[0], -1))
 
 
 def normalize(x: Float[Array, "b d"]) -> Float[Array, "b d"]:
-    """Brought to length 1; zero stays zero."""
+    """Scale each row to length 1; zero stays zero."""
     return x * jax.lax.rsqrt(jnp.sum(x**2, axis=-1, keepdims=True) + 1e-12)
 
 
 def pixel_unshuffle(x: Float[Array, "b h w c"]) -> Float[Array, "b hh ww d"]:
-    """f32[B,H,W,C] → f32[B,⌈H/2⌉,⌈W/2⌉,4·C]: the blocks of 2×2 pixels; an odd side gets a row of zeros."""
+    """f32[B,H,W,C] → f32[B,⌈H/2⌉,⌈W/2⌉,4·C]: blocks of 2×2 pixels become channels; odd sides are padded with zeros."""
     x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
     b, h, w, c = x.shape
     return x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
@@ -136,9 +143,9 @@ def pixel_shuffle(x: Float[Array, "b h w c"], factor: int) -> Array:
 
 
 class ConvDecoder(nnx.Module):
-    """Code f32[B,D] → logits f32[B,H,W,C]; their sigmoid is the reconstruction in [0,1].
+    """Embeddings f32[B,D] → logits f32[B,H,W,C]; their sigmoid is the reconstruction in [0, 1].
 
-    `turn_back` undoes the turn that the encoder's codes get when training is over.
+    `turn_back` is the inverse of the whitening transform that embeddings get after training.
     """
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
@@ -158,7 +165,7 @@ class ConvDecoder(nnx.Module):
 
 
 class Autoencoder(nnx.Module):
-    """The encoder whose codes are searched, and the decoder that keeps it honest."""
+    """The encoder, whose embeddings are searched, and the decoder, which training and reconstructions need."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
         self.encoder = ConvEncoder(config, rngs=rngs)
@@ -166,28 +173,28 @@ class Autoencoder(nnx.Module):
 
 
 Params = nnx.State[Any, Any]
-"""The network's weights and the norm layers' statistics: a pytree of NNX's."""
+"""The network's weights and batch statistics, an NNX pytree."""
 
 
 def build(config: ModelConfig, seed: int) -> tuple[nnx.GraphDef[Autoencoder], Params]:
-    """A fresh network, ready to encode: its structure (static) and its weights (initialised from the seed)."""
+    """A new network in evaluation mode: its graph definition (static), and weights initialised from the seed."""
     model = Autoencoder(config, rngs=nnx.Rngs(seed))
     model.eval()
     return nnx.split(model)
 
 
 def abstract_state(config: ModelConfig) -> tuple[nnx.GraphDef[Autoencoder], Params]:
-    """The same as `build` with shapes in place of weights: costs no computation."""
+    """As `build`, with shapes instead of weights; computes nothing."""
     return nnx.eval_shape(lambda: build(config, 0))
 
 
 def to_flat(params: Params) -> dict[str, jax.Array]:
-    """Weights by dotted name, `encoder.layers.0.layer.kernel`."""
+    """Weights by dotted name, as `encoder.layers.0.layer.kernel`."""
     return {".".join(map(str, path)): leaf[...] for path, leaf in nnx.to_flat_state(params)}
 
 
 def from_flat(config: ModelConfig, flat: Mapping[str, Any]) -> tuple[nnx.GraphDef[Autoencoder], Params]:
-    """Weights back into the network's structure; raises ModelError for a missing, extra or misshapen one."""
+    """The inverse of `to_flat`; raises ModelError for a weight that is missing, unknown or of another shape."""
     graph, shapes = abstract_state(config)
     named = [(".".join(map(str, path)), path, leaf) for path, leaf in nnx.to_flat_state(shapes)]
     if extra := set(flat) ^ {name for name, _, _ in named}:
@@ -206,7 +213,7 @@ def from_flat(config: ModelConfig, flat: Mapping[str, Any]) -> tuple[nnx.GraphDe
 
 
 def fold_batch_norm(graph: nnx.GraphDef[Autoencoder], params: Params) -> tuple[nnx.GraphDef[Autoencoder], Params]:
-    """The same network for encoding only, its norm layers taken into the weights before them."""
+    """The same network for encoding only, with batch normalisation folded into the layers' weights."""
     model = nnx.merge(graph, params)
     for _, module in nnx.iter_modules(model.encoder):
         if isinstance(module, NormedLayer):

@@ -1,4 +1,4 @@
-"""What a network looks like, in numbers: all that a collection and a job need to know of it, without JAX."""
+"""The network's hyperparameters. Importing them does not import JAX."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,16 +8,20 @@ from typing import Any
 from retrieval.errors import ModelError
 
 MIN_SIDE = 8
-"""Smaller images leave the convolutions nothing to look at."""
+"""Smallest height and width, in pixels, that the convolutions can process."""
 MAX_SIDE = 512
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """All that is needed to build the network again; goes into the model's fingerprint.
+    """All that is needed to rebuild the network; part of the model's fingerprint.
 
-    image_size: (height, width) in pixels · channels: 1 or 3 · dim: length of the code ·
-    widths: channels of the encoder's stages, each of which halves the side · blocks: residual blocks after each stage.
+    image_size: (height, width) in pixels, each from MIN_SIDE to MAX_SIDE
+    channels: 1 (grey) or 3 (colour)
+    dim: dimension of the embedding
+    widths: channels of each encoder stage; a stage halves the resolution
+    blocks: number of residual blocks after each stage
+    Raises ModelError for a value out of range.
     """
 
     image_size: tuple[int, int]
@@ -33,9 +37,9 @@ class ModelConfig:
         if self.channels not in (1, 3):
             raise ModelError(f"channels = {self.channels}: must be 1 (grey) or 3 (colour)")
         if self.dim < 1 or not self.widths:
-            raise ModelError(f"dim = {self.dim}, widths = {self.widths}: a code needs at least one of each")
+            raise ModelError(f"dim = {self.dim}, widths = {self.widths}: a network needs at least one of each")
         if len(self.blocks) != len(self.widths):
-            raise ModelError(f"blocks = {self.blocks}, widths = {self.widths}: one number for each stage")
+            raise ModelError(f"blocks = {self.blocks}, widths = {self.widths}: must have the same length")
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

@@ -1,4 +1,4 @@
-"""Images to codes and back, with a trained model, compiled once per batch size and kept on disk."""
+"""Images to embeddings and back with a trained model. Compiled once per batch size; compiled code is cached on disk."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -15,35 +15,37 @@ from retrieval.model.autoencoder import fold_batch_norm, from_flat
 from retrieval.model.saved_models import SavedModel
 
 BATCH_SIZES = (1, 8, 64)
-"""Batches are padded to one of these, so that each is compiled once and found on disk afterwards. As many threads as
-there are processors encode 64 each: half as fast again as all processors sharing each layer of larger batches."""
+"""Batches are padded to one of these sizes, so that each is compiled once and then found in the cache.
+
+One thread per processor encodes 64 images at a time: 1.5 times as fast as larger batches on all processors together.
+"""
 
 VARIANCE_OFFSET = 1e-3
-"""Added to a picture's variance, pixels in [0, 1]."""
+"""Added to an image's variance (pixels in [0, 1]), so that a nearly blank image has no huge relative error."""
 
 Rows = np.ndarray
 
 
 def use_compilation_cache(folder: Path) -> None:
-    """Keep every compiled function on disk: a second process starts without compiling."""
+    """Cache every compiled function on disk, so that later processes start without compiling."""
     settings = {
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
-        "jax_persistent_cache_enable_xla_caches": "none",  # else a moved folder is of no use
+        "jax_persistent_cache_enable_xla_caches": "none",  # these would make a moved folder useless
     }
     for name, value in settings.items():
         jax.config.update(name, value)
 
 
 class Encoder:
-    """A model ready to run."""
+    """A model that is ready to encode and decode; may be used by several threads."""
 
     def __init__(self, model: SavedModel) -> None:
         self.config = model.config
         self.fingerprint = model.fingerprint
         graph, params = fold_batch_norm(*from_flat(model.config, model.weights))
-        self._weights, tree = jax.tree.flatten(params)  # a list: JAX takes NNX's own tree apart slowly, at each call
+        self._weights, tree = jax.tree.flatten(params)  # a list: JAX flattens NNX's own tree slowly, at each call
 
         @jax.jit
         def encode(weights: list[Array], images: Array) -> Array:
@@ -57,7 +59,10 @@ class Encoder:
         self._threads = ThreadPoolExecutor(os.cpu_count(), "encode")
 
     def encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
-        """The code of each image in [0,255]. Raises ModelError for another size, BadCode for a code not finite."""
+        """Embeddings f32[n, D] of length 1 of images u8[n, h, w, c] in [0, 255].
+
+        Raises ModelError for images of another size, BadCode when an embedding is not finite.
+        """
         expected = (*self.config.image_size, self.config.channels)
         if images.shape[1:] != expected:
             given, takes = ("×".join(map(str, shape)) for shape in (images.shape[1:], expected))
@@ -68,7 +73,7 @@ class Encoder:
         batches = split_batches(images)
         codes = np.concatenate([np.empty((0, self.config.dim), np.float32), *self._threads.map(self._batch, batches)])
         if not np.isfinite(codes).all():
-            raise BadCode(f"model {self.fingerprint[:8]} gives codes that are not finite", hint="train again")
+            raise BadCode(f"model {self.fingerprint[:8]} gives embeddings that are not finite", hint="train again")
         return codes
 
     def _batch(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
@@ -82,9 +87,10 @@ class Encoder:
     def unexplained_variance(
         self, images: UInt8[np.ndarray, "n h w c"], codes: Float[np.ndarray, "n d"]
     ) -> Float32[np.ndarray, " n"]:
-        """Share of each picture's variance that its reconstruction misses: 0 for nothing, 1 for as much as plain grey.
+        """Share of each image's variance that its reconstruction misses; 0 is perfect, 1 as bad as its mean grey.
 
-        Of a blank page little is missed, whatever a speck is worth (FLAT).
+        images: u8[n, h, w, c] in [0, 255]
+        codes: their embeddings
         """
         clean = images.astype(np.float32) / 255
         error = ((self.decode(codes) - clean) ** 2).mean(axis=(1, 2, 3))
@@ -92,11 +98,11 @@ class Encoder:
 
 
 def split_batches(rows: Rows) -> list[Rows]:
-    """Into batches of the largest size."""
+    """Split rows into batches of the largest of BATCH_SIZES; the last may be smaller."""
     return [rows[start : start + BATCH_SIZES[-1]] for start in range(0, len(rows), BATCH_SIZES[-1])]
 
 
 def pad_batch(rows: Rows) -> Rows:
-    """With rows of zeros up to one of BATCH_SIZES."""
+    """Pad rows with zeros to the next of BATCH_SIZES."""
     size = next(s for s in BATCH_SIZES if s >= len(rows))
     return np.pad(rows, [(0, size - len(rows)), *[(0, 0)] * (rows.ndim - 1)]) if size > len(rows) else rows

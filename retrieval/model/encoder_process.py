@@ -1,4 +1,4 @@
-"""The encoder of an ingest: it is loaded only when the first image needs it."""
+"""The encoder of an ingest, in a process of its own that starts with the first image."""
 
 import contextlib
 import functools
@@ -18,7 +18,7 @@ from retrieval.sources.read import block_ctrl_c, start_pool
 
 
 class ImageEncoder(Protocol):
-    """What ingest needs of `retrieval.model.encoder.Encoder`."""
+    """The part of `retrieval.model.encoder.Encoder` that ingest needs."""
 
     config: ModelConfig
     fingerprint: str
@@ -27,9 +27,9 @@ class ImageEncoder(Protocol):
 
 
 class EncoderProcess:
-    """An encoder in its own process, started by the first image: a run that encodes nothing never imports JAX.
+    """An encoder in a process of its own, started by the first image, so that a run that encodes nothing needs no JAX.
 
-    In this process, JAX would compete with the threads that list, compare and write.
+    JAX in this process would compete with the threads that list, compare and write.
     """
 
     def __init__(self, model: SavedModel, xla_cache: Path) -> None:
@@ -39,7 +39,7 @@ class EncoderProcess:
         self._starting = threading.Lock()
 
     def encode(self, images: UInt8[ndarray, "n h w c"]) -> Float32[ndarray, "n d"]:
-        """As Encoder's; raises RetrievalError when the process was killed."""
+        """As `Encoder.encode`; raises RetrievalError when the process was killed."""
         with self._starting:
             if self._process is None:
                 self._process = start_pool(1)
@@ -53,7 +53,7 @@ class EncoderProcess:
             ) from error
 
     def close(self) -> None:
-        """End the process; a later image starts another."""
+        """End the process. The next image starts a new one."""
         with self._starting:
             if self._process is not None:
                 self._process.shutdown(cancel_futures=True)
@@ -61,13 +61,13 @@ class EncoderProcess:
 
 
 def encode_in_process(model: Path, xla_cache: Path, images: UInt8[ndarray, "n h w c"]) -> Float32[ndarray, "n d"]:
-    """Encode; runs in the encoder's process."""
+    """Encode images; runs in the encoder's process."""
     return load_encoder(model, xla_cache).encode(images)
 
 
 @functools.cache
 def load_encoder(model: Path, xla_cache: Path) -> ImageEncoder:
-    """Load the model, once in a process."""
+    """Load the model, once per process."""
     from retrieval.model.encoder import Encoder, use_compilation_cache
 
     use_compilation_cache(xla_cache)
@@ -75,11 +75,11 @@ def load_encoder(model: Path, xla_cache: Path) -> ImageEncoder:
 
 
 def warm_up(encoder: ImageEncoder) -> None:
-    """Start the encoder in a thread, while images are still listed and read."""
+    """Start the encoder in a thread, while images are being listed and read."""
 
     def work() -> None:
         with contextlib.suppress(Exception):  # the first real call raises it
             encoder.encode(np.empty((0, *encoder.config.image_size, encoder.config.channels), np.uint8))
 
-    # a daemon, cut off inside JAX, would abort the process at its end
+    # a daemon thread that is inside JAX when Python ends would abort the process
     threading.Thread(target=work, name="warm", daemon=False).start()

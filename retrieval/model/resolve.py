@@ -1,4 +1,4 @@
-"""Which model a command means, and how it is made ready to run."""
+"""Which saved model a command uses, and how it is loaded."""
 
 from typing import TYPE_CHECKING
 
@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 
 
 def load_model(settings: Settings, model: str | None) -> SavedModel:
-    """The model that `--model` names, else the default; raises ModelError."""
+    """The model that `--model` names (default: the default model); raises ModelError."""
     return saved_models.load(saved_models.find(settings.models, model))
 
 
 def model_of(store: Store, collection: str | None, settings: Settings, model: str | None) -> SavedModel:
-    """The model that `--model` names; else the collection's; else, where there is no collection yet, the default.
+    """The model for a collection.
 
-    Raises ModelError for one that did not make the collection, or is not on this machine.
+    collection: None if there is none yet
+    model: what `--model` says; None: the model that made the collection, or without a collection the default model
+    Raises ModelError when the named model did not make the collection, or when the model is not on this machine.
     """
     if collection is None:
         return load_model(settings, model)
@@ -32,11 +34,11 @@ def model_of(store: Store, collection: str | None, settings: Settings, model: st
 
 
 def load_collection_model(settings: Settings, collection: str, fingerprint: str) -> SavedModel:
-    """The model of that fingerprint; raises ModelError when it is not on this machine, damaged, or another."""
+    """The model that made a collection; raises ModelError when it is not on this machine, or damaged."""
     model = saved_models.load_of(settings.models, fingerprint)
     if model is None:
         raise ModelError(
-            f"collection {collection} holds codes of model {fingerprint[:8]}, which is not in {settings.models}",
+            f"collection {collection} holds embeddings of model {fingerprint[:8]}, which is not in {settings.models}",
             hint=(
                 f"copy the folder {fingerprint[:16]} there from the machine that made the collection, or make a new"
                 " one with another model: retrieval reindex --model MODEL"
@@ -46,12 +48,12 @@ def load_collection_model(settings: Settings, collection: str, fingerprint: str)
 
 
 def model_for_writing(store: Store, collection: str | None, settings: Settings, model: str | None) -> SavedModel:
-    """As `model_of`, for one who writes: the model is brought to where those who search will look for it."""
+    """As `model_of`, for a job that writes: also copies the model to the home, where searches look for it."""
     return saved_models.copy_to_home(settings.models, model_of(store, collection, settings, model))
 
 
 def make_encoder(settings: Settings, model: SavedModel) -> "Encoder":
-    """The model, ready to run. JAX is imported only now."""
+    """Make the model ready to run. Imports JAX."""
     from retrieval.model.encoder import Encoder, use_compilation_cache
 
     use_compilation_cache(settings.xla_cache)

@@ -1,4 +1,4 @@
-"""A trained model on disk: a folder of config, weights, numbers, a card and a picture. No pickle anywhere."""
+"""A trained model on disk: a folder with config, weights, metrics, a model card and reconstructions. No pickle."""
 
 import contextlib
 import hashlib
@@ -21,14 +21,20 @@ T = TypeVar("T")
 
 FORMAT = 1
 DEFAULT = "default"
-"""File in the models' folder that names the default model's folder."""
+"""The file in the models' folder that holds the name of the default model's folder."""
 OPTIONAL_FILES = ("training.jsonl", "README.md", "reconstructions.png")
-"""Files beside a model that it can be loaded without."""
+"""Files of a model that are not needed to load it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedModel:
-    """A model as it lies on disk; `weights` by dotted name, `fingerprint` a SHA-256 over config and weights."""
+    """A model as stored on disk.
+
+    weights: float32 arrays by dotted name
+    fingerprint: SHA-256 (hex) over config and weights
+    metrics: what training measured and chose
+    path: the model's folder
+    """
 
     config: ModelConfig
     weights: dict[str, np.ndarray]
@@ -54,14 +60,16 @@ def save(
     reconstructions: bytes,
     history: Sequence[Mapping[str, float]] = (),
 ) -> SavedModel:
-    """Write the model's folder under its fingerprint, all of it or nothing; returns what was saved.
+    """Write a model's folder, named by its fingerprint, completely or not at all; returns the saved model.
 
-    reconstructions: a PNG of images beside their reconstructions · history: the numbers of each round of training.
-    Raises ModelError when a weight is not finite or the disk refuses.
+    models: the folder of all models
+    reconstructions: a PNG of images and their reconstructions
+    history: the metrics of each round of training
+    Raises ModelError when a weight is not finite, or when the folder cannot be written.
     """
     for name, array in weights.items():
         if not np.isfinite(array).all():
-            raise ModelError(f"{name} is not finite: such a model is not saved", hint="train again")
+            raise ModelError(f"{name} is not finite, so the model is not saved", hint="train again")
     mark = fingerprint(config, weights)
     metrics = {"fingerprint": mark, **metrics}
     for_people = {
@@ -74,10 +82,10 @@ def save(
 
 
 def write_files(models: Path, mark: str, files: Mapping[str, bytes]) -> Path:
-    """A model's files in the folder of its fingerprint, synced; returns the folder. Raises ModelError.
+    """Write files to the folder of a model's fingerprint and sync them; returns the folder. Raises ModelError.
 
-    A new folder comes whole or not at all. In one that is there each file is replaced by itself: its config and weights
-    are the same, for the fingerprint says so, so that the model can be loaded at every moment, whatever fails.
+    A new folder appears complete or not at all. In an existing folder the files are replaced one by one: its config and
+    weights are the same, because the fingerprint is, so the model can be loaded at any moment, even after a crash.
     """
     target = models / mark[:16]
     try:
@@ -100,30 +108,33 @@ def write_files(models: Path, mark: str, files: Mapping[str, bytes]) -> Path:
 
 
 def copy_to_home(models: Path, model: SavedModel) -> SavedModel:
-    """The model as it lies in the models' folder, where those who search look for it; a copy of it unless it is there.
+    """The same model in the models' folder, where searches look for it; copied there if it is missing or damaged.
 
-    The copy is whole, synced and loaded again before it is returned. Raises ModelError when that cannot be.
+    The copy is written completely, synced, and loaded again. Raises ModelError when that fails.
     """
-    with contextlib.suppress(ModelError):  # damaged: the copy takes its place
+    with contextlib.suppress(ModelError):  # damaged: the copy replaces it
         if (there := load_of(models, model.fingerprint)) is not None:
             return there
     beside = {name: (model.path / name).read_bytes() for name in OPTIONAL_FILES if (model.path / name).is_file()}
     write_files(models, model.fingerprint, beside | required_files(model.config, model.weights, model.metrics))
     brought = load_of(models, model.fingerprint)
     if brought is None:
-        raise ModelError(f"{models}: model {model.fingerprint[:8]} is gone again", hint="run the same command again")
+        raise ModelError(
+            f"{models}: model {model.fingerprint[:8]} was removed while it was copied",
+            hint="run the same command again",
+        )
     return brought
 
 
 def required_files(config: ModelConfig, weights: dict[str, np.ndarray], metrics: Mapping[str, Any]) -> dict[str, bytes]:
-    """The files without which a model cannot be loaded, by name; the one that says what they have to be comes last."""
+    """The files that are needed to load a model, by name; metrics.json, which holds the fingerprint, comes last."""
     described = {"config.json": {"format": FORMAT, **config.to_json()}, "metrics.json": metrics}
     texts = {name: f"{to_json_text(content, indent=2)}\n".encode() for name, content in described.items()}
     return {"weights.safetensors": safetensors.numpy.save(weights), **texts}
 
 
 def load(path: Path) -> SavedModel:
-    """Read a model's folder and check it against its fingerprint; raises ModelError naming the file that is wrong."""
+    """Read a model's folder and check its fingerprint; raises ModelError naming the file that is wrong."""
     data = _read(path / "config.json", _json_object)
     metrics = _read(path / "metrics.json", _json_object)
     weights = _read(path / "weights.safetensors", safetensors.numpy.load)
@@ -143,9 +154,11 @@ def load(path: Path) -> SavedModel:
 
 
 def find(models: Path, model: str | None) -> Path:
-    """The folder of the model that `--model` means: a path, the start of a fingerprint, or None for the default.
+    """The folder of the model that `--model` names.
 
-    Raises ModelError when there is none or more than one.
+    models: the folder of all models
+    model: a path, the first characters of a fingerprint (4 or more), or None for the default model
+    Raises ModelError when no model or more than one matches.
     """
     if model is None:
         return default(models) or _none_yet(models)
@@ -160,13 +173,13 @@ def find(models: Path, model: str | None) -> Path:
 
 
 def folder_of(models: Path, fingerprint: str) -> Path | None:
-    """The folder of the model with that fingerprint; None when it is not there."""
+    """The folder of the model with that fingerprint; None if there is none."""
     folder = models / fingerprint[:16]
     return folder if (folder / "config.json").is_file() else None
 
 
 def load_of(models: Path, fingerprint: str) -> SavedModel | None:
-    """The model of that fingerprint; None when it is not there. Raises ModelError when it is damaged, or another."""
+    """The model of that fingerprint; None if there is none. Raises ModelError when its folder is damaged."""
     if (path := folder_of(models, fingerprint)) is None:
         return None
     model = load(path)
@@ -179,7 +192,7 @@ def load_of(models: Path, fingerprint: str) -> SavedModel | None:
 
 
 def default(models: Path) -> Path | None:
-    """The default model's folder; None when there is none yet."""
+    """The default model's folder; None if there is none yet."""
     try:
         return models / Path((models / DEFAULT).read_text().strip()).name
     except FileNotFoundError:
@@ -187,10 +200,7 @@ def default(models: Path) -> Path | None:
 
 
 def set_default(model: SavedModel) -> None:
-    """Make a model the one that is used where none is named; one atomic replacement.
-
-    Raises ModelError when the disk refuses.
-    """
+    """Make a model the default, by one atomic replacement. Raises ModelError when the file cannot be written."""
     marker = model.path.parent / DEFAULT
     try:
         replace_file(marker, f"{model.path.name}\n".encode())
@@ -199,7 +209,7 @@ def set_default(model: SavedModel) -> None:
 
 
 def model_card(config: ModelConfig, metrics: dict[str, Any]) -> str:
-    """The card beside the model, Markdown: what it is, how it came about, its numbers, and what to beware of."""
+    """The model card, Markdown: what the model is, how it was trained, its metrics and warnings."""
     height, width = config.image_size
     numbers = {"network": {"widths": config.widths, "blocks": config.blocks}, **metrics}
     warnings = "".join(f"\n**Warning**: {warning}.\n" for warning in numbers.pop("warnings", ()))
@@ -207,8 +217,8 @@ def model_card(config: ModelConfig, metrics: dict[str, Any]) -> str:
     return f"""# Model {metrics["fingerprint"][:8]}
 
 A convolutional autoencoder trained by `retrieval train`, without labels: {height}×{width}×{config.channels} images
-to codes of {config.dim} numbers. `reconstructions.png` shows images of the training set above what the decoder
-makes of their codes; `training.jsonl` has the numbers of each round of training.
+to embeddings of {config.dim} dimensions. `reconstructions.png` shows images of the training set above their
+reconstructions; `training.jsonl` has the metrics of each round of training.
 {warnings}
 | | |
 |---|---|
@@ -217,7 +227,7 @@ makes of their codes; `training.jsonl` has the numbers of each round of training
 
 
 def format_value(value: Any) -> str:
-    """A value of the metrics for people."""
+    """A metric as text for the card."""
     if isinstance(value, dict):
         return ", ".join(f"{name} {format_value(part)}" for name, part in value.items()) or "none"
     if isinstance(value, (list, tuple)):
@@ -228,7 +238,7 @@ def format_value(value: Any) -> str:
 
 
 def _read(file: Path, parse: Callable[[bytes], T]) -> T:
-    """What a file of a model holds; raises ModelError naming the file."""
+    """Read and parse a file of a model; raises ModelError naming the file."""
     try:
         return parse(file.read_bytes())
     except FileNotFoundError as error:

@@ -47,7 +47,7 @@ def test_what_is_in_the_folder(saved: SavedModel) -> None:
     assert (saved.path / "reconstructions.png").read_bytes() == PNG
     card = (saved.path / "README.md").read_text()
     assert f"# Model {saved.fingerprint[:8]}" in card
-    assert "12×12×1 images\nto codes of 4 numbers" in card
+    assert "12×12×1 images\nto embeddings of 4 dimensions" in card
     header = (saved.path / "weights.safetensors").read_bytes()[8:]
     assert header.startswith(b"{")  # safetensors: JSON and plain numbers, nothing that could be executed
 
