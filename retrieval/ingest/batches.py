@@ -1,4 +1,4 @@
-"""From images to points: each content is encoded once, however many copies there are."""
+"""Make points of images, in batches. Images of the same content are encoded once."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,10 +22,10 @@ from retrieval.sources.read import Loaded, Refused
 from retrieval.store.base import Store
 
 BATCH = 256
-"""Images encoded and written together: a full load for the encoder's threads, and for the engines. Three batches are
-in flight at most, so that a kill wastes the encoding of 768 images."""
+"""Images encoded and written together: enough to keep the encoder's threads and the engines busy. At most three batches
+are in flight, so that a killed run loses at most 768 encoded images."""
 BATCH_BYTES = 64 * 2**20
-"""Of larger images a batch has fewer."""
+"""Maximum size of a batch's pixels; batches of large images have fewer of them."""
 
 Code = Float32[np.ndarray, " d"]
 Item = Loaded | Refused | PayloadUpdate | Copied
@@ -35,8 +35,8 @@ Item = Loaded | Refused | PayloadUpdate | Copied
 class Batch:
     """What is written together.
 
-    points: to be stored with their codes
-    payloads: id → payload of points that keep their code
+    points: to be stored with their embeddings
+    payloads: id → payload of points that keep their embedding
     stale: id → payload, marked stale, of points whose images were refused
     refused: images that cannot be used
     entries: the images that were read
@@ -52,12 +52,12 @@ class Batch:
 
     @property
     def copied(self) -> int:
-        """Number of points whose code was known already."""
+        """Number of points whose embedding was known already."""
         return len(self.points) - len(self.encoded)
 
 
 class BatchEncoder:
-    """Makes batches. It remembers the codes of the last few batches, which may not be stored yet."""
+    """Makes batches. It remembers the embeddings of the last few batches, which may not be stored yet."""
 
     def __init__(self, run: IngestRun, encoder: ImageEncoder) -> None:
         self._run, self._encoder = run, encoder
@@ -104,7 +104,7 @@ class BatchEncoder:
         return batch
 
     def _codes(self, items: Sequence[Loaded], batch: Batch) -> dict[str, Code]:
-        """A code for each content, encoded now where it is not known."""
+        """SHA-256 → embedding, encoded now where it is not known."""
         wanted = {item.sha256: item for item in items}
         codes: dict[str, Code] = {}
         if not self._run.options.force:
@@ -118,7 +118,7 @@ class BatchEncoder:
 
 
 def find_codes(store: Store, collection: str, contents: set[str]) -> dict[str, Code]:
-    """Codes that the collection holds already, by the SHA-256 of their images; one for each content."""
+    """Embeddings that the collection holds already, one for each SHA-256."""
     codes: dict[str, Code] = {}
     while contents:
         where = Filter(must=(Match("sha256", tuple(sorted(contents))),))
@@ -131,13 +131,13 @@ def find_codes(store: Store, collection: str, contents: set[str]) -> dict[str, C
 
 
 def choose_batch_size(config: ModelConfig, options: IngestOptions) -> int:
-    """Number of images in a batch: fewer of large ones."""
+    """Number of images in a batch, as given or by their size."""
     height, width = config.image_size
     return options.batch or max(1, min(BATCH, BATCH_BYTES // (height * width * config.channels)))
 
 
 def write_batch(run: IngestRun, batch: Batch) -> None:
-    """Write one batch, then count it: what the summary says is done is done."""
+    """Write one batch, then count it, so that the summary never counts what is not stored."""
     run.store.upsert(run.collection, batch.points)
     run.store.set_payload(run.collection, {**batch.payloads, **batch.stale})
     summary = run.summary

@@ -1,21 +1,29 @@
-"""What a run of ingest works on, whoever does the work."""
+"""What an ingest works on, in this process or on a Ray cluster."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from retrieval.ingest.ledger import Ledger, LedgerRow
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import IngestSummary
 from retrieval.model.encoder_process import ImageEncoder
-from retrieval.sources import Source
+from retrieval.sources import Entry, Source
 from retrieval.store.base import Held, Store
 from retrieval.util.reporting import ignore
 
 ReportSummary = Callable[[IngestSummary], None]
 """Called after each batch with the counts so far."""
 ReportRefused = Callable[[list[LedgerRow]], None]
-"""Called with the ledger's rows of images that were refused, old ones too."""
+"""Called with the ledger's rows of refused images, including those refused in earlier runs."""
+
+
+class Listing(NamedTuple):
+    """A source, and the images that it lists."""
+
+    source: Source
+    entries: Iterator[Entry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +31,7 @@ class Target:
     """The collection to fill.
 
     held: the lock of its alias
-    encoder: makes its codes
+    encoder: makes its embeddings
     ledgers: folder for the records of refused images
     """
 
@@ -37,11 +45,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class OtherCollections:
-    """Other collections that know something of the images.
+    """Other collections from which users' fields, and perhaps embeddings, of the images are taken over.
 
-    like: has the last word on the user's fields of the images that it holds
-    same_model: whether the codes of `like` are by the same model, so that they can be copied
-    left: collections that are asked, in this order, for the user's fields of images that no other holds
+    like: its users' fields take precedence over those of the collection to fill
+    same_model: whether the embeddings of `like` are by the same model, so that they can be copied
+    left: searched, in this order, for the users' fields of images that no other collection holds
     """
 
     like: str | None = None
@@ -51,11 +59,11 @@ class OtherCollections:
 
 @dataclass(frozen=True, slots=True)
 class IngestRun:
-    """What is to be stored where, and the books: what was refused before, what was done.
+    """What is stored where, the images that were refused, and the counts so far.
 
     collection: the one to fill; empty where a dry run finds none
     ledger: images refused before, and in this run
-    summary: counted while the run goes
+    summary: updated during the run
     """
 
     store: Store

@@ -1,4 +1,4 @@
-"""Forget a retired source: remove its points, then its record, so that no job asks for it any more."""
+"""Forget a retired source: remove its points, then its record, so that no job expects it any more."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -15,16 +15,16 @@ from retrieval.store.naming import find_unused
 from retrieval.util.reporting import ReportCount, ignore
 
 EXAMPLES = 5
-"""Images of the source that are shown by name."""
+"""Images of the source that are named in the preview."""
 DELETE = 1000
-"""Points removed by one request, after a look at the lock."""
+"""Points removed by one request; the lock is checked before each."""
 
 
 @dataclass(slots=True)
 class ForgetSummary:
-    """What is or was removed of a source.
+    """What will be removed of a source, or was.
 
-    root: where it was seen last; None where only its points are known
+    root: where it was last seen; None if the collection has points of it but no record
     points: number of its points
     examples: keys of some of its images
     done: whether it was removed
@@ -43,14 +43,14 @@ class ForgetSummary:
 
 
 def preview_forget(store: Store, alias: str, name: str) -> ForgetSummary:
-    """What would be removed; nothing is changed. Raises UsageError for a source that the collection does not know."""
+    """What would be removed; changes nothing. Raises UsageError for a source that the collection does not have."""
     collection = resolve(store, alias)
     meta, where = store.metadata(collection), match_source(name)
     points = store.count(collection, where)
     if name not in meta.sources and not points:
         others = (each for each, count in store.facet(collection, "source", 100).items() if count)
         names = ", ".join(sorted({*meta.sources, *others})) or "none"
-        raise UsageError(f"{name}: {alias} ({collection}) has no source of that name", hint=f"its sources: {names}")
+        raise UsageError(f"{alias} ({collection}) has no source named {name}", hint=f"its sources: {names}")
     page = next(store.scroll(collection, where, page=EXAMPLES), [])
     return ForgetSummary(
         name, alias, collection, meta.sources.get(name), points, [str(point.payload["path"]) for point in page]
@@ -58,15 +58,15 @@ def preview_forget(store: Store, alias: str, name: str) -> ForgetSummary:
 
 
 def forget(store: Store, alias: str, name: str, ledgers: Path, report: ReportCount = ignore) -> ForgetSummary:
-    """Remove the source's refused images and its points, and last its record: a killed run can be run again.
+    """Remove the source's rows in the ledger, then its points, then its record, so that a killed run can be repeated.
 
-    It is also removed from the collection that a killed re-index left, because the next one continues with that.
+    It is also removed from the collection that a killed re-index left, because the next re-index resumes with that.
 
     store: the engine
     alias: of the collection
     name: of the source
     ledgers: folder for the records of refused images
-    report: called with the points removed so far, and how many there are
+    report: called with the number of points removed so far, and their total
 
     Raises UsageError as `preview_forget`, Locked, NoCollection.
     """
@@ -83,7 +83,7 @@ def forget(store: Store, alias: str, name: str, ledgers: Path, report: ReportCou
 
 
 def remove_source(store: Store, held: Held, collection: str, name: str, report: Callable[[int], None]) -> None:
-    """Remove the points, then the record."""
+    """Remove a source's points from one collection, then its record."""
     done = 0
     for page in store.scroll(collection, match_source(name), page=DELETE):
         held.check()
@@ -105,7 +105,7 @@ def remove_source(store: Store, held: Held, collection: str, name: str, report: 
 
 @contextlib.contextmanager
 def hint_at_forget(name: str, alias: str | None) -> Iterator[None]:
-    """Add to a SourceError of the block what to do where the source is gone for good."""
+    """Add to the hint of a SourceError what to do if the source is gone for good."""
     try:
         yield
     except SourceError as error:

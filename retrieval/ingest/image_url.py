@@ -1,4 +1,4 @@
-"""The `image_url` of payloads: where the service shows each image. The Qdrant dashboard draws images from it."""
+"""The `image_url` field of payloads: an image's URL at the service. The Qdrant dashboard shows images from it."""
 
 from dataclasses import replace
 
@@ -8,9 +8,9 @@ from retrieval.util.reporting import ReportCount, ignore
 
 
 def make_image_url(public_url: str | None, point: str) -> Payload:
-    """The `image_url` field of a point's payload; no field without a public URL.
+    """The `image_url` field of a point's payload; empty without a public URL.
 
-    The dashboard draws a field that is an absolute http URL whose path ends in an image's suffix, in lower case.
+    The dashboard shows an image for an absolute http URL whose path ends in an image's suffix, in lower case.
 
     >>> make_image_url("http://127.0.0.1:8000", "0b2e")
     {'image_url': 'http://127.0.0.1:8000/images/0b2e.jpg'}
@@ -19,14 +19,14 @@ def make_image_url(public_url: str | None, point: str) -> Payload:
 
 
 def set_public_url(store: Store, alias: str, public_url: str, report: ReportCount = ignore) -> tuple[str, int]:
-    """Write each image's URL into the payloads of the alias's collection, and note the public URL for later jobs.
+    """Write each image's URL into the payloads of the alias's collection, and record the public URL for later jobs.
 
     store: the engine
     alias: of the collection
     public_url: of the service; checked as `Settings.public_url` is
     report: called after each page of points
 
-    Returns the collection and the number of points changed. The next run completes one that was killed. Raises
+    Returns the collection and the number of points changed. A killed run is completed by the next. Raises
     NoCollection, Locked.
     """
     with store.lock(alias) as held:

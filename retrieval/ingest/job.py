@@ -1,15 +1,15 @@
-"""Bring an alias's collection in line with its sources: new and changed images are encoded, all others left alone."""
+"""Bring an alias's collection in line with its sources: only new and changed images are encoded."""
 
 import contextlib
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from retrieval.errors import NoCollection, UsageError
-from retrieval.ingest.context import IngestRun, ReportRefused, ReportSummary, Target
+from retrieval.ingest.context import IngestRun, Listing, ReportRefused, ReportSummary, Target
 from retrieval.ingest.forget import hint_at_forget
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
@@ -22,7 +22,7 @@ from retrieval.model.encoder_process import ImageEncoder
 from retrieval.schema.index_config import DEFAULT, Layout
 from retrieval.schema.records import CollectionMeta, utc_now
 from retrieval.search.calibration import fit
-from retrieval.sources import Entry, Source
+from retrieval.sources import Source
 from retrieval.sources.base import find_passed_over
 from retrieval.sources.read import Refused
 from retrieval.store.base import Store, require_model, resolve
@@ -42,26 +42,26 @@ def ingest(
     report: ReportSummary = ignore,
     refused: ReportRefused = ignore,
 ) -> IngestSummary:
-    """Ingest every image of the sources into the alias's collection, which is made when there is none.
+    """Ingest every image of the sources into the alias's collection, which is created if there is none.
 
     store: the engine
-    encoder: makes the codes
-    sources: where the images are; each with a name of its own
+    encoder: makes the embeddings
+    sources: where the images are; no two have the same name
     alias: of the collection
     options: as `retrieval ingest` offers them
     ledgers: folder for the records of refused images
     report: called after each batch, with the counts so far
-    refused: called with the ledger's rows of refused images, old ones too
+    refused: called with the ledger's rows of refused images, including those refused in earlier runs
 
-    Raises ModelError when the collection was made by another model, UsageError for two sources of one name or too
-    much to prune, SourceError for a source with no image, Locked when another job writes to the alias,
-    RetrievalError when more than `max_failures` images are newly refused.
+    Raises ModelError for a collection of another model, UsageError for two sources of one name or too much to prune,
+    SourceError for a source with no image, Locked when another job writes to the alias, RetrievalError when more than
+    `max_failures` images are newly refused.
     """
     check_sources(sources, options)
     listings = []
     for source in sources:
         with hint_at_forget(source.name, alias) if options.prune else contextlib.nullcontext():
-            listings.append(peek(source.entries()))
+            listings.append(peek(source))
     if options.dry_run:
         found = find_collection(store, encoder, alias)
         ledger, summary = Ledger(ledgers, store.location, alias), IngestSummary(alias, found, dry_run=True)
@@ -69,18 +69,18 @@ def ingest(
     with store.lock(alias) as held:
         collection = open_collection(store, encoder, alias, options.layout)
         target = Target(store, held, alias, collection, encoder, ledgers)
-        summary = fill(target, sources, listings, options, report=report, refused=refused)
+        summary = fill(target, listings, options, report=report, refused=refused)
         fit(store, collection)
         return summary
 
 
-def rehearse(run: IngestRun, listings: Sequence[Iterator[Entry]], report: ReportSummary) -> IngestSummary:
-    """Go over the listings and count what `fill` would do."""
+def rehearse(run: IngestRun, listings: Sequence[Listing], report: ReportSummary) -> IngestSummary:
+    """Count what `fill` would do with the listings; opens no image and writes nothing."""
     started = time.monotonic()
     summary, planner = run.summary, Planner(run)
     if run.collection:
         check_source_identity(run.store, run.collection, run.sources)
-    for page in planner.plan(listings):
+    for page in planner.plan([listing.entries for listing in listings]):
         summary.refused += [drop_payload(item) for item in page if isinstance(item, Refused)]
         summary.unchanged += sum(isinstance(item, PayloadUpdate) for item in page)
         summary.seconds = time.monotonic() - started
@@ -95,7 +95,7 @@ def rehearse(run: IngestRun, listings: Sequence[Iterator[Entry]], report: Report
 
 
 def check_sources(sources: Sequence[Source], options: IngestOptions) -> None:
-    """Raise UsageError for two sources of one name, and for one that cannot be pruned when that is asked."""
+    """Raise UsageError for two sources of one name, and with `prune` for a source that cannot be pruned."""
     names = [source.name for source in sources]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UsageError(
@@ -106,14 +106,15 @@ def check_sources(sources: Sequence[Source], options: IngestOptions) -> None:
         check_prunable(sources)
 
 
-def peek(entries: Iterator[Entry]) -> Iterator[Entry]:
-    """The same entries, the first of them listed already: an empty source raises its SourceError here."""
+def peek(source: Source) -> Listing:
+    """List the source up to its first image, so that an empty source raises its SourceError here."""
+    entries = source.entries()
     first = list(itertools.islice(entries, 1))
-    return itertools.chain(first, entries)
+    return Listing(source, itertools.chain(first, entries))
 
 
 def find_collection(store: Store, encoder: ImageEncoder, alias: str) -> str | None:
-    """The alias's collection, None when there is none yet; raises ModelError for another model's."""
+    """The alias's collection; None if there is none. Raises ModelError for a collection of another model."""
     try:
         collection = resolve(store, alias)
     except NoCollection:
@@ -123,36 +124,38 @@ def find_collection(store: Store, encoder: ImageEncoder, alias: str) -> str | No
 
 
 def open_collection(store: Store, encoder: ImageEncoder, alias: str, wanted: Mapping[str, Any]) -> str:
-    """The alias's collection, made and named when there is none.
+    """The alias's collection, created if there is none.
 
-    Raises ModelError for another model's, UsageError for one whose layout is not the wanted one.
+    wanted: fields of `Layout` that it must have
+
+    Raises ModelError for a collection of another model, UsageError for one of another layout.
     """
     if collection := find_collection(store, encoder, alias):
         check_layout(collection, store.metadata(collection).layout, wanted)
         return collection
     collection, meta = plan_collection(store, encoder, alias, merge_layout(store, DEFAULT, wanted))
-    with hold_signals():  # a collection without its alias would never be found
+    with hold_signals():  # killed between the two, the collection would have no alias and never be found
         store.create_collection(collection, meta)
         store.move_alias(alias, collection)
     return collection
 
 
 def check_layout(collection: str, layout: Layout, wanted: Mapping[str, Any]) -> None:
-    """Raise UsageError for an option that the collection was not made with: only a new one can be."""
+    """Raise UsageError for a layout option that differs from the existing collection's, which cannot be changed."""
     for name, value in wanted.items():
         if (made := getattr(layout, name)) != value:
             raise UsageError(
-                f"{value} was asked for, and {collection} was made with {made or 'what suited the peers'}",
+                f"{value} was given, but {collection} was made with {made or 'the default'}",
                 option=name,
-                hint=f"make another with: retrieval reindex --{name.replace('_', '-')} {value}",
+                hint=f"make a new one: retrieval reindex --{name.replace('_', '-')} {value}",
             )
 
 
 def merge_layout(store: Store, layout: Layout, wanted: Mapping[str, Any]) -> Layout:
-    """The layout with the wanted fields; raises UsageError where the engine has no such thing."""
+    """The layout with the wanted fields replaced; raises UsageError for the embedded engine, which has no layout."""
     if wanted and store.engine == "embedded":
         raise UsageError(
-            "the embedded engine is one process that compares every code",
+            "the embedded engine is a single process without an index",
             option=next(iter(wanted)),
             hint=f"set QDRANT_URL to a server, or leave out {', '.join(wanted)}",
         )
@@ -162,9 +165,9 @@ def merge_layout(store: Store, layout: Layout, wanted: Mapping[str, Any]) -> Lay
 def plan_collection(
     store: Store, encoder: ImageEncoder, alias: str, layout: Layout = DEFAULT
 ) -> tuple[str, CollectionMeta]:
-    """Name and metadata of a new collection for the encoder's codes."""
+    """Name and metadata of a new collection for the encoder's embeddings."""
     config = encoder.config
-    name, _ = next_name(store, alias, encoder.fingerprint)  # its time may lie in the future, so that names are in order
+    name, _ = next_name(store, alias, encoder.fingerprint)
     return name, CollectionMeta(
         encoder.fingerprint, config.dim, config.image_size, config.channels, utc_now(), layout=layout
     )

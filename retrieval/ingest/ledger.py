@@ -1,4 +1,4 @@
-"""The images that were refused: kept between runs, so that they are not opened again until they change."""
+"""The record of refused images. It is kept between runs, so that these are not opened again until they change."""
 
 import contextlib
 import hashlib
@@ -20,11 +20,11 @@ LedgerRow = dict[str, Any]
 class Ledger:
     """JSON lines `{source, path, reason, time, bytes, mtime_ns, lasting}` of one alias at one engine.
 
-    And `stale` where the collection still holds the image as it was before.
+    A row also has `stale` where the collection still holds an earlier state of the image.
     """
 
     def __init__(self, folder: Path, location: str, alias: str) -> None:
-        """Reads what is there; a line that a killed run left unfinished is passed over. Raises StoreError."""
+        """Read the file, without a last line that a killed run left unfinished. Raises StoreError."""
         engine = hashlib.sha256(location.encode()).hexdigest()[:8]
         self.path = folder / f"{alias}-{engine}.jsonl"  # an alias is a safe file name
         self._rows: dict[tuple[str, str], LedgerRow] = {}
@@ -41,16 +41,16 @@ class Ledger:
                 continue
 
     def knows(self, entry: Entry) -> bool:
-        """Whether the image was refused once."""
+        """Whether the image has a row."""
         return (entry.source, entry.key) in self._rows
 
     def mark_listed(self, entry: Entry) -> None:
-        """The image is still there and still cannot be used: its row stays, where it has one."""
+        """Keep the image's row, if it has one, when the ledger is closed: the image is still there."""
         if self.knows(entry):
             self._listed.add((entry.source, entry.key))
 
     def reason(self, entry: Entry) -> str | None:
-        """Why the image was refused for its content; None where it was not, or has changed since."""
+        """Why the image was refused for its content; None if it was not, or has changed since."""
         row = self._rows.get((entry.source, entry.key))
         if row is None:
             return None
@@ -63,7 +63,7 @@ class Ledger:
         return row is not None and not row.get("lasting")
 
     def add(self, refused: list[Refused]) -> list[LedgerRow]:
-        """Write down images refused in this run, at once; returns their rows."""
+        """Write images refused in this run to the file at once; returns their rows."""
         now = utc_now()
         rows = []
         for item in refused:
@@ -86,11 +86,11 @@ class Ledger:
             self._rows.pop((entry.source, entry.key), None)
 
     def close(self, listed: set[str]) -> None:
-        """Rewrite the file, without images that the sources `listed` to their end no longer hold."""
+        """Rewrite the file without images that are gone. listed: the sources whose listings were complete."""
         self._replace([row for key, row in self._rows.items() if key in self._listed or key[0] not in listed])
 
     def forget(self, source: str) -> None:
-        """Rewrite the file, without the source's rows."""
+        """Rewrite the file without the source's rows."""
         self._replace([row for key, row in self._rows.items() if key[0] != source])
 
     def _replace(self, rows: list[LedgerRow]) -> None:
@@ -102,7 +102,7 @@ class Ledger:
         draft.replace(self.path)
 
     def write_passed_over(self, passed: dict[str, PassedOver]) -> None:
-        """Write beside the ledger which images of these sources were passed over, replacing what was written before."""
+        """Record in a file beside the ledger which images of these sources were passed over; keep the other sources."""
         path = self.path.with_suffix(".passed-over.json")
         with contextlib.suppress(OSError, ValueError):
             before = json.loads(path.read_text("utf-8"))

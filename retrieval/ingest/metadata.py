@@ -13,27 +13,27 @@ from retrieval.schema.records import Payload
 RESERVED = MEASURED | {"id", "distance"}
 """Fields with a meaning of their own; `label` may be given."""
 SOURCE = "source"
-"""The column that says whose image a row speaks of, where a file has it."""
+"""The optional column that names the source of a row's image."""
 MAX_TEXT = 2000
-"""Characters in a field: more belongs into a database of its own, and the dashboard shows 50."""
+"""Maximum length of a field; the dashboard shows 50 characters, and longer texts belong in a database."""
 
 UserFields = dict[tuple[str, str], Payload]
 """An image's source and key → fields for its payload."""
 
 
 def load_metadata(file: Path, key_column: str, sources: Sequence[str]) -> UserFields:
-    """Read fields of the sources' images from a CSV file with a heading (all text) or a Parquet file (its own types).
+    """Read fields of the sources' images from a CSV file with a header (all text) or a Parquet file (its own types).
 
-    Where there is a column SOURCE, a row is for the source of that name, and rows of other sources are passed over;
-    without it, all rows are for the only source. Empty fields are left out, and so are NaN and infinite numbers: JSON
-    cannot express them, and the engines treat them differently.
+    With a column SOURCE, each row is for the source of that name, and rows of other sources are skipped; without it,
+    all rows are for the only source. Empty fields are left out, and so are NaN and infinite numbers, because JSON
+    cannot express them and the engines treat them differently.
 
-    file: `.parquet`, or else CSV
+    file: Parquet if its suffix is `.parquet`, otherwise CSV
     key_column: the column that holds an image's key
-    sources: names of all sources that are ingested
+    sources: names of all ingested sources
 
-    Raises UsageError for a file that cannot be read, a missing key column, a column named as one of RESERVED, several
-    sources and no SOURCE, a key that comes twice, a field longer than MAX_TEXT.
+    Raises UsageError for a file that cannot be read, a missing key column, a column named in RESERVED, several sources
+    but no column SOURCE, a repeated key, a field longer than MAX_TEXT.
     """
     rows = read_parquet(file) if file.suffix.lower() == ".parquet" else read_csv(file)
     found: UserFields = {}
@@ -48,7 +48,7 @@ def load_metadata(file: Path, key_column: str, sources: Sequence[str]) -> UserFi
         if name not in sources:
             continue
         if (name, key) in found:
-            raise UsageError(f"{file}: row {number}: {key} came before", hint="each image has one row")
+            raise UsageError(f"{file}: row {number}: {key} has a row already", hint="give one row for each image")
         found[name, key] = fields = {column: value for column, value in row.items() if not is_empty(value)}
         if "label" in fields:
             fields["label"] = str(fields["label"])
@@ -66,7 +66,7 @@ def is_empty(value: object) -> bool:
 
 
 def check_columns(file: Path, row: Payload, key_column: str, sources: Sequence[str]) -> None:
-    """Raise UsageError for columns that cannot be used; `row` is the first."""
+    """Raise UsageError for columns that cannot be used. row: the first of the file."""
     if key_column not in row:
         raise UsageError(
             f"{file}: no column {key_column!r}; there are {', '.join(row)}",
@@ -83,20 +83,20 @@ def check_columns(file: Path, row: Payload, key_column: str, sources: Sequence[s
 
 
 def read_csv(file: Path) -> Iterator[dict[str, Any]]:
-    """Rows as text by column; raises UsageError for a file that is no CSV, or a row of another length."""
+    """Rows as text by column; raises UsageError for a file that is not CSV, or a row with more or fewer fields."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             for number, row in enumerate(csv.DictReader(lines, strict=True), start=1):
                 if None in row or None in row.values():
                     kind = "more" if None in row else "fewer"
-                    raise UsageError(f"{file}: row {number}: {kind} fields than the heading")
+                    raise UsageError(f"{file}: row {number}: {kind} fields than the header")
                 yield row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{file} cannot be read as CSV: {error}") from error
 
 
 def read_parquet(file: Path) -> Iterator[dict[str, Any]]:
-    """Rows by column; what JSON cannot express becomes text. Raises UsageError for a file that is no Parquet."""
+    """Rows by column; what JSON cannot express becomes text. Raises UsageError for a file that is not Parquet."""
     from pyarrow import ArrowException, parquet
 
     try:

@@ -13,15 +13,21 @@ from retrieval.ingest.summary import COUNTS, IngestSummary
 from retrieval.util.files import write_error
 
 _DONE = (0, REFUSED)
-"""Exit codes of a run that went to its end."""
+"""Exit codes of a completed run."""
 
 
 def write_metrics(
     file: Path, summary: IngestSummary, exit_code: int, job: str = "ingest", gate: Sequence[Mapping[str, Any]] = ()
 ) -> None:
-    """Replace the file in one step. The time of the last success outlives runs that fail.
+    """Write the file, replacing it in one step. A failed run keeps the time of the last success.
 
-    gate: the rows of a re-index, `{check, value, …}`. Raises UsageError when it cannot be written.
+    file: to be written
+    summary: counts of the run
+    exit_code: of the run
+    job: `ingest` or `reindex`, part of each metric's name
+    gate: the gate's rows of a re-index, `{check, value, …}`
+
+    Raises UsageError when the file cannot be written.
     """
     registry = CollectorRegistry()
     success = f"retrieval_{job}_last_success_timestamp_seconds"
@@ -31,14 +37,14 @@ def write_metrics(
         made.labels(summary.alias, *labels.values()).set(value)
 
     now = time.time()
-    images = Gauge(f"retrieval_{job}_images", "Images by what became of them.", ["alias", "outcome"], registry=registry)
+    images = Gauge(f"retrieval_{job}_images", "Images by outcome.", ["alias", "outcome"], registry=registry)
     for name in COUNTS:
         images.labels(summary.alias, name).set(getattr(summary, name))
     gauge("duration_seconds", "How long the run took.", summary.seconds)
     gauge("exit_code", "0 done, 3 some images refused, others failed.", exit_code)
     gauge("last_run_timestamp_seconds", "When the last run ended.", now)
     if ended := now if exit_code in _DONE else read_last_success(file, success, summary.alias):
-        gauge("last_success_timestamp_seconds", "When the last run that went to its end ended.", ended)
+        gauge("last_success_timestamp_seconds", "When the last completed run ended.", ended)
     if gate:
         rows = Gauge(f"retrieval_{job}_gate", "What the gate measured.", ["alias", "check"], registry=registry)
         for row in gate:
@@ -51,7 +57,7 @@ def write_metrics(
 
 
 def read_last_success(file: Path, name: str, alias: str) -> float | None:
-    """As the file says that was written before."""
+    """The time of the last success, from the file that an earlier run wrote."""
     try:
         families = list(text_string_to_metric_families(file.read_text("utf-8")))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""How an ingest is to go, with the defaults and their reasons."""
+"""The options of an ingest, with their defaults and the reasons for these."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,18 +8,18 @@ if TYPE_CHECKING:
     from retrieval.config import Settings
 
 MAX_DELETE = 0.1
-"""Share of a source's points that `--prune` may remove unasked: more is likelier a wrong mount than a clean-up."""
+"""Share of a source's points that `--prune` may remove without `--yes`; more suggests a missing mount."""
 MAX_FAILURES = 1000
-"""Newly refused images that stop a run: by then it is likelier the disk or the mount than the images. One that could
-not be read before, and cannot be read now, is no news."""
+"""Maximum number of newly refused images; with more, the disk or the mount is a likelier cause than the images. Images
+that an earlier run could not read either do not count."""
 
 
 @dataclass(frozen=True, slots=True)
 class RayCluster:
-    """A Ray cluster that does the work.
+    """The Ray cluster to run on.
 
     settings: for its workers
-    address: of a running cluster; None: one is started here
+    address: of a running cluster; None starts one on this machine
     """
 
     settings: "Settings"
@@ -31,18 +31,18 @@ class IngestOptions:
     """What `retrieval ingest` offers.
 
     force: encode every image again
-    dry_run: only count what would be done
+    dry_run: only count; write nothing
     prune: remove the points of images that are gone from their source
     max_delete: share of a source's points, in [0, 1], that `prune` may remove without `yes`
     yes: let `prune` remove more than `max_delete`
-    retry_failed: open images again that were refused and have not changed since
-    max_failures: newly refused images at most; one more stops the run
+    retry_failed: open refused images again even if they have not changed
+    max_failures: maximum number of newly refused images; one more stops the run
     metadata: source and key of an image → fields for its payload
-    batch: images encoded and written together; None: by their size
-    workers: how many read and decode at once; None: as many as pay off
-    public_url: of the service that shows the images; None: as the collection says
+    batch: number of images encoded and written together (default: chosen by their size)
+    workers: number of threads or processes that read and decode (default: chosen by the number of processors)
+    public_url: of the service that shows the images (default: the recorded one)
     layout: fields of `Layout` for a new collection
-    ray: the Ray cluster that does the work; None: this process
+    ray: the Ray cluster to run on; None runs in this process
     """
 
     force: bool = False

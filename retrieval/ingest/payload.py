@@ -9,14 +9,14 @@ from retrieval.sources import Entry
 from retrieval.sources.read import Loaded
 
 MEASURED = FIELDS.keys() - {"label"}
-"""Fields of a payload that follow from the image and its place."""
+"""Fields that are set from the image and its location."""
 
 
 def make_payload(item: Loaded, before: Payload, given: Payload, shown: Payload) -> Payload:
-    """The payload of an image's point; flat, because the dashboard shows it as it is.
+    """The payload of an image's point. It is flat, because the dashboard shows payloads unchanged.
 
     item: the image as it was read
-    before: an earlier payload, whose user's fields stay
+    before: an earlier payload, whose user's fields are kept
     given: the user's fields in this run
     shown: the `image_url` field
     """
@@ -35,13 +35,13 @@ def make_payload(item: Loaded, before: Payload, given: Payload, shown: Payload) 
 
 
 def replace_user_fields(payload: Payload, said: Payload, shown: Payload) -> Payload:
-    """The measured fields of a payload, with the user's fields from another collection in place of its own."""
+    """Replace the user's fields of a payload with those of another collection."""
     own = {key: value for key, value in payload.items() if key in MEASURED and key != "image_url"}
     return arrange(own, said, shown)
 
 
 def arrange(own: Payload, said: Payload, shown: Payload) -> Payload:
-    """A whole payload, in the order in which the dashboard shows it."""
+    """A whole payload, with its fields in the order in which the dashboard shows them."""
     label = {"label": said["label"]} if "label" in said else {}
     return {**shown, **label, **own, **said}
 
@@ -52,11 +52,11 @@ def select_user_fields(payload: Payload) -> Payload:
 
 
 def collect_user_fields(entry: Entry, metadata: Mapping[tuple[str, str], Mapping[str, Any]]) -> Payload:
-    """The user's fields of an image in this run. A run without labels removes none that an earlier one gave."""
+    """The user's fields of an image in this run. A run without labels keeps those of earlier runs."""
     label = {} if entry.label is None else {"label": entry.label}
     return {**label, **metadata.get((entry.source, entry.key), {})}
 
 
 def match_source(name: str) -> Filter:
-    """True for the points of that source."""
+    """A filter for the points of that source."""
     return Filter(must=(Match("source", (name,)),))

@@ -1,6 +1,6 @@
 """Bring a collection in line with listings: list and compare → read, hash, decode → encode → write → remove.
 
-The first four work at the same time, each as far ahead of the next as a bounded queue lets it.
+The first four stages run concurrently, connected by bounded queues.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from retrieval.errors import NoCollection, RetrievalError, StoreDamaged
 from retrieval.ingest.batches import Batch, BatchEncoder, Item, choose_batch_size, write_batch
-from retrieval.ingest.context import IngestRun, OtherCollections, ReportRefused, ReportSummary, Target
+from retrieval.ingest.context import IngestRun, Listing, OtherCollections, ReportRefused, ReportSummary, Target
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Copied, Page, PayloadUpdate, Planner, ToOpen
@@ -33,8 +33,7 @@ PAGES_AHEAD = 2
 
 def fill(
     target: Target,
-    sources: Sequence[Source],
-    listings: Sequence[Iterator[Entry]],
+    listings: Sequence[Listing],
     options: IngestOptions,
     *,
     like: str | None = None,
@@ -43,13 +42,16 @@ def fill(
 ) -> IngestSummary:
     """Bring the collection in line with the sources' listings.
 
-    like: another collection: all points take over its user's fields, and its codes where the model is the same
+    target: the collection
+    listings: one for each source
+    options: as `retrieval ingest` offers them
+    like: another collection, whose users' fields all points take over, and whose embeddings if the model is the same
     report: called after each batch, with the counts so far
-    refused: called with the ledger's rows of refused images, old ones too
+    refused: called with the ledger's rows of refused images, including those refused in earlier runs
 
     Raises what `ingest` raises.
     """
-    store, collection = target.store, target.collection
+    store, collection, sources = target.store, target.collection, [listing.source for listing in listings]
     started = time.monotonic()
     summary, ledger = IngestSummary(target.alias, collection), Ledger(target.ledgers, store.location, target.alias)
     check_source_identity(store, like or collection, sources)
@@ -79,7 +81,7 @@ def fill(
 
             done = run_on_ray(target, planner, options.ray)
         else:
-            done = run_here(target, planner, listings)
+            done = run_here(target, planner, [listing.entries for listing in listings])
         for _ in stack.enter_context(contextlib.closing(done)):
             check_failures(summary, options)
             tell()
@@ -97,9 +99,9 @@ def fill(
 def record_sources(
     store: Store, collection: str, sources: Sequence[Source], public_url: str | None = None
 ) -> CollectionMeta:
-    """Note in the metadata where each source is now, so that its images can be found again, and the public URL.
+    """Record in the metadata where each source is now, so that its images can be found again, and the public URL.
 
-    A single file of a folder that is known already does not replace the folder. Returns the metadata.
+    If a single file of a known folder is ingested, the folder stays recorded. Returns the metadata.
     """
     meta = store.metadata(collection)
     new = {source.name: source.spec for source in sources if source.whole or source.name not in meta.sources}
@@ -118,7 +120,7 @@ def record_sources(
 
 
 def find_readable(store: Store, collections: Sequence[str]) -> list[str]:
-    """The collections that still exist and are not damaged; a damaged one is unused, and is not worth a failure."""
+    """Those of the collections that exist and are not damaged; none of them is live, so damage is not an error."""
     found = []
     for name in collections:
         with contextlib.suppress(NoCollection, StoreDamaged):
@@ -132,15 +134,15 @@ def check_failures(summary: IngestSummary, options: IngestOptions) -> None:
     if summary.newly_refused > options.max_failures:
         first = next(item for item in summary.refused if not item.again)
         raise RetrievalError(
-            f"stopped: {summary.newly_refused:,} images refused, at most {options.max_failures:,} may be; one is"
-            f" {first.entry.name}: {first.reason}; what is stored stays",
+            f"stopped: {summary.newly_refused:,} images refused, at most {options.max_failures:,} are allowed; the"
+            f" first is {first.entry.name}: {first.reason}; what was stored is kept",
             option="max_failures",
-            hint="is the disk all right?",
+            hint="check the disk or the mount",
         )
 
 
 def run_here(target: Target, planner: Planner, listings: Sequence[Iterator[Entry]]) -> Generator[None]:
-    """Fill the target with what the listings name; yields after each batch that was written."""
+    """Store the listed images in the target, in this process; yields after each written batch."""
     with contextlib.closing(make_batches(target, planner, listings)) as batches:
         for batch in batches:
             with hold_signals():
@@ -149,7 +151,7 @@ def run_here(target: Target, planner: Planner, listings: Sequence[Iterator[Entry
 
 
 def store_batch(run: IngestRun, held: Held, batch: Batch) -> None:
-    """Store a batch and record what was refused. Raises Locked, with nothing done, when the lock is lost."""
+    """Store a batch and record its refused images. Raises Locked, before it writes anything, when the lock is lost."""
     held.check()
     write_batch(run, batch)
     run.ledger.settle(batch.entries)
@@ -158,7 +160,7 @@ def store_batch(run: IngestRun, held: Held, batch: Batch) -> None:
 
 
 def make_batches(target: Target, planner: Planner, listings: Sequence[Iterator[Entry]]) -> Generator[Batch]:
-    """What is to be written, one batch after the other."""
+    """Read, decode and encode the listed images; yields batches to write."""
     options, encoder, config = planner.run.options, target.encoder, target.encoder.config
     portable = all(source.portable for source in planner.run.sources)
     with contextlib.closing(prefetch(planner.plan(listings), PAGES_AHEAD)) as pages:
@@ -173,7 +175,7 @@ def make_batches(target: Target, planner: Planner, listings: Sequence[Iterator[E
 
 
 def warm_up_at_first(pages: Iterable[Page], encoder: ImageEncoder) -> Iterator[Page]:
-    """The same pages; the encoder starts when the first image that has to be opened comes by."""
+    """Pass the pages on, and start the encoder at the first image that has to be opened."""
     cold = True
     for page in pages:
         if cold and any(isinstance(item, ToOpen) for item in page):

@@ -1,4 +1,4 @@
-"""What has to be done for each image: the listing is compared with the collection, and no image is opened."""
+"""Compare the listing with the collection, and decide what to do for each image. No image is opened here."""
 
 import contextlib
 import itertools
@@ -21,9 +21,9 @@ from retrieval.store.validation import too_large
 from retrieval.util.prefetch import prefetch
 
 PAGE = 1000
-"""Images compared at once: one request to the engine."""
+"""Images compared at once, in one request to the engine."""
 PAGE_SECONDS = 0.5
-"""A slow listing is cut sooner, so that the first images are encoded while the others are listed."""
+"""Seconds after which a page of a slow listing is passed on, so that encoding starts while listing goes on."""
 
 Page = list["ToOpen | PayloadUpdate | Copied | Refused"]
 Points = Mapping[str, Point]
@@ -32,10 +32,10 @@ Points = Mapping[str, Point]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToOpen(Entry):
-    """An image to be opened, with what is known of its point: it carries that through reading to encoding.
+    """An image to be opened, with what is known of its point, which is needed again after encoding.
 
     id: of its point
-    before: the payload that the collection holds; of a new image, the user's fields that another collection holds
+    before: the payload that the collection holds; for a new image, the user's fields from another collection
     held: whether the collection holds the image
     """
 
@@ -45,7 +45,7 @@ class ToOpen(Entry):
 
     @classmethod
     def of(cls, entry: Entry, id_: str, before: Payload, *, held: bool) -> "ToOpen":
-        """The entry with what is known of its point."""
+        """Add to an entry what is known of its point."""
         return cls(
             entry.source,
             entry.key,
@@ -74,20 +74,20 @@ class PayloadUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """A point whose code is known from another collection of the same model."""
+    """A point whose embedding is copied from another collection of the same model."""
 
     point: Point
 
 
 class Planner:
-    """Compares listings with the collection, page by page; it remembers only which images were listed."""
+    """Compares listings with the collection, page by page. Of earlier pages it keeps only the ids of listed images."""
 
     def __init__(self, run: IngestRun) -> None:
         self.run = run
         self._seen: dict[str, array[int]] = {}
 
     def plan(self, listings: Sequence[Iterable[Entry]]) -> Generator[Page]:
-        """What is left to do of each page of the listings."""
+        """What to do for each page of the listings; images that need nothing are left out."""
         pages = prefetch(cut_pages(itertools.chain.from_iterable(listings)), 2)
         with contextlib.closing(pages), contextlib.closing(prefetch(map(self._look_up, pages), 1)) as known:
             for each in known:
@@ -95,29 +95,29 @@ class Planner:
         self.run.summary.listed = True
 
     def plan_page(self, entries: Sequence[Entry]) -> Page:
-        """What is left to do of one page of a listing, found out in this thread."""
+        """What to do for one page of a listing; runs in the calling thread."""
         return self._plan(*self._look_up(entries))
 
     def pack_seen(self, source: str) -> str:
-        """The short ids of the source's listed images, in hexadecimal, for the process that prunes."""
+        """The shortened ids of the source's listed images, in hexadecimal, for the process that prunes."""
         return self._seen.get(source, array("Q")).tobytes().hex()
 
     def add_seen(self, source: str, packed: str) -> None:
-        """Take over what another process packed with `pack_seen`."""
+        """Add the ids that another process packed with `pack_seen`."""
         self._seen.setdefault(source, array("Q")).frombytes(bytes.fromhex(packed))
 
     def find_unseen(self, source: str, points: Sequence[str]) -> list[str]:
-        """Those of the points that no listing of the source named.
+        """Those of the points whose images were not listed.
 
-        Ids are compared by their first 8 bytes. With 600,000 points, one run in a hundred million takes one point for
-        another, and keeps it.
+        Ids are compared by their first 8 bytes. With 600,000 points, these are the same for two images in one run of a
+        hundred million, which then keeps a point too many.
         """
         seen = np.frombuffer(self._seen.get(source, array("Q")), np.uint64)
         gone = np.isin(np.array([shorten_id(point) for point in points], np.uint64), seen, invert=True)
         return list(itertools.compress(points, gone))
 
     def _look_up(self, entries: Sequence[Entry]) -> tuple[Sequence[Entry], list[str], Points, Points]:
-        """A page, its images' ids, the points that the collection holds of them, and those that others hold."""
+        """The page, its images' ids, their points in the collection, and their points in other collections."""
         store, others = self.run.store, self.run.others
         ids = [point_id(entry.source, entry.key) for entry in entries]
         known = store.retrieve(self.run.collection, ids) if self.run.collection else {}
@@ -144,7 +144,7 @@ class Planner:
     def _decide(
         self, entry: Entry, id_: str, here: Point | None, there: Point | None
     ) -> ToOpen | PayloadUpdate | Copied | Refused | None:
-        """What to do with one image; None where nothing is left to do."""
+        """What to do with one image; None for nothing."""
         options, ledger, summary, like = self.run.options, self.run.ledger, self.run.summary, self.run.others.like
         summary.described += (entry.source, entry.key) in options.metadata
         old, said = here.payload if here else None, select_user_fields(there.payload) if there else {}
@@ -177,7 +177,7 @@ class Planner:
         return image
 
     def _update(self, entry: Entry, id_: str, old: Payload) -> Payload:
-        """The payload with what the user says of the image now."""
+        """The payload with the user's fields of this run, and no longer marked stale."""
         options = self.run.options
         return {
             **clear_stale(old),
@@ -187,12 +187,12 @@ class Planner:
 
 
 def drop_payload(refused: Refused) -> Refused:
-    """The same without what was stored of the image: summaries keep every refused image until the run ends."""
+    """Drop the stored payload from a refused image, because summaries keep all refused images until the run ends."""
     return replace(refused, entry=refused.entry.as_listed()) if isinstance(refused.entry, ToOpen) else refused
 
 
 def cut_pages(entries: Iterable[Entry], seconds: float = PAGE_SECONDS) -> Iterator[list[Entry]]:
-    """Pages of PAGE entries; fewer where that many take longer than `seconds` to list."""
+    """Cut entries into pages of PAGE; a page that takes longer than `seconds` to list is cut short."""
     page: list[Entry] = []
     end = time.monotonic() + seconds
     for entry in entries:
@@ -205,12 +205,12 @@ def cut_pages(entries: Iterable[Entry], seconds: float = PAGE_SECONDS) -> Iterat
 
 
 def check_payload(entry: Entry, payload: Payload, *, held: bool = False) -> Refused | None:
-    """The image as refused when its payload is too large, else None. What is stored of it stays."""
+    """The image as refused if its payload is too large, otherwise None. Its stored point is kept."""
     return Refused(entry, why, held=held) if (why := too_large(payload)) else None
 
 
 def is_same_file(entry: Entry, old: Payload) -> bool:
-    """Same size and time; where a source knows no time, only the content can tell."""
+    """Whether size and modification time are unchanged; False where the source has no times, so that it is read."""
     return entry.mtime_ns != 0 and (old["bytes"], old["mtime_ns"]) == (entry.bytes, entry.mtime_ns)
 
 

@@ -1,7 +1,7 @@
-"""Remove points whose images are gone or cannot be decoded any more, as their source says for each of them.
+"""Remove points whose images are gone or can no longer be decoded.
 
-They are removed only when they are few. An image that a listing did not name is asked for, not removed at once
-(docs/decisions/0019).
+An image that was not listed is looked up at its source before its point is removed (docs/decisions/0019). If there are
+too many, nothing is removed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,20 +20,20 @@ from retrieval.sources.presence import check_presence
 from retrieval.store.base import Held
 
 NAMED = 20
-"""Deleted images that are shown by name."""
+"""Deleted images that are listed by name."""
 DELETE = 1000
-"""Points removed by one request, once the source was asked for each of them and the lock was looked at."""
+"""Points removed by one request; before each, their images are looked up at the source and the lock is checked."""
 
 
 class Unlisted(NamedTuple):
-    """A point whose image no listing named."""
+    """A point whose image was not listed."""
 
     id: str
     key: str
 
 
 class Removal(NamedTuple):
-    """What goes of a source: points whose images are not there, and those whose images this run could not decode."""
+    """Points of a source to remove: those whose images are gone, and those whose images could not be decoded."""
 
     source: Source
     gone: list[Unlisted]
@@ -47,8 +47,8 @@ class Removal(NamedTuple):
 def prune(planner: Planner, held: Held) -> None:
     """Remove the points of the sources' images that are gone or stale.
 
-    Points whose source cannot be asked stay, and are counted. Raises UsageError as `find_removals`, and Locked with
-    the rest undone.
+    Points whose source does not answer are kept, and counted. Raises UsageError as `find_removals`, and Locked before
+    the next request when the lock is lost.
     """
     run = planner.run
     for removal in find_removals(planner):
@@ -57,16 +57,16 @@ def prune(planner: Planner, held: Held) -> None:
             for start in range(0, len(points), DELETE):
                 some = points[start : start + DELETE]
                 if asks:
-                    some = confirm_gone(source, some, run.summary)  # minutes may have passed since
+                    some = confirm_gone(source, some, run.summary)  # minutes may have passed since the first lookup
                 held.check()
                 run.store.delete(run.collection, [point.id for point in some])
                 count_removed(source, some, run.summary)
 
 
 def find_removals(planner: Planner) -> list[Removal]:
-    """Of each source the points whose images it says are not there, and the stale ones.
+    """For each source, the points to remove.
 
-    Raises UsageError when that is more than `max_delete` of any source's points, and neither `yes` nor `dry_run`.
+    Raises UsageError when they are more than `max_delete` of the source's points, unless `yes` or `dry_run` is set.
     """
     run, options = planner.run, planner.run.options
     found = []
@@ -77,21 +77,22 @@ def find_removals(planner: Planner) -> list[Removal]:
         number = len(one.points)
         held = run.store.count(run.collection, match_source(source.name)) if number else 0
         if number > options.max_delete * held and not options.yes and not options.dry_run:
-            how = "gone from" if not one.stale else f"gone ({len(gone):,}) or no images any more in"
+            how = "gone from" if not one.stale else f"gone ({len(gone):,}) or no longer images in"
             raise UsageError(
                 f"{number:,} of the {held:,} images of {source.name} are {how} {source.spec}, more than"
                 f" {options.max_delete:.0%}; nothing was deleted",
                 option="max_delete",
-                hint="is the right folder there? If so, --yes",
+                hint="check that the right folder is mounted; if it is, --yes",
             )
         found.append(one)
     return found
 
 
 def find_overlooked(planner: Planner) -> list[Entry]:
-    """Images that the run's `like` holds and that no listing named, but that are there; to be read by their keys.
+    """Images of the run's `like` collection that were not listed although they exist.
 
-    Raises SourceError for images that cannot be asked for: a collection without them must not take its place.
+    Raises SourceError for images whose existence cannot be determined, because the new collection must not replace
+    `like` without them.
     """
     like = planner.run.others.like
     if like is None:
@@ -103,7 +104,7 @@ def find_overlooked(planner: Planner) -> list[Entry]:
             for key, why in answer.unsure.items():
                 raise SourceError(
                     f"{len(answer.unsure):,} images of {source.name} in {like}, {key} first, were not listed and"
-                    f" cannot be asked for: {why}; {like} is live as before"
+                    f" cannot be checked: {why}; {like} is still live"
                 )
             for _, key in (point for point in page if point.key not in answer.gone):
                 label = folder_label(key) if source.labels else None
@@ -112,7 +113,7 @@ def find_overlooked(planner: Planner) -> list[Entry]:
 
 
 def find_unlisted(planner: Planner, collection: str, source: Source) -> Iterator[list[Unlisted]]:
-    """The source's points that its listing did not name, some at a time."""
+    """The source's points whose images were not listed, a page at a time."""
     for page in planner.run.store.scroll(collection, match_source(source.name)):
         keys = {point.id: str(point.payload["path"]) for point in page}
         if found := [Unlisted(id_, keys[id_]) for id_ in planner.find_unseen(source.name, list(keys))]:
@@ -120,7 +121,7 @@ def find_unlisted(planner: Planner, collection: str, source: Source) -> Iterator
 
 
 def confirm_gone(source: Source, points: Sequence[Unlisted], summary: IngestSummary) -> list[Unlisted]:
-    """The points whose images the source says are gone; those that it cannot be asked for are counted."""
+    """The points whose images are gone according to the source; those that it does not answer for are counted."""
     answer = check_presence(source, [point.key for point in points])
     summary.unasked += len(answer.unsure)
     summary.unasked_why = summary.unasked_why or next(iter(answer.unsure.values()), "")
@@ -128,18 +129,18 @@ def confirm_gone(source: Source, points: Sequence[Unlisted], summary: IngestSumm
 
 
 def count_removed(source: Source, points: Sequence[Unlisted], summary: IngestSummary) -> None:
-    """Count what was removed, and keep the first names."""
+    """Count the removed points, and keep the first names."""
     summary.deleted += len(points)
     release_removed([point.id for point in points], summary)
     summary.gone += [full_name(source.name, point.key) for point in points[: NAMED - len(summary.gone)]]
 
 
 def check_prunable(sources: Sequence[Source]) -> None:
-    """Raise UsageError for a source that shows only a part of its images."""
+    """Raise UsageError for a source that lists only a part of its images."""
     for source in sources:
         if not source.whole:
             raise UsageError(
-                f"{source.spec} shows only a part, and says nothing of the rest",
+                f"{source.spec} lists only a part of its source's images",
                 option="prune",
                 hint="give the whole folder",
             )

@@ -1,6 +1,6 @@
-"""Whether a source is the one that a collection knows by its name, or another of the same name.
+"""Decide whether a source is the one that a collection knows by its name, or another source of the same name.
 
-Names are short and repeat: 2023/DCIM and 2024/DCIM, one path on two hosts (docs/decisions/0020).
+Names are short and repeat, as those of 2023/DCIM and 2024/DCIM, or of one path on two hosts (docs/decisions/0020).
 """
 
 import hashlib
@@ -15,11 +15,11 @@ from retrieval.sources.base import is_image
 from retrieval.store.base import Store
 
 SAMPLE = 32
-"""Stored images that are read again where a source was found elsewhere: the first by id, and an id is a hash."""
+"""Stored images that are read again if a source has moved: the first by id. Ids are hashes, so the sample is random."""
 
 
 def check_source_identity(store: Store, collection: str, sources: Sequence[Source]) -> None:
-    """Raise UsageError for a source that has the name of another source of the collection."""
+    """Raise UsageError for a source whose name belongs to another source of the collection."""
     meta = store.metadata(collection)
     for source in sources:
         was, now = find_root(meta, source.name), source.identify()
@@ -28,15 +28,15 @@ def check_source_identity(store: Store, collection: str, sources: Sequence[Sourc
         points = next(store.scroll(collection, match_source(source.name), page=SAMPLE), [])
         if why := explain_difference(was, now, source, points) if points else "":
             raise UsageError(
-                f"{source.name} is {format_root(was)} in {collection}, and {format_root(now)} is another of that name:"
+                f"{source.name} is {format_root(was)} in {collection}, but {format_root(now)} is another source:"
                 f" {why}; nothing was changed",
-                hint=f"give it a name of its own: retrieval ingest {source.spec} --name NAME; or give up what is"
-                f" stored: retrieval forget {source.name}",
+                hint=f"give it a name of its own: retrieval ingest {source.spec} --name NAME; or remove the"
+                f" stored one: retrieval forget {source.name}",
             )
 
 
 def find_root(meta: CollectionMeta, name: str) -> Root | None:
-    """Where the collection saw the source last; without host and inode where an older version wrote it."""
+    """Where the collection last saw the source; older versions recorded no host and inode."""
     if name in meta.roots or name not in meta.sources:
         return meta.roots.get(name)
     spec = meta.sources[name]
@@ -44,7 +44,7 @@ def find_root(meta: CollectionMeta, name: str) -> Root | None:
 
 
 def is_same(was: Root, now: Root) -> bool:
-    """Whether path, host and inode say so; what was not written down cannot speak against it.
+    """Whether path, host and inode agree; a host that was not recorded is ignored.
 
     >>> is_same(Root("/a", "host", "1:2"), Root("/a", "host", "1:2")), is_same(Root("/a"), Root("/a", "host", "1:2"))
     (True, True)
@@ -53,22 +53,22 @@ def is_same(was: Root, now: Root) -> bool:
 
 
 def explain_difference(was: Root, now: Root, source: Source, points: Sequence[Point]) -> str:
-    """Why it is another source; empty where it is the same one, or was moved, copied or mounted again.
+    """Why it is another source; empty if it is the same one, also after it was moved, copied or mounted again.
 
-    Elsewhere, most of the images must be found again. On the same path of the same host (a disk mounted again) images
-    may have gone, but no more may be others than are the same.
+    At another path or host, most of the sampled images must have the same content. At the same path of the same host,
+    as after mounting a disk again, images may be gone, but those with other content must not outnumber the unchanged.
     """
     same, other = count_same(source, points)
     at_home = was.path == now.path and was.host in ("", now.host)
     if other <= same if at_home else 2 * same > len(points):
         return ""
-    return f"of {len(points)} stored images, {same} are the same there and {other} are others"
+    return f"of {len(points)} stored images, {same} are the same there and {other} have other content"
 
 
 def count_same(source: Source, points: Sequence[Point]) -> tuple[int, int]:
-    """How many of the images the source has with the same content, and how many with another.
+    """How many of the images the source has with the same content, and how many with other content.
 
-    Sizes would not do: files such as IMG_0001.BMP have one name and one size on every card.
+    Comparing sizes is not enough: IMG_0001.BMP has the same size on every memory card.
     """
     same = other = 0
     for point in sorted(points, key=lambda point: str(point.payload["path"])):
@@ -84,5 +84,5 @@ def count_same(source: Source, points: Sequence[Point]) -> tuple[int, int]:
 
 
 def format_root(root: Root) -> str:
-    """For a message."""
+    """A root as messages show it."""
     return f"{root.path} on {root.host}" if root.host else root.path

@@ -1,4 +1,4 @@
-"""Points whose images were good and cannot be decoded any more; they are marked, and stay until a prune."""
+"""Stale points: their images could be decoded once and no longer can. They are marked, and kept until a prune."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,18 +18,18 @@ def mark_stale(payload: Payload) -> Payload:
 
 
 def clear_stale(payload: Payload) -> Payload:
-    """The payload without the mark: the image is as it was when it was stored."""
+    """The payload without the mark."""
     return {name: value for name, value in payload.items() if name != STALE}
 
 
 def find_stale(source: str, summary: IngestSummary) -> Iterator[tuple[str, str]]:
-    """Id and key of the source's points whose images this run has refused for what is in them, now or again."""
+    """Id and key of the source's points whose images this run refused for their content."""
     keys = (item.entry.key for item in summary.refused if item.stale and item.entry.source == source)
     return ((point_id(source, key), key) for key in keys)
 
 
 def release_removed(ids: Sequence[str], summary: IngestSummary) -> None:
-    """Note that the collection no longer holds these points, or with `dry_run` would not."""
+    """Mark the refused images of removed points as no longer held; with `dry_run`, of points that would be removed."""
     gone = set(ids)
     held = [item for item in summary.refused if item.held]
     if gone and held:

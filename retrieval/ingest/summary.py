@@ -1,4 +1,4 @@
-"""What a run of ingest did, counted while it goes."""
+"""The counts of an ingest, updated while it runs."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,21 +10,21 @@ from retrieval.sources.read import Refused
 COUNTS = ("found", "encoded", "unchanged", "copied", "deleted", "failed")
 
 WORK = ("found", "new", "changed", "encoded", "unchanged", "described", "copied")
-"""What a worker counts of its pages."""
+"""The counts that a Ray worker reports for each page."""
 
 
 @dataclass(slots=True)
 class IngestSummary:
-    """Counts of images, each of which is in exactly one of encoded, unchanged, copied and failed.
+    """Counts of images. Each image is in exactly one of encoded, unchanged, copied and failed.
 
-    found: listed so far; all images once `listed`
-    new: of these, had to be opened since they were not stored
-    changed: of these, had to be opened though they were stored
-    described: of these, have a row in the metadata file
-    deleted: points removed; with `dry_run`, those that would be
-    unasked: points that stay although no listing named their images, because their source could not be asked
-    unasked_why: why it could not
-    refused: an entry and a reason for each image in `failed`, whether newly refused or before and not changed since
+    found: images listed so far; all of them once `listed` is true
+    new: of these, opened because they were not stored
+    changed: of these, opened although they were stored
+    described: of these, with a row in the metadata file
+    deleted: points removed; with `dry_run`, points that would be removed
+    unasked: points kept although their images were not listed, because their source did not answer
+    unasked_why: why it did not
+    refused: entry and reason of each image in `failed`, newly refused or refused before and unchanged since
     newly_refused: of these, not refused before
     """
 
@@ -46,9 +46,9 @@ class IngestSummary:
     refused: list[Refused] = field(default_factory=list)
     newly_refused: int = 0
     passed_over: dict[str, PassedOver] = field(default_factory=dict)
-    """Images of formats that are not taken, by source; none where Ray lists."""
+    """Images of unsupported formats, by source; empty with Ray."""
     gone: list[str] = field(default_factory=list)
-    """The first few of the deleted, `source/key`."""
+    """The first few deleted images, as `source/key`."""
 
     @property
     def failed(self) -> int:
@@ -56,21 +56,21 @@ class IngestSummary:
 
     @property
     def kept(self) -> int:
-        """Of the failed, those that the collection holds as they were."""
+        """Of the failed, those that the collection still holds in an earlier state."""
         return sum(item.held for item in self.refused)
 
     @property
     def stale(self) -> int:
-        """Of the kept, those that were read and are no images any more."""
+        """Of the kept, those that could be read but no longer decoded."""
         return sum(item.stale for item in self.refused)
 
     @property
     def done(self) -> int:
-        """Images that are settled, one way or another."""
+        """Images that have been dealt with."""
         return self.encoded + self.unchanged + self.copied + self.failed
 
     def numbers(self) -> dict[str, Any]:
-        """All but the lists."""
+        """The counts, without the lists."""
         plan = {"dry_run": True, "new": self.new, "changed": self.changed} if self.dry_run else {}
         counts = {name: getattr(self, name) for name in (*COUNTS, "collection", "alias")}
         unasked = {"unasked": self.unasked, "unasked_why": self.unasked_why} if self.unasked else {}

@@ -74,8 +74,7 @@ def fill_and_catch_up(
         report(name, before)
         done = fill(
             target,
-            sources,
-            [peek(source.entries()) for source in sources],
+            [peek(source) for source in sources],
             replace(filling, ray=None) if number else filling,
             like=live,
             report=lambda now, name=name, before=before: report(name, add_counts(before, now)),  # type: ignore[misc]

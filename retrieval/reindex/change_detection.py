@@ -34,7 +34,7 @@ def has_changed(run: ReindexRun, sources: Sequence[Source]) -> bool:
 def find_differences(planner: Planner) -> Generator[bool]:
     """Of each image that has to be opened to know: whether its content is another than what is stored."""
     sources, meta = planner.run.sources, planner.run.store.metadata(planner.run.collection)
-    listings = [peek(source.entries()) for source in sources]
+    listings = [peek(source).entries for source in sources]
     portable = all(source.portable for source in sources)
     with contextlib.closing(planner.plan(listings)) as pages:
         opened = (item for page in pages for item in page if isinstance(item, ToOpen))

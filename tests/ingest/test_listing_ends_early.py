@@ -16,7 +16,7 @@ import pytest
 from retrieval.config import Settings
 from retrieval.errors import Locked, SourceError
 from retrieval.images.decode import encode_png
-from retrieval.ingest.context import Target
+from retrieval.ingest.context import Listing, Target
 from retrieval.ingest.job import ingest
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.pipeline import fill
@@ -217,5 +217,6 @@ def test_what_a_listing_left_out_and_is_there_is_in_a_new_collection(
         edge.create_collection("other", edge.metadata(live))
         with edge.lock("images") as held:
             target = Target(edge, held, "images", "other", Quadrants(), settings.refused)
-            fill(target, [source], [source.entries()], IngestOptions(prune=True, yes=True, force=True), like=live)
+            options = IngestOptions(prune=True, yes=True, force=True)
+            fill(target, [Listing(source, source.entries())], options, like=live)
         assert edge.count("other") == 60

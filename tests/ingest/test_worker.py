@@ -7,7 +7,7 @@ import pytest
 
 from retrieval.config import Settings
 from retrieval.errors import BadImage, FilterError, RetrievalError, SourceError
-from retrieval.ingest.context import OtherCollections, Target
+from retrieval.ingest.context import Listing, OtherCollections, Target
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.pipeline import fill
@@ -40,7 +40,7 @@ def test_a_worker_takes_over_what_users_wrote_since(place: Place, call: Call, tm
         with store.lock(place.alias) as held:
             left = open_candidate(store, place.alias, live, encoder, DEFAULT, [])
             target = Target(store, held, place.alias, left, encoder, settings.refused)
-            fill(target, [source], [source.entries()], IngestOptions(), like=live)
+            fill(target, [Listing(source, source.entries())], IngestOptions(), like=live)
         assert call("ingest", digits, "--metadata", rows, "--public-url", URL, *place.options()).code == 0
         with store.lock(place.alias) as held:
             assert open_candidate(store, place.alias, live, encoder, DEFAULT, []) == left

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from retrieval.errors import Locked, ModelError, SourceError, StoreError, StoreUnavailable
+from retrieval.ingest.context import Listing
 from retrieval.ingest.pipeline import fill
 from retrieval.ingest.summary import IngestSummary
 from retrieval.model import saved_models
@@ -31,7 +32,7 @@ from retrieval.reindex.swap import (
     tidy,
 )
 from retrieval.schema.index_config import DEFAULT
-from retrieval.sources import Entry
+from retrieval.sources import Entry, Source
 from retrieval.sources.read import Refused
 from retrieval.store.base import CollectionHealth, Store, resolve
 from retrieval.store.naming import find_unused
@@ -119,8 +120,8 @@ def test_it_catches_up_until_nothing_came_but_not_for_ever(
         done.append(number)
         return honest(*arguments, **options)
 
-    def peek(entries: Iterator[Entry]) -> Iterator[Entry]:  # so that a pass finds what comes as it begins
-        return entries
+    def peek(source: Source) -> Listing:  # so that a pass finds what comes as it begins
+        return Listing(source, source.entries())
 
     monkeypatch.setattr(candidate, "fill", counted)
     monkeypatch.setattr(candidate, "peek", peek)

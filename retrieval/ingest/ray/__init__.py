@@ -1,1 +1,1 @@
-"""An ingest on a Ray cluster: what the driver hands out, and what the workers do."""
+"""An ingest on a Ray cluster: the driver distributes pages of the listings, and workers process them."""

@@ -1,6 +1,6 @@
-"""An ingest spread over a Ray cluster by Ray Data: it lists the sources in tasks, and feeds pages to worker actors.
+"""Run an ingest on a Ray cluster with Ray Data: tasks list the sources, and actors process pages of the listings.
 
-Ray runs a page again when its worker dies; that writes the same points once more, since ids follow from names.
+If a worker dies, Ray runs its page again, which writes the same points: their ids depend only on the images' names.
 """
 
 import contextlib
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
     from ray.data.datasource import Datasource, ReadTask
 
 STORE_BYTES = 512 * 2**20
-"""For pages on their way, in a Ray that is started here: a thousandth of that is in flight."""
+"""Object store of a Ray that is started here; the pages in flight take about a thousandth of it."""
 START_SECONDS = 300
-"""For the workers to start, where a cluster is busy."""
+"""Time for the workers to start on a busy cluster."""
 CONNECT_SECONDS = 10
 AT_ONCE = 2
-"""Pages that an actor works on: it encodes one while the server takes another."""
+"""Pages that an actor processes at once: it encodes one while it writes another."""
 ERROR = ("error", "message", "hint", "option")
-"""Columns of an error on its way through Ray; all are empty where there is none."""
+"""Columns that carry an error through Ray; all are empty if there is none."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-"""No usage report, and none of Ray's own log on the terminal."""
+"""Switch off Ray's usage report, and its log on the terminal."""
 
 
 def work_on_ray(job: WorkerJob, address: str | None, workers: int | None) -> Iterator[PageResult]:
-    """What became of each page, in any order.
+    """Process the sources on Ray; yields the result of each page, in any order.
 
-    job: what every worker is told
-    address: of a running Ray cluster, `auto` for the one that this machine belongs to; None: start one here, which
+    job: what every worker is given
+    address: of a running Ray cluster, or `auto` for the one that this machine belongs to; None starts one here, which
         ends with this run
-    workers: number of actors; None: one for each GPU, or else for each processor
+    workers: number of actors (default: one for each GPU, without GPUs one for each processor)
 
-    Raises UsageError where Ray is not installed or does not answer, what a worker raised, and RetrievalError when Ray
-    gives up.
+    Raises UsageError if Ray is not installed or does not answer, errors that a worker raised, and RetrievalError when
+    Ray gives up.
     """
     with start_ray(address) as ray, warnings.catch_warnings():
         from ray.data import ActorPoolStrategy, DataContext, read_datasource
@@ -53,7 +53,7 @@ def work_on_ray(job: WorkerJob, address: str | None, workers: int | None) -> Ite
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.wait_for_min_actors_s = START_SECONDS
-        context.target_max_block_size = 1  # a page is a block: the first is worked on while others are listed
+        context.target_max_block_size = 1  # one page per block, so that the first is processed while others are listed
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
         size = workers or gpus or max(1, int(resources.get("CPU", 1)))
@@ -75,14 +75,14 @@ def work_on_ray(job: WorkerJob, address: str | None, workers: int | None) -> Ite
                     yield unpack_result(row)
         except ray.exceptions.RayError as error:
             raise RetrievalError(
-                f"Ray gave up: {' '.join(str(error).split())[-300:]}; what is stored stays",
+                f"Ray gave up: {' '.join(str(error).split())[-300:]}; what was stored is kept",
                 hint="run the same command again",
             ) from error
 
 
 @contextlib.contextmanager
 def start_ray(address: str | None) -> Iterator[Any]:
-    """Ray, for as long as the block runs, without usage reports."""
+    """Connect to the Ray cluster at the address, or start one, for the duration of the block."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
@@ -104,7 +104,7 @@ def start_ray(address: str | None) -> Iterator[Any]:
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"Ray at {address}" if address else "Ray"
-        raise UsageError(f"{where} does not start or answer: {' '.join(str(error).split())[:300]}") from error
+        raise UsageError(f"{where} did not start or answer: {' '.join(str(error).split())[:300]}") from error
     with contextlib.redirect_stdout(sys.stderr):  # Ray writes to stdout when it runs a page again
         try:
             yield ray
@@ -113,7 +113,7 @@ def start_ray(address: str | None) -> Iterator[Any]:
 
 
 def check_reach(address: str) -> None:
-    """Raise UsageError unless something listens there: Ray itself would try for minutes, silently."""
+    """Raise UsageError unless something listens at the address; Ray itself would silently retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
         return
@@ -121,13 +121,13 @@ def check_reach(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"no Ray answers at {address} ({error})", option="address", hint="give HOST:PORT of its head"
+            f"no Ray answers at {address} ({error})", option="address", hint="give HOST:PORT of its head node"
         ) from error
 
 
 @contextlib.contextmanager
 def silence_stderr() -> Iterator[None]:
-    """Nothing is written to file descriptor 2 in the block: the C++ part of Ray always writes a line there first."""
+    """Discard what the block writes to file descriptor 2, where the C++ part of Ray writes a line when it starts."""
     sys.stderr.flush()
     before = os.dup(2)
     try:
@@ -140,7 +140,7 @@ def silence_stderr() -> Iterator[None]:
 
 
 def make_datasource(origins: Sequence[SourceSpec], job: WorkerJob) -> "Datasource":
-    """A data source for Ray: one read task for each of our sources, one row for each page."""
+    """A Ray data source with one read task for each of our sources and one row for each page."""
     from ray.data.block import BlockMetadata
     from ray.data.datasource import Datasource, ReadTask
 
@@ -156,15 +156,15 @@ def make_datasource(origins: Sequence[SourceSpec], job: WorkerJob) -> "Datasourc
 
 
 def make_reader(origin: SourceSpec, job: WorkerJob) -> Callable[[], "Iterator[pa.Table]"]:
-    """What lists a source in a Ray task; an error of ours travels as a row, and so does the end.
+    """A function that lists a source in a Ray task. An error of ours is returned as a row, and the end as another.
 
-    When the task dies, Ray runs the listing again and skips as many rows as it had before.
+    If the task dies, Ray runs the listing again and skips as many rows as it had received.
     """
 
     def read() -> "Iterator[pa.Table]":
         try:
             listed = Tally()
-            for page, listed in origin.pages(job.settings):  # noqa: B007 - the last is that of all
+            for page, listed in origin.pages(job.settings):  # noqa: B007 - the last tally counts all pages
                 yield make_ray_row(source=origin.name, page=json.dumps(page))
             yield make_ray_row(source=origin.name, page="", part=PageResult(origin.name, listed=listed).to_json())
         except RetrievalError as error:
@@ -174,7 +174,7 @@ def make_reader(origin: SourceSpec, job: WorkerJob) -> Callable[[], "Iterator[pa
 
 
 class Actor:
-    """A worker, as Ray Data calls it; Ray starts it again when it dies, and gives it the same pages."""
+    """A worker as Ray Data calls it. If it dies, Ray restarts it and gives it the same pages."""
 
     def __init__(self, job: WorkerJob) -> None:
         self._job = job
@@ -194,14 +194,14 @@ class Actor:
 
 
 def was_started_again() -> bool:
-    """Whether the actor that asks has died once."""
+    """Whether the calling actor is a restarted one."""
     import ray
 
     return bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
 
 def make_ray_row(**fields: str) -> "pa.Table":
-    """A table of one row; every row has all columns."""
+    """A table with one row; fields that are not given are empty."""
     import pyarrow as pa
 
     columns = dict.fromkeys((*ERROR, "part"), "")
@@ -209,16 +209,16 @@ def make_ray_row(**fields: str) -> "pa.Table":
 
 
 def pack_error(error: RetrievalError) -> dict[str, str]:
-    """An error as columns of a row: Ray itself would wrap it in a page of traceback."""
+    """An error as columns of a row. Raised as it is, Ray would wrap it in a page of traceback."""
     values = (type(error).__name__, error.message, error.hint, error.option)
     return dict(zip(ERROR, values, strict=True))
 
 
 def unpack_result(given: dict[str, str]) -> PageResult:
-    """The part of a row; raises the worker's error."""
+    """The page's result in a row; raises the worker's error if the row has one."""
     if not given["error"]:
         return PageResult.from_json(given["part"])
     kind = getattr(errors, given["error"], RetrievalError)
-    if kind in (errors.BadImage, errors.FilterError):  # they are made of other parts
+    if kind in (errors.BadImage, errors.FilterError):  # their constructors take other arguments
         kind = RetrievalError
     raise kind(given["message"], hint=given["hint"], option=given["option"])

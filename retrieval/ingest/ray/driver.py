@@ -1,4 +1,4 @@
-"""An ingest spread over Ray: the workers process pages, this process holds the lock and keeps the counts."""
+"""An ingest on Ray, seen from the driver: workers process pages, this process holds the lock and keeps the counts."""
 
 from array import array
 from collections.abc import Generator, Mapping
@@ -19,14 +19,14 @@ from retrieval.sources import Entry
 from retrieval.sources.read import Refused
 
 KEYS = ("qdrant_api_key", "qdrant_from_api_key", "api_key")
-"""Settings that are not sent to workers: Ray sends them unencrypted."""
+"""Settings that are not sent to workers, because Ray does not encrypt what it sends."""
 
 
 def run_on_ray(target: Target, planner: Planner, ray: RayCluster) -> Generator[None]:
-    """Yields after each page that was written, and counted as one process would have counted it.
+    """Fill the target; yields after each written page, with the same counts as a run without Ray.
 
-    Raises UsageError for the embedded engine, which belongs to one process, Locked, as `check_all_done`, and as
-    `on_ray.parts`.
+    Raises UsageError for the embedded engine, which belongs to one process, Locked, and as `work_on_ray` and
+    `check_all_done`.
     """
     run, summary = planner.run, planner.run.summary
     if target.store.server is None:
@@ -59,26 +59,26 @@ def run_on_ray(target: Target, planner: Planner, ray: RayCluster) -> Generator[N
         record_page(part, run)
         yield
     check_all_done(listed, worked)
-    if not run.options.force:  # two workers may have met the same content at the same time
+    if not run.options.force:  # two workers may have encoded the same content at the same time
         twice = len(contents) - len(np.unique(contents))
         summary.encoded, summary.copied = summary.encoded - twice, summary.copied + twice
     summary.listed = True
 
 
 def check_all_done(listed: Mapping[str, Tally], worked: Mapping[str, Tally]) -> None:
-    """Raise RetrievalError unless each source's listing came to its end, and just its images were worked through."""
+    """Raise RetrievalError unless each source was listed to its end, and exactly its images were processed."""
     for source, done in worked.items():
         if (named := listed.get(source)) != done:
-            found = "did not come to its end" if named is None else f"named {named.images:,} images"
+            found = "did not reach its end" if named is None else f"has {named.images:,} images"
             raise RetrievalError(
-                f"{source}: its listing {found}, and {done.images:,} were worked through: a worker died while it"
-                " listed, and the source has changed since; nothing was deleted",
+                f"{source}: its listing {found}, but {done.images:,} were processed: a worker died while listing, and"
+                " the source has changed since; nothing was deleted",
                 hint="run the same command again",
             )
 
 
 def record_page(part: PageResult, run: IngestRun) -> None:
-    """Write down which of the page's images were refused, and which no longer are."""
+    """Record in the ledger which of the page's images were refused, and which no longer are."""
     source = next(source for source in run.sources if source.name == part.source)
 
     def entry(key: str, size: int = 0, time: int = 0) -> Entry:

@@ -1,4 +1,4 @@
-"""One of many workers of an ingest: a page of a source's listing in, what became of it out. Nothing here knows Ray."""
+"""A worker of a distributed ingest: takes a page of a source's listing, returns the result. Does not import Ray."""
 
 import json
 import math
@@ -25,25 +25,25 @@ from retrieval.store import open_server
 BATCHES = 4
 """One Ray batch equals this many local batches; fewer requests gave 7% more throughput."""
 Rows = list[list[Any]]
-"""`[key, bytes, mtime_ns, label]` of each image: an entry on its way to another machine."""
+"""`[key, bytes, mtime_ns, label]` of each image: entries as they are sent to another machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """What opens a source again on another machine; its path or URL must mean the same there."""
+    """What is needed to open a source on another machine, where its path or URL must mean the same."""
 
     name: str
     spec: str
     labels: bool
 
     def open(self, settings: Settings) -> Source:
-        """Raises SourceError where it is out of reach."""
+        """Open the source. Raises SourceError if it cannot be reached."""
         return open_source(self.spec, settings, name=self.name, labels=self.labels)
 
     def pages(self, settings: Settings) -> Iterator[tuple[Rows, "Tally"]]:
-        """Its listing, cut into pages, and what was listed so far. Raises SourceError.
+        """List the source; yields pages, each with the tally of all images so far. Raises SourceError.
 
-        Cut by number alone: a listing that is made again, of what has not changed, has the same pages.
+        Pages are cut by number only, so that listing an unchanged source again yields the same pages.
         """
         tally = Tally()
         for page in cut_pages(self.open(settings).entries(), math.inf):
@@ -52,27 +52,27 @@ class SourceSpec:
 
 
 class Tally(NamedTuple):
-    """How many images, and which: the sum of the first 8 bytes of their points' ids, modulo 2⁶⁴."""
+    """The number of images, and a checksum: the sum of the first 8 bytes of their points' ids, modulo 2⁶⁴."""
 
     images: int = 0
     marks: int = 0
 
     def with_images(self, source: str, keys: Sequence[str]) -> "Tally":
-        """With these of a source too."""
+        """The tally with these images of a source added."""
         return self.plus(Tally(len(keys), sum(shorten_id(point_id(source, key)) for key in keys)))
 
     def plus(self, other: "Tally") -> "Tally":
-        """Of both."""
+        """The tally of both."""
         return Tally(self.images + other.images, (self.marks + other.marks) % 2**64)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerJob:
-    """What every worker is told.
+    """What every worker is given.
 
     holder: of the alias's lock
     ledger: the images refused before
-    others: collections that are asked as well
+    others: other collections to look up images in
     """
 
     settings: Settings
@@ -88,15 +88,15 @@ class WorkerJob:
 
 @dataclass(slots=True)
 class PageResult:
-    """What became of a page; or, at the end of a listing, all that it named.
+    """The result of a page; at the end of a listing, the tally of the whole listing.
 
-    counts: fields of Summary, by name
+    counts: fields of IngestSummary, by name
     tally: of the page's images
-    listed: of the whole listing's images, at its end
+    listed: tally of the whole listing, at its end only
     refused: `[key, bytes, mtime_ns, reason, lasting, again, held]` of each
-    settled: keys of images that were refused once and are stored now
-    seen: the first 8 bytes, in hexadecimal, of each point's id, where that is needed to prune
-    contents: the same of each SHA-256 that was encoded
+    settled: keys of images that were refused before and are stored now
+    seen: first 8 bytes of each point's id, in hexadecimal, if they are needed to prune
+    contents: first 8 bytes of each encoded SHA-256, in hexadecimal
     """
 
     source: str
@@ -113,7 +113,7 @@ class PageResult:
 
     @classmethod
     def from_json(cls, text: str) -> "PageResult":
-        """The other end of `to_json`."""
+        """Parse what `to_json` wrote."""
         part = cls(**json.loads(text))
         part.tally = Tally(*part.tally)
         part.listed = None if part.listed is None else Tally(*part.listed)
@@ -121,24 +121,24 @@ class PageResult:
 
 
 class Worker:
-    """Opens the store, the sources and the model once, and then works through pages; for a server only.
+    """Opens the store, the model and each source once, and then processes pages. Only for a server.
 
-    careful: decode in a separate process, because this worker died before, perhaps of an image
+    careful: decode in a separate process, because this worker died before, and an image may have caused it
     """
 
     def __init__(self, job: WorkerJob, *, careful: bool = False) -> None:
-        """The server's key is this machine's own $QDRANT_API_KEY. Raises UsageError, ModelError."""
+        """Connect to the server, with the $QDRANT_API_KEY of this machine. Raises UsageError, ModelError."""
         self._careful = careful
         self._job, self._settings = job, job.settings
-        self._store = open_server(job.settings.qdrant_url or "", load_settings())  # the key is this machine's
+        self._store = open_server(job.settings.qdrant_url or "", load_settings())  # with the key of this machine
         self._lock = self._store.join_lock(job.alias, job.holder)
         self._encoder: ImageEncoder = make_encoder(job.settings, job.model)
         self._sources: dict[str, Source] = {}
 
     def work(self, source: str, rows: Rows) -> PageResult:
-        """Compare, read, encode and write a page; done twice, it writes the same points twice.
+        """Compare, read, encode and write a page. It may be repeated, and then writes the same points.
 
-        Raises Locked when another job has taken over, BadCode, StoreUnavailable, SourceError.
+        Raises Locked when another job has taken over the lock, BadCode, StoreUnavailable, SourceError.
         """
         job = self._job
         if source not in self._sources:
