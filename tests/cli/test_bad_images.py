@@ -38,7 +38,7 @@ def bad_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once(tmp_path_factory, "bad", make)
 
 
-REASONS = {"truncated": "truncated", "empty": "empty", "huge": "pixels", "text": "not an image"}
+REASONS = {"truncated": "truncated", "empty": "empty", "huge": "pixels", "text": "PNG"}
 
 
 def test_bad_images_are_refused_by_name_and_the_others_stored(
@@ -71,7 +71,7 @@ def test_a_bad_image_among_the_queries(home: Path, pictures: Path, bad_images: P
     assert done.code == 3
     bad, found = done.objects
     assert bad["hits"] == []
-    assert "not an image" in bad["error"]
+    assert "PNG" in bad["error"]
     assert len(found["hits"]) == 5
     assert f"refused: {bad_images}/text.png: " in done.err
 

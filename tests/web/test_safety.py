@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import os
 import select
 import socket
@@ -9,7 +10,7 @@ import struct
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from tests.web.serving import Served, serving, settings_of, until
 
 KEY = "a key of the tests"
 FORM = b"multipart/form-data; boundary=x"
+FILE = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+"""How such a form begins; an image's bytes follow."""
 
 
 def post(kind: bytes = b"application/json", **more: bytes) -> bytes:
@@ -40,11 +43,14 @@ def post(kind: bytes = b"application/json", **more: bytes) -> bytes:
 TIGHT = Limits(upload=300_000, small=1000, large=2, body_seconds=1.0, head_seconds=1.0, request_seconds=5.0, rate=0)
 
 
-def raw(served: Served, *pieces: bytes, pause: float = 0.0) -> bytes:
-    """Send bytes as they are until there is an answer; returns all that comes back until the connection ends."""
+def raw(served: Served, *pieces: bytes, then: Iterable[bytes] = (), pause: float = 0.0) -> bytes:
+    """Send bytes as they are until there is an answer; returns all that comes back until the server hangs up.
+
+    Raises TimeoutError if it does not, 30 s after its last byte.
+    """
     received = b""
     with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
-        for piece in pieces:
+        for piece in itertools.chain(pieces, then):
             connection.sendall(piece)
             if select.select([connection], [], [], pause)[0]:
                 break
@@ -108,14 +114,14 @@ def test_a_link_out_of_the_root_shows_nothing(ingested: Ingested, tmp_path: Path
 
 def test_a_body_that_is_too_large_is_refused_declared_or_not(tight: Served) -> None:
     def pieces() -> Iterator[bytes]:
-        yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        yield FILE
         for _ in range(40):
             yield bytes(10_000)
 
     for content in (b"".join(pieces()), pieces()):
         answer = tight.client.post("/api/search", content=content, headers={"content-type": FORM.decode()})
         assert answer.status_code == 413
-        assert answer.json()["error"].startswith("too large; at most")
+        assert "MiB" in answer.json()["error"]
 
 
 def test_a_slow_body_is_not_waited_for(tight: Served) -> None:
@@ -124,15 +130,14 @@ def test_a_slow_body_is_not_waited_for(tight: Served) -> None:
     )
     answer = raw(tight, head, b"{")
     assert b" 408 " in answer.splitlines()[0]
-    assert b"the upload took more than 1 s" in answer
+    assert b" 1 s" in answer
 
 
+@pytest.mark.timeout(60)
 def test_chunks_without_end_are_cut_off(tight: Served) -> None:
     chunk = b"2710\r\n" + bytes(10_000) + b"\r\n"
-    started = time.monotonic()
-    answer = raw(tight, post(transfer_encoding=b"chunked"), *[chunk] * 3000, pause=0.001)
+    answer = raw(tight, post(transfer_encoding=b"chunked"), then=itertools.repeat(chunk), pause=0.001)
     assert b" 413 " in answer.splitlines()[0]
-    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize(
@@ -144,9 +149,7 @@ def test_chunks_without_end_are_cut_off(tight: Served) -> None:
     ],
 )
 def test_a_head_that_never_ends_is_not_waited_for(tight: Served, head: bytes) -> None:
-    started = time.monotonic()
-    raw(tight, head)
-    assert time.monotonic() - started < 5
+    assert b" 200 " not in raw(tight, head), "the server hangs up"
 
 
 @pytest.mark.parametrize(
@@ -187,10 +190,10 @@ def bomb(side: int) -> bytes:
 
 def test_bombs_and_cut_files_are_refused(served: Served, digit: bytes) -> None:
     for data, says in (
-        (bomb(9_000), "at most 50,000,000"),
+        (bomb(9_000), "50,000,000"),
         (bomb(60_000), "pixels"),
         (digit[: len(digit) // 2], "truncated"),
-        (os.urandom(100_000), "not an image"),
+        (os.urandom(100_000), "PNG"),
     ):
         answer = served.client.post("/api/search", files={"image": data})
         assert answer.status_code == 422
@@ -212,7 +215,7 @@ def test_a_picture_that_is_slow_to_open_is_given_up_and_others_are_answered(
         service.ready()
         answer = service.client.post("/api/search", files={"image": ("slow.png", digit)})
         assert answer.status_code == 422
-        assert answer.json()["error"].startswith("it takes too long to open")
+        assert "long" in answer.json()["error"]
         assert service.client.post("/api/search", files={"image": digit}).status_code == 200
         ended.set()
 
@@ -220,20 +223,28 @@ def test_a_picture_that_is_slow_to_open_is_given_up_and_others_are_answered(
 def test_an_upload_cut_in_the_middle_harms_nobody(served: Served, digit: bytes) -> None:
     head = post(FORM, content_length=b"9999")
     with socket.create_connection(("127.0.0.1", served.port), timeout=10) as connection:
-        connection.sendall(head + b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nabc')
+        connection.sendall(head + FILE + b"abc")
     assert served.client.post("/api/search", files={"image": digit}).status_code == 200
 
 
-def test_rubbish_from_many_costs_little_memory_and_others_are_answered(served: Served, digit: bytes) -> None:
+def test_too_much_from_many_costs_little_memory_and_others_are_answered(served: Served, digit: bytes) -> None:
+    """Forms that say nothing of their size and are in order until they have passed the limit: read that far."""
+
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    rubbish, before, peak = os.urandom(2**20) * 8, resident(), 0
+    part, before, peak = os.urandom(2**20), resident(), 0
     done = threading.Event()
 
-    def send(_: int) -> int:
+    def pieces() -> Iterator[bytes]:
+        yield FILE
+        for _ in range(Limits().upload // len(part) + 2):
+            yield part
+        yield b"\r\n--x--\r\n"
+
+    def send(_: int) -> httpx.Response:
         with httpx.Client(base_url=served.url, timeout=120, trust_env=False) as client:
-            return client.post("/api/search", content=rubbish, headers={"content-type": FORM.decode()}).status_code
+            return client.post("/api/search", content=pieces(), headers={"content-type": FORM.decode()})
 
     def watch() -> None:
         nonlocal peak
@@ -243,13 +254,17 @@ def test_rubbish_from_many_costs_little_memory_and_others_are_answered(served: S
     watching = threading.Thread(target=watch)
     watching.start()
     with ThreadPoolExecutor(24) as clients:
-        codes = [clients.submit(send, number) for number in range(24)]
+        answers = [clients.submit(send, number) for number in range(24)]
         for _ in range(5):
             assert served.client.post("/api/search", files={"image": digit}).status_code == 200
-        assert {code.result() for code in codes} <= {400, 422, 503}
+        refused = [answer.result() for answer in answers]
     done.set()
     watching.join()
-    assert peak - before < 200 * 2**20
+    too_large = [answer.json()["error"] for answer in refused if answer.status_code == 413]
+    assert {answer.status_code for answer in refused} <= {413, 503}
+    assert len(too_large) > len(refused) / 2
+    assert all("20 MiB" in said for said in too_large)
+    assert peak - before < 200 * 2**20 < len(refused) * Limits().upload
 
 
 @pytest.fixture
