@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.conftest import PICTURES, Call, Done, Ingested
 from tests.cli.test_engines_fail import KEY, guarded  # noqa: F401 - a fixture
+from tests.errors import mentions
 from tests.store.conftest import clean, meta, numbers
 from tests.store.faults import Proxy, Refuse, proxy
 from tests.store.folders import line, python
@@ -128,7 +129,7 @@ def test_a_source_that_hangs(home: Path, examined: Examined, monkeypatch: pytest
 
     monkeypatch.setattr(collection, "SECONDS", 0.1)
     monkeypatch.setattr(collection, "open_source", hang)
-    assert "does not answer within" in one(examined(), "sources", "warning")["found"]
+    assert mentions(one(examined(), "sources", "warning")["found"], "0.1 s")
     over.set()
 
 
@@ -247,8 +248,8 @@ def test_addresses_that_are_not_one_cluster(served: tuple[str, str], examined: E
         dead = f"http://127.0.0.1:{bound.getsockname()[1]}"
         rows = examined("--qdrant-url", f"{other.url},{url},{dead}", "--alias", alias)["node"]
     assert [row["state"] for row in rows] == ["error"] * 3
-    assert rows[0]["found"] == f"{other.url} knows of 1 node, and QDRANT_URL names 3"
-    assert rows[2]["found"].startswith(f"{dead} does not answer (")
+    assert [part for part in (other.url, "QDRANT_URL", 1, 3) if not mentions(rows[0]["found"], part)] == []
+    assert mentions(rows[2]["found"], dead)
 
 
 def test_a_cluster_that_is_not_whole(faulty: tuple[Proxy, str, str], examined: Examined) -> None:
@@ -282,7 +283,7 @@ def test_status_says_what_it_can_find_out(faulty: tuple[Proxy, str, str], call: 
     between.fail(f"/collections/{collection}", *[Refuse(503)] * 1000)
     said = call("status", "--json", *chosen).object
     assert (said["collection"], said["points"], said["active"], said["copies"]) == (collection, None, 1, 1)
-    assert said["unknown"].startswith(f"the rest: {between.url} does not answer")
+    assert mentions(said["unknown"], between.url)
     assert "shards" not in said
     between.fail("", *[Refuse(503)] * 1000)
     assert between.url in call("status", *chosen).error()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from retrieval.images.decode import encode_png
+from retrieval.search.results import NOTHING_ALIKE, NOTHING_MEETS
 from tests.cli.conftest import SECONDS, Call, command, copy, done_well, environment, run
 from tests.errors import mentions
 
@@ -100,7 +101,7 @@ def test_filters_and_their_mistakes(home: Path, one: Path, call: Call) -> None:
     assert {hit["label"] for hit in sevens} == {"7"}
     none = call("search", one, "--where", "label=70", "--json")
     assert (none.code, none.object["hits"]) == (0, [])
-    assert none.object["note"] == "nothing else in the collection meets the filter"
+    assert none.object["note"] == NOTHING_MEETS
     call("search", one, "--where", "lable=7").error(2, "'lable'", "label", option="--where")
     call("search", one, "--where", "").error(2, "empty", option="--where")
     wrong = call("search", one, "--where", "label=7 and width>wide")
@@ -116,14 +117,15 @@ def test_noise_looks_like_nothing_here(learned: Path, own_home: Path, tmp_path: 
     noise = tmp_path / "noise.png"
     noise.write_bytes(encode_png(np.random.default_rng(0).integers(0, 256, (28, 28, 1), np.uint8)))
     found = call("search", noise, "--json").object
-    assert found["note"] == "nothing here looks like this"
+    assert found["note"] == NOTHING_ALIKE
     assert found["hits"]
     nearer = found["hits"][0]["percentile"] - 1  # which it is differs a little from processor to processor
     assert nearer > 90
     cut = call("search", noise, "--json", "--max-percentile", nearer).object
-    assert cut["note"].startswith("nothing here looks like this; no image within percentile ")
+    assert cut["note"].startswith(NOTHING_ALIKE)
+    assert mentions(cut["note"], f"{nearer:g}")
     assert cut["hits"] == []
-    assert call("search", noise).err == f"note: {noise}: nothing here looks like this\n"
+    assert call("search", noise).err == f"note: {noise}: {NOTHING_ALIKE}\n"
 
 
 def test_more_like_and_less_like(home: Path, pictures: Path, call: Call) -> None:

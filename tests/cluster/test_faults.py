@@ -25,6 +25,7 @@ from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
 from retrieval.store.qdrant.connection import FAIL_FAST, TimeLimits
 from retrieval.store.qdrant.server import ServerStore
+from retrieval.web.errors import ENGINE_DOWN
 from retrieval.web.limits import Limits
 from tests.cli.conftest import Call, run
 from tests.cluster.nodes import Cluster
@@ -190,7 +191,7 @@ def test_two_dead_nodes_are_said_in_a_sentence_and_forgotten_once_they_are_back(
             assert set(given) == {FAIL_FAST.query_deadline}
             answer = service.client.post("/api/search", files=upload)
             assert answer.status_code == 503
-            assert answer.json()["error"] == "the engine does not answer; try again in a moment"
+            assert answer.json()["error"] == ENGINE_DOWN
             assert service.client.get("/healthz").status_code == 503
             assert service.client.get("/api/status").json()["state"] == "engine-down"
             search, status = (command.result() for command in commands)  # `run` gives them less time than a job waits

@@ -14,7 +14,7 @@ from retrieval.reindex.job import reindex
 from retrieval.reindex.rollback import rollback
 from retrieval.store.base import resolve
 from tests.cluster.nodes import Cluster
-from tests.errors import raises
+from tests.errors import mentions, raises
 from tests.reindex.conftest import NEW, OLD
 from tests.reindex.places import Place, make_pictures
 
@@ -61,8 +61,8 @@ def test_a_collection_is_made_again_over_all_nodes_and_not_while_one_is_away(
     p2p = json.loads((cluster.folder / "cluster.json").read_text())[2]["p2p"]
     with cluster.without(2):
         found = until(lambda: wrong(every), lambda found: "peers" in found)
-        assert found["node"].startswith(f"{urls[2]} does not answer (")
-        assert f" (http://127.0.0.1:{p2p}/) does not answer the others" in found["peers"]
+        assert mentions(found["node"], urls[2])
+        assert f"(http://127.0.0.1:{p2p}/)" in found["peers"]
         assert "replicas" in found
         with every.opened() as store:
             facts = store.describe(new)

@@ -171,7 +171,7 @@ def test_whatever_a_plugin_raises(raised: Exception, monkeypatch: pytest.MonkeyP
         raise raised
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
-    assert reason(WHOLE["BMP"]).startswith("truncated or damaged (")
+    assert reason(WHOLE["BMP"]).startswith(DAMAGED)
 
 
 def test_ctrl_c_goes_through(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +216,9 @@ def tiff(compression: int = 1, bits: int = 8) -> bytes:
     ids=["bmp masks", "bmp depth", "webp in tiff", "jpeg xl in tiff", "tiff depth"],
 )
 def test_a_kind_that_is_not_supported_is_not_called_damaged(data: bytes, detail: str) -> None:
-    assert reason(data) == f"a kind of image that is not supported ({detail}); save it as PNG or JPEG"
+    said = reason(data)
+    assert detail in said
+    assert not said.startswith(DAMAGED)
     assert decode(tiff(), "a", (4, 4), 3).pixels.max() == 0
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.errors import mentions
 from tests.ingest.jobs import Place, make_digits
 
 DEADLY = """
@@ -54,8 +55,7 @@ def test_a_crash_costs_its_image_and_nothing_else(place: Place, tmp_path: Path, 
     reasons = {item["path"]: item["reason"] for item in first.object["refused"]}
     assert reasons.keys() == words.keys()
     for name, word in words.items():
-        said = "the reader process died" if word == "deadly" else "opening it took longer than 4 s"
-        assert reasons[name].startswith(said)
+        assert mentions(reasons[name], "process" if word == "deadly" else "4 s")
     assert (first.object["encoded"], place.stored) == (count, count)
     (ledger,) = (place.home / "refused").glob("*.jsonl")
     assert ledger.read_text().count('"lasting": true') == 2
@@ -74,5 +74,5 @@ def test_a_worker_of_ray_dies_of_an_image_once(place: Place, tmp_path: Path) -> 
     done = place.ingest(folder, "--json", "--runner", "ray", "--workers", 1)
     assert done.code == 3, done.err
     assert [item["path"] for item in done.object["refused"]] == ["deadly.png"]
-    assert done.object["refused"][0]["reason"].startswith("the reader process died")
+    assert mentions(done.object["refused"][0]["reason"], "process")
     assert place.stored == 40

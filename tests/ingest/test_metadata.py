@@ -11,8 +11,9 @@ from pyarrow import parquet
 from retrieval.errors import UsageError
 from retrieval.ingest.metadata import load_metadata
 from retrieval.schema.records import Payload, point_id
+from retrieval.store.validation import MOST_PAYLOAD
 from tests.cli.conftest import Call
-from tests.errors import raises
+from tests.errors import mentions, raises
 from tests.ingest.jobs import Place, make_digits
 
 
@@ -111,7 +112,7 @@ def test_an_image_with_too_much_metadata_costs_itself(place: Place, call: Call, 
     assert (new.code, new.object["encoded"], place.stored) == (3, 300 - 1, 300 - 1)
     (refused,) = new.object["refused"]
     assert refused["path"] == keys[7]
-    assert refused["reason"].startswith("its payload takes 1,2")
+    assert mentions(refused["reason"], MOST_PAYLOAD)
     assert call("ingest", folder, "--json", *place.options()).object["encoded"] == 1
     touched = call("ingest", folder, "--metadata", table, "--json", *place.options())
     assert (touched.code, [item["path"] for item in touched.object["refused"]]) == (3, [keys[7]])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from retrieval.web.errors import ENGINE_DOWN
 from retrieval.web.limits import Limits
 from tests.cli.conftest import Ingested, Trained, copy, done_well
 from tests.store import servers
@@ -61,7 +62,7 @@ def test_a_swap_is_seen_and_a_dead_engine_is_survived(
                     answer = service.client.post("/api/search", files={"image": digit})
                     codes.add(answer.status_code)
                     if answer.status_code == 503:
-                        assert answer.json()["error"] == "the engine does not answer; try again in a moment"
+                        assert answer.json()["error"] == ENGINE_DOWN
 
             clients = [threading.Thread(target=ask) for _ in range(3)]
             for client in clients:
