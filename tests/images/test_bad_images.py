@@ -23,11 +23,10 @@ DAMAGED = "truncated or damaged"
 
 
 def reason(data: bytes) -> str:
-    with pytest.raises(BadImage) as caught:
+    with raises(BadImage) as caught:
         decode(data, "cats/7.png", (28, 28), 3)
     assert caught.value.where == "cats/7.png"
     assert str(caught.value) == f"cats/7.png: {caught.value.reason}"
-    assert "\n" not in str(caught.value)
     return caught.value.reason
 
 

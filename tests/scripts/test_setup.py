@@ -108,7 +108,7 @@ def test_what_is_out_of_date_is_not(checkout: Path, change: str) -> None:
         (checkout / ".venv" / "bin" / "python").unlink()
     done = setup(checkout, *(["dev"] if change == "mode" else []), PYTHON="no-such-python")
     assert done.returncode == 1
-    assert "no Python 3.11, 3.12 or 3.13 among: no-such-python" in done.stderr
+    assert all(part in done.stderr for part in ("3.11", "3.13", "no-such-python"))
 
 
 def test_an_unknown_argument_is_a_usage_error(checkout: Path) -> None:
