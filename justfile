@@ -1,9 +1,9 @@
-# The habits, by name; `just` alone lists them. Each works as well by hand as it stands here.
+# Recipes for common tasks; `just` alone lists them. Each can also be typed by hand as it is written here.
 
 _list:
     @just --list --unsorted
 
-# make or update .venv with the tools for developing
+# make or update .venv with the development tools
 setup:
     scripts/setup dev
 
@@ -30,7 +30,7 @@ test *arguments:
 bench: setup
     .venv/bin/python scripts/bench
 
-# ingest against the machine's own floor: just bench-ingest --large
+# ingest compared with the least the machine needs: just bench-ingest --large
 bench-ingest *arguments: setup
     .venv/bin/python scripts/bench_ingest {{ arguments }}
 
@@ -38,15 +38,15 @@ bench-ingest *arguments: setup
 bench-reindex *arguments: setup
     .venv/bin/python scripts/bench_reindex {{ arguments }}
 
-# search, duplicates and outliers against the engine alone
+# search, duplicates and outliers compared with the engine alone
 bench-search *arguments: setup
     .venv/bin/python scripts/bench_search {{ arguments }}
 
-# the service against the engine alone: just bench-serve --seconds 10
+# the service compared with the engine alone: just bench-serve --seconds 10
 bench-serve *arguments: setup
     .venv/bin/python scripts/bench_serve {{ arguments }}
 
-# our codes against the article's, raw pixels and PCA: just bench-quality --data cifar10 --seeds 3
+# our embeddings compared with the article's, raw pixels and PCA: just bench-quality --data cifar10 --seeds 3
 bench-quality *arguments: setup
     scripts/setup bench
     .venv/bin/python scripts/bench_quality {{ arguments }}
@@ -55,7 +55,7 @@ bench-quality *arguments: setup
 demo *arguments:
     scripts/demo {{ arguments }}
 
-# write docs/cli.md from the command line
+# write docs/cli.md from the help texts
 cli-docs: setup
     .venv/bin/python scripts/write_cli_docs
 
