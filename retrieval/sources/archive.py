@@ -1,8 +1,8 @@
-"""Zip and tar archives, read in place: nothing is ever unpacked, so no member can write anywhere.
+"""Zip and tar archives, read in place: nothing is unpacked to disk, so no member can write anywhere.
 
-Members are read with the standard library from a file that may lie anywhere fsspec reaches. fsspec's own tar
-file system lists folder by folder, each time going over every member, and sorts the names: in a compressed tar
-each step back decompresses from the start. Here entries come in the archive's own order.
+Members are read with the standard library, from a local file or any URL that fsspec can open. fsspec's own tar file
+system sorts the names and goes over all members for each folder; in a compressed tar each step back decompresses from
+the start. Here entries come in the archive's own order.
 """
 
 import tarfile
@@ -31,16 +31,16 @@ _DAMAGE = (
 
 
 class Archive:
-    """All images in a zip or tar; of two members with the same path the later one counts."""
+    """All images in a zip or tar; the last of several members with the same path counts."""
 
     whole = True
     portable = False
 
     def __init__(self, name: str, root: Root, file: BinaryIO, snapshot: Snapshot, *, labels: bool = False) -> None:
-        """Read the list of members from `file`, and close it when the archive is not used any more.
+        """Read the list of members; raises SourceError for a broken archive.
 
-        snapshot: looked at the file before it was opened.
-        Raises SourceError for a broken archive.
+        file: closed when this object is garbage-collected
+        snapshot: taken before the file was opened
         """
         self.name = name
         self.spec = spec = root.path
@@ -60,11 +60,11 @@ class Archive:
         except _DAMAGE as error:
             close()
             raise SourceError(
-                f"{spec} cannot be read as an archive: {_reason(error)}", hint="is the file whole?"
+                f"{spec} cannot be read as an archive: {_reason(error)}", hint="check that the file is complete"
             ) from error
 
     def entries(self) -> Iterator[Entry]:
-        """Every image, in the archive's order; raises SourceError when there is none."""
+        """Every image, in the archive's order; raises SourceError if there is none."""
         for key, member in self._images.items():
             label = folder_label(key) if self.labels else None
             yield Entry(self.name, key, member.size, member.mtime_ns, label, partial(self.read, key), in_turn=True)
@@ -86,17 +86,17 @@ class Archive:
             raise BadImage(where, f"cannot be read from the archive: {_reason(error)}") from error
 
     def identify(self) -> Root:
-        """The file's."""
+        """The file's path or URL."""
         return self._root
 
     def check_unchanged(self) -> None:
-        """Raise SourceError for another file, and for one whose own end was not seen: it may be cut short."""
+        """Raise SourceError if the file was replaced or changed, or has no end marker and may be truncated."""
         self._snapshot.check()
         if not self._contents.ended:
-            raise SourceError(f"{self.spec} has no end (a tar's is a block of zeros): it may be cut short")
+            raise SourceError(f"{self.spec} does not end with a block of zeros, as a tar does: it may be truncated")
 
     def has(self, key: str) -> bool:
-        """Whether a member is called so."""
+        """Whether the archive has a member of that name."""
         return key in self._images or key in self._others
 
     def _add(self, member: Member) -> None:
@@ -117,5 +117,5 @@ class Archive:
 
 
 def _reason(error: Exception) -> str:
-    """One line of it: tarfile's has one for each compression that it tried."""
+    """The first line of the message: tarfile's has one line for each compression that it tried."""
     return str(error).partition("\n")[0].rstrip(":") or type(error).__name__

@@ -13,12 +13,18 @@ from retrieval.sources.read import Loaded, Refused, read_images
 from retrieval.util.reporting import ReportCount, ignore
 
 REPORT = 100
-"""Images between two words about how far it is."""
+"""Images between two progress reports."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageArray:
-    """Those that could be read, in order: pixels, entries, contents (SHA-256), and their rows in what was listed."""
+    """The images that could be read, in order.
+
+    images: u8 pixels in [0, 255]
+    contents: SHA-256 of each image file
+    rows: index of each image in the list that was to be read
+    refused: the entries that could not be read
+    """
 
     images: UInt8[np.ndarray, "n h w c"]
     entries: list[Entry]
@@ -33,7 +39,7 @@ def read_image_array(
     channels: int,
     progress: ReportCount = ignore,
 ) -> ImageArray:
-    """Read the entries as u8[n, height, width, channels]; those that cannot be are in `refused`."""
+    """Read the entries as u8[n, height, width, channels]; unreadable ones go to `refused`."""
     images = np.empty((len(entries), *size, channels), np.uint8)
     kept: list[Entry] = []
     contents: list[str] = []
@@ -53,13 +59,13 @@ def read_image_array(
 
 
 def stored_entry(point: Point, source: Source) -> Entry:
-    """A point's image as its source would list it."""
+    """The entry of a stored point's image."""
     path = str(point.payload["path"])
     return Entry(source.name, path, 0, 0, None, functools.partial(source.read, path))
 
 
 def choose_rows(count: int, limit: int, seed: int = 0) -> Int[np.ndarray, " n"]:
-    """Numbers below `count`, ascending: all of them, or `limit` at random."""
+    """Ascending row numbers below `count`: all of them, or `limit` chosen at random."""
     if count <= limit:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False))

@@ -1,6 +1,6 @@
-"""What every source offers, and the few rules they share about names, keys and sizes.
+"""The interface of all sources, and their common rules for names, keys and sizes.
 
-Keys come from file names and archive members, later from payloads and URLs: they are never trusted.
+Keys come from file names, archive members, payloads and URLs, and are never trusted.
 """
 
 import builtins
@@ -18,18 +18,19 @@ _NAME_CHARACTERS = r"\w.:-"
 _LIKE_A_BYTE = re.compile(r"\\(?=x(?:5c|[89a-f][0-9a-f]))")
 _ESCAPED = re.compile(rb"\\x(5c|[89a-f][0-9a-f])")
 NAMED = 100
-"""Files passed over that are kept by name."""
+"""Number of unsupported images whose keys are kept."""
 _NAME = re.compile(rf"[{_NAME_CHARACTERS}]{{1,64}}")
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One image as its source lists it: nothing of it has been read yet.
+    """One image as its source lists it, not yet read.
 
-    key: path relative to the source's root, POSIX style, always valid UTF-8 · bytes: size as listed, 0 where the
-    source does not know before reading · mtime_ns: 0 where the source does not know, so that only the bytes
-    themselves can tell a change · in_turn: it lies in one file with the others, which is read from front to back:
-    several readers at once would make each other begin again.
+    key: path relative to the source's root, POSIX style, always valid UTF-8
+    bytes: size as listed; 0 if unknown before reading
+    mtime_ns: time of the last change; 0 if unknown, so that only the content shows a change
+    in_turn: the images are in one file that is read from front to back; concurrent readers would make each other start
+        again
     """
 
     source: str
@@ -45,13 +46,13 @@ class Entry:
         return full_name(self.source, self.key)
 
     def read(self) -> builtins.bytes:
-        """The encoded image; raises BadImage when it has vanished, cannot be read or is over MAX_BYTES."""
+        """The image file; raises BadImage if it has vanished, cannot be read or is larger than MAX_BYTES."""
         return self.fetch()
 
 
 @dataclass(slots=True)
 class PassedOver:
-    """Images of formats that are not taken, as far as a source has listed: how many, and the keys of the first."""
+    """Images in unsupported formats that a source has listed so far: their number, and the keys of the first."""
 
     count: int = 0
     first: list[str] = field(default_factory=list)
@@ -63,65 +64,65 @@ class PassedOver:
 
 
 def find_passed_over(source: "Source") -> PassedOver:
-    """Of the source's last listing; sources with nothing but images pass over none."""
+    """The unsupported images in the source's last listing; none for sources that cannot hold any."""
     found = getattr(source, "passed_over", None)
     return found if isinstance(found, PassedOver) else PassedOver()
 
 
 class Source(Protocol):
-    """A named place that holds images. Reading is safe from several threads at once."""
+    """A named collection of images. Reading is thread-safe."""
 
     name: str
-    """Short name; with the key it makes an image's identity."""
+    """Short name; name and key together identify an image."""
     spec: str
-    """What opens it again from anywhere: absolute path, URL or data set name."""
+    """What reopens it from anywhere: absolute path, URL or data set name."""
     portable: bool
     """Whether another process can read its entries: they carry a path, not the source itself."""
     labels: bool
     """Whether it was opened with `labels`."""
     whole: bool
-    """False when what `entries` leaves out may be there all the same (a single file of a folder, a folder over
-    HTTP): that an image is not listed then says nothing about it."""
+    """Whether `entries` lists everything. If not (a single file of a folder, a folder over HTTP), a missing entry does
+    not mean that the image is gone."""
 
     def entries(self) -> Iterator[Entry]:
-        """Every image, in an order that stays the same; hidden files and folders are left out.
+        """Every image, in a stable order, without hidden files and folders.
 
-        Raises SourceError when there is none, or when a part cannot be listed (which must never look like
-        images that are gone).
+        Raises SourceError if there is none, or if a part cannot be listed, so that it never looks like images that are
+        gone.
         """
 
     def read(self, key: str) -> bytes:
-        """The encoded image with that key, never anything outside the root; raises BadImage."""
+        """The image file with that key; raises BadImage, also for a key outside the root."""
 
     def identify(self) -> Root:
-        """Where it lies, and what tells it from another of its name."""
+        """Where the source is, and what tells it from another source of the same name."""
 
     def check_unchanged(self) -> None:
-        """Raise SourceError unless it is itself, and whole, as when its last listing began.
+        """Raise SourceError unless the source is the same, and complete, as when its last listing began.
 
-        Else what it says of an image means nothing.
+        Otherwise the answers of `has` mean nothing.
         """
 
     def has(self, key: str) -> bool:
-        """Whether the image is there, by a look at that very key; raises SourceError when that cannot be said."""
+        """Whether the image exists, by looking up the key itself; raises SourceError if that cannot be found out."""
 
 
 def default_name(text: str) -> str:
-    """A short name made from a file's or folder's name: what a name may not hold becomes `-`."""
+    """A short name made from a file's or folder's name: characters that are not allowed become `-`."""
     return re.sub(rf"[^{_NAME_CHARACTERS}]+", "-", text).strip("-")[:64] or "images"
 
 
 def check_source_name(name: str) -> str:
-    """The same name; raises UsageError when it is not one."""
+    """Return the name; raises UsageError if it is not a valid name of a source."""
     if not _NAME.fullmatch(name):
         raise UsageError(f"name {name!r} for a source: use 1 to 64 letters, digits and . _ : -")
     return name
 
 
 def key_of(path: str) -> str:
-    r"""A relative path as a key, another one for each path: bytes that are not UTF-8 are written `\xff`.
+    r"""A relative path as a key: bytes that are not UTF-8 are written `\xff`.
 
-    In a path that holds such text itself, the backslash of it is written `\x5c`, or two files would have one key.
+    If the path itself holds such text, its backslash is written `\x5c`, so that no two paths have the same key.
     """
     if "\\x" in path:
         path = _LIKE_A_BYTE.sub(r"\\x5c", path)
@@ -133,57 +134,57 @@ def key_of(path: str) -> str:
 
 
 def path_of(key: str) -> str:
-    """The path that `key_of` made the key of."""
+    """The path of a key: the inverse of `key_of`."""
     if "\\x" not in key:
         return key
     return os.fsdecode(_ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), key.encode()))
 
 
 def is_image(name: str) -> bool:
-    """By its suffix; whether it really is one, decoding will tell."""
+    """Whether the name has an image's suffix; only decoding shows whether the file is an image."""
     return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - Path is ten times slower here
 
 
 def is_passed_over(name: str) -> bool:
-    """By its suffix: an image of a format that is not taken."""
+    """Whether the name has the suffix of an unsupported image format."""
     return os.path.splitext(name)[1].lower() in NOT_TAKEN  # noqa: PTH122 - as above
 
 
 def has_no_suffix(name: str) -> bool:
-    """True for a name that says nothing of what is in the file."""
+    """Whether the name has no suffix, so that only the content shows the format."""
     return not os.path.splitext(name)[1]  # noqa: PTH122 - as above
 
 
 def is_listable(key: str) -> bool:
-    """True for a key that a source could have listed: relative, no `..`, not hidden, an image's suffix."""
+    """Whether a source could have listed the key: relative, no `..`, not hidden, an image's suffix."""
     return is_image(key) and not is_hidden(key)
 
 
 def is_hidden(key: str) -> bool:
-    """True for a key with a hidden or an empty part, `..` among them: no source has it."""
+    """Whether a part of the key is hidden, empty or `..`: no source has such keys."""
     return any(not part or part.startswith(".") for part in key.split("/"))
 
 
 def folder_label(key: str) -> str | None:
-    """The name of the image's parent folder; None directly in the root."""
+    """The name of the image's parent folder; None for an image in the root."""
     return key.rpartition("/")[0].rpartition("/")[2] or None
 
 
 def read_bounded(file: IO[bytes], where: str) -> bytes:
-    """Everything in the file; raises BadImage for more than MAX_BYTES without taking more memory."""
+    """The file's content; raises BadImage, without reading on, if it is larger than MAX_BYTES."""
     data = file.read(MAX_BYTES + 1)
     check_size(len(data), where)
     return data
 
 
 def check_size(size: int, where: str) -> None:
-    """Raise BadImage for more than MAX_BYTES."""
+    """Raise BadImage for a size over MAX_BYTES."""
     if size > MAX_BYTES:
         raise BadImage(where, f"larger than {MAX_BYTES:,} bytes; scale it down")
 
 
 def no_images_error(spec: str, files: int) -> SourceError:
-    """The error for a source in which `files` files were seen and no image."""
+    """The error for a source that has `files` files but no image."""
     if not files:
         return SourceError(f"{spec} holds no files (hidden ones do not count)")
     kinds = ", ".join(sorted(SUFFIXES))

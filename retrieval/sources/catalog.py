@@ -1,24 +1,25 @@
-"""The data sets known by name, where they are looked for, and the mirrors and checksums of their files."""
+"""Data sets known by name: the folders to look in, and mirrors and checksums of their files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 SPLITS = {"train": "train", "test": "t10k"}
-"""A split's name → what its files' names start with."""
+"""A split's name → the prefix of its files' names."""
 
 SYSTEM_DATA = Path("/usr/share/datasets")
-"""Where Debian's data set packages install, one folder each."""
+"""Where Debian's data set packages are installed, one folder each."""
 PACKAGED = Path(__file__).parent.parent / "data"
 """Data that is part of this package."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownDataset:
-    """A data set.
+    """A data set known by name.
 
-    mirrors: base URLs, tried in turn · md5: of each `.gz` file as published · instead: what else to do when
-    none of the mirrors serves it.
+    mirrors: base URLs, tried in turn
+    md5: file name → published MD5 of the `.gz` file
+    instead: what to do if no mirror serves it
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Data sets by name: IDX files that are here already, or else are downloaded once.
+"""Data sets by name: IDX files on this machine, or downloaded once.
 
-Looked for in `$RETRIEVAL_DATA/<name>/`, the system's data folder (Debian's dataset-fashion-mnist), this
-package (mnist-sample) and `$RETRIEVAL_HOME/data/<name>/`; what is nowhere comes from mirrors into the last.
+Looked for in `$RETRIEVAL_DATA/<name>/`, the system's data folder (Debian's dataset-fashion-mnist), this package
+(mnist-sample) and `$RETRIEVAL_HOME/data/<name>/`. Missing files are downloaded to the last of these.
 """
 
 import re
@@ -24,7 +24,11 @@ from retrieval.sources.idx import read_pair
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One pair of IDX files in memory. prefix: what its keys start with · mtime_ns: of the images' file."""
+    """One pair of IDX files in memory.
+
+    prefix: of its keys
+    mtime_ns: of the images' file
+    """
 
     prefix: str
     images: UInt8[ndarray, "n h w"]
@@ -33,10 +37,7 @@ class Split:
 
 
 class DataSet:
-    """Splits of a data set; each image is given as a PGM file.
-
-    Its key is its index, `00042`, and with more than one split `train/00042`.
-    """
+    """Splits of a data set. Each image is read as a PGM file; its key is its index, `00042`, or `train/00042`."""
 
     whole = True
     labels = False
@@ -65,11 +66,11 @@ class DataSet:
         return _pgm_header(*pixels.shape) + bytes(pixels)
 
     def identify(self) -> Root:
-        """Its name, which means the same everywhere."""
+        """The data set's name, which is the same on every machine."""
         return Root(self.spec)
 
     def check_unchanged(self) -> None:
-        """It is: all of it was read."""
+        """Nothing to check: the whole data set is in memory."""
 
     def has(self, key: str) -> bool:
         """Whether an image has that index."""
@@ -86,7 +87,7 @@ class DataSet:
 
 
 def open_dataset(spec: str, settings: Settings, name: str, progress: Progress | None) -> DataSet:
-    """`mnist`, `mnist:train` …; raises SourceError for an unknown split and for missing or damaged files."""
+    """Open `mnist`, `mnist:train` …; raises SourceError for an unknown split and for missing or damaged files."""
     base, _, wanted = spec.partition(":")
     if wanted not in ("", *SPLITS):
         raise SourceError(f"{spec}: no such split", hint=f"there are {base}:train and {base}:test")
@@ -99,7 +100,7 @@ def open_dataset(spec: str, settings: Settings, name: str, progress: Progress | 
 
 
 def needs_download(spec: str, settings: Settings) -> bool:
-    """True for a data set's name whose files would have to be downloaded."""
+    """Whether the spec names a data set whose files are not on this machine."""
     base, _, wanted = spec.partition(":")
     splits = [split for split in ([wanted] if wanted else SPLITS) if split in SPLITS]
     return base in DATASETS and not all(_find(DATASETS[base], SPLITS[split], settings) for split in splits)
@@ -110,7 +111,7 @@ def _file_names(stem: str) -> tuple[str, str]:
 
 
 def _find(dataset: KnownDataset, stem: str, settings: Settings) -> tuple[Path, Path] | None:
-    """The images' and the labels' file of a split, from the first folder that holds both."""
+    """The images' and the labels' file of a split, in the first folder that holds both."""
     for root in (settings.data, SYSTEM_DATA, PACKAGED, settings.downloads):
         if root and all(found := [_plain_or_gzipped(root / dataset.name / file) for file in _file_names(stem)]):
             images, labels = (path for path in found if path)

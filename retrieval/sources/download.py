@@ -1,4 +1,4 @@
-"""Fetch one file from the first mirror that has it whole: resumable, checked, bounded in size and time."""
+"""Download one file from the first mirror that serves all of it: resumable, checked, limited in size and time."""
 
 import hashlib
 import re
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
     import httpx
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with the file's name, how many of its bytes are here, and how many it has (None: not known)."""
+"""Called with the file's name, the bytes received, and its size (None if unknown)."""
 
 CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
-"""The longest silence in the middle of a download."""
+"""How long to wait for the next bytes."""
 TOTAL_SECONDS = 900.0
-"""For one file, over all mirrors."""
+"""Time limit for one file, over all mirrors."""
 MAX_DOWNLOAD_BYTES = 64 * 2**20
 """The largest known file has 26 MB."""
 ROUNDS = 2
-"""How often each mirror is asked, so that one that broke off is asked for the rest."""
+"""How often each mirror is tried, so that an interrupted download is resumed."""
 
 
 class _MirrorError(Exception):
-    """A mirror does not serve; try the next."""
+    """A mirror does not serve the file; the next one is tried."""
 
 
 def download(urls: Sequence[str], target: Path, md5: str, progress: Progress | None = None) -> None:
-    """Bring the file to `target`, where it appears only after its checksum was found right.
+    """Download the file to `target`, where it appears only after its checksum has been verified.
 
-    What has arrived before an interruption waits in `<target>.part` for the next attempt. Raises
-    SourceError that gives each mirror's last failure.
+    An interrupted download stays in `<target>.part` and is resumed at the next attempt. Raises SourceError with the
+    last failure of each mirror.
     """
     import httpx
     from filelock import FileLock, Timeout
@@ -51,7 +51,7 @@ def download(urls: Sequence[str], target: Path, md5: str, progress: Progress | N
             FileLock(target.with_name(f"{target.name}.lock"), timeout=TOTAL_SECONDS),
             enforce_time_limits(httpx.Client(timeout=timeout, follow_redirects=True)) as client,
         ):
-            if target.is_file():  # another process was faster
+            if target.is_file():  # another process downloaded it meanwhile
                 return
             for url in [*urls] * ROUNDS:
                 try:
@@ -70,12 +70,12 @@ def download(urls: Sequence[str], target: Path, md5: str, progress: Progress | N
 
 
 def _fetch(client: "httpx.Client", url: str, part: Path, end: float, progress: Progress | None) -> None:
-    """Bring what `part` still lacks."""
+    """Download the rest of `part`."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     _check_time(end)
     with limit_time(end - time.monotonic()), client.stream("GET", url, headers=headers) as response:
-        if response.status_code == 416:  # nothing lies beyond what is here; the checksum will judge it
+        if response.status_code == 416:  # there is nothing beyond these bytes; the checksum is verified next
             return
         have = _check_response(response, have)
         length = response.headers.get("Content-Length", "")
@@ -94,7 +94,7 @@ def _fetch(client: "httpx.Client", url: str, part: Path, end: float, progress: P
 
 
 def _check_response(response: "httpx.Response", have: int) -> int:
-    """The byte of the file with which the body begins: 0, or `have` as asked."""
+    """The offset at which the body starts: 0, or `have` as requested; raises _MirrorError for other responses."""
     if response.status_code == 200:
         return 0
     if response.status_code != 206:
@@ -107,11 +107,11 @@ def _check_response(response: "httpx.Response", have: int) -> int:
 
 def _check_time(end: float) -> None:
     if time.monotonic() > end:
-        raise _MirrorError(f"not done after {TOTAL_SECONDS:.0f} s; run the same command again to go on")
+        raise _MirrorError(f"not done after {TOTAL_SECONDS:.0f} s; rerun the command to resume")
 
 
 def _check_md5(part: Path, md5: str) -> None:
-    """Remove what has arrived when its checksum is wrong: it could never be completed."""
+    """Raise _MirrorError for a wrong checksum, and remove the file: it could never be completed."""
     with part.open("rb") as file:
         found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     if found != md5:

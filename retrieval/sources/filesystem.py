@@ -1,4 +1,4 @@
-"""Any URL that fsspec knows: one place on one file system, each call from any thread and with a deadline."""
+"""Files and folders at any URL that fsspec supports: thread-safe, and with a time limit on each request."""
 
 import contextlib
 import datetime as dt
@@ -10,8 +10,8 @@ from typing import Any, BinaryIO, cast
 from retrieval.errors import SourceError
 
 SECONDS = 300.0
-"""Longest that one request may take, its retries included. It holds for asynchronous file systems (S3, Google,
-Azure, HTTP); the others bring limits of their own."""
+"""Time limit for one request with its retries. Applies to asynchronous file systems (S3, Google, Azure, HTTP); the
+others have their own limits."""
 
 _SECRET = re.compile(
     r"://[^/@:]*:(?!\d*(?:/|$))[^@]*@"  # user:password@, but not host:8080/a@b
@@ -21,14 +21,14 @@ _SECRET = re.compile(
 _NEEDS = {**dict.fromkeys(("s3", "s3a", "http", "https"), "pip install 'retrieval[s3]'")}
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _TIMES = ("LastModified", "last_modified", "mtime")
-"""What file systems call the time of the last change: S3, Azure, the others."""
+"""Names of the time of the last change: S3, Azure, the others."""
 
 
 class UrlPath:
-    """A file or folder by URL. Nothing is remembered between calls, so each listing is of what is there now."""
+    """A file or folder at a URL. Nothing is cached between calls, so that each listing is current."""
 
     def __init__(self, url: str) -> None:
-        """Raises SourceError for a protocol that is not known or not installed, and for a URL that holds a secret."""
+        """Raises SourceError for a protocol that is unknown or not installed, and for a URL that holds a secret."""
         import fsspec
 
         refuse_secrets(url)
@@ -42,15 +42,15 @@ class UrlPath:
             raise SourceError(f"{url} {advice}") from error
         except Exception as error:  # each protocol fails in its own ways
             raise SourceError(f"{url} cannot be opened: {one_line(error)}") from error
-        # Those that are not asynchronous speak over one connection.
+        # File systems that are not asynchronous use one connection.
         self._turn: contextlib.AbstractContextManager[Any] = (
             contextlib.nullcontext() if self.fs.async_impl else threading.Lock()
         )
 
     def call(self, method: str, *args: Any, **options: Any) -> Any:
-        """A method of the file system; raises what it raises, TimeoutError included.
+        """Call a method of the file system; raises what that raises, TimeoutError included.
 
-        fsspec's HTTP calls a file missing whatever goes wrong when it looks at it; no answer is then said as such.
+        fsspec reports every failure of HTTP as a missing file; the error behind it is raised instead.
         """
         if self.fs.async_impl:
             options["timeout"] = SECONDS
@@ -64,18 +64,18 @@ class UrlPath:
                 raise
 
     def open(self) -> BinaryIO:
-        """The file, to read and seek in; raises SourceError."""
+        """Open the file to read and seek; raises SourceError."""
         try:
             return cast(BinaryIO, self.fs.open(self.path, "rb"))
         except Exception as error:  # each protocol fails in its own ways
             raise SourceError(f"{self.url} cannot be opened: {one_line(error)}") from error
 
     def mtime_ns(self) -> int:
-        """When the file was changed, 0 where that is not known; raises SourceError."""
+        """Time of the file's last change; 0 if unknown. Raises SourceError."""
         return mtime_ns(self._info())
 
     def state(self) -> tuple[object, ...]:
-        """What tells the file from an earlier or later state of it; raises SourceError."""
+        """A value that changes when the file changes: size, time and ETag; raises SourceError."""
         info = self._info()
         return info.get("size"), mtime_ns(info), info.get("ETag") or info.get("etag")
 
@@ -88,17 +88,20 @@ class UrlPath:
 
 
 def refuse_secrets(url: str) -> None:
-    """Raise SourceError, without repeating it, for a URL with a password or a signature: a source's is written down."""
+    """Raise SourceError for a URL with a password, key or signature, because a source's URL is stored.
+
+    The message does not repeat the secret.
+    """
     if _SECRET.search(url):
         raise SourceError(
-            f"the {url.partition('://')[0]}:// URL holds a password, key or signature, and a source's URL is kept"
+            f"the {url.partition('://')[0]}:// URL holds a password, key or signature, and a source's URL is stored"
             " with the collection",
-            hint="leave it out, and give it as the protocol's own settings do (AWS_ACCESS_KEY_ID …)",
+            hint="leave it out, and pass it by the protocol's own settings (AWS_ACCESS_KEY_ID …)",
         )
 
 
 def mtime_ns(info: Mapping[str, Any]) -> int:
-    """Nanoseconds since 1970 of what a file system says about a file; 0 where it does not know."""
+    """Time of the last change in a file system's record of a file, in nanoseconds since 1970; 0 if unknown."""
     value = next((info[name] for name in _TIMES if info.get(name) is not None), 0)
     if isinstance(value, dt.datetime):
         value = value if value.tzinfo else value.replace(tzinfo=dt.UTC)
@@ -107,7 +110,7 @@ def mtime_ns(info: Mapping[str, Any]) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """What went wrong, in one line; protocols often say no more than the path of what is missing."""
+    """The error in one line; for a missing file, many protocols report only its path."""
     if isinstance(error, FileNotFoundError) and "exist" not in str(error):
         return "no such file or folder"
     if isinstance(error, TimeoutError):

@@ -1,11 +1,11 @@
 """Folders, and single image files.
 
-Symbolic links to folders are not followed, so there are no loops. A link to a file counts as an image when it
-leads to a regular file inside the root (git-annex and DVC trees are made so); any other is listed and refused
-when read: it then shows up among the refused images instead of being left out in silence.
+Symbolic links to folders are not followed, so that there are no loops. A link to a regular file inside the root counts
+as an image (git-annex and DVC make such trees). Any other link is listed, and refused when read, so that the user
+learns of it.
 
-What is an image is told by the suffix; of files without one the first bytes are looked at. Images of other formats
-are counted and named.
+Images are recognised by their suffix; files without one, by their first bytes. Images in unsupported formats are
+counted and named.
 """
 
 import contextlib
@@ -35,11 +35,11 @@ from retrieval.sources.base import (
 )
 from retrieval.sources.presence import file_identity, local_root, source_changed_error
 
-NOWHERE = "not there, or a link that leads nowhere"
+NOWHERE = "missing, or a broken link"
 
 
 class Folder:
-    """All images under a folder: depth first, names sorted in each folder, listed while they are consumed."""
+    """All images under a folder: depth first, sorted by name in each folder, listed lazily."""
 
     whole = True
     portable = True
@@ -52,11 +52,11 @@ class Folder:
         self._real_root = root.resolve()
         self._root_was = file_identity(root)
         self._folders: dict[int, int] = {}
-        """What each folder was when it was listed: hashes of its key, and of device and inode."""
+        """The folders as listed: hash of the key → hash of device and inode."""
         self.passed_over = PassedOver()
 
     def entries(self) -> Iterator[Entry]:
-        """Every image; raises SourceError when there is none, a folder cannot be listed, or the root changes places."""
+        """Every image; raises SourceError if there is none, a folder cannot be listed, or the root is replaced."""
         files = images = 0
         self._root_was, self._folders = file_identity(self.root), {}
         self.passed_over = PassedOver()
@@ -81,7 +81,7 @@ class Folder:
             raise no_images_error(self.spec, files)
 
     def read(self, key: str) -> bytes:
-        """The image with that key; raises BadImage, also for a key that leads outside the folder."""
+        """The image file with that key; raises BadImage, also for a key that leads outside the folder."""
         where, bare = full_name(self.name, key), has_no_suffix(key)
         if is_listable(f"{key}.png" if bare else key):
             data = read_inside(self.path_of(key), self._real_root, where)
@@ -90,16 +90,16 @@ class Folder:
         raise BadImage(where, f"no such image in {self.spec}")
 
     def identify(self) -> Root:
-        """By host, device and inode."""
+        """The folder's path, host, device and inode."""
         return local_root(self.root)
 
     def check_unchanged(self) -> None:
-        """Raise SourceError unless the same folder lies at the root."""
+        """Raise SourceError unless the root is still the same folder."""
         if self._root_was is None or file_identity(self.root) != self._root_was:
             raise source_changed_error(self.spec)
 
     def has(self, key: str) -> bool:
-        """By a look at each folder that leads there, and at the file; raises SourceError when one is another now."""
+        """Check the file and each folder above it; raises SourceError if one of the folders was replaced."""
         if is_hidden(key) or "\0" in key:
             return False
         parent, _, name = key.rpartition("/")
@@ -110,19 +110,19 @@ class Folder:
             path = join_key(folder, name)
             status = path.lstat()
             if stat.S_ISLNK(status.st_mode):
-                with contextlib.suppress(OSError):  # one that leads nowhere is listed, and refused when read
+                with contextlib.suppress(OSError):  # a broken link is listed, and refused when read
                     return stat.S_ISREG(path.stat().st_mode)
                 return True
             return stat.S_ISREG(status.st_mode)
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise SourceError(f"{full_name(self.name, key)} cannot be looked at: {error.strerror}") from error
+            raise SourceError(f"{full_name(self.name, key)} cannot be checked: {error.strerror}") from error
 
     def _folder(self, key: str) -> Path | None:
-        """The folder with that key, None when it is none or is gone.
+        """The folder with that key; None if it is gone or not a folder.
 
-        Raises SourceError where one that leads there is not what was listed (a disk there is away), and OSError.
+        Raises OSError, and SourceError if a folder on the way is not the one that was listed (its disk was unmounted).
         """
         path, so_far = self.root, ""
         for part in key.split("/") if key else ():
@@ -140,21 +140,24 @@ class Folder:
         return path
 
     def _list(self, folder: Path, key: str) -> list["os.DirEntry[str]"]:
-        """What the folder holds, last name first, because the caller pops from the end. key: `a/b/`, of the root ``."""
+        """The folder's items, last name first, because the caller pops from the end.
+
+        key: of the folder, `a/b/`; empty for the root
+        """
         try:
             self._folders[hash(key_of(key))] = hash(file_identity(folder))
             with os.scandir(folder) as items:
                 return sorted(items, key=lambda item: item.name, reverse=True)
         except FileNotFoundError as error:
             if folder is self.root:
-                raise SourceError(f"{self.spec} is not there any more") from error
+                raise SourceError(f"{self.spec} no longer exists") from error
             self._removed(key_of(key))
             return []
         except OSError as error:
             raise SourceError(f"{key_of(str(folder))} cannot be listed: {error.strerror}") from error
 
     def _removed(self, key: str) -> None:
-        """Raise SourceError unless what was listed a moment ago can only have been removed: all that led there is."""
+        """Raise SourceError unless the folders above the item are those that were listed, so that only it is gone."""
         self.check_unchanged()
         try:
             self._folder(key.rstrip("/").rpartition("/")[0])
@@ -162,7 +165,7 @@ class Folder:
             raise SourceError(f"{self.spec} cannot be listed: {error.strerror}") from error
 
     def _entry(self, item: "os.DirEntry[str]", key: str) -> Entry | None:
-        """None for what is no file (a pipe, a link to a folder) and for one that has just been removed."""
+        """The item's entry; None if it is not a file (a pipe, a link to a folder) or has just been removed."""
         link = item.is_symlink()
         try:
             status = item.stat()
@@ -170,7 +173,7 @@ class Folder:
             if isinstance(error, FileNotFoundError) and not link:
                 self._removed(key)
                 return None
-            size = mtime_ns = 0  # reading it will say what is wrong
+            size = mtime_ns = 0  # reading it will raise an error that says why
         else:
             if not stat.S_ISREG(status.st_mode):
                 return None
@@ -184,7 +187,7 @@ class Folder:
         return Entry(self.name, key, size, mtime_ns, label, fetch)
 
     def path_of(self, key: str) -> Path:
-        """The path of a listed key; a part of it may stand for a name that is not UTF-8."""
+        """The path of a listed key, whose parts may be names that are not UTF-8."""
         path = self.root
         for part in key.split("/"):
             path = join_key(path, part)
@@ -192,7 +195,7 @@ class Folder:
 
 
 class File:
-    """One image file. It bears its folder's name, and so is the same image as in its folder."""
+    """One image file. Its name is its folder's, so that it is the same image as in a source of that folder."""
 
     whole = False
     labels = False
@@ -205,7 +208,7 @@ class File:
         self._key = key_of(path.name)
 
     def entries(self) -> Iterator[Entry]:
-        """The one image; raises SourceError when it is gone."""
+        """The image; raises SourceError if it is gone."""
         try:
             status = self._path.stat()
         except OSError as error:
@@ -213,26 +216,29 @@ class File:
         yield Entry(self.name, self._key, status.st_size, status.st_mtime_ns, None, partial(self.read, self._key))
 
     def read(self, key: str) -> bytes:
-        """The image; raises BadImage for any other key."""
+        """The image file; raises BadImage for any other key."""
         if key != self._key:
             raise BadImage(full_name(self.name, key), f"no such image in {self.spec}")
         return read_file(self._path, full_name(self.name, key))
 
     def identify(self) -> Root:
-        """Its folder's."""
+        """The folder's root."""
         return local_root(self._path.parent)
 
     def check_unchanged(self) -> None:
-        """It says nothing of the folder's other images."""
+        """Raise SourceError: one file does not show which other images its folder holds."""
         raise SourceError(f"{self.spec} is one file of its folder")
 
     def has(self, key: str) -> bool:
-        """As `same`."""
+        """Whether the key is this file's and the file exists."""
         return key == self._key and self._path.is_file()
 
 
 def read_inside(path: Path, root: Path, where: str) -> bytes:
-    """As `read_file`; raises BadImage also for a link that leads out of the root, which is a real path."""
+    """As `read_file`; raises BadImage also for a link that leads out of the root.
+
+    root: a path without symbolic links
+    """
     try:
         real = path.resolve(strict=True)
     except (OSError, ValueError, RuntimeError) as error:  # missing; NUL in the key; links in a circle
@@ -243,14 +249,14 @@ def read_inside(path: Path, root: Path, where: str) -> bytes:
 
 
 def join_key(folder: Path, part: str) -> Path:
-    """What a part of a key stands for in that folder, there or not."""
+    """The path of a part of a key in that folder, whether it exists or not."""
     path = folder / path_of(part)
-    # keys of older collections are the name itself also where that reads like bytes
+    # older collections did not escape names that look like escaped bytes
     return path if path_of(part) == part or os.path.lexists(path) else folder / part
 
 
 def classify_file(item: "os.DirEntry[str]") -> Literal["taken", "passed over"] | None:
-    """What becomes of a file by its name, or by how it begins where its name has no suffix; None for other files."""
+    """Classify a file by its suffix, or by its first bytes if it has none; None for files that are not images."""
     if is_image(item.name):
         return "taken"
     if is_passed_over(item.name):
@@ -265,7 +271,7 @@ def classify_file(item: "os.DirEntry[str]") -> Literal["taken", "passed over"] |
 
 
 def read_file(path: str | Path, where: str) -> bytes:
-    """The bytes of a regular file; raises BadImage when it has vanished, cannot be read or is too large."""
+    """The content of a regular file; raises BadImage if it has vanished, cannot be read or is too large."""
     try:
         with open(path, "rb", opener=_open_regular) as file:
             return read_bounded(file, where)
@@ -276,5 +282,5 @@ def read_file(path: str | Path, where: str) -> bytes:
 
 
 def _open_regular(path: str, flags: int) -> int:
-    """Opening a pipe that has no writer would wait for ever."""
+    """Open without blocking: opening a pipe that has no writer would wait forever."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

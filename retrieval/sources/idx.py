@@ -1,4 +1,4 @@
-"""IDX, the file format of MNIST and its relatives: big-endian header, then unsigned bytes; gzipped or not."""
+"""IDX, the file format of MNIST and similar data sets: a big-endian header, then unsigned bytes; gzipped or not."""
 
 import gzip
 import math
@@ -13,11 +13,11 @@ from numpy import ndarray
 from retrieval.errors import SourceError
 
 MAX_IDX_BYTES = 2**30
-"""Most pixels that are read into memory at once; MNIST's training set has 47 million."""
+"""Maximum number of pixels in a file; MNIST's training set has 47 million."""
 
 
 def read_idx(path: Path, dimensions: int) -> UInt8[ndarray, "..."]:
-    """The file's array, read-only; raises SourceError for anything but exactly what its header says."""
+    """The file's array, read-only; raises SourceError if the file does not match its header exactly."""
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rb") as file:
@@ -44,7 +44,7 @@ def read_idx(path: Path, dimensions: int) -> UInt8[ndarray, "..."]:
 
 
 def read_pair(images: Path, labels: Path) -> tuple[UInt8[ndarray, "n h w"], UInt8[ndarray, " n"]]:
-    """Images and their labels; raises SourceError when their numbers differ."""
+    """Images and their labels; raises SourceError if their numbers differ."""
     pixels, classes = read_idx(images, 3), read_idx(labels, 1)
     if len(pixels) != len(classes):
         raise SourceError(

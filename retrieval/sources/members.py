@@ -1,4 +1,4 @@
-"""What an archive holds, and the zip among them."""
+"""The interface of an open archive and its members, and its implementation for zip."""
 
 import datetime as dt
 import zipfile
@@ -11,9 +11,10 @@ from retrieval.sources.base import read_bounded
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file in an archive, images and others.
+    """A file in an archive, an image or not.
 
-    at: where a tar's begins, in bytes from the start of the unpacked tar · refusal: why it must not be read.
+    at: offset of its content in the uncompressed tar; in a zip, of its header
+    refusal: why it must not be read; None if it may be
     """
 
     path: str
@@ -24,20 +25,20 @@ class Member:
 
 
 class Contents(Protocol):
-    """An open archive; for one thread at a time."""
+    """An open archive; not thread-safe."""
 
     ended: bool
-    """Whether its own end was seen, once `members` is through: else it may go on."""
+    """Whether the archive's end was found after `members` has returned all; if not, it may be truncated."""
 
     def members(self) -> Iterator[Member]:
         """Every file, in the archive's order; called once."""
 
     def read(self, member: Member, where: str) -> bytes:
-        """What the member holds; raises BadImage when that is too large."""
+        """The member's content; raises BadImage if it is too large."""
 
 
 class Zip:
-    """A zip: its directory is at its end, and is read as a whole."""
+    """A zip: its directory is at the end of the file, and is read at once."""
 
     ended = True
 
@@ -55,7 +56,7 @@ class Zip:
 
 
 def _mtime_ns(info: zipfile.ZipInfo) -> int:
-    """Nanoseconds, the zip's local time taken as UTC; 0 for none or the oldest date, which means none."""
+    """Time in nanoseconds, taking the zip's local time as UTC; 0 for no time or 1980-01-01, which means none."""
     if info.date_time == (1980, 1, 1, 0, 0, 0):
         return 0
     try:

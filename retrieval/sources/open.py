@@ -1,4 +1,4 @@
-"""From what was typed to a source: decides which kind it is, and says what would have been understood."""
+"""Open a source from what the user typed: a path, a URL or a data set's name."""
 
 import contextlib
 import difflib
@@ -41,13 +41,15 @@ def open_source(
     labels: bool = False,
     progress: Progress | None = None,
 ) -> Source:
-    """The source that `spec` means; a data set's name comes before a file so called (that is `./mnist`).
+    """Open a source.
 
-    name: instead of the default, which is made from the name of the folder, file or data set. labels: an image's
-    label is the name of its parent folder, in a Parquet file with a column of labels what that says; data sets
-    bring their own. progress: for downloads.
+    spec: path, URL or data set name; a data set comes before a file of that name (write `./mnist` for the file)
+    name: the source's short name (default: made from the name of the folder, file or data set)
+    labels: take the name of an image's parent folder as its label, or a Parquet file's column of labels; data sets have
+        labels of their own
+    progress: called during downloads
 
-    Raises SourceError when nothing is there or it cannot be understood, UsageError for a `name` that is none.
+    Raises SourceError if nothing is there or it is not understood, UsageError for an invalid `name`.
     """
     if name is not None:
         check_source_name(name)
@@ -61,7 +63,10 @@ def open_source(
 
 
 def open_known(known: Mapping[str, str], settings: Settings) -> dict[str, Source]:
-    """The sources that are still where they were last seen, by name, of what a collection's metadata records."""
+    """Open the sources in a collection's metadata; those that cannot be opened are left out.
+
+    known: name → spec
+    """
     found: dict[str, Source] = {}
     for name, spec in known.items():
         with contextlib.suppress(RetrievalError):
@@ -72,7 +77,7 @@ def open_known(known: Mapping[str, str], settings: Settings) -> dict[str, Source
 def _open_path(spec: str, name: str | None, labels: bool) -> Source:
     path = Path(spec).resolve() if ".." in Path(spec).parts else Path(spec).absolute()
     try:
-        str(path).encode()  # it is kept in the collection's metadata
+        str(path).encode()  # it is stored in the collection's metadata
         mode = path.stat().st_mode if spec else 0
     except (FileNotFoundError, NotADirectoryError) as error:
         raise SourceError(f"{spec}: no such file or folder", hint=_near_miss(spec, path) or _UNDERSTOOD) from error
@@ -118,14 +123,14 @@ def _open_url(url: str, name: str | None, labels: bool) -> Source:
 
 
 def _stem_and_kind(filename: str) -> tuple[str, str]:
-    """A file's name without the suffix that tells its kind, and that suffix; `("photos", "")` where none does."""
+    """A file's name without the suffix of its kind, and that suffix; `("photos", "")` if it has none."""
     suffixes = (*ARCHIVE_SUFFIXES, PARQUET_SUFFIX, LIST_SUFFIX)
     kind = next((suffix for suffix in suffixes if filename.lower().endswith(suffix)), "")
     return filename[: len(filename) - len(kind)], kind
 
 
 def _near_miss(spec: str, path: Path) -> str:
-    """`did you mean mnist-sample?` when a data set or a neighbour is called nearly so, else nothing."""
+    """`did you mean mnist-sample?` if a data set or a file beside the path has a similar name; otherwise empty."""
     close = difflib.get_close_matches(spec.lower(), DATASET_NAMES, n=1, cutoff=0.75)
     with contextlib.suppress(OSError):
         neighbours = [child.name for child in itertools.islice(path.parent.iterdir(), 1000)]

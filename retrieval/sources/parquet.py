@@ -1,7 +1,7 @@
-"""Parquet files with a column of images, as Hugging Face's `datasets` writes them and others do.
+"""Parquet files with a column of images, as written by Hugging Face's `datasets` and others.
 
-Nothing is read but the columns that are needed, a batch of rows at a time. Listing reads the images' names and,
-when asked for, their labels; never the images themselves, so their sizes are not known before reading.
+Only the needed columns are read, a batch of rows at a time. Listing reads the images' names and, if requested, their
+labels, but not the images, so that their sizes are unknown before reading.
 """
 
 import re
@@ -21,14 +21,14 @@ from retrieval.sources.parquet_rows import Rows
 from retrieval.sources.presence import Snapshot
 
 BUFFER_BYTES = 2**20
-"""Read from a column at once; without it a row group's whole column would be in memory."""
+"""Bytes read from a column at once; without a limit, a row group's whole column would be in memory."""
 
 
 class Parquet:
     """The rows of a Parquet file, in their order.
 
-    A row's key is its image's own path when all rows have one, each different and fit to be a key; else the
-    row's number, `00000042.png`, whatever the image's format.
+    A row's key is the path stored with its image, if all rows have different paths that are valid keys. Otherwise it is
+    the row's number, `00000042.png`, whatever the image's format.
     """
 
     whole = True
@@ -44,7 +44,9 @@ class Parquet:
         *,
         labels: bool = False,
     ) -> None:
-        """Read the file's footer and its images' paths; `snapshot` looked at it before it was opened.
+        """Read the file's footer and its images' paths.
+
+        snapshot: taken before the file was opened
 
         Raises SourceError for a damaged file or one without images.
         """
@@ -61,12 +63,12 @@ class Parquet:
             raise
         except Exception as error:  # pyarrow's, and by URL each protocol's own
             raise SourceError(
-                f"{spec} cannot be read as Parquet: {one_line(error)}", hint="is the file whole?"
+                f"{spec} cannot be read as Parquet: {one_line(error)}", hint="check that the file is complete"
             ) from error
         self._rows = Rows(self._file, self._columns.image)
 
     def entries(self) -> Iterator[Entry]:
-        """Every row, a row group at a time; raises SourceError when there is none or the labels cannot be read."""
+        """Every row, a row group at a time; raises SourceError if there is none or the labels cannot be read."""
         starts = self._rows.starts
         if not starts[-1]:
             raise SourceError(f"{self.spec} holds no rows")
@@ -85,11 +87,11 @@ class Parquet:
         return self._read(number, key)
 
     def identify(self) -> Root:
-        """The file's."""
+        """The file's path or URL."""
         return self._root
 
     def check_unchanged(self) -> None:
-        """Raise SourceError for another file than the one whose footer was read."""
+        """Raise SourceError if the file was replaced or changed since its footer was read."""
         self._snapshot.check()
 
     def has(self, key: str) -> bool:
@@ -111,7 +113,7 @@ class Parquet:
         return str(self._paths[number]) if self._paths is not None else f"{number:08d}.png"
 
     def _number(self, key: str) -> int | None:
-        """The row with that key; None when there is none."""
+        """The number of the row with that key; None if there is none."""
         if self._paths is not None:
             try:
                 number = int(pc.index(self._paths, key).as_py())
@@ -123,7 +125,7 @@ class Parquet:
         return number if 0 <= number < self._rows.starts[-1] and key == self._key(number) else None
 
     def _read_paths(self) -> Any:
-        """The images' own paths, an Arrow array of strings; None unless every one can be a key."""
+        """The paths stored with the images, an Arrow array of strings; None unless all are valid keys."""
         if self._columns.path is None:
             return None
         column = self._file.read([self._columns.path]).column(0)
@@ -136,7 +138,7 @@ class Parquet:
             return None
 
     def _read_labels(self, group: int) -> list[str | None] | None:
-        """The labels of a row group; None when they are not asked for, or there is no column of them."""
+        """The labels of a row group; None if they were not requested or there is no column of labels."""
         if not self.labels or self._columns.label is None:
             return None
         try:

@@ -1,4 +1,4 @@
-"""Which columns of a Parquet file hold the images and the labels: by type, by name, and by what Hugging Face wrote."""
+"""Find a Parquet file's columns of images and labels, by type, by name, and by Hugging Face's metadata."""
 
 import json
 from dataclasses import dataclass
@@ -10,16 +10,18 @@ import pyarrow.types as types
 from retrieval.errors import SourceError
 
 IMAGE_NAMES = ("image", "img")
-"""Names that are tried first when several columns could hold images."""
+"""Names that come first if several columns could hold images."""
 LABEL_NAME = "label"
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Dotted paths as Parquet has them.
+    """Dotted names of a Parquet file's columns.
 
-    image: of the encoded bytes · path: of the images' own names · label: None without one · classes: names of
-    the numbers in it.
+    image: the image files
+    path: the images' paths; None if there are none
+    label: the labels; None if there are none
+    classes: class names, if the labels are numbers
     """
 
     image: str
@@ -28,7 +30,7 @@ class Columns:
     classes: tuple[str, ...]
 
     def label_of(self, value: object) -> str | None:
-        """The class's name, or the value itself; None for null and for -1, which marks what nobody has labelled."""
+        """The class's name, or the value as text; None for null and for -1, which marks an unlabelled image."""
         if value is None or (self.classes and value == -1):
             return None
         if isinstance(value, int) and 0 <= value < len(self.classes):
@@ -37,7 +39,7 @@ class Columns:
 
 
 def find_columns(spec: str, schema: pa.Schema) -> Columns:
-    """Raises SourceError when no column can hold images, or several can and none is called so."""
+    """Find the columns; raises SourceError if no column can hold images, or several can and none is named for it."""
     features = _features(schema)
     could = {field.name: field.type for field in schema if _holds_bytes(field.type)}
     named = [name for name in IMAGE_NAMES if name in could]
@@ -45,13 +47,13 @@ def find_columns(spec: str, schema: pa.Schema) -> Columns:
     if not could:
         columns = ", ".join(f"{field.name} ({field.type})" for field in schema) or "none"
         raise SourceError(
-            f"{spec} has no image column, that is one of bytes, or of structs with `bytes`; its columns: {columns}"
+            f"{spec} has no column of images (bytes, or structs with a field `bytes`); its columns: {columns}"
         )
     best = named or marked or list(could)
     if not named and len(best) > 1:
         raise SourceError(
             f"{spec}: the images may be in {' or '.join(best)}",
-            hint=f"call their column {IMAGE_NAMES[0]}",
+            hint=f"rename the column of images to {IMAGE_NAMES[0]}",
         )
     image = best[0]
     struct = could[image] if types.is_struct(could[image]) else None
@@ -94,7 +96,7 @@ def _kind(feature: object) -> str | None:
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:
-    """What Hugging Face's `datasets` says of each column in the schema's metadata; {} where it wrote nothing."""
+    """Column → its type as Hugging Face's `datasets` records it in the schema's metadata; {} if it did not write it."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""One column of a Parquet file by row number, with little in memory."""
+"""Read one column of a Parquet file by row number, with bounded memory."""
 
 import bisect
 import itertools
@@ -11,18 +11,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 BATCH_BYTES = 2 * 2**20
-"""Values read at once, about, by their mean size in the row group; a value is never split."""
+"""Approximate bytes read at once, by the mean size of a value in the row group; a value is never split."""
 MOST_ROWS = 256
 KEPT_BYTES = 32 * 2**20
-"""Batches that are kept, those used last: two for each of eight readers at least, and all that eight readers ask for
-who are 32 rows apart and whose values are smaller than 128 kB."""
+"""Size of the cache of recently used batches: at least two batches for each of eight readers, and everything that eight
+readers need who are 32 rows apart, if values are smaller than 128 kB."""
 MOST_CURSORS = 8
-"""Places from which reading goes on: of larger values every reader has one, and skips the rows of the others."""
+"""Positions at which reading can continue. With larger values, each of eight readers has its own, and skips the rows of
+the others."""
 
 
 @dataclass(slots=True)
 class RowCursor:
-    """Batches of a row group that are still to be read, from row `next` on; `end` is the first row behind the group."""
+    """A position in a row group.
+
+    ahead: the batches not yet read
+    next: the first row of the next batch
+    end: the first row after the group
+    """
 
     ahead: Iterator[pa.RecordBatch]
     next: int
@@ -30,20 +36,23 @@ class RowCursor:
 
 
 class Rows:
-    """Values of one column, quick when they are asked for nearly in order, by several threads at once.
+    """Values of one column; fast if several threads request them nearly in order.
 
-    A batch is decoded once while the threads are no more than KEPT_BYTES apart. Farther apart, each goes on from the
-    nearest cursor behind it; only a row with no cursor behind it starts its row group again.
+    Each batch is decoded once as long as the threads are at most KEPT_BYTES apart. Farther apart, each continues from
+    the nearest cursor before its row; only a row with no cursor before it starts its row group again.
     """
 
     def __init__(self, file: pq.ParquetFile, column: str) -> None:
-        """`column` is a dotted path, `image` or `image.bytes`; `file` may be read by others too, under `turn`."""
+        """Prepare to read; others may read `file` too while they hold `turn`.
+
+        column: a dotted name, `image` or `image.bytes`
+        """
         self._file = file
         self._column = column
         self.turn = threading.Lock()
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         self.starts = list(itertools.accumulate((group.num_rows for group in groups), initial=0))
-        """The first row of each row group, and at the end the number of rows."""
+        """The first row of each row group, then the number of rows."""
         self._kept: OrderedDict[int, pa.Array] = OrderedDict()
         self._kept_starts: list[int] = []
         self._kept_bytes = 0
@@ -51,7 +60,7 @@ class Rows:
         self._damage: dict[int, tuple[int, Exception]] = {}
 
     def value(self, number: int) -> bytes | None:
-        """The value in that row, None for null; raises what pyarrow and the file raise for a damaged one."""
+        """The value in that row, None for null; raises errors of pyarrow and the file system for a damaged file."""
         with self.turn:
             place = bisect.bisect_right(self._kept_starts, number) - 1
             start = self._kept_starts[place] if place >= 0 else number
@@ -61,7 +70,7 @@ class Rows:
             return _bytes(self._kept[start][number - start].as_py())
 
     def _read(self, number: int) -> int:
-        """The first row of the batch with that row, which is kept now."""
+        """Read and cache the batch that holds the row; returns the batch's first row."""
         group = bisect.bisect_right(self.starts, number) - 1
         first, error = self._damage.get(group, (self.starts[-1], None))
         if error and number >= first:
@@ -88,7 +97,7 @@ class Rows:
         return RowCursor(batches, self.starts[group], self.starts[group + 1])
 
     def _advance(self, cursor: RowCursor) -> int:
-        """Keep the next batch, in place of those that were not used for longest; returns its first row."""
+        """Cache the next batch in place of the least recently used ones; returns its first row."""
         batch = next(cursor.ahead, None)
         if batch is None:
             raise pa.ArrowInvalid(f"row {cursor.next:,} is missing")

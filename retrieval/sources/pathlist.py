@@ -1,4 +1,4 @@
-"""Text files of paths, one a line: for pictures that lie scattered, or a choice among many."""
+"""Text files of paths, one per line: for scattered images, or a selection."""
 
 import os
 import posixpath
@@ -14,18 +14,18 @@ from retrieval.sources.presence import Snapshot, file_state, local_root
 
 LIST_SUFFIX = ".txt"
 LONGEST_LINE = 2**16
-"""Bytes; a file with a longer line is no list of paths."""
+"""Maximum bytes in a line; a file with a longer line is not a list of paths."""
 _OUTSIDE = "root:"
 
 
 class PathList:
     """The files that a list names, in its order, each once.
 
-    A path is relative to the list's folder, or absolute. It may lead anywhere, and links are followed: whoever
-    runs the command wrote the list or chose it. Blank lines and those that start with `#` are skipped. What is
-    not there, or is no image, is listed all the same, and refused when read.
+    A path is relative to the list's folder, or absolute. It may lead anywhere, and links are followed, because the user
+    chose the list. Blank lines and lines that start with `#` are skipped. A path that does not exist or is not an image
+    is listed too, and refused when read.
 
-    The key of a file below the list's folder is its path from there; of any other, `root:` and the absolute path.
+    The key of a file below the list's folder is its relative path; of any other, `root:` and the absolute path.
     """
 
     whole = True
@@ -41,7 +41,7 @@ class PathList:
         self._snapshot = self._take_snapshot()
 
     def entries(self) -> Iterator[Entry]:
-        """Every path; raises SourceError when not one of them leads to anything, as when a disk is not mounted."""
+        """Every path; raises SourceError if none of them exists, as when a disk is not mounted."""
         self._known, self._snapshot = None, self._take_snapshot()
         if not any(os.path.lexists(path) for path in self._paths()):
             first = next(self._paths(), None)
@@ -58,7 +58,7 @@ class PathList:
             seen.add(mark)
             try:
                 status = Path(path).stat()
-            except (OSError, ValueError):  # reading it will say what is wrong
+            except (OSError, ValueError):  # reading it will raise an error that says why
                 size = mtime_ns = 0
             else:
                 size, mtime_ns = status.st_size, status.st_mtime_ns
@@ -66,7 +66,7 @@ class PathList:
             yield Entry(self.name, key, size, mtime_ns, label, partial(read_file, path, full_name(self.name, key)))
 
     def read(self, key: str) -> bytes:
-        """The image with that key; raises BadImage, also for a file that the list does not name."""
+        """The image file with that key; raises BadImage, also for a file that the list does not name."""
         where = full_name(self.name, key)
         try:
             known = self._paths_by_key()
@@ -77,15 +77,15 @@ class PathList:
         return read_file(known[key], where)
 
     def identify(self) -> Root:
-        """The list's."""
+        """The list's path."""
         return local_root(self._path)
 
     def check_unchanged(self) -> None:
-        """Raise SourceError for another list, or another state of it."""
+        """Raise SourceError if the list was replaced or changed."""
         self._snapshot.check()
 
     def has(self, key: str) -> bool:
-        """Whether the list names it: what it names and is not there is refused, not gone."""
+        """Whether the list names the key: a file that is named but missing is refused, not gone."""
         return key in self._paths_by_key()
 
     def _take_snapshot(self) -> Snapshot:
@@ -97,13 +97,13 @@ class PathList:
         return self._known
 
     def _paths(self) -> Iterator[str]:
-        """The paths as the file system takes them: absolute, without `.` and `..`."""
+        """Absolute paths, without `.` and `..`."""
         try:
             with self._path.open("rb") as file:
                 for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE + 1), b""), 1):
                     if len(line) > LONGEST_LINE:
                         raise SourceError(
-                            f"{self.spec}, line {number}: over {LONGEST_LINE:,} bytes, so no list of paths"
+                            f"{self.spec}, line {number}: over {LONGEST_LINE:,} bytes, so not a list of paths"
                         )
                     path = line.removeprefix(b"\xef\xbb\xbf" if number == 1 else b"").rstrip(b"\r\n")
                     if path.strip() and not path.lstrip().startswith(b"#"):

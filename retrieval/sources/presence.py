@@ -1,4 +1,7 @@
-"""Whether an image is gone: not by what a listing left out, but by what its source says when it is asked for it."""
+"""Whether images and sources are still there.
+
+An image counts as gone only if its source, asked for that key, says so; never because a listing left it out.
+"""
 
 import socket
 from collections.abc import Callable, Sequence
@@ -11,14 +14,15 @@ from retrieval.schema.records import Root
 from retrieval.sources.base import Source
 
 AT_ONCE = 16
-"""Keys asked for at the same time, for a source that answers over a network."""
+"""Keys that are looked up concurrently, for sources on a network."""
 
 
 @dataclass(slots=True)
 class Presence:
-    """What a source says of keys: those that are not there, and why it could not be asked for others.
+    """Which keys a source does not have. Keys in neither field are there.
 
-    The rest are there.
+    gone: keys that the source does not have
+    unsure: keys that could not be looked up → why
     """
 
     gone: set[str] = field(default_factory=set)
@@ -26,7 +30,7 @@ class Presence:
 
 
 def check_presence(source: Source, keys: Sequence[str]) -> Presence:
-    """Ask the source for each key, and look before and after whether it is itself."""
+    """Look up each key in the source, and check before and after that the source is unchanged."""
     answer = Presence()
     try:
         source.check_unchanged()
@@ -43,7 +47,7 @@ def check_presence(source: Source, keys: Sequence[str]) -> Presence:
 
 
 def look_up(source: Source, key: str) -> bool | str:
-    """Whether the source has it; why that cannot be said."""
+    """Whether the source has the key; or the reason why that is unknown."""
     try:
         return source.has(key)
     except SourceError as error:
@@ -51,29 +55,29 @@ def look_up(source: Source, key: str) -> bool | str:
 
 
 class Snapshot:
-    """A file as it was before it was opened."""
+    """The state of a file before it was opened."""
 
     def __init__(self, spec: str, look: Callable[[], object]) -> None:
-        """`look` says what tells the file from another and from a later state of it; it may raise SourceError."""
+        """look: returns a value that differs for another file or a later state of this one; may raise SourceError."""
         self._spec, self._look = spec, look
         self._first = look()
 
     def check(self) -> None:
-        """Raise SourceError when it is another file now, or another state of it."""
+        """Raise SourceError if the file was replaced or changed."""
         if self._look() != self._first:
             raise source_changed_error(self._spec)
 
 
 def source_changed_error(spec: str) -> SourceError:
-    """The error for a source that is another now, or not there."""
+    """The error for a source that was replaced, changed or removed."""
     return SourceError(
-        f"{spec} is not what it was when its listing began",
-        hint="is it still mounted? Run the same again",
+        f"{spec} has changed since its listing began",
+        hint="check that it is still mounted, and rerun the command",
     )
 
 
 def file_state(path: Path) -> tuple[int, ...] | None:
-    """Device, inode, size and time of a file; None when it is not there."""
+    """Device, inode, size and time of a file; None if it does not exist."""
     try:
         found = path.stat()
     except OSError:
@@ -82,12 +86,12 @@ def file_state(path: Path) -> tuple[int, ...] | None:
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode; None when it is not there."""
+    """Device and inode of a file or folder; None if it does not exist."""
     found = file_state(path)
     return (found[0], found[1]) if found else None
 
 
 def local_root(path: Path) -> Root:
-    """What tells a file or folder of this machine from others; a file is often made anew, which changes its inode."""
+    """The root of a source on this machine; only folders have an inode, because files are often rewritten."""
     found = file_identity(path) if path.is_dir() else None
     return Root(str(path), socket.gethostname(), f"{found[0]}:{found[1]}" if found else "")

@@ -1,4 +1,4 @@
-"""Folders by URL: S3 buckets, and whatever else fsspec reaches."""
+"""Folders at a URL: S3 buckets, and all other file systems of fsspec."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -22,11 +22,11 @@ from retrieval.sources.base import (
 from retrieval.sources.filesystem import UrlPath, mtime_ns, one_line
 
 PAGE = 1000
-"""Objects that S3 lists in one answer; it gives no more."""
+"""Objects that S3 lists in one response, its maximum."""
 
 
 class ListedFile(NamedTuple):
-    """A file as listed; `size` is None and `mtime_ns` 0 where the file system does not say."""
+    """A file as listed; `size` is None and `mtime_ns` 0 if unknown."""
 
     key: str
     path: str
@@ -35,11 +35,11 @@ class ListedFile(NamedTuple):
 
 
 class RemoteFolder:
-    """All images under a URL, listed while they are consumed.
+    """All images under a URL, listed lazily.
 
-    S3 lists page by page in the order of the keys, others folder by folder, depth first. A page that cannot be
-    listed ends the listing with an error, so it never looks like images that are gone. Over HTTP a folder is a
-    page of links, which proves nothing about what it does not name: not `whole`.
+    S3 is listed page by page in the order of the keys, others folder by folder, depth first. A page that cannot be
+    listed ends the listing with an error, so that it never looks like images that are gone. Over HTTP a folder is a
+    page of links, which may leave files out: such a source is not `whole`.
     """
 
     portable = False
@@ -55,7 +55,7 @@ class RemoteFolder:
         self.passed_over = PassedOver()
 
     def entries(self) -> Iterator[Entry]:
-        """Every image; raises SourceError when there is none or a part cannot be listed."""
+        """Every image; raises SourceError if there is none or a part cannot be listed."""
         files = images = 0
         self.passed_over = PassedOver()
         for found in self._objects() if hasattr(self._place.fs, "call_s3") else self._files():
@@ -74,27 +74,27 @@ class RemoteFolder:
             raise no_images_error(self.spec, files)
 
     def read(self, key: str) -> bytes:
-        """The image with that key; raises BadImage, also for a key that leads outside the folder."""
+        """The image file with that key; raises BadImage, also for a key that leads outside the folder."""
         if not is_image(key) or is_hidden(key):  # `..` is hidden too
             raise BadImage(full_name(self.name, key), f"no such image in {self.spec}")
         path = key if hasattr(self._place.fs, "call_s3") else path_of(key)
         return self._read(key, f"{self._root}/{path}", None)
 
     def identify(self) -> Root:
-        """Its URL."""
+        """The folder's URL."""
         return Root(self.spec)
 
     def check_unchanged(self) -> None:
-        """Raise SourceError unless the first image that was listed is still there: else the folder may be away."""
+        """Raise SourceError unless the first listed image is still there; if not, the folder may be unreachable."""
         if self._first is None or not self._is_file(self._first):
-            raise SourceError(f"{self.spec} is not what it was when its listing began: its first image is away")
+            raise SourceError(f"{self.spec} has changed since its listing began: its first image is gone")
 
     def has(self, key: str) -> bool:
-        """By a look at the key; only the file system's own `not found` means that it is gone."""
+        """Whether the file exists; only the file system's own `not found` means that it does not."""
         if is_hidden(key):
             return False
         if "\\x" in key:
-            raise SourceError(f"{self.spec}: {key} may stand for a name that is not UTF-8")
+            raise SourceError(f"{self.spec}: {key} cannot be checked: it may be a name that is not UTF-8")
         return self._is_file(f"{self._root}/{key}")
 
     def _is_file(self, path: str) -> bool:
@@ -103,7 +103,7 @@ class RemoteFolder:
         except FileNotFoundError:
             return False
         except Exception as error:  # each protocol fails in its own ways
-            raise SourceError(f"{self.spec}: {key_of(path)} cannot be looked at: {one_line(error)}") from error
+            raise SourceError(f"{self.spec}: {key_of(path)} cannot be checked: {one_line(error)}") from error
 
     def _read(self, key: str, path: str, size: int | None) -> bytes:
         where = full_name(self.name, key)
@@ -112,7 +112,7 @@ class RemoteFolder:
                 size = self._place.call("info", path)["size"]
             check_size(size or 0, where)
             if size == 0:
-                return b""  # S3 has no range in an empty object
+                return b""  # S3 refuses a range of an empty object
             data: bytes = self._place.call("cat_file", path, start=0, end=MAX_BYTES + 1)
         except BadImage:
             raise
@@ -122,7 +122,7 @@ class RemoteFolder:
         return data
 
     def _objects(self) -> Iterator[ListedFile]:
-        """S3 has no folders: one listing gives all keys that start with the prefix, a thousand at a time."""
+        """S3 has no folders: one listing returns all keys with the prefix, a thousand at a time."""
         bucket, prefix, _ = self._place.fs.split_path(self._root)
         prefix += "/" * bool(prefix)
         request: dict[str, Any] = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": PAGE}
@@ -133,7 +133,7 @@ class RemoteFolder:
                 raise SourceError(f"{self.spec} cannot be listed: {one_line(error)}") from error
             for item in page.get("Contents", ()):
                 key = item["Key"].removeprefix(prefix)
-                if not key.endswith("/"):  # by which some programs mark a folder
+                if not key.endswith("/"):  # some programs mark a folder by such an object
                     yield ListedFile(key, f"{bucket}/{item['Key']}", item["Size"], mtime_ns(item))
             if not page["IsTruncated"]:
                 return
@@ -150,7 +150,7 @@ class RemoteFolder:
                 yield ListedFile(key, item["name"], item.get("size"), mtime_ns(item))
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
-        """What the folder holds but hidden names, last name first, because the caller pops from the end."""
+        """The folder's items without hidden ones, last name first, because the caller pops from the end."""
         try:
             items = self._place.call("ls", folder or "/", detail=True)
         except Exception as error:  # each protocol fails in its own ways

@@ -1,8 +1,8 @@
 """Tar archives, compressed or not, read in place.
 
-A tar has no directory: its list is made by going over it once. A compressed one can only be unpacked forwards, and
-several threads read at places that are some images apart: each place gets a cursor of its own, and each cursor
-keeps what it unpacked last, so that nobody makes another begin again.
+A tar has no directory: its members are found by going over it once. A compressed tar can only be unpacked forwards, and
+several threads read at positions that are some images apart. So each position has a cursor of its own, which keeps the
+bytes that it unpacked last, and no thread makes another start again.
 """
 
 import io
@@ -17,14 +17,14 @@ from retrieval.sources.members import Member
 
 CHUNK_BYTES = 2**17
 KEPT_BYTES = 16 * 2**20
-"""Unpacked bytes that a cursor keeps; none that it has to read at once is too large for it."""
+"""Unpacked bytes that a cursor keeps, or as many as one read needs."""
 MOST_CURSORS = 8
 READ_BYTES = 2**20
-"""Packed bytes that a cursor reads at once."""
+"""Compressed bytes that a cursor reads at once."""
 
 
 class Tar:
-    """A tar: where each member's bytes begin, and how to get at them."""
+    """An open tar: finds its members and reads their bytes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -49,7 +49,7 @@ class Tar:
                 refusal = "a sparse file; pack it again without --sparse"
             places[info.name] = Member(info.name, size, int(info.mtime * 10**9), at, refusal)
             yield places[info.name]
-        # A damaged header ends tarfile's loop just as the proper end does, which is a block of zeros.
+        # tarfile's loop also ends at a damaged header; the proper end is a block of zeros.
         content = cast(IO[bytes], self._archive.fileobj)
         content.seek(self._archive.offset)
         end = content.read(tarfile.BLOCKSIZE)
@@ -69,24 +69,24 @@ class Tar:
         return data
 
     def _unpack(self, at: int, size: int) -> bytes:
-        """By the nearest cursor that has not gone past, else by a new one; the longest unused makes room for it."""
+        """Read by the nearest cursor that is not past the position, or by a new one; drops the least recently used."""
         cursor = max((c for c in self._cursors if c.start <= at), key=lambda c: c.start, default=None)
         if cursor:
             self._cursors.remove(cursor)
         else:
             cursor = TarCursor(cast(IO[bytes], open_tar(io.BufferedReader(FileView(self._file), READ_BYTES)).fileobj))
-        data = cursor.read_at(at, size)  # a cursor that meets damage is not used again
+        data = cursor.read_at(at, size)  # if this raises, the cursor is not used again
         self._cursors = [*self._cursors[-MOST_CURSORS + 1 :], cursor]
         return data
 
 
 def open_tar(file: IO[bytes]) -> tarfile.TarFile:
-    """The archive, whatever it is packed with; raises what tarfile raises."""
+    """Open a tar with any compression; raises what tarfile raises."""
     return tarfile.open(fileobj=file, mode="r:*", encoding="utf-8", errors="surrogateescape")
 
 
 class FileView(io.RawIOBase):
-    """A file that others read too, from a place of its own."""
+    """A shared file with a position of its own."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -99,7 +99,7 @@ class FileView(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        assert whence == io.SEEK_SET or (offset == 0 and whence == io.SEEK_CUR), "nobody asks for the end"
+        assert whence == io.SEEK_SET or (offset == 0 and whence == io.SEEK_CUR), "seeking from the end is not supported"
         self._at = offset if whence == io.SEEK_SET else self._at
         return self._at
 
@@ -112,7 +112,7 @@ class FileView(io.RawIOBase):
 
 
 class TarCursor:
-    """A stream that only goes forwards, and what was read of it last, in chunks of one size but at its end."""
+    """A stream that is read forwards only, and the chunks that were read last, all of one size except at the end."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         stream.seek(0)
@@ -121,7 +121,10 @@ class TarCursor:
         self.start = self._end = 0
 
     def read_at(self, at: int, size: int) -> bytes:
-        """So many bytes from there, not before `start`; fewer only at the end. Raises what the stream raises."""
+        """`size` bytes from `at`, which must not be before `start`; fewer only at the stream's end.
+
+        Raises what the stream raises.
+        """
         while self._end < at + size and (chunk := self._stream.read(CHUNK_BYTES)):
             self._chunks.append(chunk)
             self._end += len(chunk)

@@ -1,4 +1,4 @@
-"""Each kind of source asked for a key: gone, there, or not to be asked, since it is not what it was."""
+"""Each kind of source, asked for a key: gone, there, or unknown because the source has changed."""
 
 import os
 import shutil
@@ -122,7 +122,7 @@ def test_a_folder_that_cannot_be_looked_into(tmp_path: Path, opened: Open, monke
     put(tmp_path / "pics", "c/x.txt")
     monkeypatch.setattr(Path, "lstat", lstat)
     answer = check_presence(source, ["a/9.png", "c/5.png"])
-    assert answer == Presence({"a/9.png"}, {"c/5.png": "pics/c/5.png cannot be looked at: Permission denied"})
+    assert answer == Presence({"a/9.png"}, {"c/5.png": "pics/c/5.png cannot be checked: Permission denied"})
 
 
 def test_by_url(tmp_path: Path, opened: Open) -> None:
