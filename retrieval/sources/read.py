@@ -1,4 +1,4 @@
-"""Entries of a source to pictures of a model's size: read, hashed and decoded by several at once, in order, bounded."""
+"""Read, hash and decode the entries of a source to images of the model's size: concurrently, in order, bounded."""
 
 import contextlib
 import faulthandler
@@ -27,34 +27,37 @@ from retrieval.sources import Entry
 T = TypeVar("T")
 
 WINDOW = 1024
-"""Images read ahead at most, whatever the source's size."""
+"""Maximum number of images read ahead."""
 WINDOW_BYTES = 64 * 2**20
-"""Their pixels take no more."""
+"""Maximum bytes of their pixels."""
 CHUNK = 32
-"""Images that one worker gets at a time: handing over one by one would cost as much as decoding a small one."""
+"""Images per task: handing over a single small image would cost as much as decoding it."""
 THREADS = min(8, os.cpu_count() or 1)
-"""More threads than cores only wait for each other, unless a remote source keeps them waiting: --workers."""
+"""Default number of threads. More than the cores help only with a slow remote source: --workers."""
 PROCESSES = 8
-"""More would wait for the encoder."""
+"""Maximum number of processes; more would wait for the encoder."""
 STOP_SECONDS = 3
-"""Seconds that a worker has after SIGTERM."""
+"""Seconds that a worker has to finish after SIGTERM."""
 FETCHED_BYTES = 64 * 2**20
-"""Of image files fetched here and not decoded yet, there or in a thread; one of them may be larger."""
+"""Maximum bytes of image files that are fetched but not yet decoded; a single file may be larger."""
 PART_BYTES = 4 * 2**20
-"""Fetched images are handed on together up to this size."""
+"""Maximum bytes of fetched images in one task for a decoder; a single file may be larger."""
 DECODE_SECONDS = 300.0
-"""Seconds after which a process that reads CHUNK images, or one by itself, is given up."""
+"""Time limit of a process for one task, whether CHUNK images or a single one."""
 
 
 class Decoded(NamedTuple):
-    """What was read of an entry: its content's SHA-256 (hex) and its pixels."""
+    """An entry that was read: its content's SHA-256 (hex) and its pixels."""
 
     sha256: str
     image: DecodedImage
 
 
 class Failed(NamedTuple):
-    """Why an entry cannot be used."""
+    """Why an entry cannot be used.
+
+    lasting: the content is at fault, so that the entry is unusable until it changes
+    """
 
     reason: str
     lasting: bool
@@ -62,9 +65,9 @@ class Failed(NamedTuple):
 
 ReadResult = Decoded | Failed
 Task = tuple[Callable[[], bytes], str]
-"""Of an entry, what a worker needs, its `fetch` and its name: little, for it may travel to another process."""
+"""An entry's `fetch` and name: all that a worker needs, and small, because it may be sent to another process."""
 GetResults = Callable[[], list[ReadResult]]
-"""Waits for what was begun, and gives what was read."""
+"""Waits for a task and returns its results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +81,11 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An entry that cannot be used, and why; the run goes on without it.
+    """An entry that cannot be used, and why; the run continues without it.
 
-    lasting: it was read, and what is in it is at fault: it will be refused until it changes · again: an earlier run
-    refused it too, and it was not opened now, or could not be read now either · held: the collection holds it as it was
-    when it was good.
+    lasting: the content is at fault, so that the entry will be refused until it changes
+    again: an earlier run refused it too; now it was skipped, or could not be read either
+    held: the collection has a point of it from when it was readable
     """
 
     entry: Entry
@@ -93,7 +96,7 @@ class Refused:
 
     @property
     def stale(self) -> bool:
-        """Whether what the collection holds of it is no image's any more."""
+        """Whether the collection has a point of an image that is now unusable."""
         return self.held and self.lasting
 
     def to_json(self) -> dict[str, Any]:
@@ -109,15 +112,15 @@ def read_images(
     workers: int | None = None,
     portable: bool | None = None,
 ) -> Iterator[Loaded | Refused | T]:
-    """Each entry, in order, as pixels u8[height, width, channels] or as refused; what is no entry stays as it is.
+    """Read the entries, in order, as pixels u8[height, width, channels]; items that are not entries pass unchanged.
 
-    workers: how many read at once, None: as it pays · portable: decode in processes of their own, so that an image at
-    which the decoder crashes is refused and the others are read, and so that small images do not keep this Python
-    busy; True lets them fetch the images too, False has them fetched here. None: decode in threads, where a crash is
-    this process's own.
+    workers: number of readers (default: by the number of cores)
+    portable: decode in separate processes, so that an image that crashes the decoder is refused and the others are
+        read, and so that small images do not keep this interpreter busy. True: the processes also fetch the images;
+        False: this process fetches them. None: decode in threads, where a crash ends this process
     """
     if isinstance(items, list) and len(items) == 1 and portable is None:
-        yield from read_serially(items, size, channels)  # for one, a thread would take longer to start than to read
+        yield from read_serially(items, size, channels)  # starting a thread would take longer than reading one image
         return
     window = max(2 * CHUNK, min(WINDOW, WINDOW_BYTES // (size[0] * size[1] * channels)))
     ahead: deque[tuple[list[Entry | T], GetResults | None]] = deque()
@@ -134,7 +137,7 @@ def read_images(
 
 
 def read_serially(items: Iterable[Entry | T], size: tuple[int, int], channels: int) -> Iterator[Loaded | Refused | T]:
-    """The same in this thread, one after the other."""
+    """As `read_images`, in this thread, one image after the other."""
     for item in items:
         if isinstance(item, Entry):
             (read,) = load_chunk([(item.fetch, item.name)], size, channels)
@@ -144,12 +147,12 @@ def read_serially(items: Iterable[Entry | T], size: tuple[int, int], channels: i
 
 
 def holds_entries(chunk: list[Entry | T]) -> TypeGuard[list[Entry]]:
-    """By the first: a chunk is all of one kind."""
+    """Whether a chunk is one of entries; its items are all of one kind."""
     return isinstance(chunk[0], Entry)
 
 
 def collect(chunk: list[Entry | T], read: GetResults | None) -> Iterator[Loaded | Refused | T]:
-    """A chunk once it is read; one without entries as it is."""
+    """Wait until a chunk is read; a chunk without entries passes unchanged."""
     if read is None:
         yield from chunk  # type: ignore[misc]
         return
@@ -159,19 +162,19 @@ def collect(chunk: list[Entry | T], read: GetResults | None) -> Iterator[Loaded 
 
 
 def split_chunks(items: Iterable[T]) -> Iterator[list[T]]:
-    """Runs of at most CHUNK entries, of which all or none are to be read in turn, or of what is no entry."""
+    """Split into runs of at most CHUNK items of one kind: entries to be read in turn, other entries, other items."""
     for _, run in itertools.groupby(items, lambda item: isinstance(item, Entry) and (True, item.in_turn)):
         while chunk := list(itertools.islice(run, CHUNK)):
             yield chunk
 
 
 class Reader:
-    """Reads chunks of entries, several at once; what is to be read in turn is fetched by one thread."""
+    """Reads several chunks of entries at once; entries that must be read in turn are fetched by one thread."""
 
     def __init__(self, size: tuple[int, int], channels: int, workers: int | None, portable: bool | None) -> None:
         """As for `read_images`."""
         load = partial(load_chunk, size=size, channels=channels)
-        self._there = portable is True
+        self._workers_fetch = portable is True
         self._decoders: Threads | Processes
         if portable is None:
             self._decoders = Threads(workers or THREADS, load)
@@ -180,42 +183,45 @@ class Reader:
             self._decoders = Processes((workers or most) if portable else min(workers or most, most), load, portable)
         self._fetchers = ThreadPoolExecutor(workers or THREADS, "fetch")
         self._in_turn = ThreadPoolExecutor(1, "fetch")
-        self._room = MemoryBudget(FETCHED_BYTES)
+        self._budget = MemoryBudget(FETCHED_BYTES)
 
     def begin(self, entries: Sequence[Entry]) -> GetResults:
-        """Entries that are all, or none, to be read in turn."""
+        """Start reading a chunk, whose entries must all, or none, be read in turn."""
         tasks: list[Task] = [(entry.fetch, entry.name) for entry in entries]
         in_turn = entries[0].in_turn
-        if not in_turn and (self._there or isinstance(self._decoders, Threads)):
+        if not in_turn and (self._workers_fetch or isinstance(self._decoders, Threads)):
             return partial(self._decoders.finish, self._decoders.begin(tasks), tasks)
-        fetching = (self._in_turn if in_turn else self._fetchers).submit(self._fetched, tasks)
+        fetching = (self._in_turn if in_turn else self._fetchers).submit(self._fetch_and_begin, tasks)
         return lambda: [read for begun, part in fetching.result() for read in self._decoders.finish(begun, part)]
 
     def close(self) -> None:
-        """What was not begun is dropped."""
+        """Stop; tasks that have not started are dropped."""
         self._in_turn.shutdown(cancel_futures=True)
         self._fetchers.shutdown(cancel_futures=True)
         self._decoders.close()
 
-    def _fetched(self, tasks: Sequence[Task]) -> list[tuple[Future[list[ReadResult]], list[Task]]]:
-        """Fetch here and hand on a part at a time, no more than there is room for: what was begun, with its tasks."""
-        begun, part, of, size = [], list[Task](), list[Task](), 0
+    def _fetch_and_begin(self, tasks: Sequence[Task]) -> list[tuple[Future[list[ReadResult]], list[Task]]]:
+        """Fetch the images here and start decoding them, a part at a time, within the budget of FETCHED_BYTES.
+
+        Returns each part's future with its original tasks.
+        """
+        begun, part, originals, size = [], list[Task](), list[Task](), 0
         for task in tasks:
             held, fetched = fetch_here(task)
             part.append(fetched)
-            of.append(task)
+            originals.append(task)
             size += held
             if size >= PART_BYTES or task is tasks[-1]:
-                self._room.take(size)
+                self._budget.take(size)
                 future = self._decoders.begin(part)
-                future.add_done_callback(partial(self._room.give, size))
-                begun.append((future, of))
-                part, of, size = [], [], 0
+                future.add_done_callback(partial(self._budget.give, size))
+                begun.append((future, originals))
+                part, originals, size = [], [], 0
         return begun
 
 
 class Threads:
-    """Threads that read."""
+    """Reads in threads."""
 
     def __init__(self, number: int, load: Callable[[Sequence[Task]], list[ReadResult]]) -> None:
         self._pool, self._load = ThreadPoolExecutor(number, "read"), load
@@ -231,23 +237,22 @@ class Threads:
 
 
 class Processes:
-    """Processes that read. One that dies costs the image at which it died, and no other.
+    """Reads in processes. If one dies, only the image that it was decoding is refused.
 
-    A decoder's defect, or the system short of memory, ends a process and breaks its pool, whoever is at fault. The
-    chunks that were on their way are then read once more, image by image, in a process that does nothing else, while
-    others go on in a new pool.
+    A bug in a decoder, or lack of memory, kills a process and breaks the whole pool. The pool's unfinished chunks are
+    then read again, image by image, in a separate process, while other chunks are read in a new pool.
     """
 
     def __init__(self, number: int, load: Callable[[Sequence[Task]], list[ReadResult]], portable: bool) -> None:
-        """portable: they can fetch what they are told to; else it is fetched here."""
+        """portable: the processes fetch the images; otherwise the tasks hold the images' bytes."""
         self._number, self._portable = number, portable
         self._load = partial(load_with_time_limit, load, DECODE_SECONDS)
         self._turn = threading.Lock()
         self._pool = start_pool(number)
-        self._careful: Executor | None = None
+        self._isolated: Executor | None = None
 
     def begin(self, tasks: Sequence[Task]) -> Future[list[ReadResult]]:
-        with self._turn, block_ctrl_c():  # it may start a process, which would die of it before `start_worker`
+        with self._turn, block_ctrl_c():  # this may start a process, which Ctrl-C would kill before `start_worker`
             try:
                 return self._pool.submit(self._load, tasks)
             except BrokenExecutor:
@@ -259,52 +264,50 @@ class Processes:
         try:
             return begun.result()
         except BrokenExecutor:
-            return [self._alone(task) for task in tasks]
+            return [self._read_alone(task) for task in tasks]
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
-        if self._careful:
-            self._careful.shutdown()
+        if self._isolated:
+            self._isolated.shutdown()
 
-    def _alone(self, task: Task) -> ReadResult:
-        """Read one image by itself; it is refused when a process dies of it that has read nothing else."""
+    def _read_alone(self, task: Task) -> ReadResult:
+        """Read one image by itself; it is refused if a fresh process dies while reading it."""
         if not self._portable:
             _, task = fetch_here(task)
         while True:
-            fresh = self._careful is None
+            fresh = self._isolated is None
             with block_ctrl_c():
-                self._careful = self._careful or start_one_process()
+                self._isolated = self._isolated or start_one_process()
             began = time.monotonic()
             try:
                 with block_ctrl_c():
-                    reading = self._careful.submit(self._load, [task])
+                    reading = self._isolated.submit(self._load, [task])
                 return reading.result()[0]
             except BrokenExecutor:
-                self._careful.shutdown(wait=False)
-                self._careful = None
+                self._isolated.shutdown(wait=False)
+                self._isolated = None
                 if fresh and time.monotonic() - began >= DECODE_SECONDS:
-                    return Failed(
-                        f"opening it took longer than {DECODE_SECONDS:.0f} s, and was given up", lasting=False
-                    )
+                    return Failed(f"opening it took longer than {DECODE_SECONDS:.0f} s", lasting=False)
                 if fresh:
                     return Failed(DIED, lasting=True)
 
 
-DIED = "the reader process died while decoding it; save it anew with another program, or try again with --retry-failed"
+DIED = "the reader process died while decoding it; save it again with another program, or retry with --retry-failed"
 
 
 def start_one_process() -> Executor:
-    """A process that works; raises RetrievalError when it dies of nothing."""
+    """Start a process and wait until it works; raises RetrievalError if it dies at once."""
     pool = start_pool(1)
     try:
         pool.submit(os.getpid).result()
     except BrokenExecutor as error:
-        raise RetrievalError("processes that read images die as they start", hint="is there memory left?") from error
+        raise RetrievalError("reader processes die when they start", hint="check the free memory") from error
     return pool
 
 
 def fetch_here(task: Task) -> tuple[int, Task]:
-    """The same task without its way: its bytes, or why there are none, are here already. And how many they are."""
+    """Fetch a task's image here; returns its size, and a task that holds its bytes or the error."""
     fetch, where = task
     try:
         data = fetch()
@@ -314,14 +317,14 @@ def fetch_here(task: Task) -> tuple[int, Task]:
 
 
 def raise_bad_image(where: str, reason: str) -> bytes:
-    """What fetching an image came to."""
+    """Stands in for a `fetch` that failed; raises BadImage."""
     raise BadImage(where, reason)
 
 
 def load_with_time_limit(
     load: Callable[[Sequence[Task]], list[ReadResult]], seconds: float, tasks: Sequence[Task]
 ) -> list[ReadResult]:
-    """What a process does, which ends itself when that takes longer: no Python could end a decoder that hangs."""
+    """As `load`; the process exits after `seconds`, because Python code cannot interrupt a decoder that hangs."""
     with Path(os.devnull).open("w") as nowhere:
         faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
         try:
@@ -331,13 +334,16 @@ def load_with_time_limit(
 
 
 def load_chunk(tasks: Sequence[Task], size: tuple[int, int], channels: int) -> list[ReadResult]:
-    """What a worker does."""
+    """Read the images of a chunk, without the decoders' warnings."""
     with quiet():
         return [load_one(fetch, where, size, channels) for fetch, where in tasks]
 
 
 def load_one(fetch: Callable[[], bytes], where: str, size: tuple[int, int], channels: int) -> ReadResult:
-    """What an entry's `fetch` gives, read; `where` names it."""
+    """Fetch and decode one image.
+
+    where: its name, for messages
+    """
     try:
         data = fetch()
     except BadImage as error:
@@ -350,14 +356,14 @@ def load_one(fetch: Callable[[], bytes], where: str, size: tuple[int, int], chan
 
 
 def start_pool(number: int) -> Executor:
-    """Not forked, since JAX has threads; not of a fork server, which a kill -9 would leave behind."""
+    """A pool of spawned processes: JAX's threads forbid forking, and a fork server would survive a kill -9."""
     spawn = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(number, spawn, initializer=start_worker, initargs=(MemoryBudget(MAX_DECODED, spawn),))
 
 
 @contextlib.contextmanager
 def block_ctrl_c() -> Iterator[None]:
-    """From this thread and from processes that it starts; where the system knows no such mask, from nobody."""
+    """Block SIGINT for this thread and the processes that it starts; does nothing on systems without signal masks."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -368,13 +374,14 @@ def block_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def start_worker(room: MemoryBudget) -> None:
-    """Ctrl-C and SIGTERM are the parent's to handle; a worker whose parent is gone ends.
+def start_worker(budget: MemoryBudget) -> None:
+    """Set up a worker process: it leaves Ctrl-C to its parent, delays SIGTERM, and exits when its parent is gone.
 
-    One that died while it hands over a result would leave its parent waiting for the rest of that for ever.
-    room: the memory that the pool's processes may take for decoding, all together.
+    SIGTERM is delayed because a worker killed while sending a result would leave its parent waiting forever.
+
+    budget: memory that the pool's processes may use for decoding in total
     """
-    set_budget(room)
+    set_budget(budget)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(STOP_SECONDS))
     parent = multiprocessing.parent_process()
