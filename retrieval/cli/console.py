@@ -96,7 +96,7 @@ def print_warnings(warnings: Sequence[str]) -> None:
         echo(f"warning: {warning}", err=True)
 
 
-def end_with(refused: Sequence["Refused"], *, silent: bool = False) -> None:
+def exit_if_refused(refused: Sequence["Refused"], *, silent: bool = False) -> None:
     """End with REFUSED if images were refused; unless `silent`, name the first few."""
     if refused and not silent:
         print_refused(refused)

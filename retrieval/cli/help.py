@@ -29,7 +29,7 @@ class Command(TyperCommand):
     """A command whose docstring is: a line, paragraphs, and at the end a paragraph of examples."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        return ["[OPTIONS]", *(usage(each, ctx) for each in self.get_params(ctx) if is_argument(each))]
+        return ["[OPTIONS]", *(format_usage(each, ctx) for each in self.get_params(ctx) if is_argument(each))]
 
     def format_help_text(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         for paragraph in prose(self.help or ""):
@@ -67,9 +67,15 @@ def sections(command: TyperCommand, ctx: Any) -> list[tuple[str, list[tuple[str,
     """The arguments, then the options by GROUPS: title, and of each parameter how it is written and what it does."""
     parameters = command.get_params(ctx)
     arguments = [each for each in parameters if is_argument(each)]
-    options = sorted((each for each in parameters if not is_argument(each)), key=lambda each: GROUPS.index(group(each)))
-    found = [("Arguments", arguments), *((title, list(some)) for title, some in groupby(options, group))]
-    return [(title, [(written(each, ctx), described(each)) for each in some]) for title, some in found if some]
+    options = sorted(
+        (each for each in parameters if not is_argument(each)), key=lambda each: GROUPS.index(group_of(each))
+    )
+    found = [("Arguments", arguments), *((title, list(some)) for title, some in groupby(options, group_of))]
+    return [
+        (title, [(format_parameter(each, ctx), describe_parameter(each)) for each in some])
+        for title, some in found
+        if some
+    ]
 
 
 def is_argument(parameter: Any) -> bool:
@@ -77,17 +83,17 @@ def is_argument(parameter: Any) -> bool:
     return bool(parameter.param_type_name == "argument")
 
 
-def group(option: Any) -> str:
+def group_of(option: Any) -> str:
     """The one of GROUPS that it is in."""
     return getattr(option, "rich_help_panel", None) or OTHER
 
 
-def usage(argument: Any, ctx: Any) -> str:
+def format_usage(argument: Any, ctx: Any) -> str:
     """An argument in the usage line."""
-    return written(argument, ctx) if argument.required else f"[{written(argument, ctx)}]"
+    return format_parameter(argument, ctx) if argument.required else f"[{format_parameter(argument, ctx)}]"
 
 
-def written(parameter: Any, ctx: Any) -> str:
+def format_parameter(parameter: Any, ctx: Any) -> str:
     """A parameter as it is typed: its names and what comes after them."""
     shown = parameter.metavar or parameter.display_type(ctx).strip("<>")
     value: str = WORDS.get(shown, shown)
@@ -97,17 +103,17 @@ def written(parameter: Any, ctx: Any) -> str:
     return " / ".join(names) + ("" if parameter.is_flag else f" {value}")
 
 
-def described(parameter: Any) -> str:
+def describe_parameter(parameter: Any) -> str:
     """What it does, its range and its default, in one sentence."""
     low, high = getattr(parameter, "min", None), getattr(parameter, "max", None)
     facts = [f"{low} to {high}"] if low is not None and high is not None else []
-    default = parameter.show_default if isinstance(parameter.show_default, str) else plain(parameter.default)
+    default = parameter.show_default if isinstance(parameter.show_default, str) else format_default(parameter.default)
     facts += [f"default: {default}"] if default else []
     text: str = parameter.help or ""
     return f"{text.removesuffix('.')} ({'; '.join(facts)})." if facts else text
 
 
-def plain(default: Any) -> str:
+def format_default(default: Any) -> str:
     """A default as it would be typed; nothing for an option that is off or not given."""
     if default is None or isinstance(default, bool):
         return ""

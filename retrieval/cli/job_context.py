@@ -52,7 +52,7 @@ class Watch:
 
 
 @contextlib.contextmanager
-def recorded(job: str, alias: str, folder: Path) -> Iterator["JobRecord"]:
+def record_job(job: str, alias: str, folder: Path) -> Iterator["JobRecord"]:
     """Record the block as a job in the history; SIGTERM ends it as Ctrl-C does, with its own exit code."""
     from retrieval.ops.job_history import JobRecord
 
@@ -80,16 +80,16 @@ def recorded(job: str, alias: str, folder: Path) -> Iterator["JobRecord"]:
 
 
 @contextlib.contextmanager
-def watched(job: str, alias: str, folder: Path, metrics_file: Path | None) -> Iterator[Watch]:
+def watch_job(job: str, alias: str, folder: Path, metrics_file: Path | None) -> Iterator[Watch]:
     """Show and record a run while the block lasts; however it ends, print the progress and write the metrics."""
-    with contextlib.ExitStack() as last, progress_bar("note") as bar, recorded(job, alias, folder) as run:
+    with contextlib.ExitStack() as last, progress_bar("note") as bar, record_job(job, alias, folder) as run:
         watch = Watch(alias, bar, run)
-        last.callback(lambda: after(job, watch.summary, run, metrics_file))
+        last.callback(lambda: finish_job(job, watch.summary, run, metrics_file))
         last.callback(bar.stop)
         yield watch
 
 
-def after(job: str, summary: "IngestSummary", run: "JobRecord", metrics_file: Path | None) -> None:
+def finish_job(job: str, summary: "IngestSummary", run: "JobRecord", metrics_file: Path | None) -> None:
     """Print how far a failed run got, and write the metrics."""
     code = run.exit_code
     if code not in (0, REFUSED) and summary.done and not is_json():

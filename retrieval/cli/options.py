@@ -159,7 +159,7 @@ def open_sources(
         return [open_source(spec, settings, name=name, labels=labels is not None, progress=report) for spec in specs]
 
 
-def chosen(**options: int | None) -> dict[str, int]:
+def given_options(**options: int | None) -> dict[str, int]:
     """The options that were given, by name."""
     return {name: value for name, value in options.items() if value is not None}
 

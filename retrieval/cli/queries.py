@@ -36,7 +36,7 @@ def all_queries(
             single = isinstance(source, File)
             for entry in source.entries():
                 yield Query(spec if single else f"{spec.rstrip('/')}/{entry.key}", entry)
-    for line in lines(list_) if list_ else ():
+    for line in read_lines(list_) if list_ else ():
         yield Stored(line) if stored else file_query(line)
 
 
@@ -47,7 +47,7 @@ def read_stdin() -> bytes:
     return sys.stdin.buffer.read(MAX_BYTES + 1)
 
 
-def lines(file: Path) -> Iterator[str]:
+def read_lines(file: Path) -> Iterator[str]:
     """The lines of a file or of stdin, as they arrive; blank lines are skipped. Raises UsageError."""
     try:
         with sys.stdin.buffer if str(file) == STDIN else file.open("rb") as text:
@@ -68,7 +68,7 @@ def file_query(path: str) -> "Query":
     return Query.of(path, partial(read_file, path, path))
 
 
-def example(name: str) -> "Query | Stored":
+def example_query(name: str) -> "Query | Stored":
     """An example to be like or unlike: the file of that name if there is one, otherwise a stored image."""
     from retrieval.search.query import Stored
 

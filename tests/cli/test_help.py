@@ -11,7 +11,7 @@ import typer.main
 
 from retrieval import __version__
 from retrieval.cli import app
-from retrieval.cli.help import GROUPS, OTHER, examples, group, is_argument
+from retrieval.cli.help import GROUPS, OTHER, examples, group_of, is_argument
 from tests.cli.conftest import Call, done_well, run
 
 COMMANDS = sorted(
@@ -48,7 +48,7 @@ def test_every_command_and_option_has_help(name: str, call: Call) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_has_a_group_and_every_command_two_examples(name: str) -> None:
     command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
-    assert {group(each) for each in command.params if not is_argument(each)} <= {*GROUPS} - {OTHER}
+    assert {group_of(each) for each in command.params if not is_argument(each)} <= {*GROUPS} - {OTHER}
     shown = examples(command.help)
     assert len(shown) == 2
     for line in shown:

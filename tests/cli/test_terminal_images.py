@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from retrieval.cli.render.terminal_images import strip
+from retrieval.cli.render.terminal_images import image_strip
 from tests.images.samples import file, noise, photo
 
 
 def printed(width: int, colour: bool, *pictures: bytes | None, captions: list[str] | None = None) -> list[str]:
-    text = strip(pictures, captions or ["x"] * len(pictures), width, colour=colour)
+    text = image_strip(pictures, captions or ["x"] * len(pictures), width, colour=colour)
     return text.plain.splitlines()
 
 
 def test_half_blocks_hold_two_pixels_each() -> None:
     pixels = noise(28, 28)
-    text = strip([file(pixels)], ["query"], 200, colour=True)
+    text = image_strip([file(pixels)], ["query"], 200, colour=True)
     console = Console(width=200, force_terminal=True, color_system="truecolor")
     cells = [segment for segment in console.render(text) if segment.text == "▀"]
     assert len(cells) == 28 * 14

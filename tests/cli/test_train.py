@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.cli.commands.train import following
+from retrieval.cli.commands.train import next_command
 from retrieval.cli.parse import parse_seconds, parse_size
 from retrieval.config import Settings
 from retrieval.errors import UsageError
@@ -134,19 +134,20 @@ def test_what_comes_next(home: Path, pictures: Path, monkeypatch: pytest.MonkeyP
         own = saved_models.load_of(settings.models, store.metadata(live).model)
     other, ingest = make_model(home, seed=8), f"retrieval ingest {source}"
     assert own is not None
-    assert following(own, source, settings) == ingest
-    said = following(other, source, settings)
+    assert next_command(own, source, settings) == ingest
+    said = next_command(other, source, settings)
     assert said == f"retrieval reindex   (images holds codes of model {own.fingerprint[:8]}, which ingest goes on with)"
     monkeypatch.setattr("retrieval.store.edge.engine.EdgeStore", functools.partial(EdgeStore, lock_seconds=0.1))
     with contextlib.ExitStack() as held:
         held.callback(FolderLock(settings.embedded).release)
         assert (
-            following(other, source, settings) == f"{ingest}, or where there is a collection already: retrieval reindex"
+            next_command(other, source, settings)
+            == f"{ingest}, or where there is a collection already: retrieval reindex"
         )
     fresh = Settings(home=home.with_name("fresh"))
-    assert following(other, source, fresh) == ingest
+    assert next_command(other, source, fresh) == ingest
     assert not fresh.embedded.exists()
     with open_store(fresh) as store:
         store.create_collection("digits-1", CollectionMeta(own.fingerprint, 4, (8, 8), 1, utc_now()))
         store.move_alias("digits", "digits-1")
-    assert following(other, source, fresh) == f"{ingest}, or for digits: retrieval reindex --alias ALIAS"
+    assert next_command(other, source, fresh) == f"{ingest}, or for digits: retrieval reindex --alias ALIAS"

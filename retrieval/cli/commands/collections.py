@@ -13,9 +13,9 @@ from retrieval.cli.render.tables import print_table
 if TYPE_CHECKING:
     from retrieval.store.base import Store
 
-MEASURED = ("recall_at_5", "copies_found", "P@5")
+GATE_METRICS = ("recall_at_5", "copies_found", "P@5")
 """The metrics of the gate that the table shows."""
-KEPT = ("model", "dim", "created", "state", "sources", "evaluation")
+META_FIELDS = ("model", "dim", "created", "state", "sources", "evaluation")
 """The metadata that is printed as JSON."""
 DAMAGED = "damaged"
 
@@ -47,7 +47,7 @@ def collections(
     with open_store(settings) as store:
         dropped = drop_unused(store) if prune else []
         aliases = store.aliases()
-        rows = [row for name in store.collections() if (row := described(store, name, aliases))]
+        rows = [row for name in store.collections() if (row := describe_collection(store, name, aliases))]
         location = store.location
     if as_json:
         print_json({"collections": rows, "dropped": dropped})
@@ -58,26 +58,26 @@ def collections(
     if not rows:
         console.print(f"no collections at {location}; make one with: retrieval ingest SOURCE", soft_wrap=True)
         return
-    columns = ["points", "age", *(name.replace("_", " ") for name in MEASURED)]
-    print_table(["alias", "collection", "state", *columns], map(cells, rows), numbers=columns)
+    columns = ["points", "age", *(name.replace("_", " ") for name in GATE_METRICS)]
+    print_table(["alias", "collection", "state", *columns], map(collection_row, rows), numbers=columns)
     for row in rows:
         if row["state"] == DAMAGED:
             echo(f"damaged: {row['reason']}", err=True)
 
 
-def cells(row: Mapping[str, Any]) -> list[str]:
+def collection_row(row: Mapping[str, Any]) -> list[str]:
     """A collection as a row of the table."""
     if row["state"] == DAMAGED:
-        return [", ".join(row["aliases"]) or "–", row["collection"], DAMAGED, *[""] * (2 + len(MEASURED))]
-    measured = [f"{row['evaluation'][name]:.4f}" if name in row["evaluation"] else "" for name in MEASURED]
+        return [", ".join(row["aliases"]) or "–", row["collection"], DAMAGED, *[""] * (2 + len(GATE_METRICS))]
+    measured = [f"{row['evaluation'][name]:.4f}" if name in row["evaluation"] else "" for name in GATE_METRICS]
     state = "live" if row["aliases"] else row["state"]
     return [
-        *(", ".join(row["aliases"]) or "–", row["collection"], state, f"{row['points']:,}", age(row["created"])),
+        *(", ".join(row["aliases"]) or "–", row["collection"], state, f"{row['points']:,}", format_age(row["created"])),
         *measured,
     ]
 
 
-def described(store: "Store", collection: str, aliases: Mapping[str, str]) -> dict[str, Any] | None:
+def describe_collection(store: "Store", collection: str, aliases: Mapping[str, str]) -> dict[str, Any] | None:
     """The facts about a collection; None for one that this program did not make.
 
     For a damaged one: its name, the aliases that point at it, and the `reason`.
@@ -88,15 +88,15 @@ def described(store: "Store", collection: str, aliases: Mapping[str, str]) -> di
     try:
         meta, points = store.metadata(collection), store.count(collection)
     except StoreDamaged as error:
-        unknown = dict.fromkeys(("points", *KEPT))
+        unknown = dict.fromkeys(("points", *META_FIELDS))
         return {"collection": collection, "aliases": own, **unknown, "state": DAMAGED, "reason": str(error)}
     except StoreError:
         return None
     facts = meta.to_json()
-    return {"collection": collection, "aliases": own, "points": points, **{name: facts[name] for name in KEPT}}
+    return {"collection": collection, "aliases": own, "points": points, **{name: facts[name] for name in META_FIELDS}}
 
 
-def age(created: str) -> str:
+def format_age(created: str) -> str:
     """Time since then, in its largest unit.
 
     >>> age("2000-01-01T00:00:00+00:00").endswith(" d"), age("9999-01-01T00:00:00+00:00")

@@ -17,7 +17,7 @@ def demo(as_json: Json = False) -> None:
     $ retrieval demo --json
     """
     from retrieval import demo as job
-    from retrieval.cli.render.results import print_pictures, print_results, write_galleries
+    from retrieval.cli.render.results import print_images, print_results, write_galleries
     from retrieval.config import load_settings
     from retrieval.gallery.results import result_rows
     from retrieval.sources.open import open_known
@@ -38,7 +38,7 @@ def demo(as_json: Json = False) -> None:
     console = stdout()
     for result, row in zip(chosen[:SHOWN], rows, strict=False):
         print_results([result], console)
-        print_pictures([row], console)
+        print_images([row], console)
     console.print(
         f"P@5 of {len(outcome.results):,} queries: {outcome.precision:.4f} by codes of {outcome.meta.dim} numbers,"
         f" {outcome.pixels_precision:.4f} by raw pixels\n"

@@ -8,7 +8,7 @@ import typer
 from retrieval.cli.console import echo, progress_bar
 from retrieval.cli.help import ACTION, OUTPUT, SELECTION
 from retrieval.cli.options import Alias, Json, QdrantUrl
-from retrieval.cli.render.formats import Output, chosen_output, groups_printer
+from retrieval.cli.render.formats import Output, choose_output, groups_printer
 from retrieval.errors import DEFAULT_ALIAS, REFUSED, UsageError
 
 if TYPE_CHECKING:
@@ -70,11 +70,11 @@ def duplicates(
     $ retrieval duplicates --html duplicates.html
     $ retrieval duplicates --apply set-aside
     """
-    form = chosen_output(output, as_json=as_json)
+    form = choose_output(output, as_json=as_json)
     if undo:
         if apply or html:
             raise UsageError("--undo with --apply or --html; give one")
-        put_back(undo)
+        undo_moves(undo)
         return
 
     from retrieval.api import Index
@@ -98,7 +98,7 @@ def duplicates(
             if apply or html:
                 found.append(group)
         sources = index.sources()
-    say(summary)
+    print_counts(summary)
     if html:
         from retrieval.gallery.review import write_duplicates
 
@@ -106,13 +106,13 @@ def duplicates(
     if apply:
         from retrieval.duplicates.quarantine import set_aside
 
-        moved = [say_moved(each) for each in set_aside(found, sources, apply)]
+        moved = [report_move(each) for each in set_aside(found, sources, apply)]
         echo(f"{sum(moved):,} files moved to {apply}; undo with: retrieval duplicates --undo {apply}/undo.jsonl")
         if not all(moved):
             raise typer.Exit(REFUSED)
 
 
-def say(summary: Any) -> None:
+def print_counts(summary: Any) -> None:
     """Print how many duplicates were found, among how many images."""
     unread = f"; {summary.unread:,} images cannot be read; only their exact copies are found" * bool(summary.unread)
     echo(
@@ -121,18 +121,18 @@ def say(summary: Any) -> None:
     )
 
 
-def say_moved(moved: "Moved") -> bool:
+def report_move(moved: "Moved") -> bool:
     """Whether the file was moved; if not, print why."""
     if moved.problem:
         echo(f"refused: {moved.origin}: {moved.problem}", err=True)
     return moved.problem is None
 
 
-def put_back(undo: Path) -> None:
+def undo_moves(undo: Path) -> None:
     """Move the files back, and name those that could not be."""
     from retrieval.duplicates.quarantine import undo_moves
 
-    moved = [say_moved(each) for each in undo_moves(undo)]
+    moved = [report_move(each) for each in undo_moves(undo)]
     echo(f"{sum(moved):,} files put back")
     if not all(moved):
         raise typer.Exit(REFUSED)

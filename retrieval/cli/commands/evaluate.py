@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.console import echo, end_with, print_json, progress_bar, stdout
+from retrieval.cli.console import echo, exit_if_refused, print_json, progress_bar, stdout
 from retrieval.cli.help import ENGINE, OUTPUT, SELECTION
 from retrieval.cli.options import SOURCES, AnyModel, Json, Labels, QdrantUrl, open_sources
 from retrieval.cli.render.tables import print_table
@@ -101,4 +101,4 @@ def evaluate(
         echo(f"warning: {report.verdict}; try more --epochs or more images", err=True)
     if html:
         write_report(html, report)
-    end_with(report.refused)
+    exit_if_refused(report.refused)

@@ -8,7 +8,7 @@ import typer
 from retrieval.cli.console import echo, print_json, stdout
 from retrieval.cli.help import OUTPUT
 from retrieval.cli.options import Alias, Json, Model, QdrantUrl
-from retrieval.cli.queries import example
+from retrieval.cli.queries import example_query
 from retrieval.errors import DEFAULT_ALIAS
 
 if TYPE_CHECKING:
@@ -41,29 +41,29 @@ def explain(
     from retrieval.config import load_settings
 
     with Index.open(alias, model=model, settings=load_settings(qdrant_url=qdrant_url)) as index:
-        pair = [example(a), example(b)]
+        pair = [example_query(a), example_query(b)]
         found = index.explain(*pair)
         images = [index.read(query) for query in pair]
     if html:
         from retrieval.gallery.review import write_explanation
 
-        write_explanation(html, found, images, lines(found))
+        write_explanation(html, found, images, format_findings(found))
     if as_json:
         print_json(found.to_json())
         return
-    for line in lines(found):
+    for line in format_findings(found):
         echo(line)
     console = stdout()
     if console.is_terminal:
-        from retrieval.cli.render.terminal_images import strip
+        from retrieval.cli.render.terminal_images import image_strip
         from retrieval.images.decode import encode_png
 
         shown = [images[0], encode_png(found.seen[0]), images[1], encode_png(found.seen[1])]
         colour = not console.no_color
-        console.print(strip(shown, ["a", "a, decoded", "b", "b, decoded"], console.width, colour=colour))
+        console.print(image_strip(shown, ["a", "a, decoded", "b", "b, decoded"], console.width, colour=colour))
 
 
-def lines(found: "Explanation") -> list[str]:
+def format_findings(found: "Explanation") -> list[str]:
     """The findings, in words."""
     share = "" if found.percentile is None else f", p{found.percentile:.0f}: "
     if found.percentile is not None:

@@ -7,7 +7,7 @@ import typer
 
 from retrieval.cli.console import echo, print_json, progress_bar
 from retrieval.cli.help import ACTION
-from retrieval.cli.job_context import recorded
+from retrieval.cli.job_context import record_job
 from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.errors import DEFAULT_ALIAS, UsageError
 from retrieval.util.sanitize import escape_unprintable
@@ -46,11 +46,11 @@ def forget(
     if not (dry_run or yes or sys.stdin.isatty()):
         raise UsageError(f"forget {name}: removes {found.points:,} points of {alias}; confirm with --yes")
     if not as_json:
-        say(found)
+        print_plan(found)
     if not dry_run:
         if not yes and not typer.confirm(f"Forget {escape_unprintable(name)}, {found.points:,} points?", err=True):
             raise typer.Exit(1)
-        with recorded("forget", alias, settings.jobs) as run, open_store(settings) as store, progress_bar() as bar:
+        with record_job("forget", alias, settings.jobs) as run, open_store(settings) as store, progress_bar() as bar:
             task = bar.add_task("Removing", total=found.points)
             found = job.forget(
                 store, alias, name, settings.refused, lambda done, total: bar.update(task, completed=done, total=total)
@@ -63,7 +63,7 @@ def forget(
         echo(done)
 
 
-def say(found: "ForgetSummary") -> None:
+def print_plan(found: "ForgetSummary") -> None:
     """Print what would be removed."""
     where = f", last seen at {found.root}" if found.root else ""
     lines = [f"{found.alias} → {found.collection}: {found.points:,} points of {found.name}{where}"]

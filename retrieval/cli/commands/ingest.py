@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.console import end_with, print_json, print_warnings, stdout
+from retrieval.cli.console import exit_if_refused, print_json, print_warnings, stdout
 from retrieval.cli.help import ACTION, FIELDS, LIMITS, OUTPUT
-from retrieval.cli.job_context import watched
+from retrieval.cli.job_context import watch_job
 from retrieval.cli.logs import log, log_json
 from retrieval.cli.options import (
     SOURCES,
@@ -27,12 +27,12 @@ from retrieval.cli.options import (
     Runner,
     Shards,
     WriteConsistency,
-    chosen,
+    given_options,
     open_sources,
     ray_of,
 )
 from retrieval.cli.parse import parse_share
-from retrieval.cli.render.ingest import errors_to, first_model, print_plan, print_summary
+from retrieval.cli.render.ingest import errors_file, print_plan, print_summary, train_first_model
 from retrieval.errors import DEFAULT_ALIAS, UsageError
 from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES, IngestOptions
 
@@ -166,18 +166,18 @@ def ingest(
         batch=batch_size,
         workers=workers,
         public_url=settings.public_url,
-        layout=chosen(shards=shards, replicas=replicas, write_consistency=write_consistency),
+        layout=given_options(shards=shards, replicas=replicas, write_consistency=write_consistency),
         ray=ray_of(runner, address, settings),
     )
     log("ingest started", alias=alias, sources=[s.spec for s in sources])
     with contextlib.ExitStack() as stack:
-        watch = stack.enter_context(watched("ingest", alias, settings.jobs, metrics_file))
-        note_refused = stack.enter_context(errors_to(errors))
+        watch = stack.enter_context(watch_job("ingest", alias, settings.jobs, metrics_file))
+        note_refused = stack.enter_context(errors_file(errors))
         store = stack.enter_context(open_store(settings))
         store.check()
         collection = store.aliases().get(alias)
         if train and not dry_run and collection is None and saved_models.default(settings.models) is None:
-            saved = first_model(store, alias, sources, settings, watch)
+            saved = train_first_model(store, alias, sources, settings, watch)
         else:
             saved = (model_of if dry_run else model_for_writing)(store, collection, settings, model)
         encoder = stack.enter_context(contextlib.closing(EncoderProcess(saved, settings.xla_cache)))
@@ -196,4 +196,4 @@ def ingest(
         key = f"{key_column!r} must hold its path below the root of its source (or name another --key-column)"
         named = f"'source', if there is such a column, the source's name, here {', '.join(names)}"
         print_warnings([f"{metadata}: none of its rows is an image's; {key}, and {named}"])
-    end_with(summary.refused, silent=json_logs)
+    exit_if_refused(summary.refused, silent=json_logs)

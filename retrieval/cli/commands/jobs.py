@@ -41,10 +41,10 @@ def jobs(
         return
 
     columns = ["started", "job", "alias", "outcome", "seconds", "collection", "what"]
-    print_table(columns, map(cells, records), numbers=["seconds"])
+    print_table(columns, map(job_row, records), numbers=["seconds"])
 
 
-def cells(record: Mapping[str, Any]) -> list[str]:
+def job_row(record: Mapping[str, Any]) -> list[str]:
     """A run as a row of the table."""
     from retrieval.ops.job_history import summarize
 

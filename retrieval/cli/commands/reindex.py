@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.console import end_with, print_json, print_warnings, stderr, stdout, training_task
+from retrieval.cli.console import exit_if_refused, print_json, print_warnings, stderr, stdout, training_task
 from retrieval.cli.help import ACTION, GATE, LIMITS
-from retrieval.cli.job_context import Watch, watched
+from retrieval.cli.job_context import Watch, watch_job
 from retrieval.cli.logs import log, log_json
 from retrieval.cli.options import (
     Address,
@@ -25,11 +25,11 @@ from retrieval.cli.options import (
     Runner,
     Shards,
     WriteConsistency,
-    chosen,
+    given_options,
     ray_of,
 )
 from retrieval.cli.parse import parse_seconds, parse_share
-from retrieval.cli.render.reindex import Follow, print_gate, say
+from retrieval.cli.render.reindex import StepReporter, print_gate, print_outcome
 from retrieval.errors import DEFAULT_ALIAS, ModelError, RetrievalError, UsageError
 from retrieval.ingest.options import MAX_DELETE, MAX_FAILURES
 from retrieval.reindex.options import KEEP, MAX_DROP, MIN_RECALL, ReindexOptions
@@ -141,14 +141,14 @@ def reindex(
         older_than=parse_seconds("--if-older-than", if_older_than),
         if_changed=if_changed,
         fresh=train,
-        layout=chosen(shards=shards, replicas=replicas, write_consistency=write_consistency),
+        layout=given_options(shards=shards, replicas=replicas, write_consistency=write_consistency),
         ray=ray_of(runner, address, settings),
     )
     given = None if train else load_model(settings, model)
-    run(alias, settings, options, given, metrics_file, json_logs=json_logs, as_json=as_json)
+    run_reindex(alias, settings, options, given, metrics_file, json_logs=json_logs, as_json=as_json)
 
 
-def run(
+def run_reindex(
     alias: str,
     settings: "Settings",
     options: ReindexOptions,
@@ -172,7 +172,7 @@ def run(
     log("reindex started", alias=alias)
     outcome = None
     with contextlib.ExitStack() as stack:
-        watch = stack.enter_context(watched("reindex", alias, settings.jobs, metrics_file))
+        watch = stack.enter_context(watch_job("reindex", alias, settings.jobs, metrics_file))
         store = stack.enter_context(open_store(settings))
 
         def choose(sources: Sequence["Source"]) -> "EncoderProcess":
@@ -181,11 +181,11 @@ def run(
             chosen = (
                 saved_models.copy_to_home(settings.models, given)
                 if given
-                else trained(sources, store.metadata(store.aliases()[alias]).model, settings, watch)
+                else train_successor(sources, store.metadata(store.aliases()[alias]).model, settings, watch)
             )
             return stack.enter_context(contextlib.closing(EncoderProcess(chosen, settings.xla_cache)))
 
-        follow = Follow(watch)
+        follow = StepReporter(watch)
         try:
             outcome = job.reindex(store, alias, choose, settings, options, step=follow)
         except RetrievalError:
@@ -202,12 +202,12 @@ def run(
     else:
         new = store.engine == "server" and outcome.model != outcome.previous_model
         model = saved_models.folder_of(settings.models, outcome.model) if new else None
-        say(outcome, points, location, page, stdout(), model)
+        print_outcome(outcome, points, location, page, stdout(), model)
     print_warnings(outcome.warnings)
-    end_with(outcome.counts.refused if outcome.counts else [], silent=json_logs)
+    exit_if_refused(outcome.counts.refused if outcome.counts else [], silent=json_logs)
 
 
-def trained(sources: Sequence["Source"], before: str, settings: "Settings", watch: Watch) -> "SavedModel":
+def train_successor(sources: Sequence["Source"], before: str, settings: "Settings", watch: Watch) -> "SavedModel":
     """Train a model on the sources, with dimensions and objective of the model `before` if that is on this machine."""
     from retrieval.model import saved_models
     from retrieval.train.job import train_model

@@ -6,7 +6,7 @@ import typer
 
 from retrieval.cli.console import echo, print_json, print_warnings
 from retrieval.cli.help import ACTION
-from retrieval.cli.job_context import recorded
+from retrieval.cli.job_context import record_job
 from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.errors import DEFAULT_ALIAS
 
@@ -38,7 +38,7 @@ def rollback(
     from retrieval.store import open_store
 
     settings = load_settings(qdrant_url=qdrant_url)
-    with recorded("rollback", alias, settings.jobs) as run, open_store(settings) as store:
+    with record_job("rollback", alias, settings.jobs) as run, open_store(settings) as store:
         done = job.rollback(store, alias, settings, as_it_was=as_it_was)
         run.facts |= done.to_json()
     if as_json:

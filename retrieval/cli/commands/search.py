@@ -11,8 +11,8 @@ import typer
 from retrieval.cli.console import echo
 from retrieval.cli.help import OUTPUT, QUERIES, SELECTION
 from retrieval.cli.options import SOURCES, Alias, Json, Model, QdrantUrl
-from retrieval.cli.queries import STDIN, all_queries, example
-from retrieval.cli.render.formats import Output, chosen_output, printer
+from retrieval.cli.queries import STDIN, all_queries, example_query
+from retrieval.cli.render.formats import Output, choose_output, result_printer
 from retrieval.errors import DEFAULT_ALIAS, REFUSED, SourceError, UsageError
 from retrieval.search.options import K, SearchOptions
 
@@ -116,8 +116,8 @@ def search(
         max_distance=max_distance,
         max_percentile=max_percentile,
     )
-    form = chosen_output(output, as_json=as_json)
-    check_together(image, like, unlike, list_, stored=stored, diverse=diverse)
+    form = choose_output(output, as_json=as_json)
+    check_queries(image, like, unlike, list_, stored=stored, diverse=diverse)
 
     from retrieval.api import Index
     from retrieval.cli.render.results import write_galleries
@@ -127,10 +127,10 @@ def search(
     shown: list[Result] = []
     refused: list[Result] = []
     asked, started = 0, time.monotonic()
-    with Index.open(alias, model=model, settings=settings) as index, printer(form, index) as show:
+    with Index.open(alias, model=model, settings=settings) as index, result_printer(form, index) as show:
         options = replace(options, where=index.filter(where))
         if like:
-            results = iter([index.recommend([*map(example, like)], [*map(example, unlike or [])], options)])
+            results = iter([index.recommend([*map(example_query, like)], [*map(example_query, unlike or [])], options)])
         else:
             queries = all_queries(image or [], list_, settings, stored=stored)
             results = index.stream(itertools.islice(queries, limit), options)
@@ -143,10 +143,10 @@ def search(
                 shown.append(result)
         if shown:
             write_galleries(index.rows(shown), html=html, png=png)
-    end(refused, asked, time.monotonic() - started)
+    report_refused(refused, asked, time.monotonic() - started)
 
 
-def check_together(
+def check_queries(
     image: list[str] | None,
     like: list[str] | None,
     unlike: list[str] | None,
@@ -168,7 +168,7 @@ def check_together(
         raise UsageError(f"{STDIN} is one image on stdin, and cannot go with --stored or --list {STDIN}")
 
 
-def end(refused: "list[Result]", asked: int, seconds: float) -> None:
+def report_refused(refused: "list[Result]", asked: int, seconds: float) -> None:
     """Print how long several queries took, and name the queries that could not be used."""
     if refused and len(refused) == asked:
         none = "" if asked == 1 else f"none of {asked:,} queries can be used; the first: "

@@ -32,17 +32,21 @@ def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
         "alias": alias,
     }
     with open_store(settings, fail_fast=True) as store:
-        facts |= engine(store, alias)
+        facts |= describe_engine(store, alias)
     if as_json:
         print_json(facts)
         return
     for name, value in facts.items():
-        lines = [f"{k} → {plain(v)}" for k, v in value.items()] if isinstance(value, dict) else [in_words(name, facts)]
+        lines = (
+            [f"{k} → {format_value(v)}" for k, v in value.items()]
+            if isinstance(value, dict)
+            else [format_fact(name, facts)]
+        )
         for line in lines or ["none"]:
             echo(f"{name:<17} {line}")
 
 
-def engine(store: "Store", alias: str) -> dict[str, Any]:
+def describe_engine(store: "Store", alias: str) -> dict[str, Any]:
     """The facts about engine and collection; `unknown` says why some are missing.
 
     Raises StoreUnavailable when nothing answers.
@@ -68,15 +72,15 @@ def engine(store: "Store", alias: str) -> dict[str, Any]:
     return facts
 
 
-def in_words(name: str, facts: dict[str, Any]) -> str:
+def format_fact(name: str, facts: dict[str, Any]) -> str:
     """A fact as text, with its total where it is a part of one."""
     if name == "points" and facts[name] is None:
         return "unknown"
     whole = {"indexed": facts.get("points"), "active": facts.get("copies")}.get(name)
-    return plain(facts[name]) + ("" if whole is None else f" of {whole}")
+    return format_value(facts[name]) + ("" if whole is None else f" of {whole}")
 
 
-def plain(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value without brackets and quotes."""
     if value is None:
         return "none yet"

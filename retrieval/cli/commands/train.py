@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.commands.train_child import parse_hosts, train_in_a_child
-from retrieval.cli.console import end_with, print_json, print_warnings, progress_bar, stdout, training_task
+from retrieval.cli.console import exit_if_refused, print_json, print_warnings, progress_bar, stdout, training_task
 from retrieval.cli.help import HOSTS, MODEL, OUTPUT, TRAINING
 from retrieval.cli.options import SOURCES, Json, open_sources
 from retrieval.cli.parse import parse_seconds, parse_size
@@ -153,14 +153,14 @@ def train(
         train_in_a_child(hosts)
     sources = open_sources(source, settings)
     if preview:
-        refused = draw(preview, sources, options, as_json=as_json)
+        refused = draw_preview(preview, sources, options, as_json=as_json)
     else:
-        model, refused = learn(sources, settings, options, tensorboard)
-        say(model, source[0], hosts, settings, as_json=as_json)
-    end_with(refused)
+        model, refused = train_model(sources, settings, options, tensorboard)
+        print_model(model, source[0], hosts, settings, as_json=as_json)
+    exit_if_refused(refused)
 
 
-def draw(file: Path, sources: Sequence["Source"], options: "TrainOptions", *, as_json: bool) -> list["Refused"]:
+def draw_preview(file: Path, sources: Sequence["Source"], options: "TrainOptions", *, as_json: bool) -> list["Refused"]:
     """Draw distorted views instead of training."""
     from retrieval.train.preview import preview
 
@@ -177,7 +177,7 @@ def draw(file: Path, sources: Sequence["Source"], options: "TrainOptions", *, as
     return refused
 
 
-def learn(
+def train_model(
     sources: Sequence["Source"], settings: "Settings", options: "TrainOptions", tensorboard: Path | None
 ) -> tuple["SavedModel", list["Refused"]]:
     """Train, with a progress bar."""
@@ -199,7 +199,9 @@ def learn(
         )
 
 
-def say(model: "SavedModel", source: str, hosts: "Hosts | None", settings: "Settings", *, as_json: bool) -> None:
+def print_model(
+    model: "SavedModel", source: str, hosts: "Hosts | None", settings: "Settings", *, as_json: bool
+) -> None:
     """Print the new model and its warnings; with several processes only process 0 has saved it."""
     m = model.metrics
     saved = not hosts or hosts.process == 0
@@ -211,13 +213,17 @@ def say(model: "SavedModel", source: str, hosts: "Hosts | None", settings: "Sett
             f"{f'Model {model.fingerprint[:8]}' if saved else f'Trained as {hosts}'}:"
             f" {m['images']:,} images read in {m['reading_seconds']} s,"
             f" {m['epochs']:g} epochs in {m['seconds']:.1f} s{early}, loss {m['loss']:.4f}\n"
-            + (f"{model.path}\nNext: {following(model, source, settings)}" if saved else "Process 0 saves the model."),
+            + (
+                f"{model.path}\nNext: {next_command(model, source, settings)}"
+                if saved
+                else "Process 0 saves the model."
+            ),
             soft_wrap=True,
         )
     print_warnings(m["warnings"])
 
 
-def following(model: "SavedModel", source: str, settings: "Settings") -> str:
+def next_command(model: "SavedModel", source: str, settings: "Settings") -> str:
     """The next command: reindex where there is a collection already, because ingest keeps to the collection's model."""
     from retrieval.errors import RetrievalError
     from retrieval.store import open_store

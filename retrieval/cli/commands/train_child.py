@@ -19,9 +19,9 @@ from retrieval.errors import TrainingError, UsageError
 if TYPE_CHECKING:
     from retrieval.train.types import Hosts
 
-INSIDE = "RETRIEVAL_TRAINING_CHILD"
+IN_CHILD = "RETRIEVAL_TRAINING_CHILD"
 """Set for the child."""
-CHILD = "from retrieval.cli.commands.train_child import inside; inside()"
+CHILD = "from retrieval.cli.commands.train_child import run_child; run_child()"
 
 
 def parse_hosts(coordinator: str | None, processes: int | None, process: int | None) -> "Hosts | None":
@@ -44,14 +44,14 @@ def train_in_a_child(hosts: "Hosts") -> None:
 
     Raises TrainingError when a signal ended the child, as JAX does when another process is lost.
     """
-    if INSIDE in os.environ:
+    if IN_CHILD in os.environ:
         return
 
     from retrieval.cli import DEBUG
 
     debug = [DEBUG] if DEBUG in sys.orig_argv else []  # `main` has taken it out of sys.argv
     command = [sys.executable, "-c", CHILD, *sys.argv[1:], *debug]
-    environment = {**os.environ, INSIDE: "1"}
+    environment = {**os.environ, IN_CHILD: "1"}
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as child:  # noqa: S603 - this very command
         try:
             code = child.wait()
@@ -84,7 +84,7 @@ def mute() -> None:
         setattr(sys, stream, kept)
 
 
-def inside() -> NoReturn:
+def run_child() -> NoReturn:
     """Run the command line in the child, then exit at once, because JAX would wait for lost processes."""
     from retrieval.cli import DEBUG, main
 

@@ -122,7 +122,7 @@ def print_rows(rows: "list[IndexMeasurement]", chosen: "IndexMeasurement | None"
 
 def apply_layout(alias: str, settings: "Settings", layout: "Layout", least: float, *, as_json: bool) -> None:
     """Re-index with the chosen settings; embeddings are copied, because the model stays the same."""
-    from retrieval.cli.commands.reindex import run
+    from retrieval.cli.commands.reindex import run_reindex
     from retrieval.model.resolve import load_collection_model
     from retrieval.reindex.options import ReindexOptions
     from retrieval.store import open_store
@@ -132,4 +132,4 @@ def apply_layout(alias: str, settings: "Settings", layout: "Layout", least: floa
         live = resolve(store, alias)
         model = load_collection_model(settings, live, store.metadata(live).model)
     index = {name: getattr(layout, name) for name in INDEX}
-    run(alias, settings, ReindexOptions(layout=index, min_recall=least), model, as_json=as_json)
+    run_reindex(alias, settings, ReindexOptions(layout=index, min_recall=least), model, as_json=as_json)

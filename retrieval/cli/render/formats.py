@@ -22,7 +22,7 @@ Output = Literal["table", "json", "jsonl", "csv", "paths0"]
 COLUMNS = ("query", "rank", "distance", "percentile", "id", "source", "path", "label", "copies")
 
 
-def chosen_output(output: Output | None, *, as_json: bool) -> Output:
+def choose_output(output: Output | None, *, as_json: bool) -> Output:
     """The format that `--output` and `--json` ask for; raises UsageError when they contradict each other."""
     if as_json and output not in (None, "jsonl"):
         raise UsageError(f"--json with --output {output}: --json is --output jsonl; give either")
@@ -30,7 +30,7 @@ def chosen_output(output: Output | None, *, as_json: bool) -> Output:
 
 
 @contextlib.contextmanager
-def printer(output: Output, index: "Index") -> "Iterator[Callable[[Result], None]]":
+def result_printer(output: Output, index: "Index") -> "Iterator[Callable[[Result], None]]":
     """A function that prints one result after the other, while the block runs."""
     if output == "table":
         from retrieval.cli.console import stdout
@@ -40,17 +40,17 @@ def printer(output: Output, index: "Index") -> "Iterator[Callable[[Result], None
     elif output == "csv":
         rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(COLUMNS)
-        yield lambda result: rows.writerows(map(list, as_rows(result)))
+        yield lambda result: rows.writerows(map(list, hit_rows(result)))
     elif output == "paths0":
-        file_of = finder(index)
+        file_of = file_namer(index)
         yield lambda result: write0(list(map(file_of, result.hits)))
     else:
-        with objects(array=output == "json") as write:
+        with json_printer(array=output == "json") as write:
             yield lambda result: write(result.to_json())
 
 
 @contextlib.contextmanager
-def objects(*, array: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+def json_printer(*, array: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
     """A function that prints JSON objects while the block runs: one per line, or all as one array."""
     count = 0
 
@@ -77,10 +77,10 @@ def groups_printer(output: Output, index: "Index") -> "Iterator[Callable[[Group]
             [group.keep.name, group.reason, other.name, other.id, other.distance, other.exact] for other in group.others
         )
     elif output == "paths0":
-        file_of = finder(index)
+        file_of = file_namer(index)
         yield lambda group: write0([file_of(other) for other in group.others])
     else:
-        with objects(array=output == "json") as write:
+        with json_printer(array=output == "json") as write:
             yield lambda group: write(group.to_json())
 
 
@@ -94,14 +94,14 @@ def print_group(group: "Group") -> None:
         echo(f"      {other.name}  {other.distance:.4f}{exact}")
 
 
-def as_rows(result: "Result") -> Iterator[tuple[Any, ...]]:
+def hit_rows(result: "Result") -> Iterator[tuple[Any, ...]]:
     """A row for each hit, by COLUMNS."""
     for rank, hit in enumerate(result.hits, start=1):
         where = (hit.id, hit.source, hit.path, hit.label)
         yield result.query.name, rank, hit.distance, hit.percentile, *where, len(hit.copies)
 
 
-def finder(index: "Index") -> "Callable[[Hit | GroupMember], str]":
+def file_namer(index: "Index") -> "Callable[[Hit | GroupMember], str]":
     """A function that names an image's file: its path on this machine, or `source/path`."""
     from retrieval.sources.folder import Folder
 

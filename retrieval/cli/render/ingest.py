@@ -27,7 +27,7 @@ SHOWN = 5
 
 
 @contextlib.contextmanager
-def errors_to(file: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
+def errors_file(file: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
     """A function that writes the ledger's rows of refused images to the log, and to the file as JSON lines.
 
     Raises UsageError when the file cannot be written.
@@ -48,7 +48,7 @@ def errors_to(file: Path | None) -> Iterator[Callable[[list[dict[str, Any]]], No
         raise
 
 
-def first_model(
+def train_first_model(
     store: "Store", alias: str, sources: Sequence["Source"], settings: "Settings", watch: Watch
 ) -> "SavedModel":
     """Train a model on the sources and make it the default.
@@ -82,7 +82,7 @@ def print_plan(summary: "IngestSummary", console: "Console") -> None:
         soft_wrap=True,
     )
     print_gone(summary)
-    print_passed_over(summary)
+    print_skipped(summary)
 
 
 def print_summary(
@@ -109,7 +109,7 @@ def print_summary(
         said = ", ".join(f"{number:,} {name}" for name, number in numbers.items())
         console.print(f"{summary.found:,} images: {said} in {summary.seconds:.1f} s", soft_wrap=True)
     print_gone(summary)
-    print_passed_over(summary)
+    print_skipped(summary)
     if summary.stale:
         echo(f"{summary.stale:,} refused ones are stored as they were, marked stale; --prune removes them")
     console.print(
@@ -121,7 +121,7 @@ def print_summary(
         console.print(f"Dashboard: {dashboard}", soft_wrap=True)
 
 
-def print_passed_over(summary: "IngestSummary") -> None:
+def print_skipped(summary: "IngestSummary") -> None:
     """Print how many files were skipped, and name the first."""
     passed = summary.to_json()["passed_over"]
     if passed["count"]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from retrieval.reindex.outcome import ReindexOutcome
 
 
-class Follow:
+class StepReporter:
     """Shows each step as it begins, and keeps the facts for the job's record."""
 
     def __init__(self, watch: Watch) -> None:
@@ -49,7 +49,7 @@ def print_gate(outcome: "ReindexOutcome", console: "Console") -> None:
     print_table(["check", "new", "live", "asked for", ""], rows, numbers=("new", "live"), console=console)
 
 
-def say(
+def print_outcome(
     outcome: "ReindexOutcome",
     points: int,
     location: str,

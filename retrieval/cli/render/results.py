@@ -20,7 +20,7 @@ def print_results(results: Sequence["Result"], console: "Console") -> None:
     for result in results:
         if result.refused is not None:
             continue  # named at the end
-        rows = [row(rank, hit) for rank, hit in enumerate(result.hits, start=1)]
+        rows = [hit_row(rank, hit) for rank, hit in enumerate(result.hits, start=1)]
         if console.is_terminal:
             columns = ("rank", "distance", "", "path", "label")
             print_table(columns, rows, numbers=columns[:3], title=result.query.name, console=console)
@@ -32,7 +32,7 @@ def print_results(results: Sequence["Result"], console: "Console") -> None:
                 echo(f"note: {result.query.name}: {result.note}", err=True)
 
 
-def row(rank: int, hit: "Hit") -> list[str]:
+def hit_row(rank: int, hit: "Hit") -> list[str]:
     """A hit as a row of the table."""
     share = "" if hit.percentile is None else f"p{hit.percentile:.0f}"
     copies = f" (+{len(hit.copies)} {'copy' if len(hit.copies) == 1 else 'copies'})" if hit.copies else ""
@@ -52,9 +52,9 @@ def write_galleries(
         write_png(png, rows, title=title)
 
 
-def print_pictures(rows: Sequence["Row"], console: "Console") -> None:
+def print_images(rows: Sequence["Row"], console: "Console") -> None:
     """Print each query and its hits as small images, side by side."""
-    from retrieval.cli.render.terminal_images import strip
+    from retrieval.cli.render.terminal_images import image_strip
     from retrieval.errors import BadImage
 
     def read(picture: "Row | Tile") -> bytes | None:
@@ -68,4 +68,4 @@ def print_pictures(rows: Sequence["Row"], console: "Console") -> None:
         shown: list[Row | Tile] = [row, *row.hits]
         pictures = [read(picture) for picture in shown]
         colour = console.is_terminal and not console.no_color
-        console.print(strip(pictures, captions, console.width, colour=colour))
+        console.print(image_strip(pictures, captions, console.width, colour=colour))

@@ -18,7 +18,7 @@ LARGEST, SMALLEST_COLOUR, SMALLEST_SHADES = 28, 10, 20
 QUERY_GAP, GAP = 3, 1
 
 
-def strip(pictures: Sequence[bytes | None], captions: Sequence[str], width: int, *, colour: bool) -> Text:
+def image_strip(pictures: Sequence[bytes | None], captions: Sequence[str], width: int, *, colour: bool) -> Text:
     """The first image (the query) and the others (its hits) beside it, as many as fit `width` cells.
 
     The rest goes below. Each has its caption under it; an image that cannot be read is left blank.
@@ -27,7 +27,7 @@ def strip(pictures: Sequence[bytes | None], captions: Sequence[str], width: int,
     side = (width - QUERY_GAP + GAP) // max(1, len(pictures)) - GAP
     side = max(2, min(max(side, smallest), LARGEST, width))
     per_line = max(1, (width - QUERY_GAP + GAP) // (side + GAP))
-    drawn = [draw(data, caption, side, colour=colour) for data, caption in zip(pictures, captions, strict=True)]
+    drawn = [draw_image(data, caption, side, colour=colour) for data, caption in zip(pictures, captions, strict=True)]
     text = Text()
     for start in range(0, len(drawn), per_line):
         for line in zip(*drawn[start : start + per_line], strict=True):
@@ -38,9 +38,9 @@ def strip(pictures: Sequence[bytes | None], captions: Sequence[str], width: int,
     return text
 
 
-def draw(data: bytes | None, caption: str, side: int, *, colour: bool) -> list[Text]:
+def draw_image(data: bytes | None, caption: str, side: int, *, colour: bool) -> list[Text]:
     """Lines of `side` cells: the image, two of its pixels per cell, and the caption."""
-    pixels = fitted(data, side)
+    pixels = fit_square(data, side)
     if pixels is None:
         lines = [Text(" " * side) for _ in range((side + 1) // 2)]
     else:
@@ -48,7 +48,7 @@ def draw(data: bytes | None, caption: str, side: int, *, colour: bool) -> list[T
     return [*lines, Text(caption[:side].center(side))]
 
 
-def fitted(data: bytes | None, side: int) -> UInt8[ndarray, "h w 3"] | None:
+def fit_square(data: bytes | None, side: int) -> UInt8[ndarray, "h w 3"] | None:
     """The image in the middle of a black square of `side` pixels (one row more where that makes pairs)."""
     if data is None:
         return None
