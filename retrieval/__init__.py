@@ -1,4 +1,4 @@
-"""Find the pictures that look like a given picture, in collections nobody has labelled."""
+"""Find the images that look like a given image, in collections nobody has labelled."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 
 from retrieval.config import Settings, load_settings
 from retrieval.errors import DEFAULT_ALIAS, BadImage, StoreError
-from retrieval.gallery.hits import Picture, SearchHits, as_query
+from retrieval.gallery.hits import ImageLike, SearchHits, as_query
 from retrieval.model import saved_models
 from retrieval.model.resolve import load_collection_model, make_encoder, model_of
 from retrieval.schema.filter_language import parse
@@ -113,7 +113,7 @@ class Index:
     # Search.
 
     def search(
-        self, picture: Picture, k: int = K, *, where: "str | Filter | None" = None, **options: Any
+        self, image: ImageLike, k: int = K, *, where: "str | Filter | None" = None, **options: Any
     ) -> SearchHits:
         """The k images nearest to one, by Euclidean distance of their embeddings.
 
@@ -121,22 +121,22 @@ class Index:
         options: as in `search.options.SearchOptions`
         Raises BadImage for something that is no image, UsageError for options that make no sense.
         """
-        (result,) = self._following.search([as_query(picture)], self.options(k=k, where=where, **options))
+        (result,) = self._following.search([as_query(image)], self.options(k=k, where=where, **options))
         if result.refused is not None:
             raise BadImage(result.query.name, result.refused)
         return SearchHits(result, self.rows)
 
     def search_many(
-        self, pictures: Iterable[Picture], k: int = K, *, where: "str | Filter | None" = None, **options: Any
+        self, images: Iterable[ImageLike], k: int = K, *, where: "str | Filter | None" = None, **options: Any
     ) -> Iterator[SearchHits]:
         """As `search`, for many images in batches; something that is no image has no hits, and its `note` says why."""
-        for result in self.stream(map(as_query, pictures), self.options(k=k, where=where, **options)):
+        for result in self.stream(map(as_query, images), self.options(k=k, where=where, **options)):
             yield SearchHits(result, self.rows)
 
     def like(
         self,
-        like: Sequence[Picture],
-        unlike: Sequence[Picture] = (),
+        like: Sequence[ImageLike],
+        unlike: Sequence[ImageLike] = (),
         k: int = K,
         *,
         where: "str | Filter | None" = None,
@@ -202,7 +202,7 @@ class Index:
 
     # Whole-collection jobs.
 
-    def explain(self, a: Picture, b: Picture) -> "Explanation":
+    def explain(self, a: ImageLike, b: ImageLike) -> "Explanation":
         """Compare two images: distance, percentile, each one's rank for the other, and both reconstructions."""
         from retrieval.search.explain import explain
 

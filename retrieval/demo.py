@@ -39,7 +39,7 @@ EPOCHS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DemoResult:
     """What the demo found; the two P@5 are over the same queries and the same indexed images."""
 
     model: SavedModel
@@ -61,16 +61,16 @@ class Outcome:
         }
 
 
-def run(
+def run_demo(
     store: Store,
     settings: Settings,
     training: Callable[[Progress], None] = lambda progress: None,
     step: Callable[[str], None] = lambda text: None,
-) -> Outcome:
+) -> DemoResult:
     """Run it; a second run finds its model and its codes and only searches."""
     indexed, queried = open_source(INDEXED, settings), open_source(QUERIED, settings)
     use_compilation_cache(settings.xla_cache)
-    model = trained_before(store, settings)
+    model = find_trained(store, settings)
     if model is None:
         step(f"Training on {INDEXED}, without labels")
         model, _ = train_model([indexed], settings, TrainOptions(epochs=EPOCHS), training=training, make_default=False)
@@ -85,10 +85,10 @@ def run(
     labels = [query.label or "" for query in queries]
     precision = precision_at_k(labels, [[hit.label or "" for hit in result.hits] for result in results], K)
     step("Searching by raw pixels, to compare")
-    return Outcome(model, summary, live.meta, results, precision, pixels_precision(indexed, queried, model))
+    return DemoResult(model, summary, live.meta, results, precision, measure_pixels(indexed, queried, model))
 
 
-def trained_before(store: Store, settings: Settings) -> SavedModel | None:
+def find_trained(store: Store, settings: Settings) -> SavedModel | None:
     """The model of an earlier demo, when its collection and the model are both still there."""
     try:
         mark = store.metadata(resolve(store, ALIAS)).model
@@ -97,7 +97,7 @@ def trained_before(store: Store, settings: Settings) -> SavedModel | None:
         return None
 
 
-def pixels_precision(indexed: Source, queried: Source, model: SavedModel) -> float:
+def measure_pixels(indexed: Source, queried: Source, model: SavedModel) -> float:
     """P@5 of the plain pixels, by brute force."""
     size, channels = model.config.image_size, model.config.channels
 

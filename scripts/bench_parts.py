@@ -33,7 +33,7 @@ def print_rows(rows: Sequence[Row]) -> int:
 
 
 class Place:
-    """A home, a server and pictures in a folder."""
+    """A home, a server and images in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -16,7 +16,7 @@ from quality_worker import peak_bytes, serve
 
 EPOCHS, BATCH, PREDICT_BATCH = 2, 32, 512
 BACKEND = "tensorflow"
-"""The fastest of Keras' backends at this. Of 9,600 pictures, 2 epochs in turn on two shared cores, it trained in 6 to
+"""The fastest of Keras' backends at this. Of 9,600 images, 2 epochs in turn on two shared cores, it trained in 6 to
 10 s and encoded 29,000 a second; JAX took 13 s and encoded 12,000; PyTorch took 8 s once and over 60 s three times,
 and encoded 10,000."""
 
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def scaled(file: Path) -> Any:
-    """Its pictures as f32 in [0,1]."""
+    """Its images as f32 in [0,1]."""
     return np.load(file).astype(np.float32) / 255
 
 
@@ -55,15 +55,15 @@ def networks() -> tuple[Any, Any]:
     def convolution(channels: int, padding: str = "same", activation: str = "relu") -> Any:
         return layers.Conv2D(channels, 3, padding=padding, activation=activation)
 
-    pictures = x = keras.Input((28, 28, 1))
+    images = x = keras.Input((28, 28, 1))
     for channels in (16, 8, 8):
         x = layers.MaxPooling2D(2, padding="same")(convolution(channels)(x))
     codes = x
     for channels, padding in ((8, "same"), (8, "same"), (16, "valid")):
         x = layers.UpSampling2D(2)(convolution(channels, padding)(x))
-    autoencoder = keras.Model(pictures, convolution(1, activation="sigmoid")(x))
+    autoencoder = keras.Model(images, convolution(1, activation="sigmoid")(x))
     autoencoder.compile(optimizer="adam", loss="mse")
-    return autoencoder, keras.Model(pictures, codes)
+    return autoencoder, keras.Model(images, codes)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,12 @@ ROWS = {
 }
 K = 5
 ROUNDS = 5
-"""Encodings of all training pictures per row, taken in turn; the median counts."""
+"""Encodings of all training images per row, taken in turn; the median counts."""
 
 
 @dataclass
 class Run:
-    """One row with one seed. peak_bytes: of the training process, less the pictures; p5, p5_loo: in [0,1]."""
+    """One row with one seed. peak_bytes: of the training process, less the images; p5, p5_loo: in [0,1]."""
 
     data: str
     row: str
@@ -38,7 +38,7 @@ class Run:
 
 
 def count(run: Run, folder: Path) -> None:
-    """Fill in P@5: every test picture searches the training pictures, and (LOO) the other test pictures."""
+    """Fill in P@5: every test image searches the training images, and (LOO) the other test images."""
     from retrieval.evaluate.brute_force import nearest
     from retrieval.evaluate.metrics import precision_at_k
 
@@ -67,10 +67,10 @@ def table(runs: list[Run], train: int, test: int) -> Table:
     """All rows, their seeds' mean ± standard deviation, with their times as multiples of the article's."""
     article = next((run.train_seconds for run in runs if run.row == "article"), None)
     caption = (
-        f"P@5 {train // 1000}k: {test:,} test pictures search {train:,}; LOO: each test picture searches the others."
+        f"P@5 {train // 1000}k: {test:,} test images search {train:,}; LOO: each test image searches the others."
         " Training: by its own clock; command: all of the process until it has trained. Images/s: batches of 512"
         f" (PCA: all at once), median of {ROUNDS} rounds taken in turn. Memory: the training process's peak,"
-        " less the pictures. ×: the article's = 1. ±: standard deviation over seeds."
+        " less the images. ×: the article's = 1. ±: standard deviation over seeds."
     )
     drawn = Table("codes", caption=caption)
     for heading in ("dims", f"P@5 {train // 1000}k", "P@5 LOO", "training", "command", "images/s", "memory"):

@@ -1,7 +1,7 @@
 """Both ends of the talk between scripts/bench_quality and the processes that it compares: JSON, one object a line.
 
 Each row of the table is a process of its own: its peak memory is its own, and its libraries meet no others. It
-trains, writes the codes of all pictures and reports; then it encodes once more for every line that it is sent, so
+trains, writes the codes of all images and reports; then it encodes once more for every line that it is sent, so
 that several can be timed in turn, on a machine that others use too.
 """
 
@@ -52,7 +52,7 @@ class Worker:
             raise
 
     def encode(self) -> float:
-        """Seconds that encoding all training pictures took. Raises Failed."""
+        """Seconds that encoding all training images took. Raises Failed."""
         assert self._process.stdin
         self._process.stdin.write("encode\n")
         self._process.stdin.flush()

@@ -1,4 +1,4 @@
-"""The program for programs: any kind of picture asks the same question, and what comes back a notebook can show."""
+"""The program for programs: any kind of image can be a query, and a notebook shows the hits."""
 
 import base64
 import io
@@ -350,7 +350,7 @@ def test_a_notebook_shows_what_is_missing_in_words(index: Index, root: Path) -> 
     (root / found[0].path).unlink()
     html = found._repr_html_()
     assert len(images_in(html)) == 2
-    assert "no picture" in html
+    assert "no image" in html
     (bad,) = index.search_many([None])
     assert "is no picture; use uint8[h, w]" in bad._repr_html_()
 

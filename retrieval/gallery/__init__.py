@@ -1,4 +1,4 @@
-"""Search results with their pictures, for people: one self-contained HTML page, or one PNG."""
+"""Galleries: search results with their images, as one self-contained HTML page or one PNG."""
 
 from retrieval.gallery.page import write_html
 from retrieval.gallery.rows import Row, Table, Tile

@@ -15,7 +15,7 @@ from retrieval.util.sanitize import escape_unprintable
 if TYPE_CHECKING:
     from retrieval.gallery import Row
 
-Picture = Any
+ImageLike = Any
 """A path, the bytes of an image file, a Pillow image, an array u8[h, w] or u8[h, w, 3], or `Stored`: an image of the
 collection."""
 
@@ -61,13 +61,13 @@ Found = SearchHits
 """The old name, kept for one release."""
 
 
-def as_query(picture: Picture) -> Query | Stored:
-    """Turn an image, in any of the forms that `Picture` lists, into a query."""
-    if isinstance(picture, Query | Stored):
-        return picture
-    if isinstance(picture, str | os.PathLike):
-        path = Path(picture).absolute()
-        return Query.of(os.fspath(picture), partial(read_file, path, os.fspath(picture)))
+def as_query(image: ImageLike) -> Query | Stored:
+    """Turn an `ImageLike` into a query."""
+    if isinstance(image, Query | Stored):
+        return image
+    if isinstance(image, str | os.PathLike):
+        path = Path(image).absolute()
+        return Query.of(os.fspath(image), partial(read_file, path, os.fspath(image)))
     from retrieval.images.in_memory import as_bytes
 
-    return Query.of("picture", lambda: as_bytes(picture))
+    return Query.of("image", lambda: as_bytes(image))

@@ -1,4 +1,4 @@
-"""Search results as galleries take them: each with what reads its picture."""
+"""Turns search results into rows of a gallery."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -13,9 +13,9 @@ from retrieval.sources import Source
 def result_rows(
     results: Iterable[Result], sources: Mapping[str, Source], read_stored: Callable[[Stored], bytes] | None = None
 ) -> list[Row]:
-    """A row for each result; a hit's picture is read from its source where that is in reach.
+    """A row for each result; a hit's image is read from its source if that can be opened.
 
-    read_stored: reads a query that the collection holds; raises BadImage.
+    read_stored: reads the file of a query that is a stored image; raises BadImage
     """
 
     def tile(hit: Hit) -> Tile:

@@ -1,4 +1,4 @@
-"""What a gallery shows, the same for the page and the PNG: rows of a query and its hits."""
+"""What a gallery shows, on the page as in the PNG: rows of a query and its hits."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,22 +9,23 @@ from numpy import ndarray
 from retrieval.errors import BadImage
 from retrieval.images.decode import probe, thumbnail
 
-TITLE = "Nearest pictures"
+TITLE = "Nearest images"
 EXPLANATION = (
-    "Nearest first. Distance is Euclidean, between the codes of two pictures: smaller is nearer. p3: as near as the"
+    "Nearest first. Distance is Euclidean, between the embeddings of two images: smaller is nearer. p3: as near as the"
     " closest 3% of neighbours here."
 )
-NOTHING = "nothing else in the collection"
 
 Read = Callable[[], bytes]
-"""The bytes of a picture's file; raises BadImage. Called when the picture is drawn, so that few are in memory."""
+"""Reads an image's file; raises BadImage. Called only when the image is drawn, so that few are in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One hit; `read` is None where the picture is out of reach; `copies` more pictures have its very content.
+    """One hit.
 
-    stale: its file is no image any more.
+    read: None if the source of the image cannot be opened
+    copies: how many more images have the same content
+    stale: whether its file is no longer an image
     """
 
     read: Read | None
@@ -38,21 +39,22 @@ class Tile:
 
     @property
     def nearness(self) -> str:
-        """Distance, and where it lies among the collection's own."""
+        """Distance and percentile, as text."""
         return f"{self.distance:.4f}" + ("" if self.percentile is None else f"  p{self.percentile:.0f}")
 
     @property
     def name(self) -> str:
-        """Its path, how many more there are of it, and whether its file is no image any more."""
+        """Path, number of copies, and whether it is stale, as text."""
         copies = f"  (+{self.copies} {'copy' if self.copies == 1 else 'copies'})" if self.copies else ""
         return self.path + copies + ("  (stale)" if self.stale else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A query and its hits, nearest first; `refused` says why there are none.
+    """A query and its hits, nearest first.
 
-    note: a few words under the query, on the page only.
+    refused: why there are no hits
+    note: a remark under the query, on the page only
     """
 
     query: str
@@ -63,13 +65,13 @@ class Row:
     note: str | None = None
 
     def right(self, hit: Tile) -> bool | None:
-        """Whether the hit bears the query's label; None where either has none."""
+        """Whether the hit has the query's label; None if either has no label."""
         return None if self.label is None or hit.label is None else hit.label == self.label
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Numbers as they are printed; the first column names the rows."""
+    """A table of numbers as text; the first column names the rows."""
 
     caption: str
     columns: Sequence[str]
@@ -77,27 +79,27 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Small:
-    """A picture at the size of a thumbnail; `tiny` when its own pixels were enlarged to squares."""
+class Thumbnail:
+    """A thumbnail; `tiny` if the image was so small that its pixels were enlarged to squares."""
 
     pixels: UInt8[ndarray, "h w 3"]
     tiny: bool
 
 
-def small(read: Read | None, where: str, side: int) -> Small | None:
-    """The picture with its longer edge at most `side` pixels; None, never an error, where it cannot be read."""
+def load_thumbnail(read: Read | None, where: str, side: int) -> Thumbnail | None:
+    """The image with its longer edge at most `side` pixels; None if it cannot be read."""
     if read is None:
         return None
     try:
         data = read()
         height, width, _ = probe(data, where)
-        return Small(thumbnail(data, where, side), 2 * max(height, width) <= side)
+        return Thumbnail(thumbnail(data, where, side), 2 * max(height, width) <= side)
     except BadImage:
         return None
 
 
-def left_out(rows: Sequence[Row], shown: int, hits: int) -> list[str]:
-    """A note for the reader when only the first `shown` rows and `hits` hits of each are there; else nothing."""
+def cut_notes(rows: Sequence[Row], shown: int, hits: int) -> list[str]:
+    """A note if only the first `shown` rows, or the first `hits` hits of each, are shown; otherwise nothing."""
     longest = max((len(row.hits) for row in rows), default=0)
     notes = [f"the first {shown:,} of {len(rows):,} queries"] if shown < len(rows) else []
     notes += [f"at most {hits} of {longest:,} hits each"] if hits < longest else []

@@ -19,11 +19,11 @@ from starlette.types import ASGIApp
 from retrieval import __version__
 from retrieval.api import Index
 from retrieval.errors import RetrievalError
-from retrieval.web.errors import DEFECT, answer, of_error, of_http
+from retrieval.web.errors import DEFECT, error_response, respond_to_error, respond_to_http
 from retrieval.web.limits import Limits
-from retrieval.web.middleware.auth import Gate
-from retrieval.web.middleware.body_limits import Uploads
-from retrieval.web.middleware.headers import Headers
+from retrieval.web.middleware.auth import AccessControl
+from retrieval.web.middleware.body_limits import BodyLimits
+from retrieval.web.middleware.headers import SecurityHeaders
 from retrieval.web.routes import health, images, points, search
 from retrieval.web.service import Service, service_of
 
@@ -54,7 +54,7 @@ def create_app(index: Index, limits: Limits = Limits(), *, key: str | None = Non
     """The service on an open index; read-only.
 
     key: the API key that clients must send (default: none)
-    any_host: see `Gate`
+    any_host: see `AccessControl`
     """
     service = Service(index, limits)
 
@@ -71,17 +71,17 @@ def create_app(index: Index, limits: Limits = Limits(), *, key: str | None = Non
         app.include_router(router, dependencies=[Depends(KEY)])
     app.include_router(page)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    app.openapi_schema = described(app)
-    app.add_exception_handler(RetrievalError, refused)
-    app.add_exception_handler(RequestValidationError, misunderstood)
-    app.add_exception_handler(HTTPException, turned_away)
-    app.add_exception_handler(ClientDisconnect, gone)
-    app.add_exception_handler(Exception, failed)
-    guarded = Gate(Uploads(app, limits, service.metrics), key=key, rate=limits.rate, any_host=any_host)
-    return Headers(guarded, service.metrics)
+    app.openapi_schema = describe_api(app)
+    app.add_exception_handler(RetrievalError, handle_retrieval_error)
+    app.add_exception_handler(RequestValidationError, handle_malformed)
+    app.add_exception_handler(HTTPException, handle_http_error)
+    app.add_exception_handler(ClientDisconnect, handle_disconnect)
+    app.add_exception_handler(Exception, handle_defect)
+    guarded = AccessControl(BodyLimits(app, limits, service.metrics), key=key, rate=limits.rate, any_host=any_host)
+    return SecurityHeaders(guarded, service.metrics)
 
 
-def described(app: FastAPI) -> dict[str, Any]:
+def describe_api(app: FastAPI) -> dict[str, Any]:
     """The API's description, without the framework's 422 for bad parameters: they are answered with 400."""
     schema = app.openapi()
     for operation in (each for path in schema["paths"].values() for each in path.values()):
@@ -92,33 +92,33 @@ def described(app: FastAPI) -> dict[str, Any]:
     return schema
 
 
-async def refused(request: Request, error: Exception) -> Response:
+async def handle_retrieval_error(request: Request, error: Exception) -> Response:
     """A `RetrievalError`; those that are the service's own fault go to its log in full."""
     assert isinstance(error, RetrievalError)
-    said = of_error(error)
+    said = respond_to_error(error)
     if said.status_code >= 500:
         service_of(request).count(error)
     return said
 
 
-async def misunderstood(_: Request, error: Exception) -> Response:
+async def handle_malformed(_: Request, error: Exception) -> Response:
     """A malformed parameter."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    return answer(400, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}")
+    return error_response(400, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}")
 
 
-async def turned_away(_: Request, error: Exception) -> Response:
+async def handle_http_error(_: Request, error: Exception) -> Response:
     """A request that a route or the framework refused."""
     assert isinstance(error, HTTPException)
-    return of_http(error)
+    return respond_to_http(error)
 
 
-async def gone(_: Request, _error: Exception) -> Response:
+async def handle_disconnect(_: Request, _error: Exception) -> Response:
     """The client disconnected; nobody reads this answer."""
     return Response(status_code=400)
 
 
-async def failed(_: Request, _error: Exception) -> Response:
+async def handle_defect(_: Request, _error: Exception) -> Response:
     """A defect; its stack trace is in the server's log."""
-    return answer(500, DEFECT)
+    return error_response(500, DEFECT)

@@ -20,7 +20,7 @@ from retrieval.sources.read import Loaded
 from retrieval.web.errors import TOO_BUSY
 from retrieval.web.metrics import Metrics
 
-MOST = 64
+MAX_BATCH = 64
 """Searches in one batch at most: the encoder's largest batch size."""
 BATCHES = 2
 """Batches at once: one is encoded while the engine works on the other."""
@@ -65,7 +65,7 @@ class Batcher:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while self._queue:
-            batch, self._queue = self._queue[:MOST], self._queue[MOST:]
+            batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
             found = await loop.run_in_executor(self._threads, self._work, batch)
             for item, outcome in zip(batch, found, strict=True):
                 if item.future.done():  # the client disconnected
@@ -78,13 +78,13 @@ class Batcher:
     def _work(self, batch: Sequence[Waiting]) -> "list[Answer | Exception]":
         """An answer or an error for each search, in their order."""
         done: dict[Waiting, Answer | Exception] = {}
-        for some in grouped(batch, lambda item: item.prepared.live.collection):
+        for some in group_by(batch, lambda item: item.prepared.live.collection):
             try:
                 prepared = dict(zip(some, self._encode([item.prepared for item in some]), strict=True))
             except Exception as error:  # noqa: BLE001 - handed to those who wait
                 done |= dict.fromkeys(some, error)
                 continue
-            for few in grouped(some, lambda item: repr(item.options)):
+            for few in group_by(some, lambda item: repr(item.options)):
                 done |= self._ask(few, [prepared[item] for item in few])
         return [done[item] for item in batch]
 
@@ -107,6 +107,6 @@ class Batcher:
         return dict(zip(items, answers, strict=True))
 
 
-def grouped(items: Sequence[Waiting], key: Callable[[Waiting], Any]) -> Iterator[list[Waiting]]:
+def group_by(items: Sequence[Waiting], key: Callable[[Waiting], Any]) -> Iterator[list[Waiting]]:
     """Group the items that have the same key."""
     return (list(group) for _, group in groupby(sorted(items, key=key), key))

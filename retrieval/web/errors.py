@@ -61,7 +61,7 @@ def status_of(error: RetrievalError) -> int:
     return 503 if isinstance(error, NoCollection | StoreUnavailable | ModelError) else 500
 
 
-def sentence(error: RetrievalError) -> str:
+def client_message(error: RetrievalError) -> str:
     """What a client is told. An internal error's own message is left out, because it may contain paths."""
     if isinstance(error, UsageError):
         return error.text(lambda option: SPELLED.get(option, option))
@@ -74,7 +74,7 @@ def sentence(error: RetrievalError) -> str:
     return NO_MODEL if isinstance(error, ModelError) else DEFECT
 
 
-def answer(
+def error_response(
     status: int, text: str, headers: Mapping[str, str] | None = None, context: tuple[str, ...] = ()
 ) -> JSONResponse:
     """An error as JSON."""
@@ -82,11 +82,13 @@ def answer(
     return JSONResponse({"error": text, **more}, status, headers)
 
 
-def of_error(error: RetrievalError) -> JSONResponse:
+def respond_to_error(error: RetrievalError) -> JSONResponse:
     """The answer to a request that ended in a `RetrievalError`."""
-    return answer(status_of(error), sentence(error), context=error.context if isinstance(error, FilterError) else ())
+    return error_response(
+        status_of(error), client_message(error), context=error.context if isinstance(error, FilterError) else ()
+    )
 
 
-def of_http(error: HTTPException) -> JSONResponse:
+def respond_to_http(error: HTTPException) -> JSONResponse:
     """The answer to a request that a route or the framework refused."""
-    return answer(error.status_code, str(error.detail), error.headers)
+    return error_response(error.status_code, str(error.detail), error.headers)

@@ -21,7 +21,7 @@ FIELD_BYTES = 64 * 2**10
 LONGEST_NAME = 200
 
 
-class Ask(BaseModel):
+class SearchRequest(BaseModel):
     """A search: by an uploaded image, by a point's id, or by points to be like and unlike."""
 
     model_config = ConfigDict(extra="forbid")
@@ -41,7 +41,7 @@ class Ask(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _sensible(self) -> "Ask":
+    def _sensible(self) -> "SearchRequest":
         if self.unlike and not self.like:
             raise ValueError("unlike without like")
         if self.like and (self.id or self.diverse or self.reconstruct):
@@ -58,23 +58,23 @@ class Upload(BaseModel):
 
 def body_schema() -> dict[str, Any]:
     """The request's body for the API's description."""
-    schema = Ask.model_json_schema()
+    schema = SearchRequest.model_json_schema()
     image = {"type": "string", "format": "binary", "description": "An image file to search with."}
     form = {**schema, "properties": {"image": image, **schema["properties"]}}
     content = {JSON: {"schema": schema}, FORMS[0]: {"schema": form}}
     return {"requestBody": {"required": True, "content": content}}
 
 
-async def read(request: Request) -> tuple[Ask, Upload | None]:
+async def read_request(request: Request) -> tuple[SearchRequest, Upload | None]:
     """The search, and the uploaded image if there is one. Raises UsageError, HTTPException."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     upload = None
     try:
         if kind == JSON:
-            ask = Ask.model_validate_json(await request.body())
+            ask = SearchRequest.model_validate_json(await request.body())
         elif kind in FORMS:
-            async with form(request) as (fields, upload):
-                ask = Ask.model_validate(fields)
+            async with read_form(request) as (fields, upload):
+                ask = SearchRequest.model_validate(fields)
         else:
             raise HTTPException(415, f"send {FORMS[0]} with an image, or {JSON}")
     except ValidationError as error:
@@ -88,7 +88,7 @@ async def read(request: Request) -> tuple[Ask, Upload | None]:
 
 
 @contextlib.asynccontextmanager
-async def form(request: Request) -> AsyncIterator[tuple[dict[str, Any], Upload | None]]:
+async def read_form(request: Request) -> AsyncIterator[tuple[dict[str, Any], Upload | None]]:
     """A form's fields, and its file. Fields that may come several times are lists."""
     async with request.form(max_files=1, max_fields=3 * MAX_EXAMPLES, max_part_size=FIELD_BYTES) as sent:
         image = sent.get("image")

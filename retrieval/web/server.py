@@ -30,17 +30,17 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def run(app: ASGIApp, listening: socket.socket, limits: Limits) -> None:
+def run_server(app: ASGIApp, listening: socket.socket, limits: Limits) -> None:
     """Serve until SIGTERM or Ctrl-C; running requests are finished first."""
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: None)  # uvicorn handles them too, and raises them again once it has shut down
-    uvicorn.Server(config(app, limits)).run(sockets=[listening])
+    uvicorn.Server(server_config(app, limits)).run(sockets=[listening])
 
 
-def config(app: ASGIApp, limits: Limits) -> uvicorn.Config:
+def server_config(app: ASGIApp, limits: Limits) -> uvicorn.Config:
     """The server's settings."""
 
-    class Patient(Patience):
+    class Patient(TimedProtocol):
         most = limits
 
     return uvicorn.Config(
@@ -57,7 +57,7 @@ def config(app: ASGIApp, limits: Limits) -> uvicorn.Config:
     )
 
 
-class Patience(H11Protocol):
+class TimedProtocol(H11Protocol):
     """Closes a connection that sends no complete head, keeps sending after its answer, or never ends a request."""
 
     most: Limits

@@ -15,7 +15,7 @@ from retrieval.api import Index
 from retrieval.errors import NoCollection, RetrievalError, StoreError, StoreUnavailable
 from retrieval.schema.records import seconds_since
 from retrieval.web.batching import BATCHES, Batcher
-from retrieval.web.errors import NO_MODEL, sentence
+from retrieval.web.errors import NO_MODEL, client_message
 from retrieval.web.limits import Limits
 from retrieval.web.metrics import Metrics
 
@@ -87,7 +87,7 @@ class Service:
             found = self.index.status()
         except StoreError as error:
             state = "no-collection" if isinstance(error, NoCollection) else "engine-down"
-            return {**facts, "state": state, "message": sentence(error)}
+            return {**facts, "state": state, "message": client_message(error)}
         meta = found.meta
         facts |= {"collection": found.collection, "points": found.points, "dashboard": found.dashboard}
         facts |= {"model": meta.model, "channels": meta.channels}

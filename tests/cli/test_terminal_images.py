@@ -1,4 +1,4 @@
-"""Pictures in a terminal: what each cell shows, and how many fit."""
+"""Images in a terminal: what each cell shows, and how many fit."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from retrieval.cli.render.terminal_images import image_strip
 from tests.images.samples import file, noise, photo
 
 
-def printed(width: int, colour: bool, *pictures: bytes | None, captions: list[str] | None = None) -> list[str]:
-    text = image_strip(pictures, captions or ["x"] * len(pictures), width, colour=colour)
+def printed(width: int, colour: bool, *images: bytes | None, captions: list[str] | None = None) -> list[str]:
+    text = image_strip(images, captions or ["x"] * len(images), width, colour=colour)
     return text.plain.splitlines()
 
 

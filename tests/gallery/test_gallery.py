@@ -1,4 +1,4 @@
-"""Galleries: everything escaped, nothing fetched, a missing picture is a tile and not an error, cuts are told."""
+"""Galleries: everything escaped, nothing fetched, a missing image is a tile and not an error, cuts are announced."""
 
 import base64
 import hashlib
@@ -75,7 +75,7 @@ def test_a_page_shows_every_picture_with_rank_distance_and_path(tmp_path: Path) 
         "hit 2: cats/1.jpg, distance 1.5000",
     ]
     assert "Cats & dogs" in found.text
-    assert "Distance is Euclidean, between the codes of two pictures: smaller is nearer." in found.text
+    assert "Distance is Euclidean, between the embeddings of two images: smaller is nearer." in found.text
     for image in images:
         shape = pixels_of(image["src"]).shape
         assert (str(shape[1]), str(shape[0])) == (image["width"], image["height"])
@@ -116,8 +116,8 @@ def test_a_missing_picture_is_an_empty_tile(tmp_path: Path, read: object) -> Non
     found = html(tmp_path, Row("q.png", read, [Tile(read, 0.25, "cats", "7.png")]))  # type: ignore[arg-type]
     assert not found.all("img")
     assert [span["aria-label"] for span in found.all("span") if "role" in span] == [
-        "query q.png, no picture",
-        "hit 1: cats/7.png, distance 0.2500, no picture",
+        "query q.png, no image",
+        "hit 1: cats/7.png, distance 0.2500, no image",
     ]
     assert png(tmp_path, Row("q.png", read, [Tile(read, 0.25, "cats", "7.png")])).width >= 700  # type: ignore[arg-type]
 
@@ -145,7 +145,7 @@ def test_tables_and_notes_of_queries_are_shown_escaped(tmp_path: Path) -> None:
 
 
 def test_what_is_cut_from_a_page_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "MAX_PICTURES", 7)
+    monkeypatch.setattr(page, "MAX_IMAGES", 7)
     monkeypatch.setattr(page, "MAX_HITS", 2)
     found = html(tmp_path, *[row(5)] * 4)
     assert len(found.all("section")) == 2

@@ -1,4 +1,4 @@
-"""Pages to review: whole in one file, every picture drawn, each reconstruction beside its picture."""
+"""Pages to review: self-contained, every image drawn, each reconstruction beside its image."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from retrieval.duplicates.groups import Group, GroupMember
-from retrieval.gallery.page import MOST_HITS, fragment
+from retrieval.gallery.page import MAX_FRAGMENT_HITS, fragment
 from retrieval.gallery.review import write_duplicates, write_explanation, write_outliers
 from retrieval.gallery.rows import Row, Tile
 from retrieval.images.decode import encode_png
@@ -24,7 +24,7 @@ NAMES = ("a.png", "sub/b.png", EVIL, "gone.png")
 
 @pytest.fixture
 def sources(tmp_path: Path) -> dict[str, Source]:
-    """Three pictures; a fourth is not there."""
+    """Three images; a fourth is missing."""
     root = put(tmp_path / "pictures", {name: encode_png(digits(5)[0][n]) for n, name in enumerate(NAMES[:3])})
     return {"pictures": Folder("pictures", root)}
 
@@ -42,7 +42,7 @@ def outlier(name: str, error: float | None = 0.5, why: str = "far from all other
 
 
 def shown(page: Page, place: int) -> np.ndarray:
-    """A digit's picture on the page, at its own size."""
+    """A digit on the page, at its own size."""
     return pixels_of(page.all("img")[place]["src"])[::6, ::6, :1]
 
 
@@ -64,7 +64,7 @@ def test_a_page_of_duplicates(tmp_path: Path, sources: dict[str, Source]) -> Non
     write_duplicates(tmp_path / "page.html", groups, sources, 1234)
     page = Page(tmp_path / "page.html")
     check_contained(page)
-    assert "1,234 pictures: 2 groups, 4 pictures could go. Nothing was deleted." in page.text
+    assert "1,234 images: 2 groups, 4 images can be removed. Nothing was deleted." in page.text
     assert "keep: most bytes, 28×28, 1,234 bytes" in page.text
     assert f"pictures/{EVIL}  (exact copy, 28×28, 1,234 bytes)" in [s.get("title") for s in page.all("span")]
     assert "pictures/sub/b.png  (28×28, 1,234 bytes)" in [s.get("title") for s in page.all("span")]
@@ -82,7 +82,7 @@ def test_a_page_of_no_duplicates(tmp_path: Path) -> None:
     write_duplicates(tmp_path / "page.html", [], {}, 10)
     page = Page(tmp_path / "page.html")
     check_contained(page)
-    assert "10 pictures: 0 groups, 0 pictures could go." in page.text
+    assert "10 images: 0 groups, 0 images can be removed." in page.text
 
 
 def test_a_page_of_outliers_shows_reconstructions_beside(tmp_path: Path, sources: dict[str, Source]) -> None:
@@ -93,8 +93,8 @@ def test_a_page_of_outliers_shows_reconstructions_beside(tmp_path: Path, sources
     check_contained(page)
     sections = page.source.split("<section>")[1:]
     assert [section.count("<img ") for section in sections] == [2, 2, 1]
-    for place, picture in enumerate([digits(5)[0][0], seen["id of a.png"], digits(5)[0][2], seen[f"id of {EVIL}"]]):
-        np.testing.assert_array_equal(shown(page, place), picture)
+    for place, image in enumerate([digits(5)[0][0], seen["id of a.png"], digits(5)[0][2], seen[f"id of {EVIL}"]]):
+        np.testing.assert_array_equal(shown(page, place), image)
     np.testing.assert_array_equal(shown(page, 4), seen["id of gone.png"])
     assert "far from all others: 12.3 typical deviations, reconstruction error 0.500" in page.text
     assert "badly reconstructed: 12.3 typical deviations, reconstruction error 0.875" in page.text
@@ -109,7 +109,7 @@ def test_an_outlier_without_a_reconstruction(tmp_path: Path, sources: dict[str, 
     assert "not reconstructed" in page.text
 
 
-def test_a_page_of_two_pictures(tmp_path: Path) -> None:
+def test_a_page_of_two_images(tmp_path: Path) -> None:
     pixels = digits(5)[0]
     found = Explanation(("a.png", EVIL), 0.5, 12.0, (1, 2), same_content=False, seen=(255 - pixels[0], 255 - pixels[1]))
     data = [encode_png(pixels[0]), encode_png(pixels[1])]
@@ -118,8 +118,8 @@ def test_a_page_of_two_pictures(tmp_path: Path) -> None:
     check_contained(page)
     assert "distance <0.5>" in page.text
     assert EVIL in page.text
-    for place, picture in enumerate([pixels[0], found.seen[0], pixels[1], found.seen[1]]):
-        np.testing.assert_array_equal(shown(page, place), picture)
+    for place, image in enumerate([pixels[0], found.seen[0], pixels[1], found.seen[1]]):
+        np.testing.assert_array_equal(shown(page, place), image)
     assert len(page.all("section")) == 2
 
 
@@ -155,8 +155,8 @@ def test_a_fragment_is_whole_and_escaped(tmp_path: Path) -> None:
 
 
 def test_a_fragment_stays_small(tmp_path: Path) -> None:
-    page = parsed(tmp_path, fragment([row(MOST_HITS + 5)]))
-    assert len(page.all("img")) == 1 + MOST_HITS
+    page = parsed(tmp_path, fragment([row(MAX_FRAGMENT_HITS + 5)]))
+    assert len(page.all("img")) == 1 + MAX_FRAGMENT_HITS
 
 
 def test_a_fragment_without_hits_says_so(tmp_path: Path) -> None:

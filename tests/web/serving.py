@@ -15,7 +15,7 @@ from retrieval.config import Settings
 from retrieval.store import open_store
 from retrieval.web.app import create_app
 from retrieval.web.limits import Limits
-from retrieval.web.server import config, listen
+from retrieval.web.server import listen, server_config
 
 SECONDS = 60
 
@@ -49,7 +49,7 @@ def serving(
     listening = listen("127.0.0.1", 0)
     with listening, open_store(settings, fail_fast=True) as store:
         index = Index(store, settings, alias)
-        server = uvicorn.Server(config(create_app(index, limits, key=key), limits))
+        server = uvicorn.Server(server_config(create_app(index, limits, key=key), limits))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

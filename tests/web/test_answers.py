@@ -5,7 +5,7 @@ import json
 import pytest
 
 from retrieval.errors import BadImage, FilterError, ModelError, RetrievalError, StoreError, UsageError
-from retrieval.web.errors import DEFECT, NO_MODEL, of_error
+from retrieval.web.errors import DEFECT, NO_MODEL, respond_to_error
 
 PLACE = "/secret/place"
 
@@ -22,11 +22,11 @@ PLACE = "/secret/place"
     ],
 )
 def test_an_error_in_the_services_words(error: RetrievalError, status: int, said: str) -> None:
-    answer = of_error(error)
+    answer = respond_to_error(error)
     assert (answer.status_code, json.loads(bytes(answer.body))) == (status, {"error": said})
 
 
 def test_a_wrong_filter_is_pointed_at() -> None:
-    answer = of_error(FilterError("it ends too soon", "  label=", "        ^", option="where"))
+    answer = respond_to_error(FilterError("it ends too soon", "  label=", "        ^", option="where"))
     said = {"error": "filter: it ends too soon", "context": ["  label=", "        ^"]}
     assert (answer.status_code, json.loads(bytes(answer.body))) == (400, said)

@@ -21,7 +21,7 @@ from PIL import Image
 from retrieval.schema.records import point_id
 from retrieval.search.query import Query
 from retrieval.web.limits import Limits
-from retrieval.web.middleware.auth import SESSION_SECONDS, holds, is_here, token
+from retrieval.web.middleware.auth import SESSION_SECONDS, has_session, is_here, make_token
 from retrieval.web.routes import search
 from retrieval.web.service import Service
 from tests.cli.conftest import Ingested, copy, done_well
@@ -203,14 +203,14 @@ def test_bombs_and_cut_files_are_refused(served: Served, digit: bytes) -> None:
 def test_a_picture_that_is_slow_to_open_is_given_up_and_others_are_answered(
     ingested: Ingested, own_home: Path, digit: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened, ended = search.opened, threading.Event()
+    opened, ended = search.prepare_upload, threading.Event()
 
     def slow(service: Service, query: Query) -> object:
         if query.name == "slow.png":
             ended.wait(30)
         return opened(service, query)
 
-    monkeypatch.setattr(search, "opened", slow)
+    monkeypatch.setattr(search, "prepare_upload", slow)
     with serving(settings_of(copy(ingested.home, own_home)), Limits(decode_seconds=0.3)) as service:
         service.ready()
         answer = service.client.post("/api/search", files={"image": ("slow.png", digit)})
@@ -301,13 +301,13 @@ def test_a_browser_shows_the_key_once(guarded: Served) -> None:
 
 
 def test_a_session_ends_and_cannot_be_made_up() -> None:
-    good = token(KEY)
-    assert holds(f"a=b; retrieval={good}", KEY)
-    assert not holds(f"retrieval={token(KEY, time.time() - SESSION_SECONDS - 1)}", KEY)
+    good = make_token(KEY)
+    assert has_session(f"a=b; retrieval={good}", KEY)
+    assert not has_session(f"retrieval={make_token(KEY, time.time() - SESSION_SECONDS - 1)}", KEY)
     ends, _, signature = good.partition(".")
     for bad in (f"{int(ends) + 1}.{signature}", f"{ends}.", "", "x.y", f"9e9.{signature}", "."):
-        assert not holds(f"retrieval={bad}", KEY)
-    assert not holds("retrieval=\x00;;;=", KEY)
+        assert not has_session(f"retrieval={bad}", KEY)
+    assert not has_session("retrieval=\x00;;;=", KEY)
 
 
 def test_another_name_for_this_machine_is_refused_without_a_key(served: Served) -> None:

@@ -8,7 +8,7 @@ from starlette.types import Message
 
 from retrieval.web.limits import Limits
 from retrieval.web.metrics import Metrics
-from retrieval.web.middleware.body_limits import Body
+from retrieval.web.middleware.body_limits import LimitedBody
 
 LIMITS = Limits(upload=1000, small=10, large=1, body_seconds=0.2)
 
@@ -24,8 +24,8 @@ class Client:
         return {"type": "http.request", "body": self.pieces.pop(0), "more_body": bool(self.pieces)}
 
 
-def body(client: Client, places: asyncio.Semaphore, declared: str | None = None) -> Body:
-    return Body(client.receive, LIMITS, places, Metrics(), declared)
+def body(client: Client, places: asyncio.Semaphore, declared: str | None = None) -> LimitedBody:
+    return LimitedBody(client.receive, LIMITS, places, Metrics(), declared)
 
 
 def test_a_second_large_body_is_not_read_before_the_first_has_gone() -> None:

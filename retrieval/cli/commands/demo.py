@@ -27,7 +27,7 @@ def demo(as_json: Json = False) -> None:
     html, png = settings.home / "demo" / "gallery.html", settings.home / "demo" / "gallery.png"
     html.parent.mkdir(parents=True, exist_ok=True)
     with open_store(settings) as store, progress_bar("note") as bar:
-        outcome = job.run(store, settings, training_task(bar), lambda text: stderr().print(f"{text} …"))
+        outcome = job.run_demo(store, settings, training_task(bar), lambda text: stderr().print(f"{text} …"))
     every = max(1, len(outcome.results) // GALLERY)
     chosen = outcome.results[::every][:GALLERY]
     rows = result_rows(chosen, open_known(outcome.meta.sources, settings))

@@ -58,7 +58,7 @@ def serve(
     from retrieval.store import open_store
     from retrieval.web.app import create_app
     from retrieval.web.limits import Limits
-    from retrieval.web.server import listen, run
+    from retrieval.web.server import listen, run_server
 
     log_lines()
     limits = Limits(rate=rate)
@@ -68,4 +68,4 @@ def serve(
         port = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         echo(f"Serving {alias} at http://{shown}:{port} (Ctrl-C ends)", err=True)
-        run(app, listening, limits)
+        run_server(app, listening, limits)

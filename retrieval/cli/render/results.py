@@ -57,15 +57,15 @@ def print_images(rows: Sequence["Row"], console: "Console") -> None:
     from retrieval.cli.render.terminal_images import image_strip
     from retrieval.errors import BadImage
 
-    def read(picture: "Row | Tile") -> bytes | None:
+    def read(image: "Row | Tile") -> bytes | None:
         try:
-            return picture.read() if picture.read else None
+            return image.read() if image.read else None
         except BadImage:
             return None
 
     for row in rows:
         captions = ["query", *(f"{hit.distance:.3g}" for hit in row.hits)]
         shown: list[Row | Tile] = [row, *row.hits]
-        pictures = [read(picture) for picture in shown]
+        images = [read(image) for image in shown]
         colour = console.is_terminal and not console.no_color
-        console.print(image_strip(pictures, captions, console.width, colour=colour))
+        console.print(image_strip(images, captions, console.width, colour=colour))

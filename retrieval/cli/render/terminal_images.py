@@ -18,16 +18,16 @@ LARGEST, SMALLEST_COLOUR, SMALLEST_SHADES = 28, 10, 20
 QUERY_GAP, GAP = 3, 1
 
 
-def image_strip(pictures: Sequence[bytes | None], captions: Sequence[str], width: int, *, colour: bool) -> Text:
+def image_strip(images: Sequence[bytes | None], captions: Sequence[str], width: int, *, colour: bool) -> Text:
     """The first image (the query) and the others (its hits) beside it, as many as fit `width` cells.
 
     The rest goes below. Each has its caption under it; an image that cannot be read is left blank.
     """
     smallest = SMALLEST_COLOUR if colour else SMALLEST_SHADES
-    side = (width - QUERY_GAP + GAP) // max(1, len(pictures)) - GAP
+    side = (width - QUERY_GAP + GAP) // max(1, len(images)) - GAP
     side = max(2, min(max(side, smallest), LARGEST, width))
     per_line = max(1, (width - QUERY_GAP + GAP) // (side + GAP))
-    drawn = [draw_image(data, caption, side, colour=colour) for data, caption in zip(pictures, captions, strict=True)]
+    drawn = [draw_image(data, caption, side, colour=colour) for data, caption in zip(images, captions, strict=True)]
     text = Text()
     for start in range(0, len(drawn), per_line):
         for line in zip(*drawn[start : start + per_line], strict=True):
@@ -53,7 +53,7 @@ def fit_square(data: bytes | None, side: int) -> UInt8[ndarray, "h w 3"] | None:
     if data is None:
         return None
     try:
-        small = thumbnail(data, "picture", side)
+        small = thumbnail(data, "image", side)
     except BadImage:
         return None
     square = np.zeros((side + side % 2, side, 3), np.uint8)

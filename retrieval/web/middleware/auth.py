@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from retrieval.web.errors import answer
+from retrieval.web.errors import error_response
 
 OPEN = ("/", "/docs", "/healthz", "/openapi.json", "/readyz")
 """Paths that need no key, because they show nothing of the collection. Static files need none either."""
@@ -24,7 +24,7 @@ WINDOW = 10
 """Seconds over which a client's requests are counted: a page of images is requested all at once."""
 
 
-class Gate:
+class AccessControl:
     """Passes a request on, or answers it with an error."""
 
     def __init__(self, app: ASGIApp, *, key: str | None, rate: int, any_host: bool) -> None:
@@ -47,18 +47,20 @@ class Gate:
     def _refused(self, scope: Scope) -> Response | None:
         headers, path = Headers(scope=scope), scope["path"]
         if not self._any_host and not is_here(headers.get("host", "")):
-            return answer(400, "this service answers under localhost only, unless it has a key")
+            return error_response(400, "this service answers under localhost only, unless it has a key")
         client = (scope.get("client") or ("unknown", 0))[0]
         if self._most and not self._counts.hit(self._most, client):
-            return answer(429, "too many requests; wait a few seconds", {"Retry-After": str(WINDOW // 2)})
+            return error_response(429, "too many requests; wait a few seconds", {"Retry-After": str(WINDOW // 2)})
         if self._key is None or path in OPEN or path.startswith("/static/"):
             return open_session(scope, None) if path == SESSION else None
         shown = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
         if path == SESSION:
-            return open_session(scope, self._key if same(shown, self._key) else "")
-        if same(shown, self._key) or holds(headers.get("cookie", ""), self._key):
+            return open_session(scope, self._key if keys_match(shown, self._key) else "")
+        if keys_match(shown, self._key) or has_session(headers.get("cookie", ""), self._key):
             return None
-        return answer(401, "this service needs its API key, in the header X-API-Key", {"WWW-Authenticate": "Bearer"})
+        return error_response(
+            401, "this service needs its API key, in the header X-API-Key", {"WWW-Authenticate": "Bearer"}
+        )
 
 
 def open_session(scope: Scope, key: str | None) -> Response | None:
@@ -67,38 +69,40 @@ def open_session(scope: Scope, key: str | None) -> Response | None:
     key: the right key; None when none is needed, empty when a wrong one was sent
     """
     if scope["method"] != "POST":
-        return answer(405, "use POST, with the key in the header X-API-Key", {"Allow": "POST"})
+        return error_response(405, "use POST, with the key in the header X-API-Key", {"Allow": "POST"})
     response = (
-        answer(401, "that is not the key", {"WWW-Authenticate": "Bearer"}) if key == "" else Response(status_code=204)
+        error_response(401, "that is not the key", {"WWW-Authenticate": "Bearer"})
+        if key == ""
+        else Response(status_code=204)
     )
     if key:
         secure = scope["scheme"] == "https"
-        response.set_cookie(COOKIE, token(key), SESSION_SECONDS, secure=secure, httponly=True, samesite="strict")
+        response.set_cookie(COOKIE, make_token(key), SESSION_SECONDS, secure=secure, httponly=True, samesite="strict")
     return response
 
 
-def token(key: str, now: float | None = None) -> str:
+def make_token(key: str, now: float | None = None) -> str:
     """A cookie's value: the time when it expires, and an HMAC of it, from which the key cannot be recovered."""
     ends = str(int((time.time() if now is None else now) + SESSION_SECONDS))
-    return f"{ends}.{signed(ends, key)}"
+    return f"{ends}.{sign(ends, key)}"
 
 
-def signed(ends: str, key: str) -> str:
+def sign(ends: str, key: str) -> str:
     """HMAC-SHA-256 of the time, hex."""
     return hmac.new(key.encode(), f"session until {ends}".encode(), hashlib.sha256).hexdigest()
 
 
-def holds(cookies: str, key: str) -> bool:
+def has_session(cookies: str, key: str) -> bool:
     """Whether the request's cookies contain a valid session."""
     try:
         found = SimpleCookie(cookies).get(COOKIE)
     except CookieError:
         return False
     ends, _, signature = (found.value if found else "").partition(".")
-    return same(signature, signed(ends, key)) and ends.isascii() and ends.isdecimal() and float(ends) > time.time()
+    return keys_match(signature, sign(ends, key)) and ends.isascii() and ends.isdecimal() and float(ends) > time.time()
 
 
-def same(shown: str, wanted: str) -> bool:
+def keys_match(shown: str, wanted: str) -> bool:
     """Compare two keys in constant time."""
     return hmac.compare_digest(shown.encode("utf-8", "replace"), wanted.encode())
 

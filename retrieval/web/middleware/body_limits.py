@@ -15,7 +15,7 @@ from retrieval.web.limits import Limits
 from retrieval.web.metrics import Metrics
 
 
-class Uploads:
+class BodyLimits:
     """Passes bodies on; raises HTTPException 408, 413 or 503 where the body is read."""
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics) -> None:
@@ -27,14 +27,16 @@ class Uploads:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = Body(receive, self._limits, self._places, self._metrics, Headers(scope=scope).get("content-length"))
+        body = LimitedBody(
+            receive, self._limits, self._places, self._metrics, Headers(scope=scope).get("content-length")
+        )
         try:
             await self._app(scope, body.receive, send)
         finally:
             body.close()
 
 
-class Body:
+class LimitedBody:
     """One request's body."""
 
     def __init__(

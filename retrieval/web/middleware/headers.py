@@ -18,7 +18,7 @@ HEADERS = {
 }
 
 
-class Headers:
+class SecurityHeaders:
     """Adds HEADERS to every answer and counts it in the metrics."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

@@ -11,18 +11,18 @@ from retrieval.web.errors import problems
 from retrieval.web.service import Service, service_of
 
 router = APIRouter()
-Asked = Annotated[Service, Depends(service_of)]
+ServiceDep = Annotated[Service, Depends(service_of)]
 
 
 @router.get("/healthz", summary="Whether the engine answers a real query", responses=problems(503))
-async def healthz(service: Asked) -> dict[str, str]:
+async def healthz(service: ServiceDep) -> dict[str, str]:
     """503 when it does not, or when there is no collection."""
     await service.run(service.asking, service.check)
     return {"status": "ok"}
 
 
 @router.get("/readyz", summary="Whether a search would be answered at once", responses=problems(503))
-async def readyz(service: Asked) -> dict[str, str]:
+async def readyz(service: ServiceDep) -> dict[str, str]:
     """503 until the model is loaded and compiled."""
     await service.run(service.asking, service.check)
     if not await service.run(service.asking, service.index.is_warm):
@@ -31,7 +31,7 @@ async def readyz(service: Asked) -> dict[str, str]:
 
 
 @router.get("/metrics", summary="Prometheus's numbers", response_class=PlainTextResponse)
-async def metrics(service: Asked) -> Response:
+async def metrics(service: ServiceDep) -> Response:
     """In Prometheus's text format."""
     text = await service.run(service.asking, generate_latest, service.metrics.registry)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -29,7 +29,7 @@ FRESH = "private, max-age=60"
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}, "image/png": {}}}, 304: {}, **problems(400, 404, 503)},
 )
-async def picture(
+async def image(
     id: str,  # noqa: A002 - the API's own word
     kind: str,
     request: Request,
@@ -39,26 +39,26 @@ async def picture(
     if not is_id(id) or kind not in SIDE:
         raise HTTPException(404, NO_SUCH_IMAGE)
     known = request.headers.get("if-none-match")
-    return await service.run(service.drawing, drawn, service, id, "jpg" if kind == "jpg" else "png", known)
+    return await service.run(service.drawing, image_response, service, id, "jpg" if kind == "jpg" else "png", known)
 
 
-def drawn(service: Service, id_: str, kind: Kind, known: str | None) -> Response:
+def image_response(service: Service, id_: str, kind: Kind, known: str | None) -> Response:
     """The answer: the image, 304 when it has not changed, or a placeholder."""
     point = service.index.points([id_]).get(id_)
     if point is None:
-        return empty(kind)
+        return placeholder_response(kind)
     tag = f'"{str(point.payload["sha256"])[:32]}"'
     headers = {"ETag": tag, "Cache-Control": FRESH}
     if known == tag:
         return Response(status_code=304, headers=headers)
     try:
-        content = encoded(service.index.image(point), point, kind, service.limits.pixels)
+        content = encode_image(service.index.image(point), point, kind, service.limits.pixels)
     except BadImage:
-        return empty(kind)
+        return placeholder_response(kind)
     return Response(content, media_type=TYPES[kind], headers=headers)
 
 
-def encoded(data: bytes, point: Point, kind: Kind, most: int) -> bytes:
+def encode_image(data: bytes, point: Point, kind: Kind, most: int) -> bytes:
     """The image as a file of that kind, from its own file's bytes. Raises BadImage."""
     where = point.name
     height, width, _ = probe(data, where)
@@ -69,13 +69,13 @@ def encoded(data: bytes, point: Point, kind: Kind, most: int) -> bytes:
     return encode_png(thumbnail(data, where, min(max(height, width), SIDE[kind])))
 
 
-def empty(kind: Kind) -> Response:
+def placeholder_response(kind: Kind) -> Response:
     """The placeholder, as an answer."""
-    return Response(nothing(kind), media_type=TYPES[kind], headers={"Cache-Control": "no-store"})
+    return Response(draw_placeholder(kind), media_type=TYPES[kind], headers={"Cache-Control": "no-store"})
 
 
 @functools.cache
-def nothing(kind: Kind) -> bytes:
+def draw_placeholder(kind: Kind) -> bytes:
     """The placeholder's file, drawn once."""
     pixels = placeholder(SIDE["jpg"])
     return encode_jpeg(pixels) if kind == "jpg" else encode_png(pixels)

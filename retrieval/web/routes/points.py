@@ -12,7 +12,7 @@ from retrieval.web.limits import MAX_FACETS, MAX_SAMPLE
 from retrieval.web.service import Service, service_of
 
 router = APIRouter(prefix="/api")
-Asked = Annotated[Service, Depends(service_of)]
+ServiceDep = Annotated[Service, Depends(service_of)]
 
 FACETS = ("label", "source")
 
@@ -60,13 +60,13 @@ class Count(BaseModel):
 
 
 @router.get("/status", summary="What is served, and its state", response_model=Status)
-async def status(service: Asked) -> dict[str, Any]:
+async def status(service: ServiceDep) -> dict[str, Any]:
     """Always answers; `state` is ready, empty, no-collection, no-model or engine-down, `message` says what to do."""
     return await service.run(service.asking, service.status)
 
 
 @router.get("/facets", summary="Labels and sources with counts", responses=problems(503))
-async def facets(service: Asked) -> dict[str, list[Count]]:
+async def facets(service: ServiceDep) -> dict[str, list[Count]]:
     """The most frequent first."""
 
     def ask() -> dict[str, list[Count]]:
@@ -80,7 +80,7 @@ async def facets(service: Asked) -> dict[str, list[Count]]:
 
 
 @router.get("/sample", summary="Random images", response_model=Sample, responses=problems(400, 503))
-async def sample(service: Asked, n: Annotated[int, Query(ge=1, le=MAX_SAMPLE)] = 12) -> dict[str, Any]:
+async def sample(service: ServiceDep, n: Annotated[int, Query(ge=1, le=MAX_SAMPLE)] = 12) -> dict[str, Any]:
     """Different ones at each call."""
 
     def ask() -> list[dict[str, Any]]:
@@ -92,7 +92,7 @@ async def sample(service: Asked, n: Annotated[int, Query(ge=1, le=MAX_SAMPLE)] =
 @router.get(
     "/points/{id}", summary="One image's payload", response_model=PointAnswer, responses=problems(400, 404, 503)
 )
-async def point(id: str, service: Asked) -> dict[str, Any]:  # noqa: A002 - the API's own word
+async def point(id: str, service: ServiceDep) -> dict[str, Any]:  # noqa: A002 - the API's own word
     """By its id."""
     if not is_id(id):
         raise HTTPException(404, NO_SUCH_IMAGE)

@@ -16,7 +16,7 @@ from retrieval.search.query import Query, Stored
 from retrieval.search.results import Result
 from retrieval.search.run import EncodedQuery, PreparedQuery
 from retrieval.web.errors import NO_SUCH_IMAGE, problems
-from retrieval.web.requests import Ask, Upload, body_schema, read
+from retrieval.web.requests import SearchRequest, Upload, body_schema, read_request
 from retrieval.web.service import Service, service_of
 
 router = APIRouter()
@@ -53,43 +53,45 @@ class SearchAnswer(BaseModel):
 async def search(request: Request, service: Annotated[Service, Depends(service_of)]) -> Response:
     """By an image (a form's file), by the `id` of a stored image, or by stored images to be `like` and `unlike`."""
     with service.metrics.stage("read"):
-        ask, upload = await read(request)
+        ask, upload = await read_request(request)
     options = await service.run(service.asking, options_of, service, ask) if ask.filter else options_of(service, ask)
-    return JSONResponse(await found(service, ask, upload, options))  # our own values, which need no validation
+    return JSONResponse(await answer_search(service, ask, upload, options))  # our own values, which need no validation
 
 
-def options_of(service: Service, ask: Ask) -> SearchOptions:
+def options_of(service: Service, ask: SearchRequest) -> SearchOptions:
     """Raises UsageError for a malformed filter; looks at one page of points only to learn which fields exist."""
     return SearchOptions(k=ask.k, where=service.index.filter(ask.filter or None, pages=1), diverse=ask.diverse)
 
 
-async def found(service: Service, ask: Ask, upload: Upload | None, options: SearchOptions) -> dict[str, Any]:
+async def answer_search(
+    service: Service, ask: SearchRequest, upload: Upload | None, options: SearchOptions
+) -> dict[str, Any]:
     """The answer, all of it from one collection and its model."""
     if ask.like:
-        return (await service.run(service.asking, like, service, ask, options)).to_json()
+        return (await service.run(service.asking, recommend, service, ask, options)).to_json()
     if upload is not None:
         data = upload.data
-        prepared = await decoded(service, Query.of(upload.name, lambda: data))
+        prepared = await decode(service, Query.of(upload.name, lambda: data))
     else:
         prepared = await service.run(service.asking, service.index.prepare, Stored(str(ask.id)))
-    prepared, result = await service.batcher.search(usable(prepared), options)
-    usable(prepared)  # when its collection was dropped meanwhile, it was prepared again for the successor
+    prepared, result = await service.batcher.search(check_usable(prepared), options)
+    check_usable(prepared)  # when its collection was dropped meanwhile, it was prepared again for the successor
     answer = result.to_json()
     if ask.reconstruct:
-        answer["reconstruction"] = await service.run(service.drawing, reconstruction, prepared)
+        answer["reconstruction"] = await service.run(service.drawing, reconstruct, prepared)
     return answer
 
 
-async def decoded(service: Service, query: Query) -> PreparedQuery:
+async def decode(service: Service, query: Query) -> PreparedQuery:
     """Decode an image at the live model's size. Raises BadImage, also when it takes too long."""
     try:
         async with asyncio.timeout(service.limits.decode_seconds):
-            return await service.run(service.decoding, opened, service, query)
+            return await service.run(service.decoding, prepare_upload, service, query)
     except TimeoutError as error:
         raise BadImage(query.name, "it takes too long to open; scale it down") from error
 
 
-def opened(service: Service, query: Query) -> PreparedQuery:
+def prepare_upload(service: Service, query: Query) -> PreparedQuery:
     """Check an image's size, then decode it. Raises BadImage."""
     with service.metrics.stage("decode"):
         height, width, _ = probe(query.read(), query.name)
@@ -98,7 +100,7 @@ def opened(service: Service, query: Query) -> PreparedQuery:
         return service.index.prepare(query)
 
 
-def usable(prepared: PreparedQuery) -> PreparedQuery:
+def check_usable(prepared: PreparedQuery) -> PreparedQuery:
     """The same query. Raises BadImage for an image that cannot be used, HTTPException 404 for a missing stored one."""
     if not isinstance(prepared.given, str):
         return prepared
@@ -107,14 +109,14 @@ def usable(prepared: PreparedQuery) -> PreparedQuery:
     raise BadImage(prepared.query.name, prepared.given)
 
 
-def like(service: Service, ask: Ask, options: SearchOptions) -> Result:
+def recommend(service: Service, ask: SearchRequest, options: SearchOptions) -> Result:
     """More like some, less like others. Raises HTTPException 404 for an example that is not there."""
     if {*ask.like, *ask.unlike} - service.index.points([*ask.like, *ask.unlike]).keys():
         raise HTTPException(404, NO_SUCH_IMAGE)
     return service.index.recommend([*map(Stored, ask.like)], [*map(Stored, ask.unlike)], options)
 
 
-def reconstruction(prepared: PreparedQuery) -> str:
+def reconstruct(prepared: PreparedQuery) -> str:
     """What the decoder makes of a query's embedding, as a data URL."""
     assert isinstance(prepared.given, EncodedQuery)
     (pixels,) = prepared.live.reconstruct(prepared.given.code[None])
