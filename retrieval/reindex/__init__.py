@@ -1,1 +1,1 @@
-"""Re-index: a new collection beside the live one, checked, swapped in in one step, and back."""
+"""Re-index: fill a new collection beside the live one, check it, swap it in in one step, and roll back."""

@@ -1,4 +1,4 @@
-"""The collection that is to become the live one: created or continued, filled, and waited for."""
+"""The candidate: the collection that is to become the live one. It is created or resumed, filled, and indexed."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,40 +12,45 @@ from retrieval.ingest.pipeline import fill
 from retrieval.ingest.summary import IngestSummary
 from retrieval.model.encoder_process import ImageEncoder
 from retrieval.reindex.options import ReindexOptions
+from retrieval.reindex.outcome import ReindexOutcome
 from retrieval.schema.index_config import Layout
 from retrieval.sources import Source
 from retrieval.store.base import Store
 from retrieval.store.naming import find_unused, time_of
 
 PASSES = 3
-"""Of catching up, at most: a folder that never rests is taken as it is."""
+"""Maximum number of passes to catch up, since some folders never stop changing."""
 SETTLE_SECONDS = 1800.0
-"""How long the engine may take to index what it has, and as much again for each SETTLE_POINTS."""
+"""How long the engine may take to build its index, plus as much again for each SETTLE_POINTS."""
 SETTLE_POINTS = 1_000_000
-"""Two slow cores index them in seven minutes."""
+"""Two slow cores index these in seven minutes."""
 CALM = 3
-"""Looks in a row, half a second apart: a server begins to index a moment after it was told to."""
+"""Checks in a row, half a second apart, that must find the index ready: a server starts indexing after a moment."""
 
 
-def open_candidate(
-    store: Store, alias: str, live: str, encoder: ImageEncoder, layout: Layout, dropped: list[str]
-) -> str:
-    """The collection to fill: what a killed run with this model left, or a new one. What other runs left is dropped.
+def open_candidate(store: Store, outcome: ReindexOutcome, encoder: ImageEncoder, layout: Layout) -> str:
+    """The collection to fill: the one that a killed run with this model and layout left, or a new one.
 
-    Its sources, labels and public URL are those of the live collection now.
+    What other runs left is dropped. Sources, labels and public URL are copied from the live collection.
+
+    store: the engine
+    outcome: names the alias and the live collection; gets the names of dropped collections
+    encoder: of the new collection
+    layout: of the new collection
     """
-    going_on, wanted = None, ("filling", encoder.fingerprint, layout)
+    alias, live = outcome.alias, outcome.live
+    resumed, wanted = None, ("filling", encoder.fingerprint, layout)
     for name, meta in reversed(find_unused(store, alias).items()):
         ours = (meta.state, meta.model, meta.layout) == wanted and time_of(name) > time_of(live)
-        if ours and going_on is None and store.count(name):  # an empty one may lack its indexes
-            going_on = name
+        if ours and resumed is None and store.count(name):  # an empty one may lack its indexes
+            resumed = name
         elif meta.state in ("filling", "refused", "trial"):
             store.drop_collection(name)
-            dropped.append(name)
+            outcome.dropped.append(name)
     now = store.metadata(live)
-    if going_on:
-        store.set_metadata(going_on, store.metadata(going_on).in_place_of(now))
-        return going_on
+    if resumed:
+        store.set_metadata(resumed, store.metadata(resumed).in_place_of(now))
+        return resumed
     name, meta = plan_collection(store, encoder, alias, layout)
     store.create_collection(name, replace(meta, state="filling").in_place_of(now))
     if store.server:
@@ -60,9 +65,12 @@ def fill_and_catch_up(
     options: ReindexOptions,
     report: Callable[[str, IngestSummary | None], None],
 ) -> IngestSummary:
-    """Fill the collection, then go over the sources again until nothing has changed.
+    """Fill the collection, then go over the sources again until a pass finds no change.
 
-    live: the collection that is searched meanwhile; its user's fields, and codes of the same model, are taken over
+    target: the collection
+    sources: those of the live collection
+    live: the collection that is searched meanwhile; its users' fields, and embeddings of the same model, are copied
+    options: as `retrieval reindex` offers them
     report: called with `fill` or `catch up`, and the counts so far
 
     Returns the counts of all passes.
@@ -87,7 +95,7 @@ def fill_and_catch_up(
 
 
 def add_counts(before: IngestSummary | None, now: IngestSummary) -> IngestSummary:
-    """The counts of a pass, with the work of those before it."""
+    """Add the work of earlier passes to the counts of a pass."""
     if before is None:
         return now
     work = {name: getattr(before, name) + getattr(now, name) for name in ("encoded", "copied", "deleted", "seconds")}
@@ -95,16 +103,16 @@ def add_counts(before: IngestSummary | None, now: IngestSummary) -> IngestSummar
 
 
 def settle(store: Store, collection: str, live: str) -> None:
-    """Let the engine index the collection as the live one, and wait until it is done.
+    """Index the collection as the live one is, and wait until the index is ready.
 
-    Raises StoreError when that takes too long.
+    Raises StoreError when this takes too long.
     """
     indexing = store.server is not None and store.server.resume_indexing(collection, like=live)
     wait_until_settled(store, collection, calm=CALM if indexing else 1)
 
 
 def wait_until_settled(store: Store, collection: str, calm: int) -> None:
-    """Until the engine has nothing to do, at so many looks in a row; raises StoreError when that takes too long."""
+    """Wait until `calm` checks in a row find the index ready. Raises StoreError when this takes too long."""
     seconds = SETTLE_SECONDS * (1 + store.count(collection) / SETTLE_POINTS)
     end, seen = time.monotonic() + seconds, 0
     while True:
@@ -115,7 +123,7 @@ def wait_until_settled(store: Store, collection: str, calm: int) -> None:
         if time.monotonic() > end:
             why = "; ".join(now.troubles) or "it is still being indexed"
             raise StoreError(
-                f"{collection} is not ready after {seconds:.0f} s: {why}; the live collection is as it was",
+                f"{collection} is not ready after {seconds:.0f} s: {why}; the live collection is unchanged",
                 hint="run the same command again",
             )
         time.sleep(0.5)

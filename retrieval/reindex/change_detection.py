@@ -1,4 +1,4 @@
-"""Is a re-index by the same model due? Only when the images differ from those that the live collection holds."""
+"""Decide whether a re-index by the same model is due: only if the images differ from those in the live collection."""
 
 import contextlib
 from collections.abc import Generator, Sequence
@@ -18,8 +18,8 @@ from retrieval.sources.read import Refused, read_images
 def has_changed(run: ReindexRun, sources: Sequence[Source]) -> bool:
     """Whether an ingest into the live collection would store or remove an image. Nothing is written.
 
-    What an ingest would open is opened, up to the first difference: an image that cannot be used is none, since the
-    collection would be the same without it, and neither is one that only looks newer.
+    Opens the images that an ingest would open, up to the first difference. An image that cannot be used is no
+    difference, because the new collection would not hold it either; a newer file with the same content is none.
     """
     store, alias, live = run.store, run.outcome.alias, run.outcome.live
     options, summary = IngestOptions(dry_run=True, prune=True), IngestSummary(alias, live, dry_run=True)
@@ -32,7 +32,7 @@ def has_changed(run: ReindexRun, sources: Sequence[Source]) -> bool:
 
 
 def find_differences(planner: Planner) -> Generator[bool]:
-    """Of each image that has to be opened to know: whether its content is another than what is stored."""
+    """For each image that has to be opened: whether its content differs from what is stored."""
     sources, meta = planner.run.sources, planner.run.store.metadata(planner.run.collection)
     listings = [peek(source).entries for source in sources]
     portable = all(source.portable for source in sources)

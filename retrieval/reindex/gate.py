@@ -1,6 +1,6 @@
-"""Is the new collection good enough to be searched? Measured on itself, and against the live one.
+"""The gate: decide whether the new collection is good enough to go live, by itself and compared with the live one.
 
-Labels, where there are any, are counted here and never learned from.
+Labels are used for these measurements, never for training.
 """
 
 from collections.abc import Sequence
@@ -25,22 +25,22 @@ from retrieval.store.base import Store
 
 K = 5
 QUERIES = 200
-"""For the engine's recall, each compared with all that the collection holds."""
+"""Queries for the engine's recall, each compared with all points of the collection."""
 FINDS_ITSELF = 0.99
-"""An approximate index may miss a point now and then."""
+"""Least share of images that must find themselves; an approximate index may miss a few."""
 SPREAD = 0.02
-"""Root mean square distance of the codes from their mean, as a share of their length: healthy ones are near 1."""
+"""Least root mean square distance of the embeddings from their mean, as a share of their length; usually near 1."""
 ALIVE_RANK = 2.0
-"""Effective rank of codes that differ in more than one direction; those of MNIST have 57."""
+"""Least effective rank; embeddings that vary along one direction only have 1, those of MNIST 57."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReindexGate:
-    """The checks of a re-index: the new collection by itself, and beside the live one.
+    """The checks of a re-index: the new collection by itself, and compared with the live one.
 
     encoder: of the new collection
-    before: of the live collection; None when its model is not on this machine
-    sources: where the images are read again
+    before: of the live collection; None if its model is not on this machine
+    sources: from which images are read again
     """
 
     run: ReindexRun
@@ -67,7 +67,7 @@ class ReindexGate:
         return self.run.outcome.live
 
     def measure(self, counts: IngestSummary) -> list[GateCheck]:
-        """Every row, in the order in which they matter; a collection that is not complete is not looked at further."""
+        """All checks, the most important first; they stop early if images are missing."""
         rows = self.check_counts(counts)
         if all(row.passed for row in rows):
             sample = GateSample.of(self.store, self.candidate, self.live, self.sources)
@@ -77,10 +77,10 @@ class ReindexGate:
         return rows
 
     def check_counts(self, counts: IngestSummary) -> list[GateCheck]:
-        """As many points as images were listed, and not many fewer than in the live collection."""
+        """Check that every listed image has a point, and that they are not many fewer than in the live collection."""
         options = self.options
         count, due = self.store.count(self.candidate), counts.found - counts.failed + counts.kept
-        kept = f", {counts.kept:,} refused ones among them that were there before" if counts.kept else ""
+        kept = f", including {counts.kept:,} refused ones that were stored before" if counts.kept else ""
         before = self.store.count(self.live)
         least = (1 - options.max_delete) * before
         return [
@@ -89,7 +89,7 @@ class ReindexGate:
         ]
 
     def check_codes(self, sample: GateSample) -> list[GateCheck]:
-        """The codes are those of the images, they differ, and the engine finds them."""
+        """Check that the embeddings belong to the images, that they vary, and that the engine finds them."""
         options = self.options
         codes = sample.codes
         loaded = sample.read(self.encoder.config)
@@ -114,7 +114,7 @@ class ReindexGate:
         ]
 
     def compare_with_live(self, sample: GateSample) -> list[GateCheck]:
-        """Not worse than the live collection, on images that both hold."""
+        """Check that searches are not worse than in the live collection, on images that both hold."""
         options = self.options
         limit = f"at most {100 * options.max_drop:g} points lower (--max-drop)"
 
@@ -141,9 +141,9 @@ class ReindexGate:
         return [copies, row("P@5", new, self.measure_precision(self.live, [theirs[point.id] for point in labelled]))]
 
     def measure_precision(self, collection: str, points: Sequence[Point]) -> float | None:
-        """P@5 of the points' own codes: share of the hits with a label that carry the point's; None without any.
+        """P@5 of the points' embeddings as queries: share of the labelled hits with the query's label; None without.
 
-        Other copies of the same image are left out; images without a label say nothing, and may have come meanwhile.
+        Copies of the query are left out, and so are hits without a label.
         """
         codes = codes_of(points)
         others = [Filter(must_not=(Match("sha256", (point.payload["sha256"],)),)) for point in points]

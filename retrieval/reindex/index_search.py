@@ -1,6 +1,6 @@
-"""What is tried, what each costs in memory, and which is chosen.
+"""The indexes that `tune` tries, an estimate of their memory, and the choice among them.
 
-Binary quantization is not tried: of Euclidean codes with 64 numbers it finds 3 to 7% of the true neighbours.
+Binary quantization is not tried: with embeddings of 64 numbers and Euclidean distance its recall is 3 to 7%.
 """
 
 from collections.abc import Sequence
@@ -17,18 +17,20 @@ BUILDS = (
     Layout(m=32, ef_construct=200),
     Layout(m=16, ef_construct=100, on_disk=True),
 )
-"""In an order in which each can be made from the one before; the first is Qdrant's own default."""
+"""Ordered so that each can be built from the one before; the first is Qdrant's default."""
 EFS = (32, 64, 128, 256, 512)
 LINK_BYTES = 2.6
-"""In the graph, as Qdrant 1.16 packs it: 82 MB for a million points and m = 16, which has 32 links a point."""
+"""Bytes per link of the graph in Qdrant 1.16: 82 MB for a million points with m = 16, which has 32 links per point."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexMeasurement:
-    """A layout and what it gave.
+    """What was measured of an index.
 
-    recall: of the true five nearest, in [0, 1] · p50, p95: seconds of one search by one client · memory: bytes that
-    codes and graph take, by `estimate_memory` · build: seconds until the index was made.
+    recall: share of the true five nearest that it finds, in [0, 1]
+    p50, p95: quantiles of the seconds of one search, with one client
+    memory: bytes of embeddings and graph, by `estimate_memory`
+    build: seconds until the index was built
     """
 
     layout: Layout
@@ -43,12 +45,12 @@ class IndexMeasurement:
 
 
 def list_efs(build: Layout) -> Sequence[int]:
-    """What to search it with."""
+    """The values of `ef` to search a build with."""
     return (EXACT.ef,) if build.exact else EFS
 
 
 def estimate_memory(layout: Layout, points: int, dim: int) -> int:
-    """Bytes that must be in memory to search it; payload and ids come on top, the same for every layout.
+    """Bytes that must be in memory to search it, without payloads and ids, which are the same for every layout.
 
     >>> memory(Layout(exact=True), 1_000_000, 64), memory(Layout(m=16, int8=True), 1_000_000, 64)
     (256000000, 147200000)
@@ -61,9 +63,12 @@ def estimate_memory(layout: Layout, points: int, dim: int) -> int:
 def choose_index(
     rows: Sequence[IndexMeasurement], min_recall: float, max_p95: float, *, on_disk: bool
 ) -> IndexMeasurement | None:
-    """The one with the least memory, then the fastest, of those that are good and fast enough; None when none is.
+    """Of the indexes within the limits, the one with the least memory, then the fastest; None if none is.
 
-    on_disk: consider also those that count on the system's page cache, where the least memory is no memory.
+    rows: what was measured
+    min_recall: least recall, in [0, 1]
+    max_p95: largest p95, in seconds
+    on_disk: also consider on-disk indexes, which rely on the OS page cache and count as taking no memory
     """
     good = [
         row for row in rows if row.recall >= min_recall and row.p95 <= max_p95 and (on_disk or not row.layout.on_disk)

@@ -1,7 +1,7 @@
 """The steps of a re-index. The live collection is only read until the swap, which is one call.
 
-A run that was killed leaves the live collection as it was or the new one in its place; the next run goes on with
-what the last one filled, or drops it.
+After a killed run, either the old or the new collection is live, complete; the next run resumes the collection that
+was being filled, or drops it.
 """
 
 import contextlib
@@ -33,21 +33,21 @@ from retrieval.util.reporting import ignore
 from retrieval.util.signals import hold_signals
 
 STEPS = {
-    "preflight": "every peer and replica answers a query, each recorded source is there, the disk has room",
+    "preflight": "check that every peer and replica answers, each recorded source exists, and the disk has room",
     "model": "load the model, or train one on the sources",
-    "create": "make a collection beside the live one, or go on with the one that a killed run left",
+    "create": "create a collection beside the live one, or resume the one that a killed run left",
     "fill": "encode every image of the sources into it",
-    "catch up": "do the same again until nothing has changed meanwhile",
-    "settle": "wait until the engine is done with it, and count",
-    "gate": "compare it with what was asked for, and with the live one",
+    "catch up": "repeat that until no image has changed meanwhile",
+    "settle": "wait until the engine has indexed it",
+    "gate": "check it against the limits, and compare it with the live one",
     "swap": "make its model the default, and point the alias at it in one call",
-    "read back": "ask the alias; it goes back where it was if that fails",
-    "tidy": "drop collections of the alias beyond those to keep",
+    "read back": "search through the alias; if that fails, move the alias back",
+    "tidy": "drop old collections of the alias, except those to keep",
 }
 Step = Callable[[str, ReindexOutcome], None]
-"""Called with the name of each of STEPS that begins, and again while filling goes on."""
+"""Called with the name of a step of STEPS when it begins, and repeatedly while it fills the collection."""
 ChooseModel = Callable[[Sequence[Source]], ImageEncoder]
-"""Returns the model to use, which may be trained on the sources now."""
+"""Returns the model to use, given the sources, on which it may train a new one."""
 
 
 def reindex(
@@ -59,7 +59,7 @@ def reindex(
     *,
     step: Step = ignore,
 ) -> ReindexOutcome:
-    """Make a new collection of the alias's sources, and swap it in if it is as good as asked for.
+    """Fill a new collection from the alias's sources, and swap it in if it passes the gate.
 
     The alias's lock is held throughout.
 
@@ -68,11 +68,11 @@ def reindex(
     choose: returns the model, given the opened sources
     settings: where models and records of refused images are
     options: as `retrieval reindex` offers them
-    step: called when a step begins
+    step: called when a step begins, and while the collection is filled
 
-    Raises GateRefused when the new collection is not good enough (it stays, to be looked at), NoCollection when there
-    is nothing to re-index, Locked, SourceError or StoreError when the run cannot begin or go on. Searches are then
-    answered as before.
+    Raises GateRefused when the new collection is not good enough (it is kept for inspection), NoCollection when there
+    is nothing to re-index, Locked, SourceError or StoreError when the run cannot start or continue. The live
+    collection is then unchanged.
     """
     started = time.monotonic()
     outcome = ReindexOutcome(alias)
@@ -89,7 +89,7 @@ def reindex(
     if (options.if_changed or options.older_than is not None) and is_absent(store, alias):
         outcome.state = "absent"
         return outcome
-    check_engine(store, resolve(store, alias))  # before the lock, which a broken cluster could not give
+    check_engine(store, resolve(store, alias))  # before the lock, which cannot be taken on a broken cluster
     with store.lock(alias) as held:
         run = ReindexRun(store, held, settings, options, outcome, tell)
         outcome.live = live = resolve(store, alias)
@@ -114,7 +114,7 @@ def reindex(
             outcome.state = "unchanged"
             return outcome
         tell("create")
-        outcome.collection = open_candidate(store, alias, live, encoder, layout, outcome.dropped)
+        outcome.collection = open_candidate(store, outcome, encoder, layout)
         target = Target(store, held, alias, outcome.collection, encoder, settings.refused)
         with mark_refused(run):
             outcome.counts = fill_and_catch_up(target, sources, live, options, report)
@@ -126,37 +126,37 @@ def reindex(
         if options.dry_run:
             outcome.state = "checked"
         else:
-            check_model(settings.models, encoder)  # filling took a while
+            check_model(settings.models, encoder)  # again, since filling may have taken hours
             go_live(run)
     outcome.seconds = time.monotonic() - started
     return outcome
 
 
 def is_younger_than(meta: CollectionMeta, seconds: float, outcome: ReindexOutcome) -> bool:
-    """Whether the live collection is younger than that. One of unknown age is not, and a warning says so."""
+    """Whether the live collection is younger than that. If its age is unknown, it is not, and a warning is added."""
     age = seconds_since(meta.created)
     if age is None:
         outcome.warnings.append(
-            f"{outcome.live} was made on {meta.created} by its own account, which lies in the future or is no time; its"
-            " age is not known, so that --if-older-than keeps nothing back; is this machine's clock right?"
+            f"{outcome.live} records {meta.created} as its date, which lies in the future or is not a date; its age is"
+            " unknown, so --if-older-than has no effect; check this machine's clock"
         )
     return age is not None and age < seconds
 
 
 def is_absent(store: Store, alias: str) -> bool:
-    """Whether the alias has never named anything: nothing can be due before the first ingest."""
+    """Whether the alias has never existed: before the first ingest nothing can be due."""
     return alias not in (*store.aliases(), *store.collections()) and not list_family(store, alias)
 
 
 def check_gate(run: ReindexRun, counts: IngestSummary, encoder: ImageEncoder, sources: Sequence[Source]) -> None:
-    """Measure, write the numbers down, and raise GateRefused naming the rows that failed."""
+    """Run the checks, record the numbers in the metadata, and raise GateRefused with the checks that failed."""
     store, outcome, settings = run.store, run.outcome, run.settings
     with contextlib.ExitStack() as stack:
         saved = None
         try:
             saved = saved_models.load_of(settings.models, store.metadata(outcome.live).model)
-        except ModelError as error:  # a new model is the way out of that
-            outcome.warnings.append(f"the live collection's model cannot be compared with: {error}")
+        except ModelError as error:  # no reason to stop: a new model replaces it
+            outcome.warnings.append(f"no comparison with the live collection's model: {error}")
         before = stack.enter_context(contextlib.closing(EncoderProcess(saved, settings.xla_cache))) if saved else None
         outcome.gate = ReindexGate(run, encoder, before, sources).measure(counts)
     numbers = {row.name.replace(" ", "_"): round(row.value, 5) for row in outcome.gate if row.value is not None}
@@ -168,9 +168,9 @@ def check_gate(run: ReindexRun, counts: IngestSummary, encoder: ImageEncoder, so
 
 @contextlib.contextmanager
 def mark_refused(run: ReindexRun) -> Iterator[None]:
-    """Mark the new collection when it fails the gate, or when its codes cannot be written.
+    """Mark the new collection as refused if it fails the gate, or if its embeddings are not finite numbers.
 
-    Raises GateRefused for both; its message says what stays.
+    Raises GateRefused for both.
     """
     outcome, store = run.outcome, run.store
     try:
@@ -182,17 +182,17 @@ def mark_refused(run: ReindexRun) -> Iterator[None]:
         with contextlib.suppress(NoCollection):
             store.set_metadata(outcome.collection, replace(store.metadata(outcome.collection), state="refused"))
         raise GateRefused(
-            f"the gate refused {outcome.collection}: {error}; it stays, to be looked at, until the next run;"
-            f" {outcome.live} is live as before"
+            f"the gate refused {outcome.collection}: {error}; it is kept for inspection until the next run;"
+            f" {outcome.live} is still live"
         ) from error
 
 
 def go_live(run: ReindexRun) -> None:
-    """Swap, read back, tidy."""
+    """Swap the new collection in, check that it answers, and drop old ones."""
     store, outcome, models = run.store, run.outcome, run.settings.models
     run.tell("swap")
     run.held.check()
-    # The default model changes before the swap: a run that is killed between the two goes on with this model.
+    # The default model changes before the swap, so that after a kill between the two the next run uses this model.
     old, new = store.metadata(outcome.live).model, store.metadata(outcome.collection).model
     adopt_default_model(models, old, new, run.options.fresh)
     with hold_signals():

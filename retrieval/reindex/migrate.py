@@ -1,4 +1,4 @@
-"""Copy a collection from one engine to another: the same points under the same name, checked, and the alias last."""
+"""Copy a collection to another engine: the same points under the same name. The alias is set last, after checks."""
 
 import time
 from collections.abc import Callable
@@ -13,16 +13,22 @@ from retrieval.store.base import Store, resolve
 from retrieval.util.reporting import ReportCount, ignore
 
 PAGE = 1000
-"""Points read and written together; no more than two pages are in memory."""
+"""Points read and written together; at most two pages are in memory."""
 SAMPLE = 250
-"""Points that are read back at the end, spread evenly."""
+"""Points that are read back and compared at the end, spread evenly."""
 QUERIES, K = 10, 10
-"""Searches that both engines must answer alike."""
+"""Number of searches that both engines must answer alike, and hits of each."""
 
 
 @dataclass(slots=True)
 class MigrateSummary:
-    """What a run did; `points` are in the collection, `copied` of them were written and `deleted` taken away."""
+    """What a run did.
+
+    origin, target: locations of the engines
+    points: number in the collection
+    copied: of these, written in this run
+    deleted: points removed from the target
+    """
 
     alias: str
     collection: str
@@ -51,12 +57,19 @@ def migrate(
     *,
     yes: bool = False,
 ) -> MigrateSummary:
-    """Make the alias's collection at the target what it is at the source, with its name and metadata.
+    """Copy the alias's collection from the source to the target, with its name and metadata.
 
-    Points that are there already are not written again, so that a run which was cut off goes on. What people search
-    at the target is only changed with `yes`: an alias that points elsewhere, a collection that is in use and differs.
-    The source is only read. Raises StoreError when that is refused or what was written does not read back, Locked
-    when another job writes to the target's alias. `report` gets the points done and their number.
+    Points that the target has already are not written again, so an interrupted run can be resumed. The source is only
+    read.
+
+    source: the engine to copy from
+    target: the engine to copy to
+    alias: of the collection
+    report: called with the number of points done, and their total
+    yes: at the target, move an alias that points elsewhere, and overwrite a collection in use that differs
+
+    Raises StoreError when `yes` would be needed or what was written does not read back, Locked when another job
+    writes to the target's alias.
     """
     started = time.monotonic()
     collection = resolve(source, alias)
@@ -69,7 +82,7 @@ def migrate(
             if in_use and not yes:
                 raise StoreError(
                     f"{collection} is in use at {target.location} and differs in {what} from that at {source.location}",
-                    hint="--yes makes it the same, and what was written there since is lost",
+                    hint="--yes overwrites it, and what was written there since is lost",
                 )
             held.check()
 
@@ -85,7 +98,7 @@ def migrate(
 
 
 def check_target_alias(target: Store, alias: str, collection: str, *, yes: bool) -> None:
-    """Raise StoreError when the target's alias points at another collection, or bears a collection's name."""
+    """Raise StoreError when the target's alias points at another collection, or is the name of a collection."""
     try:
         found = resolve(target, alias)
     except NoCollection:
@@ -94,12 +107,12 @@ def check_target_alias(target: Store, alias: str, collection: str, *, yes: bool)
         raise StoreError(
             f"alias {alias!r} at {target.location} points at {found} ({target.count(found):,} points), not at"
             f" {collection}",
-            hint=f"--yes moves it and leaves {found} there",
+            hint=f"--yes moves it, and keeps {found}",
         )
 
 
 def prepare_target(source: Store, target: Store, collection: str, may_change: Callable[[str], None]) -> None:
-    """Make the collection at the target, or bring its metadata in line; raises StoreError for another model's."""
+    """Create the collection at the target, or update its metadata. Raises StoreError for one of another model."""
     meta = source.metadata(collection)
     if collection not in target.collections():
         target.create_collection(collection, meta)
@@ -115,7 +128,7 @@ def copy_points(
     may_change: Callable[[str], None],
     report: ReportCount,
 ) -> list[Point]:
-    """Write every point that is missing or different, a page at a time; returns the sample."""
+    """Write every point that is missing or different, a page at a time. Returns a sample of the points."""
     total = source.count(summary.collection)
     every, sample = max(1, total // SAMPLE), []
     for page in source.scroll(summary.collection, codes=True, page=PAGE):
@@ -132,7 +145,7 @@ def copy_points(
 
 
 def remove_others(source: Store, target: Store, collection: str, may_change: Callable[[str], None]) -> int:
-    """Delete what the source does not hold; returns how many."""
+    """Delete points that the source does not hold. Returns their number."""
     deleted = 0
     for page in target.scroll(collection, page=PAGE):
         known = source.retrieve(collection, [point.id for point in page])
@@ -145,10 +158,10 @@ def remove_others(source: Store, target: Store, collection: str, may_change: Cal
 
 
 def verify(source: Store, target: Store, summary: MigrateSummary, sample: list[Point]) -> None:
-    """Compare the exact counts, the sample point by point, and what both engines find for a few of its codes.
+    """Compare the exact counts, the points of the sample, and the results of a few searches.
 
-    Searches may be approximate, so they are compared by the distances of what both found and of the nearest.
-    Raises StoreError for what differs.
+    Searches may be approximate, so only the distances of the nearest hits and of common hits are compared.
+    Raises StoreError for any difference.
     """
     collection, undone = summary.collection, f"alias {summary.alias!r} was not moved; run the same command again"
     here, there = source.count(collection), target.count(collection)
@@ -173,7 +186,7 @@ def verify(source: Store, target: Store, summary: MigrateSummary, sample: list[P
         pairs = [(ours[0].distance, theirs[0].distance), *((mine[id_], yours[id_]) for id_ in mine.keys() & yours)]
         if not all(np.isclose(*pair, rtol=1e-4, atol=1e-6) for pair in pairs):
             raise StoreError(
-                f"{collection}: {source.location} and {target.location} measure other distances",
+                f"{collection}: {source.location} and {target.location} measure different distances",
                 hint=undone,
             )
 

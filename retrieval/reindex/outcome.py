@@ -1,4 +1,4 @@
-"""What a re-index did, filled in while it goes."""
+"""What a re-index did; updated while it runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,12 +9,12 @@ from retrieval.ingest.summary import IngestSummary
 
 @dataclass(frozen=True, slots=True)
 class GateCheck:
-    """A row of the gate.
+    """One check of the gate.
 
-    value: what was measured; None where it could not be
-    limit: what was asked for, in words
-    passed: None where nothing was measured
-    live: the live collection's value, where the two are compared
+    value: what was measured; None if it could not be measured
+    limit: the requirement, in words
+    passed: None if nothing was measured
+    live: the live collection's value, if the two are compared
     """
 
     name: str
@@ -39,14 +39,14 @@ class ReindexOutcome:
     state: `swapped`, `checked` (a dry run), `unchanged`, `recent`, `absent` (nothing is due), `refused` or `unfinished`
     live: the collection that was searched when the run began; empty when `absent`
     collection: the new one
-    model: fingerprint of the new collection's
-    previous_model: fingerprint of the live collection's
+    model: fingerprint of the new collection's model
+    previous_model: fingerprint of the live collection's model
     counts: of filling the new collection
-    gate: the rows that were measured
-    dropped: collections that were removed
+    gate: the checks that were made
+    dropped: names of collections that were dropped
     swap_seconds: how long the swap itself took
     seconds: how long the run took
-    warnings: what the user should know
+    warnings: for the user
     """
 
     alias: str

@@ -1,4 +1,4 @@
-"""What must be in order before a re-index begins: the engine, the sources, the disk. Nothing is written here."""
+"""Checks before a re-index starts: the engine, the sources, the model, the disk. Nothing is written here."""
 
 import itertools
 from collections.abc import Sequence
@@ -17,50 +17,52 @@ from retrieval.store.naming import alias_of
 
 
 def check_engine(store: Store, live: str) -> None:
-    """Raise StoreError unless every peer and replica answers: with one away, a new collection cannot be made whole."""
+    """Raise StoreError unless every peer and replica answers, because a new collection needs all of them."""
     if troubles := store.health(live).troubles:
         raise StoreError(
-            f"{store.location} is not whole: {'; '.join(troubles)}; nothing was changed",
+            f"{store.location} is not healthy: {'; '.join(troubles)}; nothing was changed",
             hint="fix this and rerun the command",
         )
 
 
 def open_recorded_sources(store: Store, meta: CollectionMeta, live: str, settings: Settings) -> list[Source]:
-    """The sources that the collection was made from, opened again.
+    """Open the sources that the collection was made from.
 
-    Raises SourceError for one that is missing or empty, or that shows only a part of what it once gave: a collection
-    made from it would lose the rest. Raises UsageError for one in whose place lies another.
+    Raises SourceError for a source that is missing or empty, or of which only a part is recorded: the new collection
+    would lack the other images. Raises UsageError if another source has taken its place.
     """
     if not meta.sources:
-        raise SourceError(f"{live} records no source", hint="fill it with: retrieval ingest SOURCE")
+        raise SourceError(f"{live} records no source", hint="ingest one first: retrieval ingest SOURCE")
     sources = []
     for name, spec in meta.sources.items():
         with hint_at_forget(name, alias_of(live)):
             source = open_source(spec, settings, name=name, labels=name in meta.labelled)
         if not source.whole:
             raise SourceError(
-                f"source {name} is {spec}, which shows only a part of what {live} holds",
+                f"source {name} is {spec}, which is only a part of what {live} holds",
                 hint=f"ingest the whole folder first: retrieval ingest FOLDER --name {name}",
             )
         with hint_at_forget(name, alias_of(live)):
-            list(itertools.islice(source.entries(), 1))  # an empty one raises
+            list(itertools.islice(source.entries(), 1))  # raises if it is empty
         sources.append(source)
     check_source_identity(store, live, sources)
     return sources
 
 
 def check_model(models: Path, encoder: ImageEncoder) -> None:
-    """Raise ModelError unless those who search with this home's models can load the one that made the codes."""
+    """Raise ModelError unless the encoder's model is in this home, where searches load it from."""
     if isinstance(encoder, EncoderProcess) and saved_models.load_of(models, encoder.fingerprint) is None:
         raise ModelError(
-            f"model {encoder.fingerprint[:8]} is not in {models}, so that nobody could search a collection of its"
-            " codes",
+            f"model {encoder.fingerprint[:8]} is not in {models}, so its embeddings could not be searched",
             hint=f"copy its folder there as {encoder.fingerprint[:16]}, and run the same command again",
         )
 
 
 def check_disk_space(store: Store, live: str, dims: Sequence[int]) -> None:
-    """Raise StoreError when a second copy does not fit the disk; dims: of the live collection's codes, and the new."""
+    """Raise StoreError when a second copy does not fit on the disk.
+
+    dims: size of the live collection's embeddings, and of the new ones
+    """
     room = store.disk_usage(live)
     if room is None:
         return

@@ -1,4 +1,4 @@
-"""Back to the collection before, with its model: one step, for the middle of the night."""
+"""Roll back: make the previous collection and its model live again, in one step."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,16 @@ from retrieval.store.naming import find_unused, list_family, read_metadata, time
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """The alias now names `collection`, of `points` points by `model`; `left` is the one that it named before.
+    """What a rollback did.
 
-    created: when the collection was made
-    carried: points that were brought up to date from `left`
-    missing: source → images that came or changed since, and could not be carried, because the model is another
-    next: commands that bring those in
+    collection: the live collection now
+    left: the collection that was live before
+    model: fingerprint of the live collection's model
+    points: number of points of the live collection
+    created: when it was made
+    carried: number of its points that were updated from `left`
+    missing: source → number of images that are new or changed since, and need an embedding by this model
+    next: commands that ingest those
     """
 
     alias: str
@@ -40,30 +44,30 @@ class Rollback:
 
 
 def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = False) -> Rollback:
-    """Point the alias at the newest collection that was live before the one it names.
+    """Point the alias at the newest collection that was live before the current one.
 
-    Its model becomes the default if the other's was. What was written to the collection that is left is carried over
-    first. That collection is then marked, before the alias moves, so that no later rollback leads to it. The run after
-    a killed one completes it, and goes no further back.
+    What was written to the current collection since is carried over first. It is then marked, before the alias moves,
+    so that no later rollback goes back to it. Its model, if it is the default, is replaced as the default by the
+    earlier collection's. If a run is killed, the next one completes it and does not go back further.
 
     store: the engine
     alias: to be moved
     settings: where the models are
     as_it_was: carry nothing over
 
-    Raises NoCollection when there is no such alias, StoreError when there is nothing to go back to or it does not
-    answer, or when the other cannot be read, ModelError when its model is damaged on this machine, Locked.
+    Raises NoCollection when there is no such alias, StoreError when there is no collection to go back to, or it does
+    not answer, or the current one cannot be read, ModelError when its model is damaged on this machine, Locked.
     """
     with store.lock(alias) as held:
         live = resolve(store, alias)
         known = read_metadata(store, list_family(store, alias))
         marked = [name for name, meta in known.items() if meta.state == "rolling-back"]
-        # a killed one has left it: the alias moved, and what comes after that was not done
+        # a killed rollback moved the alias away from this one, and did not do what comes after
         begun = next((name for name in reversed(marked) if time_of(name) > time_of(live)), None)
         left, back = (begun, live) if begun else (live, find_previous(store, alias, live))
-        meta = store.metadata(left) if begun else mark_ready(store, left)  # killed now, the mark must still be there
+        meta = store.metadata(left) if begun else mark_ready(store, left)  # keeps a mark, should this be killed too
         old = store.metadata(back)
-        check_answer(store, back)  # no more than that: a way back must not need every peer of a cluster
+        check_answer(store, back)  # only one query: a rollback must not need every peer of a cluster
         saved_models.load_of(settings.models, old.model)
         brought = SyncCounts() if as_it_was else sync_earlier(store, held, left, back)
         held.check()
@@ -86,7 +90,7 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
 
 
 def find_previous(store: Store, alias: str, live: str) -> str:
-    """The collection to go back to; raises StoreError, also for a damaged one, which is not passed over in silence."""
+    """The collection to go back to. Raises StoreError if there is none, or if a more recent one is damaged."""
     found = find_earlier(store, live, find_unused(store, alias))
     since = [
         name for name in list_family(store, alias) if time_of(found[0] if found else "") < time_of(name) < time_of(live)
@@ -96,15 +100,15 @@ def find_previous(store: Store, alias: str, live: str) -> str:
             store.metadata(name)
     if not found:
         raise StoreError(
-            f"{alias} at {store.location} is {live}, and nothing before it was kept",
-            hint="see: retrieval collections; what its sources hold can be made again with: retrieval reindex"
+            f"{alias} at {store.location} is {live}, and no earlier collection was kept",
+            hint="see: retrieval collections; to make one from its sources with an earlier model: retrieval reindex"
             " --model MODEL",
         )
     return found[0]
 
 
 def leave_collection(store: Store, alias: str, back: str, left: str, meta: CollectionMeta) -> None:
-    """Mark the collection that is left, then move the alias; raises StoreError, the mark taken back, when it stays."""
+    """Mark the current collection, then move the alias. Removes the mark, and raises StoreError, if it stays."""
     store.set_metadata(left, replace(meta, state="rolling-back"))
     try:
         swap(store, alias, back)

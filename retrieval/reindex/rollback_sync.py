@@ -1,4 +1,4 @@
-"""What was written to a collection while it was live, carried over to an earlier one that is to be live again."""
+"""Bring an earlier collection up to date before it becomes live again: carry over what was written since."""
 
 import shlex
 from collections import Counter
@@ -14,10 +14,10 @@ from retrieval.store.base import Held, Store
 
 @dataclass(slots=True)
 class SyncCounts:
-    """What was carried.
+    """What was carried over.
 
-    points: number of points brought up to date in the earlier collection
-    missing: source → number of images that came or changed since, and have no code by the earlier collection's model
+    points: number of points updated in the earlier collection
+    missing: source → number of new or changed images that have no embedding of the earlier collection's model
     """
 
     points: int = 0
@@ -25,10 +25,16 @@ class SyncCounts:
 
 
 def sync_earlier(store: Store, held: Held, left: str, back: str) -> SyncCounts:
-    """Write the user's fields of `left` into `back`, and with the same model also the points that only `left` holds.
+    """Copy the users' fields of `left` to `back`, and if the model is the same, also new and changed points.
 
-    A page at a time; a run that was cut off is simply run again. What only `back` knows stays. Points that cannot be
-    carried are counted, and `back` notes where the user's fields of them are, for the next ingest and re-index.
+    Works a page at a time; an interrupted run can be repeated. What only `back` holds is kept. Points that cannot be
+    copied are counted, and `back` records `left`, so that the next ingest or re-index finds their users' fields.
+
+    store: the engine
+    held: the lock of the alias
+    left: the collection that is live now
+    back: the earlier collection
+
     Raises Locked, and StoreError when one of the two cannot be read or written.
     """
     try:
@@ -37,8 +43,8 @@ def sync_earlier(store: Store, held: Held, left: str, back: str) -> SyncCounts:
         raise
     except StoreError as error:
         raise StoreError(
-            f"what was written to {left} since cannot be carried over to {back}: {error}; {left} is live as before",
-            hint="fix this and rerun the command, or go back without it: retrieval rollback --as-it-was",
+            f"what was written to {left} since cannot be carried over to {back}: {error}; {left} is still live",
+            hint="fix this and rerun the command, or go back without these changes: retrieval rollback --as-it-was",
         ) from error
 
 
@@ -72,7 +78,7 @@ def copy_newer(store: Store, held: Held, left: str, back: str) -> SyncCounts:
 
 
 def list_ingest_commands(meta: CollectionMeta, alias: str, sources: Iterable[str]) -> list[str]:
-    """What brings the sources' missing images in, one command line each."""
+    """The commands that ingest the missing images, one for each source."""
     return [
         with_alias(
             shlex.join(

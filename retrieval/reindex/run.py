@@ -1,4 +1,4 @@
-"""What a re-index works on, from the lock to the last step."""
+"""The context of a re-index, from taking the lock to the last step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from retrieval.store.base import Held, Store
 
 @dataclass(frozen=True, slots=True)
 class ReindexRun:
-    """The engine, what was asked for, and what has been done so far.
+    """The engine, the options, and what has been done so far.
 
     held: the lock of the alias
-    outcome: filled in while the run goes; it names the alias, the live collection and the new one
+    outcome: updated during the run; it names the alias, the live collection and the new one
     tell: called with the name of each step that begins
     """
 

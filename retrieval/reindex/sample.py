@@ -1,4 +1,4 @@
-"""Some of a new collection's images, read again from their sources, and distorted copies of them to search with."""
+"""A sample of the new collection's images, read again from their sources, and distorted copies of them as queries."""
 
 import functools
 from collections.abc import Sequence
@@ -18,23 +18,23 @@ from retrieval.store.base import Store
 from retrieval.train.augment import distorted_copies
 
 SIZE = 2000
-"""A share of these is known to within about 0.01."""
+"""Points of the sample: enough to measure a share to within about 0.01."""
 PIXEL_BYTES = 256 * 2**20
-"""Of large images the sample has fewer."""
+"""Maximum size of the sample's pixels; of large images it has fewer."""
 VIEWS = 8
-"""Copies of each image, at most, where the images are few."""
+"""Maximum number of copies of each image, if there are few images."""
 SEED = 0
 
 
 class SamplePixels(NamedTuple):
-    """Images that could be read, u8[n, h, w, c], and which of the sample's points they are."""
+    """The pixels of the images that could be read, in [0, 255], and the rows of their points in the sample."""
 
     rows: Int[np.ndarray, " n"]
     pixels: UInt8[np.ndarray, "n h w c"]
 
 
 class Copies(NamedTuple):
-    """Distorted copies, and the content (SHA-256) of each one's original."""
+    """Distorted copies, in [0, 255], and the SHA-256 of each one's original."""
 
     pixels: UInt8[np.ndarray, "n h w c"]
     contents: list[str]
@@ -42,7 +42,10 @@ class Copies(NamedTuple):
 
 @dataclass(frozen=True)
 class GateSample:
-    """Points of the candidate with their codes: the first by id, and an id is a hash. shared: the live one has too."""
+    """A sample of the candidate's points with their embeddings: the first by id, which is random since ids are hashes.
+
+    shared: those whose image the live collection holds too
+    """
 
     points: Sequence[Point]
     shared: Sequence[Point]
@@ -50,7 +53,7 @@ class GateSample:
 
     @classmethod
     def of(cls, store: Store, candidate: str, live: str, sources: Sequence[Source]) -> "GateSample":
-        """Read from the store."""
+        """Read the sample from the store."""
         points = next(store.scroll(candidate, codes=True, page=SIZE), [])
         theirs = store.retrieve(live, [point.id for point in points])
         same = [p for p in points if p.id in theirs and theirs[p.id].payload["sha256"] == p.payload["sha256"]]
@@ -58,15 +61,15 @@ class GateSample:
 
     @functools.cached_property
     def codes(self) -> Float32[np.ndarray, "n d"]:
-        """As stored."""
+        """The embeddings as stored."""
         return codes_of(self.points)
 
     def read(self, config: ModelConfig) -> SamplePixels:
-        """The images as a model takes them; one that is gone or has changed since is left out."""
+        """Read the images in a model's size; images that are gone or have changed since are left out."""
         return self._read(self.points, config.image_size, config.channels)
 
     def make_copies(self, *configs: ModelConfig) -> Copies:
-        """Copies of the shared images, in the largest size and the most channels that any of the models takes."""
+        """Distorted copies of the shared images, in the largest size and number of channels of the models."""
         size = (max(c.image_size[0] for c in configs), max(c.image_size[1] for c in configs))
         rows, pixels = self._read(self.shared, size, max(c.channels for c in configs))
         views = max(1, min(VIEWS, SIZE // max(1, len(rows))))
@@ -87,12 +90,12 @@ class GateSample:
 
 
 def measure_copies_found(store: Store, collection: str, encoder: ImageEncoder, copies: Copies, k: int) -> float | None:
-    """Share of the copies that find their original among the k nearest; None when there are no copies."""
+    """Share of the copies that find their original among the k nearest; None if there are no copies."""
     if not copies.contents:
         return None
     config = encoder.config
     pixels = copies.pixels
-    if pixels.shape[1:] != (*config.image_size, config.channels):  # as a file, which each model decodes to its own size
+    if pixels.shape[1:] != (*config.image_size, config.channels):  # resize as if it were a file
         pictures = [decode(encode_png(copy), "copy", config.image_size, config.channels) for copy in pixels]
         pixels = np.stack([picture.pixels for picture in pictures])
     hits = store.query(collection, encoder.encode(pixels), k)

@@ -1,4 +1,4 @@
-"""The alias moved, and what goes with it: states, the default model, and the collections that are left over."""
+"""Move the alias, check that it answers, set states and the default model, and drop old collections."""
 
 import time
 from dataclasses import replace
@@ -11,38 +11,37 @@ from retrieval.store.base import Held, Store, resolve
 from retrieval.store.naming import alias_of, find_damaged, find_unused, time_of
 
 LEFT = ("rolling-back", "rolled-back")
-"""States of what a rollback leaves: before the alias moves, and when all is done."""
+"""States of a collection that a rollback leaves: before the alias moves, and when the rollback is complete."""
 SAME = 1e-3
-"""Codes of one image differ by less, whatever batch it was encoded in; codes have length 1."""
+"""Embeddings of one image differ by less, in whichever batch it was encoded; they have length 1."""
 
 
 def swap(store: Store, alias: str, collection: str) -> float:
-    """Point the alias at the collection in one call; returns the seconds that it took."""
+    """Point the alias at the collection in one call. Returns the seconds that it took."""
     started = time.monotonic()
     store.move_alias(alias, collection)
     return time.monotonic() - started
 
 
 def read_back(store: Store, alias: str, collection: str, live: str) -> None:
-    """Ask the alias; raise StoreError, with the alias at `live` again, unless the collection answers.
+    """Check that the alias names the collection and that it answers; otherwise move the alias back to `live`.
 
-    Raises Locked, saying where the alias points, when it does not, and the lock has been lost: the alias is then the
-    other job's.
+    Raises StoreError when it was moved back, and Locked when it could not be, because another job holds the lock now.
     """
     try:
         if (found := resolve(store, alias)) != collection:
-            raise StoreError(f"the alias points at {found}", hint="does another program move it?")
+            raise StoreError(f"the alias points at {found}", hint="check whether another program moves it")
         check_answer(store, collection)
     except StoreError as error:
         try:
             store.move_alias(alias, live)
         except Locked as locked:
             raise Locked(f"{collection} did not answer ({error}), and {locked}") from error
-        raise StoreError(f"{collection} did not answer, so that {alias} is {live} again: {error}") from error
+        raise StoreError(f"{collection} did not answer, so {alias} was moved back to {live}: {error}") from error
 
 
 def check_answer(store: Store, collection: str) -> None:
-    """Raise StoreError unless a stored code finds itself."""
+    """Raise StoreError unless a search for a stored embedding finds it."""
     page = next(store.scroll(collection, codes=True, page=1), [])
     codes = codes_of(page)
     if not page or not (hits := store.query(collection, codes, 1)[0]) or hits[0].distance > SAME:
@@ -50,9 +49,9 @@ def check_answer(store: Store, collection: str) -> None:
 
 
 def mark_ready(store: Store, collection: str) -> CollectionMeta:
-    """Note that a collection is in use, or was; returns its metadata. A killed run may have left that undone.
+    """Set a live collection's state to `ready`, which a killed run may not have done. Returns its metadata.
 
-    One that a rollback left, or began to leave, stays marked: no later one leads to it.
+    A collection that a rollback left, or began to leave, keeps its state, so that no later rollback goes back to it.
     """
     meta = store.metadata(collection)
     if meta.state not in ("ready", *LEFT):
@@ -62,16 +61,18 @@ def mark_ready(store: Store, collection: str) -> CollectionMeta:
 
 
 def adopt_default_model(models: Path, old: str, new: str, fresh: bool = False) -> None:
-    """Make the new collection's model the default if the old one's was, or if it was trained for this."""
+    """Make the new collection's model the default if the old one's was, if none is, or if `fresh`."""
     before, path = saved_models.default(models), saved_models.folder_of(models, new)
     if path is not None and (fresh or before is None or before == saved_models.folder_of(models, old)):
         saved_models.set_default(saved_models.load(path))
 
 
 def find_earlier(store: Store, live: str, found: dict[str, CollectionMeta]) -> list[str]:
-    """Those of the unused collections that were live before, the newest first; found: as `find_unused` gives them.
+    """Those of the unused collections that were live before, the newest first.
 
-    Raises StoreError, here and below, when any of them does not answer: nothing is dropped or passed over then.
+    found: from `find_unused`
+
+    Raises StoreError when any of them does not answer, so that none is wrongly dropped or skipped.
     """
     return [
         name
@@ -81,17 +82,17 @@ def find_earlier(store: Store, live: str, found: dict[str, CollectionMeta]) -> l
 
 
 def tidy(store: Store, held: Held, alias: str, live: str, keep: int) -> list[str]:
-    """Drop what no alias points at but the `keep` newest that were live before; returns their names."""
+    """Drop the alias's unused collections, except the `keep` newest that were live before. Returns their names."""
     found = find_unused(store, alias)
     kept = find_earlier(store, live, found)[:keep]
     return drop(store, held, [name for name in found if name not in kept])
 
 
 def drop_unused(store: Store) -> list[str]:
-    """Drop every collection of this program's making that no alias points at, damaged ones too; returns their names.
+    """Drop all of this program's collections that no alias points at, damaged ones too. Returns their names.
 
-    Under each alias's lock and each collection's, so that what a job fills just now is safe. Raises Locked when there
-    is such a job, StoreError when the engine refuses.
+    Takes the lock of each alias first, so that a collection that a job is filling is safe. Raises Locked when there is
+    such a job, StoreError when the engine refuses.
     """
     dropped = []
     for alias in sorted({alias for name in store.collections() if (alias := alias_of(name))}):
@@ -102,7 +103,7 @@ def drop_unused(store: Store) -> list[str]:
 
 
 def drop(store: Store, held: Held, doomed: list[str]) -> list[str]:
-    """Drop these collections; returns their names."""
+    """Drop these collections. Returns their names."""
     for name in doomed:
         held.check()
         store.drop_collection(name)

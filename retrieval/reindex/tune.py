@@ -1,4 +1,4 @@
-"""A copy of the collection that nobody searches, its index made again and again, and each measured."""
+"""Measure index settings on a copy of the collection, whose index is rebuilt for each of them."""
 
 import contextlib
 import time
@@ -20,10 +20,10 @@ from retrieval.util.reporting import ReportStep, ignore
 
 K = 5
 QUERIES = 300
-"""Pictures of the collection that ask, one at a time: a p95 then rests on fifteen of them."""
+"""Stored embeddings used as queries, one at a time; the p95 then rests on the fifteen slowest."""
 WARM = 50
 FEWEST = 1_000
-"""Points; of fewer the engine makes no graph, and any index is good."""
+"""Least number of points: with fewer the engine builds no graph, and any setting will do."""
 
 
 def tune(
@@ -35,20 +35,27 @@ def tune(
 ) -> Iterator[IndexMeasurement]:
     """Measure exact search, then each build with each `ef`, on a copy that is dropped at the end.
 
-    The alias's lock is held meanwhile, so that nothing changes. Raises UsageError for the embedded engine, which has no
-    index, or for a collection that is too small, NoCollection, Locked, StoreError.
+    The alias's lock is held meanwhile, so that nothing changes.
+
+    store: a server
+    alias: of the collection
+    builds: layouts to try
+    step: called when a step begins, and while the collection is copied
+
+    Raises UsageError for the embedded engine, which has no index, or for a collection that is too small,
+    NoCollection, Locked, StoreError.
     """
     server = store.server
     if server is None:
         raise UsageError(
-            "the embedded engine compares every code, there is nothing to tune", hint="set QDRANT_URL to a server"
+            "the embedded engine has no index to tune: it compares every embedding", hint="set QDRANT_URL to a server"
         )
     with store.lock(alias) as held:
         live = resolve(store, alias)
         points, dim = store.count(live), store.metadata(live).dim
         if points < FEWEST:
-            raise UsageError(f"{live} has {points:,} points; with fewer than {FEWEST:,} any index is good")
-        with make_trial_copy(store, held, alias, live, points, step) as name:
+            raise UsageError(f"{live} has {points:,} points; with fewer than {FEWEST:,} there is nothing to tune")
+        with make_trial_copy(store, held, alias, live, step) as name:
             sample = next(store.scroll(name, codes=True, page=QUERIES + WARM))
             codes = codes_of(sample)
             truth: list[float] = []
@@ -70,8 +77,9 @@ def tune(
 
 
 @contextlib.contextmanager
-def make_trial_copy(store: Store, held: Held, alias: str, live: str, points: int, step: ReportStep) -> Iterator[str]:
-    """A copy of the live collection; what a killed run left is dropped first."""
+def make_trial_copy(store: Store, held: Held, alias: str, live: str, step: ReportStep) -> Iterator[str]:
+    """Copy the live collection for the duration of the block; a copy that a killed run left is dropped first."""
+    points = store.count(live)
     for name, meta in find_unused(store, alias).items():
         if meta.state == "trial":
             store.drop_collection(name)
@@ -88,7 +96,7 @@ def make_trial_copy(store: Store, held: Held, alias: str, live: str, points: int
         if copied != points:
             raise StoreError(
                 f"{live} changed while it was copied ({points:,} points, then {copied:,})",
-                hint="run again",
+                hint="run the same command again",
             )
         yield name
     finally:
@@ -98,7 +106,7 @@ def make_trial_copy(store: Store, held: Held, alias: str, live: str, points: int
 def time_searches(
     store: Store, name: str, codes: Float32[np.ndarray, "q d"], params: SearchParams
 ) -> tuple[list[list[float]], list[float]]:
-    """Distances of the K nearest others of each code, and the seconds of each search, one after the other."""
+    """Distances of each embedding's K nearest others, and the seconds of each search; runs one search at a time."""
     found, times = [], []
     for number, code in enumerate(codes):
         started = time.perf_counter()
@@ -110,6 +118,6 @@ def time_searches(
 
 
 def measure_recall(found: Sequence[Sequence[float]], truth: Sequence[float]) -> float:
-    """Share of the K nearest that were found: those no farther than the true K-th, so that ties are fair."""
+    """Share of the K nearest that were found. Any hit no farther than the true K-th counts, so that ties are fair."""
     right = [sum(d <= limit * (1 + TIE) for d in some) for some, limit in zip(found, truth, strict=True)]
     return sum(right) / (K * len(truth))

@@ -16,6 +16,7 @@ from retrieval.ingest.ray.worker import SourceSpec, Worker, WorkerJob
 from retrieval.model import saved_models
 from retrieval.model.encoder_process import EncoderProcess
 from retrieval.reindex.candidate import open_candidate
+from retrieval.reindex.outcome import ReindexOutcome
 from retrieval.schema.index_config import DEFAULT
 from retrieval.sources.folder import Folder
 from retrieval.store import open_store
@@ -37,13 +38,14 @@ def test_a_worker_takes_over_what_users_wrote_since(place: Place, call: Call, tm
     saved = saved_models.load(saved_models.find(settings.models, None))
     with open_store(settings) as store, closing(EncoderProcess(saved, settings.xla_cache)) as encoder:
         live, source = resolve(store, place.alias), Folder("digits", digits)
+        outcome = ReindexOutcome(place.alias, live=live)
         with store.lock(place.alias) as held:
-            left = open_candidate(store, place.alias, live, encoder, DEFAULT, [])
+            left = open_candidate(store, outcome, encoder, DEFAULT)
             target = Target(store, held, place.alias, left, encoder, settings.refused)
             fill(target, [Listing(source, source.entries())], IngestOptions(), like=live)
         assert call("ingest", digits, "--metadata", rows, "--public-url", URL, *place.options()).code == 0
         with store.lock(place.alias) as held:
-            assert open_candidate(store, place.alias, live, encoder, DEFAULT, []) == left
+            assert open_candidate(store, outcome, encoder, DEFAULT) == left
             job = WorkerJob(
                 settings=settings,
                 alias=place.alias,

@@ -19,6 +19,7 @@ from retrieval.model.saved_models import SavedModel
 from retrieval.reindex import candidate
 from retrieval.reindex.candidate import add_counts, open_candidate, settle
 from retrieval.reindex.job import reindex
+from retrieval.reindex.outcome import ReindexOutcome
 from retrieval.reindex.preflight import check_disk_space
 from retrieval.reindex.rollback import rollback
 from retrieval.reindex.swap import (
@@ -82,15 +83,15 @@ def test_it_goes_on_with_the_newest_of_its_own_and_drops_what_others_left(store:
         left(store, place, "20990103t000000z", "filling", count=0),
     ]
     newest = left(store, place, LATER, "filling")
-    dropped: list[str] = []
-    assert open_candidate(store, place.alias, live, NEW, DEFAULT, dropped) == newest
-    assert sorted(dropped) == sorted(doomed)
+    outcome = ReindexOutcome(place.alias, live=live)
+    assert open_candidate(store, outcome, NEW, DEFAULT) == newest
+    assert sorted(outcome.dropped) == sorted(doomed)
     assert place.mine(store) == sorted([ready, gone_back_from, live, newest])
 
 
 def test_otherwise_it_makes_one(store: Store, place: Place) -> None:
     live = resolve(store, place.alias)
-    made = open_candidate(store, place.alias, live, NEW, DEFAULT, [])
+    made = open_candidate(store, ReindexOutcome(place.alias, live=live), NEW, DEFAULT)
     found = store.metadata(made)
     assert made not in ("", live)
     assert (found.state, found.model, found.dim, store.count(made)) == ("filling", NEW.fingerprint, 4, 0)
