@@ -1,4 +1,4 @@
-"""Random views of an image: what the code should not depend on. Pure JAX, on the whole batch."""
+"""Augmentation: random distorted views of images, to which embeddings should be invariant. Pure JAX, by batch."""
 
 from dataclasses import dataclass, replace
 
@@ -8,32 +8,36 @@ import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
 LUMA = (0.299, 0.587, 0.114)
-"""Red, green and blue in grey (ITU-R BT.601)."""
+"""Weights of red, green and blue in grey (ITU-R BT.601)."""
 ELASTIC_GRID = 5
-"""Knots along a side of the elastic distortion's field."""
+"""Number of knots along each side of the elastic distortion's field."""
 ELASTIC_WIDTH = 0.6
-"""Width of the Gaussian around a knot, in knots: the field is smooth."""
+"""Standard deviation of the Gaussian around each knot, in distances between knots."""
 
 BATCH = 256
 
 QUERIES, REFERENCES = 500, 4000
 MAX_MIRROR_RATIO = 1.02
-"""How much farther mirrored images may be from the others than the images themselves are.
+"""Largest `mirror_distance_ratio` at which images may be mirrored.
 
-Measured: 1.34 to 1.39 for MNIST, 1.00 to 1.01 for CIFAR-10, from 200 images on.
+Measured with 200 images and more: 1.34 to 1.39 for MNIST, 1.00 to 1.01 for CIFAR-10.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Distortion:
-    """How far views go from their image; 0 switches a part off.
+    """Strength of each augmentation. Amounts are drawn uniformly from ± the value; 0 switches one off.
 
-    turn: radians, either way · scale, shear: either way · shift: share of the side, either way ·
-    elastic: standard deviation in pixels of a smooth random field (Simard et al. 2003, for handwriting) ·
-    crop: smallest share of the area that is kept, 1 for all (Szegedy et al. 2014, arXiv 1409.4842) · flip: left and
-    right, every other time · stroke: how far strokes are made thicker or thinner, either way, 1 for a pixel all round ·
-    light: brightness and contrast, either way · colour: saturation and tint, either way · grey: how often colour is
-    taken away.
+    turn: rotation, radians
+    scale, shear: relative
+    shift: share of the side
+    elastic: standard deviation in pixels of a smooth random field (Simard et al. 2003, for handwriting)
+    crop: smallest share of the area that is kept, in (0, 1]; 1 keeps all (Szegedy et al. 2014, arXiv 1409.4842)
+    flip: mirror left to right with probability 0.5
+    stroke: dilation or erosion of strokes; 1 is one pixel on each side
+    light: brightness and contrast
+    colour: saturation and tint
+    grey: probability that an image loses its colour
     """
 
     turn: float = 0.26
@@ -50,31 +54,31 @@ class Distortion:
 
 
 DRAWN = Distortion()
-
-
-"""For grey images: scans and handwriting, where brightness carries the shape but the pen does not."""
-
+"""For grey images, such as scans and handwriting: the width of strokes varies, the brightness does not."""
 
 PHOTO = Distortion(turn=0.1, scale=0.0, shear=0.1, shift=0.0, crop=0.3, stroke=0.0, light=0.4, colour=0.5, grey=0.2)
 
 
-"""For colour images: photos, framed and lit by chance."""
+"""For colour images, taken to be photos: framing and lighting vary."""
 
 
 def default_distortion(images: UInt8[np.ndarray, "n h w c"]) -> Distortion:
-    """What suits the images: colour ones are taken for photos; mirrored only when `is_mirror_safe` says so."""
+    """The augmentation that suits the images: by their channels, and with mirroring if `is_mirror_safe`."""
     return replace(DRAWN if images.shape[-1] == 1 else PHOTO, flip=is_mirror_safe(images))
 
 
 def views(key: Key[Array, ""], images: Float[Array, "b h w c"], how: Distortion = DRAWN) -> Float[Array, "b h w c"]:
-    """One distorted view of each image, both in [0,1]; what lies outside an image takes its border's pixels."""
+    """One random distorted view of each image; images and views in [0, 1]. Borders are extended outwards."""
     places_key, stroke_key, light_key = jax.random.split(key, 3)
     seen = grid_sample(images, sampling_grid(places_key, images.shape, how))
     return vary_colour(light_key, vary_stroke(stroke_key, seen, how), how)
 
 
 def sampling_grid(key: Key[Array, ""], shape: tuple[int, ...], how: Distortion) -> Float[Array, "b h w 2"]:
-    """Where in its image each pixel of a view is taken from: (row, column) in pixels, perhaps outside."""
+    """Position (row, column), in pixels, in its image from which each pixel of a view is taken; may be outside.
+
+    shape: (b, h, w, c) of the images
+    """
     b, h, w, _ = shape
     map_key, crop_key, flip_key, elastic_key = jax.random.split(key, 4)
     limits = jnp.array([how.turn, how.scale, how.scale, how.shear, how.shift * h, how.shift * w])
@@ -92,9 +96,13 @@ def sampling_grid(key: Key[Array, ""], shape: tuple[int, ...], how: Distortion) 
 
 
 def random_crops(key: Key[Array, ""], b: int, smallest: float) -> tuple[Float[Array, "b 2"], Float[Array, "b 2"]]:
-    """Sides of random crops as a share of the image's, and their centres in [-1, 1] of what leaves them inside.
+    """Random crops: (height, width) as shares of the image's, and centres relative to the image's centre.
 
-    The area is uniform in [smallest, 1], the ratio of the sides between 3:4 and 4:3 where that leaves room.
+    The area is uniform in [smallest, 1]. The aspect ratio is between 3:4 and 4:3 as far as the area permits. Centres
+    are in units of half the image's side, and crops lie inside the image.
+
+    b: number of crops
+    smallest: smallest share of the area, in (0, 1]
     """
     area, ratio, *corner = jax.random.uniform(key, (4, b))
     area, ratio = smallest + (1 - smallest) * area, (4 / 3) ** (2 * ratio - 1)
@@ -104,19 +112,19 @@ def random_crops(key: Key[Array, ""], b: int, smallest: float) -> tuple[Float[Ar
 
 
 def elastic_field(key: Key[Array, ""], b: int, h: int, w: int) -> Float[Array, "b h w 2"]:
-    """A smooth random field for each image: normal numbers at a few knots, spread by a Gaussian, variance 1."""
+    """A smooth random vector field for each image: normal values at the knots, blurred by a Gaussian; variance 1."""
 
-    def spread(n: int) -> Array:
+    def blur(n: int) -> Array:
         near = np.linspace(0, ELASTIC_GRID - 1, n)[:, None] - np.arange(ELASTIC_GRID)
         weights = np.exp(-(near**2) / (2 * ELASTIC_WIDTH**2))
         return jnp.asarray(weights / np.sqrt((weights**2).sum(1, keepdims=True)), jnp.float32)
 
     knots = jax.random.normal(key, (b, ELASTIC_GRID, ELASTIC_GRID, 2))
-    return jnp.einsum("hi,wj,bijc->bhwc", spread(h), spread(w), knots)
+    return jnp.einsum("hi,wj,bijc->bhwc", blur(h), blur(w), knots)
 
 
 def grid_sample(images: Float[Array, "b h w c"], at: Float[Array, "b h w 2"]) -> Float[Array, "b h w c"]:
-    """The images' values at (row, column) positions in pixels, bilinear; positions outside take the border's."""
+    """The images' values at (row, column) positions in pixels, bilinear; positions outside get the border's values."""
     b, h, w, c = images.shape
     at = jnp.clip(at, 0, jnp.array([h - 1, w - 1]))
     low = jnp.minimum(jnp.floor(at).astype(jnp.int32), jnp.array([h - 2, w - 2]))
@@ -134,7 +142,7 @@ def grid_sample(images: Float[Array, "b h w c"], at: Float[Array, "b h w 2"]) ->
 
 
 def vary_stroke(key: Key[Array, ""], images: Float[Array, "b h w c"], how: Distortion) -> Float[Array, "b h w c"]:
-    """Each pixel moved towards the brightest, or the darkest, of the nine around it: greyscale dilation and erosion."""
+    """Make strokes thicker or thinner by greyscale dilation or erosion, blended with the image."""
     if not how.stroke:
         return images
     far = jax.random.uniform(key, (len(images), 1, 1, 1), minval=-how.stroke, maxval=how.stroke)
@@ -142,7 +150,7 @@ def vary_stroke(key: Key[Array, ""], images: Float[Array, "b h w c"], how: Disto
 
 
 def dilate(images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """The largest of the nine values around each pixel, one axis after the other."""
+    """Greyscale dilation: the maximum of the 3×3 pixels around each pixel, one axis after the other."""
     for axis in (1, 2):
         size = images.shape[axis]
         padded = jnp.pad(images, [(1, 1) if a == axis else (0, 0) for a in range(4)], mode="edge")
@@ -152,7 +160,7 @@ def dilate(images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 
 
 def vary_colour(key: Key[Array, ""], images: Float[Array, "b h w c"], how: Distortion) -> Float[Array, "b h w c"]:
-    """Brightness, contrast, saturation and tint of each image changed a little, sometimes all colour taken away."""
+    """Change brightness, contrast, saturation and tint of each image; sometimes remove all colour."""
     if not (how.light or how.colour or how.grey):
         return images
     change_key, grey_key = jax.random.split(key)
@@ -171,7 +179,10 @@ def vary_colour(key: Key[Array, ""], images: Float[Array, "b h w c"], how: Disto
 def distorted_copies(
     images: UInt8[np.ndarray, "n h w c"], seed: int, how: Distortion | None = None
 ) -> UInt8[np.ndarray, "n h w c"]:
-    """One random view of each image, in [0,255], by default as training would make them; the seed decides which."""
+    """One random view of each image, both in [0, 255]; the same for the same seed.
+
+    how: the augmentation (default: as training would choose it)
+    """
     chosen = how or default_distortion(images)
     view = jax.jit(lambda key, images: views(key, images, chosen))
     copies = np.empty_like(images)
@@ -185,16 +196,15 @@ def distorted_copies(
 
 
 def is_mirror_safe(images: UInt8[np.ndarray, "n h w c"]) -> bool:
-    """Whether images swapped left to right are as near to the other images as they are themselves.
-
-    Compares the mean Euclidean distance, in pixels, of a sample to its nearest among others. So photos of things are
-    safe, and letters and digits are not.
-    """
+    """Whether mirrored images look like images of the same collection: photos usually do, letters and digits do not."""
     return mirror_distance_ratio(images) <= MAX_MIRROR_RATIO
 
 
 def mirror_distance_ratio(images: UInt8[np.ndarray, "n h w c"]) -> float:
-    """That mean distance for mirrored images, as a multiple of the one for the images as they are; needs two images."""
+    """How much farther mirrored images are from their nearest neighbours than the images themselves, as a ratio.
+
+    The mean Euclidean distance in pixel space, of a sample. Needs two images.
+    """
     order = np.random.default_rng(0).permutation(len(images))
     count = max(1, min(QUERIES, len(images) // 4))
     queries, others = images[order[:count]], images[order[count : count + REFERENCES]]
@@ -203,7 +213,7 @@ def mirror_distance_ratio(images: UInt8[np.ndarray, "n h w c"]) -> float:
 
 
 def nearest_distance(queries: UInt8[np.ndarray, "q h w c"], others: UInt8[np.ndarray, "n h w c"]) -> float:
-    """The mean Euclidean distance of each query to its nearest among others, pixels in [0,1]."""
+    """The mean Euclidean distance of the queries to their nearest neighbours among `others`, pixels in [0, 1]."""
     a, b = (images.reshape(len(images), -1).astype(np.float32) / 255 for images in (queries, others))
     squared = (a**2).sum(axis=1)[:, None] - 2 * a @ b.T + (b**2).sum(axis=1)
     return float(np.sqrt(np.maximum(squared.min(axis=1), 0)).mean())

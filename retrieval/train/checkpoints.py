@@ -1,4 +1,4 @@
-"""Checkpoints of a run in progress, optimiser state included, by Orbax; gone when its model is saved."""
+"""Checkpoints of an unfinished run, with the optimiser's state, by Orbax; deleted when the model is saved."""
 
 import contextlib
 import dataclasses
@@ -26,7 +26,7 @@ from retrieval.train.step import TrainState
 T = TypeVar("T")
 
 SPARE = 64 * 2**20
-"""Bytes left free beside a checkpoint, for its own files and everybody else's."""
+"""Bytes of disk space that must remain free beside a checkpoint's arrays."""
 
 LogEntry = dict[str, int | float]
 """The metrics of one round."""
@@ -37,10 +37,13 @@ OLD_METRICS = {"agreement": "invariance", "spread": "variance", "correlation": "
 
 @dataclass(slots=True)
 class RunState:
-    """All that a run is: with its recipe and images, it decides the rest.
+    """The complete state of a run: with the recipe and the images, it determines the rest of the run.
 
-    seconds: spent so far · best, best_loss, best_step: the weights with the smallest held-out loss · history: a line
-    for each round.
+    train_state: weights and optimiser state
+    best, best_loss, best_step: the weights with the smallest held-out loss
+    step: number of steps done
+    seconds: duration so far
+    history: the metrics of each round
     """
 
     train_state: TrainState
@@ -53,16 +56,16 @@ class RunState:
 
 
 def run_name(recipe: Recipe, images: UInt8[np.ndarray, "n h w c"]) -> str:
-    """The same for the same recipe, images and order of images: what may be resumed from."""
+    """A hash of recipe and images, in order: a run may resume from checkpoints of the same name. 16 hex digits."""
     digest = hashlib.sha256(json.dumps(dataclasses.asdict(recipe), sort_keys=True).encode())
     digest.update(np.ascontiguousarray(images).data)
     return digest.hexdigest()[:16]
 
 
 def save(folder: Path, state: RunState) -> None:
-    """Write a run's state, then drop older ones: the last good one survives whatever happens here.
+    """Write a checkpoint, then delete older ones; if it fails, the last complete one remains.
 
-    Raises TrainingError when the disk refuses.
+    Raises TrainingError when the disk is full or cannot be written.
     """
     arrays = to_arrays(state)
     check_disk_space(folder, arrays)
@@ -72,7 +75,7 @@ def save(folder: Path, state: RunState) -> None:
     except (OSError, ValueError) as error:  # Orbax reports a full disk as a ValueError
         raise TrainingError(
             f"checkpoint {folder / str(state.step)} cannot be written: {first_line(error)}",
-            hint="fix that and run the same command again: training goes on from the last one",
+            hint="fix this and run the same command again; training resumes from the last checkpoint",
         ) from error
     for older in saved_steps(folder)[:-1]:
         shutil.rmtree(folder / str(older), ignore_errors=True)
@@ -80,9 +83,10 @@ def save(folder: Path, state: RunState) -> None:
 
 
 def run_in_thread(action: Callable[[ocp.StandardCheckpointer], T]) -> T:
-    """Let Orbax work in a thread of its own: in the main one its event loop takes Ctrl-C for itself, and may lose it.
+    """Run an Orbax operation in a thread of its own: in the main thread, Orbax's event loop may lose a Ctrl-C.
 
-    Ctrl-C then ends the run when Orbax is done. Orbax waits for no other process: only the first one calls it.
+    Ctrl-C then ends the run when Orbax is done. Orbax does not wait for other processes, because only the primary one
+    calls it.
     """
     alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
 
@@ -95,21 +99,21 @@ def run_in_thread(action: Callable[[ocp.StandardCheckpointer], T]) -> T:
 
 
 def check_disk_space(folder: Path, arrays: dict[str, Any]) -> None:
-    """Raise TrainingError before the disk is full: Orbax takes that badly."""
+    """Raise TrainingError when there is too little disk space; Orbax does not handle a full disk well."""
     folder.mkdir(parents=True, exist_ok=True)
     needed = SPARE + sum(array.nbytes for array in arrays.values())
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise TrainingError(
             f"{folder}: {free // 2**20:,} MiB free, but a checkpoint takes up to {needed // 2**20:,} MiB",
-            hint="make room and run the same command again: training goes on from the last one",
+            hint="free some space and run the same command again; training resumes from the last checkpoint",
         )
 
 
 def restore(folder: Path, like: RunState) -> RunState | None:
-    """The newest saved state, in the shape of `like`; None when there is nothing to resume.
+    """The newest checkpoint, in the structure of `like`; None if there is none.
 
-    Raises TrainingError when the checkpoint is damaged.
+    Raises TrainingError when the checkpoint is damaged or of another network.
     """
     steps = saved_steps(folder)
     if not steps:
@@ -118,7 +122,7 @@ def restore(folder: Path, like: RunState) -> RunState | None:
     try:
         log = json.loads(log_path(folder, steps[-1]).read_text())
         history = [{OLD_METRICS.get(name, name): value for name, value in entry.items()} for entry in log]
-        # Told of shapes, Orbax would cut or pad to them and say nothing.
+        # Given shapes, Orbax would silently truncate or pad the arrays.
         arrays = run_in_thread(lambda checkpointer: checkpointer.restore(newest.absolute()))
     except (OSError, ValueError, KeyError) as error:
         raise TrainingError(
@@ -131,7 +135,7 @@ def restore(folder: Path, like: RunState) -> RunState | None:
 
 
 def broadcast(state: RunState) -> RunState:
-    """The first process's state, in every process; when this one is alone, the very same."""
+    """The primary process's state, in every process; the same object if there is only one process."""
     if jax.process_count() == 1:
         return state
     file = io.BytesIO()
@@ -143,7 +147,7 @@ def broadcast(state: RunState) -> RunState:
 
 
 def delete(folder: Path) -> None:
-    """Remove a run's checkpoints: its model is saved. Renamed first: none is ever found half removed."""
+    """Delete a run's checkpoints. The folder is renamed first, so no run finds it partly deleted."""
     gone = folder.with_suffix(".done")
     shutil.rmtree(gone, ignore_errors=True)
     with contextlib.suppress(FileNotFoundError):
@@ -152,17 +156,17 @@ def delete(folder: Path) -> None:
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """Steps whose checkpoint is complete, oldest first: Orbax renames a checkpoint into place when all is written."""
+    """Steps of the complete checkpoints, oldest first. Orbax renames a checkpoint when it is complete."""
     return sorted(int(entry.name) for entry in folder.glob("*") if entry.name.isdigit())
 
 
 def log_path(folder: Path, step: int) -> Path:
-    """Where the lines of the rounds up to a checkpoint lie, beside it."""
+    """The file beside a checkpoint that holds the metrics of the rounds up to it."""
     return folder / f"{step}.json"
 
 
 def to_tree(state: RunState) -> Any:
-    """All of the state that Orbax keeps, as a pytree; the history lies beside it."""
+    """The part of the state that Orbax stores, as a pytree; the history has a file of its own."""
     return (
         state.train_state,
         state.best,
@@ -171,12 +175,12 @@ def to_tree(state: RunState) -> Any:
 
 
 def to_arrays(state: RunState) -> dict[str, Any]:
-    """The state as a flat dict of arrays: Orbax needs no knowledge of Flax's or Optax's own types."""
+    """The state as a flat dict of arrays, so that Orbax need not know Flax's and Optax's types."""
     return {f"{number:04}": np.asarray(leaf) for number, leaf in enumerate(jax.tree.leaves(to_tree(state)))}
 
 
 def from_arrays(arrays: dict[str, Any], like: RunState, step: int, history: list[LogEntry]) -> RunState:
-    """The state of which `to_arrays` made these arrays, in the shape of `like`."""
+    """The inverse of `to_arrays`, in the structure of `like`."""
     leaves = [arrays[name] for name in sorted(arrays)]
     train_state, best, numbers = jax.tree.unflatten(jax.tree.structure(to_tree(like)), leaves)
     seconds, best_loss, best_step = map(float, numbers)
@@ -184,5 +188,5 @@ def from_arrays(arrays: dict[str, Any], like: RunState, step: int, history: list
 
 
 def first_line(error: Exception) -> str:
-    """Orbax's messages go on for pages."""
+    """The first line of an error's message; Orbax's messages are pages long."""
     return str(error).partition("\n")[0]

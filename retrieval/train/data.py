@@ -1,4 +1,4 @@
-"""The pictures to learn from: at which size, how many, and read into one array."""
+"""The training images: choose their size and number, and read them into one array."""
 
 import statistics
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ from retrieval.train.options import TrainOptions
 from retrieval.util.reporting import ReportCount
 
 PROBED = 200
-"""Images looked at to choose the model's image size and channels."""
+"""Number of images from whose headers the model's image size and channels are chosen."""
 DEFAULT_SIDE = 64
-"""For pictures that are larger than that, or of several sizes."""
+"""Side in pixels for images that are larger, or of several sizes."""
 VARIED = 2
-"""Pictures that differ so many times in the ratio of their sides, or twice that in a side, are worth a warning."""
+"""Warn if aspect ratios differ by more than this factor, or sides by more than twice this factor."""
 PIXEL_BUDGET = 2**30
-"""Bytes of decoded images held in memory; from a larger source a random part is taken."""
+"""Maximum bytes of decoded images in memory; of a larger source, a random sample is read."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingImages:
-    """What was read, what was refused, and what the user should be told."""
+    """Images to train on, u8 in [0, 255], those that were refused, and warnings for the user."""
 
     images: UInt8[np.ndarray, "n h w c"]
     refused: list[Refused]
@@ -37,7 +37,7 @@ class TrainingImages:
 
 @dataclass(frozen=True, slots=True)
 class InputShape:
-    """(height, width) and channels for the model, and what the user should be told about them."""
+    """The model's input: (height, width) in pixels and channels, with warnings for the user."""
 
     size: tuple[int, int]
     channels: int
@@ -50,30 +50,32 @@ def read_training_images(
     reading: ReportCount,
     most: int | None = None,
 ) -> TrainingImages:
-    """The sources' pictures as training sees them; of more than `most`, or than fit PIXEL_BUDGET, a random part.
+    """Read the sources' images at the model's size; a random sample if they do not fit into PIXEL_BUDGET.
 
+    reading: called with how many images are read, and their total
+    most: maximum number of images (default: no limit)
     Raises SourceError when no image can be used.
     """
     entries = [entry for source in sources for entry in source.entries()]
     shape = choose_shape(entries, options)
     limit = min(most or len(entries), PIXEL_BUDGET // (shape.size[0] * shape.size[1] * shape.channels))
     chosen = [entries[i] for i in choose_rows(len(entries), limit, options.seed)]
-    stack = read_image_array(chosen, shape.size, shape.channels, reading)
-    if not len(stack.images):
-        first = stack.refused[0]
+    read = read_image_array(chosen, shape.size, shape.channels, reading)
+    if not len(read.images):
+        first = read.refused[0]
         raise SourceError(f"none of {len(entries):,} images can be used; the first: {first.entry.name}: {first.reason}")
     warnings = list(shape.warnings)
     if limit < len(entries) and not most:
         warnings.append(
-            f"{limit:,} of {len(entries):,} images fit into memory; the model learns from those, a random part"
+            f"{limit:,} of {len(entries):,} images fit into memory; the model is trained on a random sample"
         )
-    return TrainingImages(stack.images, stack.refused, warnings)
+    return TrainingImages(read.images, read.refused, warnings)
 
 
 def choose_shape(entries: Sequence[Entry], options: TrainOptions = TrainOptions()) -> InputShape:  # noqa: B008 - it is frozen
-    """What the model should take: small images of one size as they are, else 64×64; grey if all are.
+    """Choose the model's input, unless the options do: the images' own size if it is one and small, else 64×64.
 
-    The options come first. Raises SourceError when none of PROBED images can be read.
+    The model is grey if all images are. Raises SourceError when none of PROBED images can be read.
     """
     step = max(1, len(entries) // PROBED)
     shapes, reasons = [], []
@@ -98,21 +100,21 @@ def choose_shape(entries: Sequence[Entry], options: TrainOptions = TrainOptions(
     if vary_widely([(h, w) for h, w, _ in shapes]):
         smallest, largest = min(shapes, key=area), max(shapes, key=area)
         warnings.append(
-            f"the pictures differ widely in size, from {smallest[0]}×{smallest[1]} to {largest[0]}×{largest[1]}; all"
+            f"the images differ widely in size, from {smallest[0]}×{smallest[1]} to {largest[0]}×{largest[1]}; all"
             f" are stretched to {size[0]}×{size[1]}; --image-size sets another"
         )
     if channels < colours:
-        warnings.append("some pictures have colour, and --channels 1 leaves it out")
+        warnings.append("some images have colour, which --channels 1 discards")
     return InputShape(size, channels, warnings)
 
 
 def area(shape: tuple[int, ...]) -> int:
-    """Pixels of a (height, width, …)."""
+    """Number of pixels of a (height, width, …)."""
     return shape[0] * shape[1]
 
 
 def vary_widely(sizes: Sequence[tuple[int, int]]) -> bool:
-    """Whether stretching all to one size makes some of them hard to know again."""
+    """Whether stretching images of these (height, width) to one size would make some of them hard to recognise."""
     ratios = [height / width for height, width in sizes]
     sides = [side for size in sizes for side in size]
     return max(ratios) > VARIED * min(ratios) or max(sides) > 2 * VARIED * min(sides)

@@ -1,4 +1,4 @@
-"""Is there something to learn from, is it being learned, and is it time to stop."""
+"""Checks of the training data, of the trained model, and the split into training and held-out images."""
 
 from dataclasses import dataclass
 
@@ -12,32 +12,32 @@ from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import Autoencoder, Params
 
 MIN_IMAGES = 32
-"""Fewer say nothing about variance."""
+"""Fewer images are too few to estimate variances."""
 HELD_OUT = 1000
 HELD_OUT_SHARE = 20
-"""One image in twenty is held out, at most HELD_OUT, and none when that would be too few to say anything."""
+"""One image in twenty is held out, at most HELD_OUT, and none if that would be fewer than FEWEST_HELD_OUT."""
 FEWEST_HELD_OUT = 64
 PATIENCE = 10
-"""Rounds without a better held-out loss after which a run is stopped."""
+"""Number of rounds without a better held-out loss after which training stops."""
 DEAD = 0.02
-"""A dimension is dead when its standard deviation is less than this, or than this share of the liveliest one's."""
+"""A dimension is dead if its standard deviation is at most this, or at most this share of the largest one."""
 FAIR_STEPS = 300
-"""A run this long must reconstruct better than the mean image does; a shorter one is told so."""
+"""A run of this many steps fails if it reconstructs no better than the mean image; a shorter one gets a warning."""
 
 
 def check_data(images: UInt8[np.ndarray, "n h w c"]) -> None:
-    """Raise TrainingError for data from which nothing can be learned."""
+    """Raise TrainingError for fewer than MIN_IMAGES images, and for images that are all the same."""
     if len(images) < MIN_IMAGES:
         raise TrainingError(f"{len(images)} images to train on, but at least {MIN_IMAGES} are needed", hint="add more")
     if (images == images[0]).all():
         raise TrainingError(
-            f"all {len(images)} images are the same: there is nothing to learn",
+            f"all {len(images)} images are the same, so there is nothing to learn",
             hint="check the source",
         )
 
 
 def split_held_out(n: int, seed: int) -> tuple[Int[np.ndarray, " learned"], Int[np.ndarray, " held"]]:
-    """Rows to learn from and rows to judge by, in order; none of the latter for a small collection."""
+    """Split n rows at random into training and held-out rows, each in order; few images have no held-out rows."""
     count = min(HELD_OUT, n // HELD_OUT_SHARE)
     order = np.random.default_rng([seed, n]).permutation(n)
     count = count if count >= FEWEST_HELD_OUT else 0
@@ -46,10 +46,11 @@ def split_held_out(n: int, seed: int) -> tuple[Int[np.ndarray, " learned"], Int[
 
 @dataclass(frozen=True, slots=True)
 class Diagnostics:
-    """What the codes of some clean images say about a model.
+    """Measurements of a trained model on some undistorted images.
 
-    dead: share of dimensions that hardly vary · error, mean_error: mean squared error of the reconstruction, and of
-    the images' mean, pixels in [0,1].
+    dead: share of the embedding's dimensions that hardly vary, in [0, 1]
+    error: mean squared error of the reconstruction, pixels in [0, 1]
+    mean_error: mean squared error of the mean image, pixels in [0, 1]
     """
 
     dead: float
@@ -57,7 +58,7 @@ class Diagnostics:
     mean_error: float
 
     def numbers(self) -> dict[str, float]:
-        """The same by the names that a user reads."""
+        """The measurements by the names that they have in the model's metrics."""
         return {
             "dead_dimensions": self.dead,
             "reconstruction_error": self.error,
@@ -65,18 +66,21 @@ class Diagnostics:
         }
 
     def check(self, steps: int) -> list[str]:
-        """What to tell about a run of so many steps; raises TrainingError when it has collapsed."""
+        """Warnings for the user; raises TrainingError when the embedding has collapsed.
+
+        steps: length of the run
+        """
         if self.dead > 0.5:
             raise TrainingError(
-                f"the code has collapsed: {self.dead:.0%} of its dimensions hardly vary; nothing was saved",
+                f"the embedding has collapsed: {self.dead:.0%} of its dimensions hardly vary; nothing was saved",
                 hint="try a smaller --dim, another --objective, or more varied images",
             )
         warnings = []
         if self.dead:
-            warnings.append(f"{self.dead:.0%} of the code's dimensions hardly vary; try a smaller --dim")
+            warnings.append(f"{self.dead:.0%} of the embedding's dimensions hardly vary; try a smaller --dim")
         if self.error >= self.mean_error:
             what = (
-                f"the reconstruction's error ({self.error:.4f}) is no better than the mean image's"
+                f"the reconstruction error ({self.error:.4f}) is no better than the mean image's"
                 f" ({self.mean_error:.4f}) after {steps} steps"
             )
             if steps < FAIR_STEPS:
@@ -90,23 +94,23 @@ class Diagnostics:
 
 
 def diagnose(graph: nnx.GraphDef[Autoencoder], state: Params, images: UInt8[np.ndarray, "n h w c"]) -> Diagnostics:
-    """The health of a finished model on some images in [0,255].
+    """Measure a trained model on some images u8[n, h, w, c] in [0, 255].
 
-    Its codes are looked at as training shaped them: at length 1 a constant code would look alive.
+    The variance is measured before the embedding is scaled to length 1, which would hide that it is constant.
     """
 
     @jax.jit
-    def look(state: Params, batch: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def forward(state: Params, batch: jax.Array) -> tuple[jax.Array, jax.Array]:
         model = nnx.merge(graph, state)
         model.eval()
-        learned = model.encoder.features(batch) @ model.decoder.turn_back[...]
-        return learned, jax.nn.sigmoid(model.decoder(model.encoder(batch)))
+        unwhitened = model.encoder.features(batch) @ model.decoder.turn_back[...]
+        return unwhitened, jax.nn.sigmoid(model.decoder(model.encoder(batch)))
 
     clean = images.astype(np.float32) / 255
-    learned, decoded = map(np.asarray, look(state, clean))
-    spread = learned.std(axis=0)
+    unwhitened, decoded = map(np.asarray, forward(state, clean))
+    deviations = unwhitened.std(axis=0)
     return Diagnostics(
-        dead=float((spread <= DEAD * max(1, spread.max())).mean()),
+        dead=float((deviations <= DEAD * max(1, deviations.max())).mean()),
         error=float(((decoded - clean) ** 2).mean()),
         mean_error=float(((clean - clean.mean(axis=0)) ** 2).mean()),
     )
@@ -114,7 +118,7 @@ def diagnose(graph: nnx.GraphDef[Autoencoder], state: Params, images: UInt8[np.n
 
 @jax.jit(static_argnums=0)
 def recompute_batch_stats(graph: nnx.GraphDef[Autoencoder], state: Params, images: jax.Array) -> Params:
-    """The state with the norm layers' statistics as they are on these clean images u8[B,H,W,C]."""
+    """The state with batch statistics recomputed on these undistorted images u8[B,H,W,C]."""
     model = nnx.merge(graph, state, copy=True)
     model.train()
     model.encoder(images.astype(jnp.float32) / 255)

@@ -1,4 +1,4 @@
-"""Several processes that train one model: how they meet, how they know that they do the same, and how they part."""
+"""Distributed training: start JAX's process group, check that all processes train the same, and shut it down."""
 
 import contextlib
 import threading
@@ -16,25 +16,29 @@ from retrieval.errors import TrainingError
 from retrieval.train.types import Hosts
 
 DEADLINE = 120
-"""Seconds that a process waits for the others to come."""
+"""Seconds to wait for the other processes to start."""
 HEARTBEAT = 60
-"""Seconds without a sign of life after which a process counts as lost, and all are ended."""
+"""Seconds without a heartbeat after which a process counts as lost and all others are ended."""
 READING = 3600
-"""Seconds that a process waits for the others to have read their images."""
+"""Seconds to wait for the other processes to read their images."""
 
 AGAIN = (
-    "see what the others say, then run the same command again on every host: training goes on from the last checkpoint"
+    "see the other processes' errors, then run the same command again on every host; training resumes from the last"
+    " checkpoint"
 )
 
 
 @contextlib.contextmanager
 def process_group(hosts: Hosts | None) -> Iterator[None]:
-    """JAX sees the devices of all processes while the block runs, and until `leave`; None: this process is alone.
+    """Join the other processes: JAX sees the devices of all of them inside the block, until `leave`.
 
-    To be entered before JAX computes anything. When a process is lost, JAX may end this one with SIGABRT and lines of
-    its own, and after an error JAX waits for the others when Python ends: a program should leave by `os._exit`.
-    Raises TrainingError when the others have not come after DEADLINE seconds, when they have other numbers of devices,
-    and when one is lost.
+    Must be entered before JAX computes anything. When a process is lost, JAX may end this one with SIGABRT and print
+    messages of its own. After an error, JAX waits for the other processes when Python exits, so a program should exit
+    by `os._exit`.
+
+    hosts: None to train in this process alone
+    Raises TrainingError when the others do not start within DEADLINE seconds, when processes have different numbers of
+    devices, and when a process is lost.
     """
     if hosts is None:
         yield
@@ -44,12 +48,12 @@ def process_group(hosts: Hosts | None) -> Iterator[None]:
         yield
     except JaxRuntimeError as error:
         reason = str(error).partition("\n")[0].partition(" [")[0]
-        raise TrainingError(f"{hosts} cannot go on, perhaps for want of another one: {reason}", hint=AGAIN) from error
+        raise TrainingError(f"{hosts} failed, perhaps because another process did: {reason}", hint=AGAIN) from error
 
 
 def initialize(hosts: Hosts) -> None:
-    """Meet the others; raises TrainingError as `process_group`."""
-    jax.config.update("jax_enable_preemption_service", False)  # it would keep SIGTERM from ending the process
+    """Connect to the other processes; raises TrainingError as `process_group`."""
+    jax.config.update("jax_enable_preemption_service", False)  # it would prevent SIGTERM from ending the process
     failures: list[Exception] = []
 
     def initialize() -> None:
@@ -59,7 +63,7 @@ def initialize(hosts: Hosts) -> None:
                 num_processes=hosts.processes,
                 process_id=hosts.process,
                 cluster_detection_method="deactivate",
-                initialization_timeout=2 * DEADLINE,  # JAX would end the process: we give up before
+                initialization_timeout=2 * DEADLINE,  # JAX would end the process, so we give up earlier
                 heartbeat_timeout_seconds=HEARTBEAT,
                 shutdown_timeout_seconds=HEARTBEAT,
             )
@@ -70,11 +74,11 @@ def initialize(hosts: Hosts) -> None:
     thread.start()
     thread.join(DEADLINE)
     if thread.is_alive():
-        absent = "process 0 does not answer" if hosts.process else "not all of the others have come"
+        others = "process 0" if hosts.process else "the other processes"
         raise TrainingError(
-            f"{hosts}: {absent} at {hosts.coordinator} after {DEADLINE} s",
+            f"{hosts}: timed out after {DEADLINE} s waiting for {others} at {hosts.coordinator}",
             hint=(
-                "start the same command on every host, each with its own --process, and see that they reach that port"
+                "start the same command on every host, each with its own --process, and check that they reach that port"
             ),
         )
     if failures:
@@ -85,23 +89,25 @@ def initialize(hosts: Hosts) -> None:
     devices = Counter(device.process_index for device in jax.devices())
     if len(set(devices.values())) > 1:
         numbers = ", ".join(str(devices[process]) for process in sorted(devices))
-        raise TrainingError(f"the processes have different numbers of devices ({numbers})", hint="give each as many")
+        raise TrainingError(
+            f"the processes have different numbers of devices ({numbers})", hint="give each process the same number"
+        )
 
 
 def is_primary() -> bool:
-    """Whether this is the process that keeps checkpoints and saves the model: number 0, or the only one."""
+    """Whether this process writes the checkpoints and saves the model: process 0, or the only one."""
     return jax.process_index() == 0
 
 
 def leave() -> None:
-    """Wait until all processes are here, then each goes on alone; nothing when this one is alone already."""
+    """Wait for all processes, then shut down the process group. Does nothing if there is only one process."""
     jax.distributed.shutdown()
 
 
 def check_same_run(run: str) -> None:
-    """Wait for all; raise TrainingError, in every process, unless they have come for the same run.
+    """Wait for all processes; raise TrainingError in each of them unless all train the same run.
 
-    run: its name, 16 ASCII characters.
+    run: its name, 16 ASCII characters
     """
     if jax.process_count() == 1:
         return
@@ -117,9 +123,10 @@ def check_same_run(run: str) -> None:
 
 
 def connect_devices(mesh: Mesh) -> None:
-    """Open the ways between a mesh's devices: all processes must come within 30 s, which compiling may take.
+    """Open the connections between a mesh's devices by a small computation.
 
-    Later, when they are open, one waits for another for as long as that is alive.
+    Opening them times out after 30 s, which the compilation of a training step may exceed. Once they are open, a
+    process waits for another for as long as that one is alive.
     """
     if jax.process_count() > 1:
         split, whole = NamedSharding(mesh, PartitionSpec(mesh.axis_names)), NamedSharding(mesh, PartitionSpec())
@@ -128,7 +135,7 @@ def connect_devices(mesh: Mesh) -> None:
 
 
 def broadcast_bytes(data: bytes) -> bytes:
-    """Process 0's data, in every process; what the others give does not count."""
+    """Process 0's data, in every process; the data of the other processes is ignored."""
     if jax.process_count() == 1:
         return data
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))

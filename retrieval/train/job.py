@@ -1,4 +1,4 @@
-"""From the pictures to a model that is saved: read, choose a recipe, train, save, and only then forget the run."""
+"""The `train` job: read the images, choose a recipe, train, save the model, then delete the run's checkpoints."""
 
 import dataclasses
 import time
@@ -38,18 +38,24 @@ def train_model(
 ) -> tuple[SavedModel, list[Refused]]:
     """Train on the sources' images and save the model; returns it with the images that were refused.
 
-    `log` gets the numbers of each round. What the user should be told is in the model's metrics as `warnings`.
-    With `options.hosts` each process calls this; only the first saves the model, the others return it unsaved.
-    Raises SourceError when no image can be used, TrainingError when the images cannot be learned from, ModelError when
-    the model cannot be saved; the run's last checkpoint is then still there, and the same call goes on from it.
+    Warnings for the user are in the model's metrics, as `warnings`. With `options.hosts` each process calls this; only
+    process 0 saves the model, the others return it unsaved. If it fails, the last checkpoint remains, and the same call
+    resumes from it.
+
+    make_default: make the model the default, even if there is one already
+    reading: called with how many images are read, and their total
+    training: called every few steps
+    log: called with the metrics of each round
+    Raises SourceError when no image can be used, TrainingError when training fails, ModelError when the model cannot be
+    saved.
     """
     use_compilation_cache(settings.xla_cache)
     with process_group(options.hosts):
         started = time.monotonic()
-        pictures = read_training_images(sources, options, reading)
+        data = read_training_images(sources, options, reading)
         seconds = time.monotonic() - started
         recipe = default_recipe(
-            pictures.images,
+            data.images,
             dim=options.dim,
             epochs=options.epochs,
             budget=options.budget,
@@ -57,33 +63,33 @@ def train_model(
             objective=options.objective,
             preset=options.preset,
         )
-        trained = train(pictures.images, recipe, settings.checkpoints, training, log)
+        trained = train(data.images, recipe, settings.checkpoints, training, log)
     numbers = {
-        "images": len(pictures.images),
-        "refused": len(pictures.refused),
+        "images": len(data.images),
+        "refused": len(data.refused),
         "sources": ", ".join(source.spec for source in sources),
         **describe_recipe(recipe, options.preset or default_preset(recipe.model.channels)),
         **{name: round(value, 5) for name, value in trained.metrics.items()},
         "stopped_early": trained.stopped_early,
         "reading_seconds": round(seconds, 1),
         "hardware": describe_hardware(),
-        "warnings": [*pictures.warnings, *trained.warnings],
+        "warnings": [*data.warnings, *trained.warnings],
     }
     weights = {name: np.asarray(array) for name, array in to_flat(trained.params).items()}
     draft = SavedModel(recipe.model, weights, saved_models.fingerprint(recipe.model, weights), numbers, settings.models)
     if not is_primary():
-        return draft, pictures.refused
-    picture = draw_reconstructions(Encoder(draft), pictures.images)
-    model = saved_models.save(settings.models, recipe.model, weights, numbers, picture, trained.history)
+        return draft, data.refused
+    image = draw_reconstructions(Encoder(draft), data.images)
+    model = saved_models.save(settings.models, recipe.model, weights, numbers, image, trained.history)
     if make_default or saved_models.default(settings.models) is None:
         saved_models.set_default(model)
     if trained.checkpoints:
         delete(trained.checkpoints)
-    return model, pictures.refused
+    return model, data.refused
 
 
 def describe_recipe(recipe: Recipe, preset: str) -> dict[str, Any]:
-    """The recipe for the card; of the distortions, those that are made."""
+    """The recipe as entries of the model's metrics, with only the distortions that are switched on."""
     distortion = {name: value for name, value in dataclasses.asdict(recipe.distortion).items() if value}
     return {
         "objective": recipe.objective,
@@ -97,14 +103,14 @@ def describe_recipe(recipe: Recipe, preset: str) -> dict[str, Any]:
 
 
 def draw_reconstructions(encoder: Encoder, images: UInt8[np.ndarray, "n h w c"]) -> bytes:
-    """A PNG: sixteen images in two double rows, each above what the decoder makes of its code."""
+    """A PNG of up to sixteen images, each above its reconstruction."""
     chosen = images[:: max(1, len(images) // 16)][:16]
     decoded = np.rint(encoder.decode(encoder.encode(chosen)) * 255).astype(np.uint8)
     zoom = max(1, 96 // max(chosen.shape[1:3]))
     rows = []
     for start in range(0, len(chosen), 8):
-        for pictures in (chosen, decoded):
-            tiles = [np.pad(p, [(1, 1), (1, 1), (0, 0)], constant_values=255) for p in pictures[start : start + 8]]
+        for each in (chosen, decoded):
+            tiles = [np.pad(p, [(1, 1), (1, 1), (0, 0)], constant_values=255) for p in each[start : start + 8]]
             tiles += [np.full_like(tiles[0], 255)] * (min(8, len(chosen)) - len(tiles))
             rows.append(np.concatenate(tiles, axis=1))
     return encode_png(np.concatenate(rows).repeat(zoom, axis=0).repeat(zoom, axis=1))

@@ -1,7 +1,7 @@
-"""The loop: an epoch's order of rows, one compiled step after another, and a look after each round.
+"""The training loop: shuffle each epoch, take compiled steps, and log, evaluate and checkpoint after each round.
 
-Everything random follows from the seed and the step's number, so a run that was interrupted and resumed ends with
-the same weights as one that was not.
+All randomness is derived from the seed and the step's number, so a run that was interrupted and resumed ends with the
+same weights as one that was not.
 """
 
 import time
@@ -27,15 +27,22 @@ from retrieval.train.step import Stepper, TrainState
 from retrieval.train.whitening import MOST_IMAGES, whiten
 
 ROUND_STEPS = 100
-"""Steps between two looks at the held-out images, each with a line of the log and a checkpoint."""
+"""Steps in a round. Each round ends with the held-out loss, an entry of the log and a checkpoint."""
 REPORT_STEPS = 10
 EXAMINED = 4
-"""Batches from which the norm layers' statistics are taken at the end, and by which the model is examined."""
+"""Number of batches from which the batch statistics are recomputed after training, and diagnostics measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands: `done` is the share of it, in [0,1]; `images_per_second` since it was started or resumed."""
+    """Progress of a run.
+
+    step: number of steps done
+    done: share of the run that is done, in [0, 1]
+    loss: of the last step
+    images_per_second: since the run was started or resumed
+    resumed: the run was resumed from a checkpoint
+    """
 
     step: int
     done: float
@@ -46,10 +53,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """Weights, their numbers, a line for each round, and what the user should be told.
+    """A trained network.
 
-    stopped_early: the weights are then those with the smallest held-out loss ·
-    checkpoints: the run's, to `forget` once the model is safe; None when it kept none.
+    params: weights and batch statistics
+    metrics: of the round whose weights these are, and of the finished model
+    history: the metrics of each round
+    warnings: for the user
+    stopped_early: the held-out loss stopped improving; the weights are those with the smallest
+    checkpoints: the run's folder, to `delete` once the model is saved; None if it has none
     """
 
     params: Params
@@ -67,15 +78,18 @@ def train(
     report: Callable[[Progress], None] = lambda progress: None,
     log: Callable[[LogEntry], None] = lambda line: None,
 ) -> TrainResult:
-    """Train on images in [0,255]; takes up where an interrupted run of the same recipe and data stopped.
+    """Train on images in [0, 255]; resumes an interrupted run of the same recipe and images.
 
-    `log` gets a line for each round, those of before an interruption first. The last checkpoint is left in
-    `checkpoints` for as long as the model is not saved. Of several processes (`joined`) each calls this with the same
-    images and recipe, without a time budget; only the first reads and writes checkpoints, and all part after the loop.
+    In a `process_group` each process calls this with the same images and recipe, without a time budget. Only process 0
+    reads and writes checkpoints, and the group is shut down after the loop.
 
-    Raises TrainingError for fewer than 32 images, for images that are all alike, for a loss that is not finite, for a
-    code that has collapsed, for a damaged checkpoint, and when no checkpoint can be written; of several processes also
-    when they have other images or recipes, or cannot share a batch evenly.
+    images: u8[n, h, w, c]
+    checkpoint_folder: where runs keep their checkpoints; None: this run writes none
+    report: called every REPORT_STEPS steps
+    log: called with the metrics of each round, those from before an interruption first
+    Raises TrainingError for fewer than 32 images, for images that are all the same, when the loss is not finite or the
+    embedding collapses, and when a checkpoint is damaged or cannot be written. In a process group also when processes
+    have different images or recipes, or cannot split a batch evenly.
     """
     check_data(images)
     learned, held = split_held_out(len(images), recipe.seed)
@@ -101,7 +115,7 @@ def train(
     def order_of(epoch: int) -> jax.Array:
         return stepper.order(np.random.default_rng([recipe.seed, epoch]).permutation(learned))
 
-    def tell() -> None:
+    def report_progress() -> None:
         speed = pace.speed((state.step - resumed_at) * batch)
         report(Progress(state.step, pace.done(state.step), wait_for_loss(terms[-1], state.step), speed, resumed_at > 0))
 
@@ -126,18 +140,18 @@ def train(
         if state.step % per_epoch == 0:
             order = order_of(state.step // per_epoch)
         if terms:
-            terms[-1]["loss"].block_until_ready()  # two steps under way at most: a budget ends on time
+            terms[-1]["loss"].block_until_ready()  # at most two steps in flight, so that a budget is kept
         state.train_state, found = stepper.step(state.train_state, order, state.step, learning_rate(share))
         terms.append(found)
         state.step += 1
         if state.step % REPORT_STEPS == 0:
-            tell()
+            report_progress()
         if state.step % ROUND_STEPS == 0:
             close_round()
             if folder:
                 checkpoints.save(folder, state)
     if terms:
-        tell()
+        report_progress()
         close_round()
     early = is_stalled(state)
     params = jax.device_get(state.best if early else state.train_state.params)
@@ -147,41 +161,44 @@ def train(
     whole = recompute_batch_stats(graph, nnx.merge_state(params, stats), sample)
     how = None if recipe.objective == "reconstruction" else recipe.distortion
     whole = whiten(graph, whole, images[shuffled[:MOST_IMAGES]], recipe.seed, how, batch)
-    health = diagnose(graph, whole, sample)  # now, since the decoder wants centred codes
-    warnings = [*recipe_warnings(recipe, batch), *health.check(state.step)]
+    diagnostics = diagnose(graph, whole, sample)  # now, since the decoder wants centred codes
+    warnings = [*recipe_warnings(recipe, batch), *diagnostics.check(state.step)]
     step = state.best_step if early else state.step
     numbers = next(line for line in state.history if line["step"] == step)
-    numbers = {"epochs": step / per_epoch, **numbers, "seconds": state.seconds, **health.numbers()}
+    numbers = {"epochs": step / per_epoch, **numbers, "seconds": state.seconds, **diagnostics.numbers()}
     return TrainResult(whole, numbers, state.history, warnings, early, folder)
 
 
 def is_stalled(state: RunState) -> bool:
-    """Whether to stop early: the held-out loss has not improved for PATIENCE rounds."""
+    """Whether the held-out loss has not improved for PATIENCE rounds."""
     return state.best_step > 0 and state.step >= state.best_step + PATIENCE * ROUND_STEPS
 
 
 def wait_for_loss(terms: Terms, step: int) -> float:
-    """The loss, waited for; raises TrainingError when it is not finite."""
+    """Wait for a step's loss; raises TrainingError when it is not finite."""
     value = float(terms["loss"])
     if not np.isfinite(value):
         raise TrainingError(
             f"the loss is {value} at step {step}; nothing was saved",
-            hint="try another --seed or --objective denoising, and look at the images with --preview",
+            hint="try another --seed or --objective denoising, and check the views with --preview",
         )
     return value
 
 
 def mean_terms(terms: Sequence[Terms]) -> LogEntry:
-    """Each term's mean over some steps."""
+    """The mean of each loss term over some steps."""
     return {name: float(np.mean([t[name] for t in terms])) for name in terms[0]}
 
 
 @dataclass(slots=True)
 class RunClock:
-    """A run's clock.
+    """Measures how much of a run is done, by steps or by time.
 
-    last: steps in all, None for no limit · budget: seconds in all, None for no limit · spent: seconds of the run
-    before this process took it up · setup: seconds of this process before its first step, which teach nothing.
+    last: total number of steps; None: no limit
+    budget: total duration in seconds; None: no limit
+    spent: seconds of the run before this process resumed it
+    started: when this process started, by `time.monotonic`
+    setup: seconds of this process before its first step, mostly compilation
     """
 
     last: int | None
@@ -191,25 +208,25 @@ class RunClock:
     setup: float = 0.0
 
     def begin(self) -> None:
-        """All is compiled; raises TrainingError when that alone has taken the budget."""
+        """Mark the first step; raises TrainingError when the setup alone has used up the budget."""
         self.setup = time.monotonic() - self.started
         if self.budget and not self.spent and self.setup >= self.budget:
             raise TrainingError(
-                f"a time budget of {self.budget:g} s, but {self.setup:.1f} s went by before the first step",
-                hint="give more",
+                f"the time budget is {self.budget:g} s, but the setup before the first step took {self.setup:.1f} s",
+                hint="give a larger budget",
             )
 
     @property
     def seconds(self) -> float:
-        """Seconds that the run has taken so far, in all processes."""
+        """Duration of the run so far in seconds, including the time before it was resumed."""
         return self.spent + time.monotonic() - self.started
 
     def done(self, step: int) -> float:
-        """The share of the run that is done after so many steps, in [0,1]."""
+        """The share of the run that is done after this many steps, in [0, 1]."""
         by_steps = step / self.last if self.last else 0.0
         by_time = (self.seconds - self.setup) / (self.budget - self.setup) if self.budget else 0.0
         return min(1.0, max(by_steps, by_time))
 
     def speed(self, images: int) -> float:
-        """Images a second of this process."""
+        """Images per second, given the number of images since this process took its first step."""
         return images / max(time.monotonic() - self.started - self.setup, 1e-9)

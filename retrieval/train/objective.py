@@ -1,4 +1,7 @@
-"""What training minimises: a clean picture from a distorted view, one code for two views, a code that stays alive."""
+"""The training loss: reconstruction of the undistorted image, plus VICReg's terms on the embeddings of two views.
+
+VICReg's terms make embeddings invariant to the distortions, and keep their dimensions active and decorrelated.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +14,7 @@ from retrieval.train.augment import DRAWN, Distortion, views
 from retrieval.train.types import Objective
 
 COVARIANCE_WEIGHT = 0.2
-"""Five times VICReg's own ratio to the variance term: with 0.04 the codes of 64 numbers use only 15 directions."""
+"""Five times VICReg's own ratio to the variance term; with 0.04, embeddings of 64 dimensions use only 15 of them."""
 
 Terms = dict[str, Array]
 
@@ -32,7 +35,7 @@ def loss(
 
     Batch normalisation uses the batch's own statistics.
     """
-    model = nnx.merge(graph, params, copy=True)  # its norm layers note each batch
+    model = nnx.merge(graph, params, copy=True)  # a copy, because the forward pass updates the batch statistics
     model.train()
     if objective == "reconstruction":
         seen = images
@@ -55,12 +58,12 @@ def loss(
 
 
 def variance_term(codes: Float[Array, "b d"]) -> Float[Array, ""]:
-    """Mean over dimensions of max(0, 1 − standard deviation): 0 when all vary, 1 when the code is constant."""
+    """VICReg's variance term: mean over dimensions of max(0, 1 − standard deviation); 1 if embeddings are constant."""
     return jnp.maximum(0, 1 - jnp.sqrt(codes.var(axis=0) + 1e-4)).mean()
 
 
 def covariance_term(codes: Float[Array, "b d"]) -> Float[Array, ""]:
-    """Sum of squared covariances between different dimensions, divided by their number."""
+    """VICReg's covariance term: sum of squared covariances between dimensions, divided by their number."""
     centred = codes - codes.mean(axis=0)
     matrix = centred.T @ centred / (codes.shape[0] - 1)
     return (jnp.sum(matrix**2) - jnp.sum(jnp.diag(matrix) ** 2)) / codes.shape[1]

@@ -1,4 +1,4 @@
-"""Muon for the matrices, AdamW for the rest, and a rate that rises briefly and falls to zero."""
+"""The optimiser, Muon for matrices and AdamW for the rest, and the learning-rate schedule."""
 
 import math
 from typing import Any
@@ -10,18 +10,19 @@ from optax import contrib
 from retrieval.model.autoencoder import Params
 
 LEARNING_RATE = 0.02
-"""Of Muon, whose steps have the size of AdamW's here (`consistent_rms`); chosen in docs/decisions/0006."""
+"""Peak learning rate, measured in docs/decisions/0006. Muon's updates are scaled to the size of AdamW's."""
 CONSISTENT_RMS = 0.2
-"""Liu et al. 2025, arXiv 2502.16982."""
+"""Root mean square of Muon's updates (Liu et al. 2025, arXiv 2502.16982)."""
 WEIGHT_DECAY = 1e-4
 WARMUP = 0.1
-"""Share of the run."""
+"""Share of the run during which the learning rate rises."""
 
 
 def make_optimiser(params: Params) -> optax.GradientTransformation:
-    """Steps of rate 1: `learning_rate` scales them. Muon (Jordan et al. 2024) makes a matrix's update orthogonal.
+    """Muon (Jordan et al. 2024), which orthogonalises the update of each matrix; vectors get AdamW.
 
-    It learns in a quarter of AdamW's steps here. Convolutions are matrices of inputs × outputs; vectors get AdamW.
+    Here it needs a quarter of AdamW's steps. Convolutions are treated as matrices of inputs × outputs. The learning
+    rate is 1: a training step scales the updates by `learning_rate`.
     """
 
     def matrix(leaf: nnx.Variable[Any]) -> contrib.MuonDimensionNumbers | None:
@@ -35,7 +36,9 @@ def make_optimiser(params: Params) -> optax.GradientTransformation:
 
 
 def learning_rate(done: float) -> float:
-    """The learning rate when a share of the run is done, in [0, 1]: up in a line, down along a cosine.
+    """The learning rate: linear warm-up, then cosine decay to zero.
+
+    done: share of the run that is done, in [0, 1]
 
     >>> learning_rate(0.0), learning_rate(1.0)
     (0.0, 0.0)

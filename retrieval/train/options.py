@@ -1,4 +1,4 @@
-"""What a user may choose about training."""
+"""The options of a training run."""
 
 from dataclasses import dataclass
 
@@ -9,11 +9,18 @@ from retrieval.train.types import Hosts, Objective, Preset
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainOptions:
-    """None means: from the data, by `choose_size` for the images and `default_recipe` for the rest.
+    """The options of `retrieval train`. None: chosen from the data, by `choose_shape` and `default_recipe`.
 
-    image_size: (height, width) in pixels · channels: 1 or 3 · dim: numbers in a code · epochs: times each image is
-    seen · budget: seconds of training; with both, whichever ends first · hosts: None to train in this process alone.
-    Raises UsageError for an image size or a number of channels that no network takes, and for a budget with hosts.
+    objective: the training loss
+    preset: size of the network and length of the training
+    dim: dimension of the embedding
+    image_size: (height, width) in pixels
+    channels: 1 (grey) or 3 (colour)
+    epochs: passes over the images
+    budget: seconds of training; with epochs, whichever ends first
+    seed: of all random choices
+    hosts: None to train in this process alone
+    Raises UsageError for an image size or number of channels out of range, and for a budget together with hosts.
     """
 
     objective: Objective = "invariant"
@@ -36,7 +43,7 @@ class TrainOptions:
             raise UsageError(f"must be 1 (grey) or 3 (colour), not {self.channels}", option="channels")
         if self.hosts and self.budget:
             raise UsageError(
-                "several processes have a clock each, but must all take the same steps",
+                "several processes must all take the same number of steps, which a time limit cannot ensure",
                 option="time_budget",
                 hint="give a number of epochs instead",
             )

@@ -1,4 +1,4 @@
-"""The distorted views that training would learn from, as one picture to look at before any time is spent."""
+"""A preview of the distorted views that training would use, as one image to check before training."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from retrieval.util.files import write_output
 from retrieval.util.reporting import ReportCount, ignore
 
 READ = 1000
-"""Pictures read at most, a random part: enough to see which distortions suit them."""
+"""Maximum number of images read, a random sample: enough to choose the distortions."""
 ROWS, VIEWS = 8, 7
 
 
@@ -28,20 +28,22 @@ def preview(
     options: TrainOptions,
     reading: ReportCount = ignore,
 ) -> tuple[list[Refused], list[str]]:
-    """Draw ROWS pictures, each beside VIEWS of its distorted views; returns what was refused, and warnings.
+    """Draw ROWS images, each beside VIEWS distorted views; returns the images that were refused, and warnings.
 
-    Raises UsageError for the objective that learns from pictures as they are, SourceError when no image can be used,
+    path: the PNG to write
+    reading: called with how many images are read, and their total
+    Raises UsageError for the objective `reconstruction`, which uses no views, SourceError when no image can be used,
     RetrievalError when the file cannot be written.
     """
     if options.objective == "reconstruction":
         raise UsageError(
-            "the objective reconstruction learns from the images as they are, so there are no views to show",
+            "the objective reconstruction uses undistorted images, so there are no views to show",
             option="preview",
             hint="leave it out, or choose another objective",
         )
-    pictures = read_training_images(sources, options, reading, most=READ)
-    images = pictures.images[:: max(1, len(pictures.images) // ROWS)][:ROWS]
-    how = default_distortion(pictures.images)
+    data = read_training_images(sources, options, reading, most=READ)
+    images = data.images[:: max(1, len(data.images) // ROWS)][:ROWS]
+    how = default_distortion(data.images)
     views = distorted_copies(images.repeat(VIEWS, axis=0), options.seed, how).reshape(
         len(images), VIEWS, *images.shape[1:]
     )
@@ -54,11 +56,11 @@ def preview(
         for row, image in enumerate(images)
     ]
     height, width = images.shape[1:3]
-    notes = [f"Images at the model's size, {height} by {width} pixels, and distorted views that it would learn from."]
+    notes = [f"Images at the model's size, {height} by {width} pixels, and distorted views for training."]
     write_output(path, contact_sheet(lines, "What training would see", notes))
-    return pictures.refused, pictures.warnings
+    return data.refused, data.warnings
 
 
 def tile(pixels: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture at the size of a tile."""
+    """The image at the size of a tile."""
     return thumbnail(encode_png(pixels), "preview", TILE)

@@ -1,4 +1,4 @@
-"""How to train, and how that follows from the images: every default is here, with its reason."""
+"""The recipe of a training run, and how its defaults follow from the images."""
 
 import math
 from dataclasses import dataclass
@@ -13,20 +13,22 @@ from retrieval.train.augment import DRAWN, Distortion, default_distortion
 from retrieval.train.types import Objective, Preset
 
 BATCH = 256
-"""Enough for the covariance of 64 to 128 numbers; larger ones take fewer steps and learn less in the same time."""
+"""Images per batch: enough for the covariance of 64 to 128 dimensions. Larger batches learn less in the same time."""
 BATCH_PIXELS = 2**21
-"""Of larger images a batch has fewer, so that training takes 2 GB or so at most: 128 of 128×128 pixels."""
+"""Maximum pixels per batch, so that training takes at most about 2 GB: 128 images of 128×128 pixels."""
 GREY_DIM, COLOUR_DIM = 64, 128
-"""Numbers in a code: photos have more to say. Above 64, MNIST gains nothing."""
+"""Dimension of the embedding. Above 64, MNIST gains nothing; photos need more."""
 MAX_EPOCHS = 100
-"""More teach a small collection nothing new."""
+"""More passes over a small collection gain nothing."""
 
 
 class Effort(NamedTuple):
-    """What a preset stands for.
+    """The values of a preset.
 
-    width, widest: channels of the first stage and of the widest · blocks: residual blocks where the side is about 8 ·
-    seen: images, over all epochs.
+    width: channels of the first stage
+    widest: maximum number of channels
+    blocks: number of residual blocks at a resolution of about 8×8
+    seen: images per run, over all epochs
     """
 
     width: int
@@ -43,16 +45,22 @@ PRESETS: dict[Preset, Effort] = {
 
 
 def default_preset(channels: int) -> Preset:
-    """Grey images are `small`: on MNIST a wider network gains nothing. Colour ones are `base`: photos take more."""
+    """`small` for grey images, because MNIST gains nothing from a wider network; `base` for colour."""
     return "small" if channels == 1 else "base"
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to train: with the data and the number of devices, it decides the weights.
+    """How to train. With the images and the number of devices, it determines the weights, unless there is a budget.
 
-    epochs: times each image is seen; None: as often as the budget allows · budget: seconds, None for no limit; the
-    learning rate falls to zero by whichever of the two ends first, so a run with a budget is not repeated exactly.
+    model: the network
+    epochs: passes over the images; None: as many as the budget allows
+    seed: of all random choices
+    batch: images per batch
+    objective: the training loss
+    distortion: the augmentation
+    budget: seconds; None: no limit. The learning rate falls to zero by the end of the epochs or of the budget,
+        whichever comes first, so a run with a budget is not reproducible.
     """
 
     model: ModelConfig
@@ -74,7 +82,11 @@ def default_recipe(
     objective: Objective = "invariant",
     preset: Preset | None = None,
 ) -> Recipe:
-    """What fits the data: the network from the image size, the distortions from the channels, the epochs from n."""
+    """The recipe for these images: the network depends on their size, the augmentation on their channels.
+
+    images: u8[n, h, w, c]
+    dim, epochs, budget, preset: None: chosen here
+    """
     n, height, width, channels = images.shape
     effort = PRESETS[preset or default_preset(channels)]
     config = default_network((height, width), channels, dim or (GREY_DIM if channels == 1 else COLOUR_DIM), effort)
@@ -85,22 +97,22 @@ def default_recipe(
 
 
 def default_network(image_size: tuple[int, int], channels: int, dim: int, effort: Effort) -> ModelConfig:
-    """The network for a size: each stage twice as wide as the one before, up to the widest."""
+    """The network for an image size: each stage has twice the channels of the one before, up to `widest`."""
     count = stage_count(image_size)
     widths = tuple(min(effort.width * 2**stage, effort.widest) for stage in range(count))
     return ModelConfig(image_size, channels, dim, widths, (*(0,) * (count - 2), effort.blocks, 0))
 
 
 def default_epochs(images: int, seen: int) -> int:
-    """So often that about `seen` images are seen in all, at least once each and at most MAX_EPOCHS times."""
+    """Number of passes over `images` images to see about `seen` in total; from 1 to MAX_EPOCHS."""
     return min(MAX_EPOCHS, math.ceil(seen / images))
 
 
 def recipe_warnings(recipe: Recipe, batch: int) -> list[str]:
-    """What speaks against the recipe when a batch has so many images."""
+    """Warnings about a recipe, given the images per batch."""
     if recipe.objective == "invariant" and batch < recipe.model.dim:
         return [
-            f"batches of {batch} images are too small for codes of {recipe.model.dim} numbers with the objective"
-            f" invariant; try --dim {max(2, batch // 4)}, --objective denoising, or more images"
+            f"batches of {batch} images are too small for embeddings of {recipe.model.dim} dimensions with the"
+            f" objective invariant; try --dim {max(2, batch // 4)}, --objective denoising, or more images"
         ]
     return []

@@ -1,4 +1,4 @@
-"""One step of training, compiled once, on every device that JAX sees, those of other processes too."""
+"""One training step, compiled once, on all devices that JAX sees, including those of other processes."""
 
 import math
 import os
@@ -20,35 +20,37 @@ from retrieval.train.recipe import Recipe
 
 
 class TrainState(NamedTuple):
-    """The weights that learn, and the optimiser's state: what a step takes and gives."""
+    """The trainable weights and the optimiser's state: the input and output of a step."""
 
     params: Params
     optimiser: optax.OptState
 
 
 def describe_hardware() -> str:
-    """What trains here, in a few words."""
+    """The devices of this run in a few words, as for the model card."""
     kinds = ", ".join(sorted({device.device_kind for device in jax.devices()}))
     several = f" in {jax.process_count()} processes" if jax.process_count() > 1 else ""
     return f"{jax.device_count()} × {kinds}{several}, {os.cpu_count()} processor cores"
 
 
 def devices_for(batch: int, processes: int, each: int) -> int:
-    """How many of the `each` devices of a process share its part of a batch: as many as divide it evenly.
+    """How many devices of each process are used: the most that split its part of a batch evenly.
 
+    batch: images per batch
+    each: devices per process
     Raises TrainingError when the batch cannot be split evenly over the processes.
     """
     if batch % processes:
         fewer = max(number for number in range(1, processes) if batch % number == 0)
         raise TrainingError(
-            f"a batch of {batch} images cannot be shared evenly by {processes} processes",
+            f"a batch of {batch} images cannot be split evenly over {processes} processes",
             hint=f"train with {fewer}",
         )
     return math.gcd(batch // processes, each)
 
 
 def replicate(value: Any, everywhere: NamedSharding) -> jax.Array:
-    """An array on every device of a sharding that holds it whole; each process puts it on its own."""
+    """Copy an array to every device of a replicated sharding; each process copies to its own devices."""
     if everywhere.is_fully_addressable:
         placed: jax.Array = jax.device_put(value, everywhere)
         return placed
@@ -57,11 +59,11 @@ def replicate(value: Any, everywhere: NamedSharding) -> jax.Array:
 
 
 class Stepper:
-    """Steps over images that lie on the devices: a step's only input is which rows, so nothing can starve it.
+    """Takes training steps. All images are on the devices, so a step only gets the rows of its batch.
 
-    The batch is split over the devices, weights and images are on each (JAX's sharding); a batch that cannot be split
-    evenly uses fewer. The codes' statistics are those of the whole batch, so the losses are the same on any number.
-    Every process has a share of each batch, and must take every step; raises TrainingError as `devices_for`.
+    Weights and images are replicated and each batch is split over the devices (JAX's sharding), over fewer of them if
+    it cannot be split evenly. Statistics are those of the whole batch, so the loss does not depend on the number of
+    devices. Every process must take every step. Raises TrainingError as `devices_for`.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class Stepper:
         def loss_of(params: Params, clean: Array, key: Array) -> tuple[Array, Terms]:
             return loss(graph, nnx.merge_state(params, stats), clean, key, recipe.objective, recipe.distortion)
 
-        # Not donated: on a CPU that gains nothing, and the checkpoint still reads the old state.
+        # No buffer donation: it gains nothing on a CPU, and the checkpoint still reads the old state.
         @jax.jit(out_shardings=everywhere)
         def step(
             state: TrainState,
@@ -112,22 +114,27 @@ class Stepper:
         self._step, self._eval_loss = step, eval_loss
 
     def place(self, state: TrainState) -> TrainState:
-        """The same state on every device."""
+        """Copy the state to every device."""
         placed: TrainState = jax.tree.map(lambda leaf: replicate(leaf, self._everywhere), state)
         return placed
 
     def order(self, rows: Int[np.ndarray, " m"]) -> Int[Array, " m"]:
-        """An epoch's order of rows, on every device."""
+        """Copy an epoch's order of rows to every device."""
         return replicate(rows.astype(np.int32), self._everywhere)
 
     def step(self, state: TrainState, order: Int[Array, " m"], number: int, rate: float) -> tuple[TrainState, Terms]:
-        """Take the step of that number, at that learning rate; returns before it is computed."""
+        """Take a step; returns the new state and the loss terms before they are computed.
+
+        order: the epoch's rows
+        number: of the step, from 0; selects the batch and the random key
+        rate: learning rate
+        """
         numbers = jnp.int32(number), jnp.float32(rate)
         taken: tuple[TrainState, Terms] = self._step(state, self._images, order, self._base, *numbers)
         return taken
 
     def eval_loss(self, state: TrainState, rows: Int[np.ndarray, " k"]) -> float:
-        """The mean loss of some images, the same views of them every time; batch by batch, as much as fills them."""
+        """The mean loss on some rows, with the same random views every time. An incomplete last batch is left out."""
         size = min(self._batch, len(rows))
         batches = [rows[start : start + size] for start in range(0, len(rows) - size + 1, size)]
         keys = jax.random.split(self._base, len(batches))

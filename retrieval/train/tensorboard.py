@@ -1,4 +1,4 @@
-"""Training's numbers as TensorBoard event files, written while it goes on."""
+"""Training metrics as TensorBoard event files, written during training."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -11,9 +11,9 @@ from retrieval.util.files import write_error
 
 @contextlib.contextmanager
 def event_files(folder: Path) -> Iterator[Callable[[LogEntry], None]]:
-    """What is to be called with each round's line while the block runs.
+    """A function that writes the metrics of a round, for use inside the block.
 
-    Raises UsageError without the extra `tensorboard`, TrainingError when the folder cannot be written.
+    Raises UsageError when the extra `tensorboard` is not installed, TrainingError when the folder cannot be written.
     """
     try:
         from tensorboardX import SummaryWriter

@@ -1,4 +1,4 @@
-"""What a user chooses training by, by name; apart from the code behind the names, so that to ask takes no JAX."""
+"""Choices of training by name, apart from the code behind them, so that the command line need not import JAX."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,12 @@ from typing import Literal
 from retrieval.errors import UsageError
 
 Objective = Literal["reconstruction", "denoising", "invariant"]
-"""The image from itself · the clean image from a distorted view · that, and one code for two views."""
+"""The training loss.
+
+reconstruction: reconstruct the image
+denoising: reconstruct the undistorted image from a distorted view
+invariant: the same, with VICReg's terms on the embeddings of two views
+"""
 
 Preset = Literal["tiny", "small", "base"]
 """Size of the network and length of the training."""
@@ -14,10 +19,12 @@ Preset = Literal["tiny", "small", "base"]
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """Processes that train one model together, and which of them this one is.
+    """The processes that train one model together.
 
-    coordinator: HOST:PORT where process 0 listens and the others find it · processes: how many, at least 2 ·
-    process: this one's number, from 0. Raises UsageError for values that cannot be meant.
+    coordinator: HOST:PORT at which process 0 listens
+    processes: number of processes, at least 2
+    process: number of this process, from 0
+    Raises UsageError for a value out of range.
     """
 
     coordinator: str

@@ -1,8 +1,8 @@
-"""The last touch to a trained encoder: distances count most where views of one image differ least.
+"""Whitens embeddings after training, by relevant component analysis (RCA; Bar-Hillel et al. 2005, JMLR 6:937).
 
-Relevant component analysis (Bar-Hillel et al. 2005, JMLR 6:937), with the views of an image as what belongs together:
-the code is turned by the inverse square root of the covariance within images, so that Euclidean distance becomes
-Mahalanobis'. It is folded into the encoder's last layer: encoding costs the same, and the decoder turns it back.
+The views of an image form a chunklet. Embeddings are multiplied by the inverse square root of the within-chunklet
+covariance, so that Euclidean distance becomes Mahalanobis distance: directions in which views of one image differ count
+less. The transform is folded into the encoder's last layer, so encoding costs the same; the decoder inverts it.
 """
 
 import jax
@@ -16,10 +16,10 @@ from retrieval.train.augment import Distortion, views
 
 MOST_IMAGES = 8192
 SHRINKAGE = 0.05
-"""Share of the mean variance added to every direction, so that none counts without limit."""
+"""Share of the mean variance that is added to the variance of every direction, so that no weight is unbounded."""
 
 TINY = 1e-8
-"""So that a code that has collapsed can still be told of."""
+"""Added to every variance, so that a collapsed embedding causes no division by zero before it is diagnosed."""
 
 
 def whiten(
@@ -30,9 +30,12 @@ def whiten(
     how: Distortion | None,
     batch: int,
 ) -> Params:
-    """The state, norm layers calibrated, with its codes centred on these images, and turned when there are views.
+    """The state with embeddings centred on these images and whitened.
 
-    `batch` images at a time, so that it takes no more memory than training did.
+    state: with batch statistics already recomputed
+    images: u8[n, h, w, c] in [0, 255]; the first MOST_IMAGES are used
+    how: the augmentation of the views; None: centre only
+    batch: images at a time, so that it takes no more memory than training
     """
 
     @jax.jit
@@ -46,18 +49,18 @@ def whiten(
     starts = range(0, min(len(images), MOST_IMAGES), batch)
     found = [features(images[start : start + batch], jax.random.fold_in(key, start)) for start in starts]
     clean, *seen = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    turn = inverse_square_root(within_covariance(*seen)) if seen else np.eye(clean.shape[1], dtype=np.float32)
+    transform = inverse_square_root(within_covariance(*seen)) if seen else np.eye(clean.shape[1], dtype=np.float32)
     model = nnx.merge(graph, state, copy=True)
     dense = model.encoder.dense
     assert dense.bias is not None
-    dense.bias[...] = (dense.bias[...] - clean.mean(axis=0)) @ turn
-    dense.kernel[...] = dense.kernel[...] @ turn
-    model.decoder.turn_back[...] = jnp.asarray(np.linalg.inv(turn))
+    dense.bias[...] = (dense.bias[...] - clean.mean(axis=0)) @ transform
+    dense.kernel[...] = dense.kernel[...] @ transform
+    model.decoder.turn_back[...] = jnp.asarray(np.linalg.inv(transform))
     return nnx.state(model)
 
 
 def within_covariance(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "d d"]:
-    """The covariance within images, from two codes of each.
+    """The within-chunklet covariance, from the embeddings of two views of each image.
 
     >>> within_covariance(np.array([[1.0, 0.0], [5.0, 2.0]]), np.array([[3.0, 0.0], [5.0, 2.0]])).tolist()
     [[1.0, 0.0], [0.0, 0.0]]
@@ -67,7 +70,7 @@ def within_covariance(first: Float[np.ndarray, "n d"], second: Float[np.ndarray,
 
 
 def inverse_square_root(matrix: Float[np.ndarray, "d d"]) -> Float32[np.ndarray, "d d"]:
-    """The inverse square root of a covariance, a little shrunk towards its mean variance; symmetric.
+    """The symmetric inverse square root of a covariance matrix, regularised by SHRINKAGE.
 
     >>> np.round(inverse_square_root(np.diag([4.0, 1.0])).astype(float), 2).tolist()
     [[0.49, 0.0], [0.0, 0.94]]
