@@ -161,7 +161,7 @@ def train(
     whole = recompute_batch_stats(graph, nnx.merge_state(params, stats), sample)
     how = None if recipe.objective == "reconstruction" else recipe.distortion
     whole = whiten(graph, whole, images[shuffled[:MOST_IMAGES]], recipe.seed, how, batch)
-    diagnostics = diagnose(graph, whole, sample)  # now, since the decoder wants centred codes
+    diagnostics = diagnose(graph, whole, sample)  # now, because the decoder expects centred embeddings
     warnings = [*recipe_warnings(recipe, batch), *diagnostics.check(state.step)]
     step = state.best_step if early else state.step
     numbers = next(line for line in state.history if line["step"] == step)

@@ -123,7 +123,7 @@ def test_few_images_for_a_long_code_are_told_of(tmp_path: Path, call: Call) -> N
         (folder / f"{n}.png").write_bytes(encode_png(pixels))
     done = call("train", folder, "--epochs", 1, "--preset", "tiny")
     assert done.code == 0, done.err
-    assert "warning: batches of 32 images are too small for codes of 64 numbers" in done.err
+    assert "warning: batches of 32 images are too small for embeddings of 64 dimensions" in done.err
 
 
 def test_what_comes_next(home: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def test_more_than_the_budget_gives_a_random_part(monkeypatch: pytest.MonkeyPatc
     source = Pictures([entry(f"{n}.png", encode_png(image)) for n, image in enumerate(images)])
     gathered = [read_training_images([source], TrainOptions(seed=seed), lambda done, total: None) for seed in (0, 0, 1)]
     assert [part.warnings for part in gathered] == [
-        ["10 of 30 images fit into memory; the model learns from those, a random part"]
+        ["10 of 30 images fit into memory; the model is trained on a random sample"]
     ] * 3
     first, again, other = (part.images for part in gathered)
     assert len(first) == 10
