@@ -31,7 +31,7 @@ from retrieval.search.run import BATCH, LiveCollection, PreparedQuery, make_resu
 from retrieval.sources import Source
 from retrieval.sources.open import open_known
 from retrieval.store import open_store
-from retrieval.store.base import Store, dashboard, resolve
+from retrieval.store.base import Store, dashboard_url, resolve
 from retrieval.util.reporting import ReportCount, ReportStep, ignore
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ class Index:
             collection=live.collection,
             meta=live.meta,
             points=self.store.count(live.collection),
-            dashboard=dashboard(self.store, self.alias),
+            dashboard=dashboard_url(self.store, self.alias),
             model_found=saved_models.folder_of(self.settings.models, live.meta.model) is not None,
         )
 

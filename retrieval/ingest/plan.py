@@ -17,7 +17,7 @@ from retrieval.ingest.stale_points import clear_stale, is_stale
 from retrieval.schema.records import Payload, Point, point_id
 from retrieval.sources import Entry
 from retrieval.sources.read import Refused
-from retrieval.store.validation import too_large
+from retrieval.store.validation import explain_too_large
 from retrieval.util.prefetch import prefetch
 
 PAGE = 1000
@@ -206,7 +206,7 @@ def cut_pages(entries: Iterable[Entry], seconds: float = PAGE_SECONDS) -> Iterat
 
 def check_payload(entry: Entry, payload: Payload, *, held: bool = False) -> Refused | None:
     """The image as refused if its payload is too large, otherwise None. Its stored point is kept."""
-    return Refused(entry, why, held=held) if (why := too_large(payload)) else None
+    return Refused(entry, why, held=held) if (why := explain_too_large(payload)) else None
 
 
 def is_same_file(entry: Entry, old: Payload) -> bool:

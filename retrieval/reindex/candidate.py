@@ -49,10 +49,10 @@ def open_candidate(store: Store, outcome: ReindexOutcome, encoder: ImageEncoder,
             outcome.dropped.append(name)
     now = store.metadata(live)
     if resumed:
-        store.set_metadata(resumed, store.metadata(resumed).in_place_of(now))
+        store.set_metadata(resumed, store.metadata(resumed).with_user_fields_of(now))
         return resumed
     name, meta = plan_collection(store, encoder, alias, layout)
-    store.create_collection(name, replace(meta, state="filling").in_place_of(now))
+    store.create_collection(name, replace(meta, state="filling").with_user_fields_of(now))
     if store.server:
         store.server.defer_indexing(name)
     return name

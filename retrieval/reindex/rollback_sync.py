@@ -51,7 +51,7 @@ def sync_earlier(store: Store, held: Held, left: str, back: str) -> SyncCounts:
 def copy_newer(store: Store, held: Held, left: str, back: str) -> SyncCounts:
     """As `sync_earlier`; raises what the engine raises."""
     done, own, theirs = SyncCounts(), store.metadata(back), store.metadata(left)
-    meta = replace(own.in_place_of(theirs), left=(left, *theirs.left))
+    meta = replace(own.with_user_fields_of(theirs), left=(left, *theirs.left))
     held.check()
     store.set_metadata(back, meta)
     same_model = own.model == theirs.model

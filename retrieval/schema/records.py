@@ -155,7 +155,7 @@ class Hit:
         return {"id": self.id, "distance": self.distance, "percentile": self.percentile, **self.payload, **copies}
 
 
-OWN = (
+OWN_FIELDS = (
     *("model", "dim", "image_size", "channels", "created", "evaluation", "neighbours", "neighbours_of"),
     *("layout", "state", "distance", "format", "left"),
 )
@@ -220,9 +220,9 @@ class CollectionMeta:
     format: int = 1
     left: tuple[str, ...] = ()
 
-    def in_place_of(self, other: "CollectionMeta") -> "CollectionMeta":
-        """Keep this collection's own fields (OWN) and take all other fields from `other`."""
-        return dataclasses.replace(other, **{name: getattr(self, name) for name in OWN})
+    def with_user_fields_of(self, other: "CollectionMeta") -> "CollectionMeta":
+        """Keep this collection's own fields (OWN_FIELDS) and take all other fields from `other`."""
+        return dataclasses.replace(other, **{name: getattr(self, name) for name in OWN_FIELDS})
 
     def to_json(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "layout": self.layout.to_json()}

@@ -50,7 +50,7 @@ class Folder:
         self.spec = str(root)
         self.labels = labels
         self._real_root = root.resolve()
-        self._root_was = file_identity(root)
+        self._root_identity = file_identity(root)
         self._folders: dict[int, int] = {}
         """The folders as listed: hash of the key → hash of device and inode."""
         self.passed_over = PassedOver()
@@ -58,7 +58,7 @@ class Folder:
     def entries(self) -> Iterator[Entry]:
         """Every image; raises SourceError if there is none, a folder cannot be listed, or the root is replaced."""
         files = images = 0
-        self._root_was, self._folders = file_identity(self.root), {}
+        self._root_identity, self._folders = file_identity(self.root), {}
         self.passed_over = PassedOver()
         waiting = [(item, "") for item in self._list(self.root, "")]
         while waiting:
@@ -95,7 +95,7 @@ class Folder:
 
     def check_unchanged(self) -> None:
         """Raise SourceError unless the root is still the same folder."""
-        if self._root_was is None or file_identity(self.root) != self._root_was:
+        if self._root_identity is None or file_identity(self.root) != self._root_identity:
             raise source_changed_error(self.spec)
 
     def has(self, key: str) -> bool:
@@ -151,12 +151,12 @@ class Folder:
         except FileNotFoundError as error:
             if folder is self.root:
                 raise SourceError(f"{self.spec} no longer exists") from error
-            self._removed(key_of(key))
+            self._check_removed(key_of(key))
             return []
         except OSError as error:
             raise SourceError(f"{key_of(str(folder))} cannot be listed: {error.strerror}") from error
 
-    def _removed(self, key: str) -> None:
+    def _check_removed(self, key: str) -> None:
         """Raise SourceError unless the folders above the item are those that were listed, so that only it is gone."""
         self.check_unchanged()
         try:
@@ -171,7 +171,7 @@ class Folder:
             status = item.stat()
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not link:
-                self._removed(key)
+                self._check_removed(key)
                 return None
             size = mtime_ns = 0  # reading it will raise an error that says why
         else:

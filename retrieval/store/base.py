@@ -240,7 +240,7 @@ class Server(Store, Protocol):
         """
 
 
-def dashboard(store: Store, alias: str) -> str | None:
+def dashboard_url(store: Store, alias: str) -> str | None:
     """URL of the engine's own web page about the alias; None if there is none."""
     page = store.dashboard()
     return page and f"{page}#/collections/{alias}"

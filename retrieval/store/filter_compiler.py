@@ -67,9 +67,9 @@ def is_content(condition: Condition) -> bool:
 
 
 def _filter(where: Filter, dialect: Dialect) -> Native:
-    excluded = {_sameness(each) for each in where.must_not}
-    alternatives = [each for each in where.should if _sameness(each) not in excluded]
-    if any(_sameness(each) in excluded for each in where.must) or (where.should and not alternatives):
+    excluded = {_comparable(each) for each in where.must_not}
+    alternatives = [each for each in where.should if _comparable(each) not in excluded]
+    if any(_comparable(each) in excluded for each in where.must) or (where.should and not alternatives):
         # Qdrant 1.16.3 looks a condition up in its index and then does not check the same one in `must_not` any more
         return Native(dialect.all_of([dialect.ids([])], [], []), exact=True)
     must = [_condition(each, dialect) for each in where.must]
@@ -87,7 +87,7 @@ def _filter(where: Filter, dialect: Dialect) -> Native:
     )
 
 
-def _sameness(condition: Condition) -> Hashable:
+def _comparable(condition: Condition) -> Hashable:
     """Equal for conditions that mean the same, whatever the order of the values that they name."""
     if isinstance(condition, Match):
         return condition.field, frozenset((type(value), value) for value in condition.any_of)

@@ -34,7 +34,7 @@ def check_name(name: str) -> None:
         )
 
 
-class Names(Protocol):
+class NameLookup(Protocol):
     """The part of `Store` that looks up names."""
 
     location: str
@@ -44,20 +44,20 @@ class Names(Protocol):
     def aliases(self) -> dict[str, str]: ...
 
 
-def check_new(store: Names, collection: str) -> None:
+def check_new(store: NameLookup, collection: str) -> None:
     """Raise StoreError if the name is taken, UsageError if it is not a valid name."""
     check_name(collection)
     if collection in store.collections() or collection in store.aliases():
         raise StoreError(f"{collection!r} at {store.location} exists already", hint="choose another name")
 
 
-def check_exists(store: Names, collection: str) -> None:
+def check_exists(store: NameLookup, collection: str) -> None:
     """Raise NoCollection if the collection does not exist."""
     if collection not in store.collections():
         raise NoCollection(f"no collection {collection!r} at {store.location}", hint="see: retrieval collections")
 
 
-def check_unused(store: Names, collection: str) -> None:
+def check_unused(store: NameLookup, collection: str) -> None:
     """Raise StoreError while an alias points at the collection, NoCollection if it does not exist."""
     aliases = [alias for alias, target in store.aliases().items() if target == collection]
     if aliases:  # a server would drop the alias too
@@ -65,7 +65,7 @@ def check_unused(store: Names, collection: str) -> None:
     check_exists(store, collection)
 
 
-def check_alias(store: Names, alias: str, collection: str) -> None:
+def check_alias(store: NameLookup, alias: str, collection: str) -> None:
     """Raise StoreError if the alias is a collection's name, NoCollection if the collection does not exist."""
     check_name(alias)
     check_exists(store, collection)
@@ -107,14 +107,14 @@ def size_of(payload: Payload) -> int:
     return len(json.dumps(payload, default=str))
 
 
-def too_large(payload: Payload) -> str | None:
+def explain_too_large(payload: Payload) -> str | None:
     """Why a payload cannot be stored; None if it can."""
     if (size := size_of(payload)) <= MOST_PAYLOAD:
         return None
     return f"its payload takes {size:,} bytes, at most {MOST_PAYLOAD:,}; give fewer or shorter metadata columns"
 
 
-def name_of(point: str, payload: Payload) -> str:
+def describe_point(point: str, payload: Payload) -> str:
     """The image's name, for messages."""
     return full_name(payload.get("source", "?"), payload.get("path", point))
 
@@ -122,8 +122,8 @@ def name_of(point: str, payload: Payload) -> str:
 def check_payloads(payloads: Mapping[str, Payload]) -> None:
     """Raise StoreError, naming the image, if a payload is too large."""
     for point, payload in payloads.items():
-        if why := too_large(payload):
-            raise StoreError(f"{name_of(point, payload)}: {why}; nothing of this batch was written")
+        if why := explain_too_large(payload):
+            raise StoreError(f"{describe_point(point, payload)}: {why}; nothing of this batch was written")
 
 
 def check_points(points: Iterable[Point], dim: int) -> None:
@@ -133,7 +133,7 @@ def check_points(points: Iterable[Point], dim: int) -> None:
     a REST batch with one bad vector stores the others.
     """
     for point in points:
-        name = name_of(point.id, point.payload)
+        name = describe_point(point.id, point.payload)
         code = point.code
         if code is None or code.shape != (dim,) or code.dtype != np.float32:
             found = "no code" if code is None else f"{code.dtype}{list(code.shape)}"
@@ -148,13 +148,13 @@ def check_points(points: Iterable[Point], dim: int) -> None:
         check_payloads({point.id: point.payload})
 
 
-def batches(points: Sequence[Point], dim: int) -> Iterator[list[Point]]:
+def split_points(points: Sequence[Point], dim: int) -> Iterator[list[Point]]:
     """Cut into writes of at most BATCH_POINTS points and about BATCH_BYTES bytes of JSON."""
     return group_batches(points, lambda point: dim * 20 + size_of(point.payload))
 
 
-def payload_batches(payloads: Mapping[str, Payload]) -> Iterator[list[tuple[str, Payload]]]:
-    """As `batches`, for payloads by point id."""
+def split_payloads(payloads: Mapping[str, Payload]) -> Iterator[list[tuple[str, Payload]]]:
+    """As `split_points`, for payloads by point id."""
     return group_batches(list(payloads.items()), lambda item: 100 + size_of(item[1]))
 
 

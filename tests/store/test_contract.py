@@ -10,7 +10,7 @@ from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import Point, point_id
 from retrieval.store.base import CollectionHealth, Store, require_model, resolve
 from retrieval.store.naming import find_unused, list_family, next_name, time_of
-from retrieval.store.validation import batches
+from retrieval.store.validation import split_points
 from tests.errors import raises
 from tests.store.conftest import codes, meta, points
 
@@ -60,7 +60,7 @@ def test_how_to_make_what_an_alias_does_not_name(store: Store, name: str) -> Non
 )
 def test_a_write_is_cut_into_batches(dim: int, count: int, sizes: list[int]) -> None:
     written = points(codes(count, dim=1))
-    found = list(batches(written, dim))
+    found = list(split_points(written, dim))
     assert [len(batch) for batch in found] == sizes
     assert [point.id for batch in found for point in batch] == [point.id for point in written]
 

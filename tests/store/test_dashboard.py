@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.store.base import dashboard
+from retrieval.store.base import dashboard_url
 from retrieval.store.edge.engine import EdgeStore
 from retrieval.store.qdrant.describe import has_dashboard
 from tests.cli.conftest import (
@@ -27,7 +27,7 @@ PAGE = Refuse(200, {"Content-Type": "text/html; charset=utf-8"}, b"<!doctype htm
 
 def test_a_server_without_the_pages_has_no_dashboard(qdrant_url: str) -> None:
     with connected(qdrant_url) as store:
-        assert dashboard(store, "images") is None
+        assert dashboard_url(store, "images") is None
 
 
 def test_a_server_with_them_has_one_and_ingest_says_where(
@@ -43,7 +43,7 @@ def test_a_server_with_them_has_one_and_ingest_says_where(
     with servers.running(storage, QDRANT__SERVICE__STATIC_CONTENT_DIR=str(pages)) as url:
         assert f"\nDashboard: {url}/dashboard#/collections/images\n" in call("ingest", digits, "--qdrant-url", url).out
         with connected(url) as store:
-            assert dashboard(store, "cats") == f"{url}/dashboard#/collections/cats"
+            assert dashboard_url(store, "cats") == f"{url}/dashboard#/collections/cats"
 
 
 def test_ingest_names_no_page_that_is_not_there(tmp_path: Path, own_home: Path, qdrant_url: str, call: Call) -> None:
@@ -57,7 +57,7 @@ def test_ingest_names_no_page_that_is_not_there(tmp_path: Path, own_home: Path, 
 
 def test_the_embedded_engine_has_none(tmp_path: Path) -> None:
     with closing(EdgeStore(tmp_path / "embedded")) as store:
-        assert dashboard(store, "images") is None
+        assert dashboard_url(store, "images") is None
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from retrieval.reindex.migrate import migrate
 from retrieval.schema.records import Payload, Point
 from retrieval.store.base import Store
 from retrieval.store.edge.engine import EdgeStore
-from retrieval.store.validation import BATCH_BYTES, BATCH_POINTS, MOST_PAYLOAD, batches, payload_batches, size_of
+from retrieval.store.validation import BATCH_BYTES, BATCH_POINTS, MOST_PAYLOAD, size_of, split_payloads, split_points
 from tests.errors import raises
 from tests.store.conftest import codes, meta, points
 
@@ -25,12 +25,12 @@ def heavy(count: int) -> list[Point]:
 
 def test_batches_are_cut_by_what_they_take() -> None:
     written = heavy(100)
-    found = list(batches(written, 8))
+    found = list(split_points(written, 8))
     assert [point for batch in found for point in batch] == written
     assert all(sum(len(json.dumps(point.payload)) for point in batch) <= BATCH_BYTES for batch in found)
     assert len(found) == 4
     payloads = {point.id: point.payload for point in written}
-    assert [dict(batch) for batch in payload_batches(payloads)] == [{p.id: p.payload for p in b} for b in found]
+    assert [dict(batch) for batch in split_payloads(payloads)] == [{p.id: p.payload for p in b} for b in found]
 
 
 @pytest.mark.parametrize("character", ["x", "\x1b", "é", "😺"])

@@ -146,7 +146,7 @@ def ingest(
     from retrieval.model.encoder_process import EncoderProcess
     from retrieval.model.resolve import model_for_writing, model_of
     from retrieval.store import open_store
-    from retrieval.store.base import dashboard
+    from retrieval.store.base import dashboard_url
 
     if json_logs:
         log_json()
@@ -191,7 +191,7 @@ def ingest(
     elif dry_run:
         print_plan(summary, stdout())
     else:
-        print_summary(summary, points, store.location, dashboard(store, alias), stdout())
+        print_summary(summary, points, store.location, dashboard_url(store, alias), stdout())
     if metadata and not summary.described:
         key = f"{key_column!r} must hold its path below the root of its source (or name another --key-column)"
         named = f"'source', if there is such a column, the source's name, here {', '.join(names)}"

@@ -165,7 +165,7 @@ def run_reindex(
     from retrieval.model import saved_models
     from retrieval.reindex import job
     from retrieval.store import open_store
-    from retrieval.store.base import dashboard
+    from retrieval.store.base import dashboard_url
 
     with contextlib.suppress(OSError, AttributeError):  # Windows has none
         os.nice(NICE)
@@ -196,7 +196,7 @@ def run_reindex(
             follow.note()
         found = outcome.collection or outcome.live
         points = store.count(found) if found else 0
-        location, page = store.location, None if as_json else dashboard(store, alias)
+        location, page = store.location, None if as_json else dashboard_url(store, alias)
     if as_json:
         print_json(outcome.to_json())
     else:

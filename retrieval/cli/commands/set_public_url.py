@@ -27,7 +27,7 @@ def set_public_url(
     from retrieval.config import load_settings
     from retrieval.ingest import image_url
     from retrieval.store import open_store
-    from retrieval.store.base import dashboard
+    from retrieval.store.base import dashboard_url
 
     settings = load_settings(qdrant_url=qdrant_url, public_url=url)
     assert settings.public_url is not None
@@ -36,7 +36,7 @@ def set_public_url(
         collection, changed = image_url.set_public_url(
             store, alias, settings.public_url, lambda done, total: bar.update(task, completed=done, total=total)
         )
-        page = None if as_json else dashboard(store, alias)
+        page = None if as_json else dashboard_url(store, alias)
     if as_json:
         print_json({"alias": alias, "collection": collection, "public_url": settings.public_url, "changed": changed})
         return

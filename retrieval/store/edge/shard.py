@@ -16,7 +16,7 @@ from retrieval.errors import RetrievalError, StoreDamaged, StoreError
 from retrieval.schema.records import CollectionMeta, Payload, Point
 from retrieval.store import base
 from retrieval.store.edge.folder import read_json
-from retrieval.store.validation import batches, check_same_space, payload_batches, size_of
+from retrieval.store.validation import check_same_space, size_of, split_payloads, split_points
 from retrieval.util.files import sync_folder, write_json
 
 RESERVE_BYTES = 256 * 2**20
@@ -113,7 +113,7 @@ class Shard:
     def upsert(self, points: Sequence[Point]) -> None:
         """Write checked points; synced to disk when it returns."""
         with self._writing(at_least=self._manifest.count):
-            for batch in batches(points, self.meta.dim):
+            for batch in split_points(points, self.meta.dim):
                 payloads = sum(size_of(point.payload) for point in batch)
                 ensure_space(self.folder, len(batch) * (self.meta.dim * 4 + 4096) + payloads)
                 self.edge.update(
@@ -125,7 +125,7 @@ class Shard:
     def set_payloads(self, payloads: dict[str, Payload]) -> None:
         """Replace whole payloads; synced to disk when it returns."""
         with self._writing(at_least=self._manifest.count):
-            for batch in payload_batches(payloads):
+            for batch in split_payloads(payloads):
                 ensure_space(self.folder, sum(4096 + size_of(payload) for _, payload in batch))
                 for point, payload in batch:
                     self.edge.update(edge.UpdateOperation.overwrite_payload([point], payload))

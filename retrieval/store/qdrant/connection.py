@@ -88,9 +88,9 @@ class Connection:
         self._nodes = Nodes(url)
         self.location = self._nodes.urls[0]
         self._key_name = key_name
-        if api_key and self._nodes.open:
+        if api_key and self._nodes.unencrypted:
             raise UsageError(
-                f"{key_name} would be sent unencrypted to {self._nodes.open}",
+                f"{key_name} would be sent unencrypted to {self._nodes.unencrypted}",
                 hint="use https, or a tunnel to localhost",
             )
         logging.getLogger("stamina").addHandler(logging.NullHandler())

@@ -95,9 +95,11 @@ class Lock:
         self._call(self._client.upsert, LOCKS, [point], wait=True, ordering=ORDERED, update_filter=unchanged)
         stored = self._read([name]).get(name)
         if not is_held(stored):
-            raise Locked(f"{self._where(name)}: another job took the lock first and has finished", hint="try again")
+            raise Locked(
+                f"{self._describe_name(name)}: another job took the lock first and has finished", hint="try again"
+            )
         if stored["holder"] != self.holder:
-            raise self._busy(name, stored)
+            raise self._busy_error(name, stored)
         if not self._names:
             self._renewed = begun
         self._names[name] = record["generation"]
@@ -119,16 +121,16 @@ class Lock:
         return min(left, seconds)
 
     def renew(self) -> None:
-        """Extend the lease; raises as `look`. Does not recreate a record that is gone."""
+        """Extend the lease; raises as `verify`. Does not recreate a record that is gone."""
         with self._renewing:
             self._check_not_lost()
             begun = read_clock()
             fresh = {"token": uuid.uuid4().hex, "expires": time.time() + LEASE_SECONDS}
             self._write(fresh, [*self._names])
-            self.look()
+            self.verify()
             self._renewed = begun
 
-    def look(self) -> None:
+    def verify(self) -> None:
         """Read the records of all held names.
 
         Raises Locked, now and at every later call, if one is not this job's; StoreUnavailable if the server does not
@@ -159,7 +161,7 @@ class Lock:
         yield self.keep(timeout)
         if what.final:
             try:
-                self.look()
+                self.verify()
             except Locked as error:
                 sent = f"its last request ({what.words}) had been sent before"
                 raise Locked(f"{error.message}; {sent}", hint=error.hint) from error
@@ -174,13 +176,14 @@ class Lock:
         """None for a record that is this job's; generation: 0 if another process took the lock."""
         if record is None:
             return Locked(
-                f"the lock of {self._where(name)} no longer exists", hint=f"find out what deletes records in {LOCKS}"
+                f"the lock of {self._describe_name(name)} no longer exists",
+                hint=f"find out what deletes records in {LOCKS}",
             )
         if record["holder"] == self.holder and generation in (0, record["generation"]):
             return None
         by = describe_process(record) + ("" if is_held(record) else ", which has ended since")
         return Locked(
-            f"{self._where(name)} was taken over by {by}, while this job was stopped or cut off", hint=TRY_LATER
+            f"{self._describe_name(name)} was taken over by {by}, while this job was stopped or cut off", hint=TRY_LATER
         )
 
     def _seconds_left(self) -> float:
@@ -198,9 +201,9 @@ class Lock:
         later as soon as the holder renews it.
         """
         if time.time() < float(found["expires"]):
-            raise self._busy(name, found)
+            raise self._busy_error(name, found)
         lease = float(found.get("lease", LEASE_SECONDS))
-        who = f"{self._where(name)} is held by {describe_process(found)}, which has stopped renewing its lock"
+        who = f"{self._describe_name(name)} is held by {describe_process(found)}, which has stopped renewing its lock"
         LOG.error(f"{who}; taking over its lock unless it renews within {lease:.0f} s")
         end = read_clock() + lease
         while True:
@@ -209,15 +212,15 @@ class Lock:
             if not is_held(seen):
                 return seen
             if seen["token"] != found["token"]:
-                raise self._busy(name, seen)
+                raise self._busy_error(name, seen)
             if asked >= end:
                 self._over.add(seen["holder"])
                 return seen
 
-    def _busy(self, name: str, record: Mapping[str, Any]) -> Locked:
-        return Locked(f"{self._where(name)} is being written by {describe_process(record)}", hint=TRY_LATER)
+    def _busy_error(self, name: str, record: Mapping[str, Any]) -> Locked:
+        return Locked(f"{self._describe_name(name)} is being written by {describe_process(record)}", hint=TRY_LATER)
 
-    def _where(self, name: str) -> str:
+    def _describe_name(self, name: str) -> str:
         kind = "alias" if name == next(iter(self._names), name) else "collection"
         return f"{kind} {name!r} at {self._connection.location}"
 
@@ -300,15 +303,15 @@ class JoinedLock(Lock):
         """Raise Locked unless the job holds the name."""
         if name not in self._names:
             self._names[name] = 0
-            self.look()
+            self.verify()
 
     def check(self) -> None:
         """Raise Locked if the job has lost the lock, or has ended."""
-        self.look()
+        self.verify()
 
     def keep(self, seconds: float) -> float:
         """As `Lock.keep`, after reading the record."""
-        self.look()
+        self.verify()
         return super().keep(seconds)
 
 

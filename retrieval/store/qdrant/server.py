@@ -23,7 +23,7 @@ from retrieval.store.topk import (
     split,
     take_matching,
 )
-from retrieval.store.validation import batches, check_payloads, check_points, check_queries, payload_batches
+from retrieval.store.validation import check_payloads, check_points, check_queries, split_payloads, split_points
 
 IDS = 1000
 """Ids in one request."""
@@ -48,7 +48,7 @@ class ServerStore(Catalog):
         """Write points; all of them are applied when it returns."""
         dim = self._dim(collection)
         check_points(points, dim)
-        for batch in batches(points, dim):
+        for batch in split_points(points, dim):
             columns = models.Batch(  # takes a quarter of the CPU time of a list of points
                 ids=[p.id for p in batch],
                 vectors=[[] if p.code is None else p.code.tolist() for p in batch],
@@ -59,7 +59,7 @@ class ServerStore(Catalog):
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
         """Replace whole payloads by point id; raises StoreError for an id that is not there."""
         check_payloads(payloads)
-        for chunk in payload_batches(payloads):
+        for chunk in split_payloads(payloads):
             writes = [
                 models.OverwritePayloadOperation(overwrite_payload=models.SetPayload(payload=payload, points=[id_]))
                 for id_, payload in chunk

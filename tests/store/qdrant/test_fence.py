@@ -119,13 +119,13 @@ def test_each_of_many_requests_looks_by_itself(
 ) -> None:
     """The lock goes after the first of the requests that one call of `upsert` makes."""
 
-    def batches(written: list[Point], dim: int) -> Iterator[list[Point]]:
+    def split_points(written: list[Point], dim: int) -> Iterator[list[Point]]:
         yield written[:10]
         taken_over(connection, name)
         clock.passed = AFTER_SECONDS / 2 + 1
         yield written[10:]
 
-    monkeypatch.setattr(server_module, "batches", batches)
+    monkeypatch.setattr(server_module, "split_points", split_points)
     with served.lock(name), raises(Locked, name, "taken over", hint=""):
         served.upsert(name, points(codes(20)))
     assert served.count(name) == 10
