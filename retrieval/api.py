@@ -224,7 +224,12 @@ class Index:
             at = distance_at(live.meta, max_percentile)
             max_distance = min(max_distance if max_distance is not None else float("inf"), at or 0.0)
         yield from find_duplicates(
-            self.store, live.collection, live.meta, self.sources(), summary or DuplicateSummary(), max_distance, step
+            self.store,
+            live.collection,
+            self.sources(),
+            summary or DuplicateSummary(),
+            max_distance=max_distance,
+            step=step,
         )
 
     def outliers(self, limit: int = 50, *, report: ReportCount = ignore) -> "list[Outlier]":

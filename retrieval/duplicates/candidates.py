@@ -1,6 +1,6 @@
-"""Every point of a collection in a few bytes: its id, its content, its candidates; its small picture lies on disk.
+"""A compact table of all points of a collection: ids, contents and candidates in memory, thumbnails on disk.
 
-Points come in the order of their ids, so a point's row is found by its id's first eight bytes.
+Rows are in the order of the ids, so a point's row is found from the first eight bytes of its id.
 """
 
 import tempfile
@@ -22,31 +22,32 @@ from retrieval.store.base import Store
 from retrieval.util.reporting import ReportCount
 
 SIDE = 32
-"""Pixels a side at which pictures are compared, at most: enough to tell copies from what is only alike."""
+"""Maximum width and height in pixels of compared thumbnails: enough to tell copies from similar images."""
 CANDIDATES = 6
-"""Nearest of other content that are looked at for each: of 600 copies hidden among 60,000 digits they hold 99%."""
+"""Nearest points of other content that are compared with each point; of 600 copies hidden among 60,000 digits they
+contain 99%."""
 TWIN = 1e-6
-"""Distance of the codes of exact copies, but for rounding."""
+"""Maximum distance between embeddings of exact copies; only rounding makes it more than 0."""
 PAGE = 1024
-"""Points looked at together."""
+"""Points processed together."""
 
 
 class CandidateTable:
-    """What is known of each point, by row."""
+    """A row for each point. Fill it once; close it, to delete the thumbnails."""
 
-    def __init__(self, meta: CollectionMeta, sources: Mapping[str, Source], *, look: bool) -> None:
-        """look: read the pictures too, from the sources that are in reach. To be closed."""
+    def __init__(self, meta: CollectionMeta, sources: Mapping[str, Source], *, by_pixels: bool) -> None:
+        """by_pixels: also read thumbnails, from these sources."""
         height, width = meta.image_size
         self.shape = (min(height, SIDE), min(width, SIDE), meta.channels)
         self.unread = 0
-        self._sources, self._look = sources, look
+        self._sources, self._by_pixels = sources, by_pixels
         self._ids, self._contents = array("Q"), array("Q")
         self._first, self._second, self._distances = array("Q"), array("Q"), array("f")
         self._readable = bytearray()
-        self._pictures: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._thumbnails: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
 
-    def take(self, store: Store, collection: str, limit: float, report: ReportCount) -> None:
-        """Go over the collection once; candidates farther than `limit` are passed over."""
+    def fill(self, store: Store, collection: str, limit: float, report: ReportCount) -> None:
+        """Read the collection once. Candidates farther than `limit` are left out."""
         total = store.count(collection)
         for page in store.scroll(collection, codes=True, page=PAGE):
             start = len(self)
@@ -60,26 +61,26 @@ class CandidateTable:
                         self._first.append(row)
                         self._second.append(UUID(hit.id).int >> 64)
                         self._distances.append(hit.distance)
-            if self._look:
+            if self._by_pixels:
                 self._read(page)
             report(len(self), total)
 
     def __len__(self) -> int:
         return len(self._contents)
 
-    def id(self, row: int) -> str:
-        """The point's."""
+    def id_of(self, row: int) -> str:
+        """The id of the row's point."""
         return str(UUID(int=self._ids[2 * row] << 64 | self._ids[2 * row + 1]))
 
-    def same(self) -> Int[np.ndarray, "m 2"]:
-        """Pairs of rows with the same content, so many as make each content one group."""
+    def pair_exact_copies(self) -> Int[np.ndarray, "m 2"]:
+        """Pairs of rows with the same content, enough to connect all rows of each content."""
         contents = np.frombuffer(self._contents, np.uint64)
         order = np.argsort(contents, kind="stable")
         equal = contents[order[1:]] == contents[order[:-1]]
         return np.stack([order[:-1][equal], order[1:][equal]], axis=1).astype(np.int64)
 
-    def candidates(self) -> tuple[Int[np.ndarray, "m 2"], np.ndarray]:
-        """Each pair of rows of different content once, and its distance."""
+    def pair_candidates(self) -> tuple[Int[np.ndarray, "m 2"], np.ndarray]:
+        """Pairs of rows with different content, each pair once, and their distances."""
         ids = np.frombuffer(self._ids, np.uint64)[::2]
         wanted = np.frombuffer(self._second, np.uint64) if self._second else np.empty(0, np.uint64)
         first = np.frombuffer(self._first, np.uint64) if self._first else np.empty(0, np.uint64)
@@ -92,25 +93,25 @@ class CandidateTable:
         differ = contents[pairs[:, 0]] != contents[pairs[:, 1]] if len(pairs) else np.empty(0, bool)
         return pairs[differ], np.array(self._distances, np.float32)[here][place][differ]
 
-    def readable(self, rows: Int[np.ndarray, " n"]) -> np.ndarray:
-        """Which of the rows have a picture."""
+    def is_readable(self, rows: Int[np.ndarray, " n"]) -> np.ndarray:
+        """Which of the rows have a thumbnail."""
         known: np.ndarray = np.frombuffer(self._readable, np.uint8)[rows] > 0
         return known
 
-    def pictures(self, rows: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n h w c"]:
-        """Their small pictures, blurred."""
+    def read_thumbnails(self, rows: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n h w c"]:
+        """The rows' thumbnails, blurred, in [0, 255]."""
         found, size = np.empty((len(rows), *self.shape), np.uint8), int(np.prod(self.shape))
         for place, row in zip(found, rows.tolist(), strict=True):
-            self._pictures.seek(row * size)
-            place[...] = np.frombuffer(self._pictures.read(size), np.uint8).reshape(self.shape)
+            self._thumbnails.seek(row * size)
+            place[...] = np.frombuffer(self._thumbnails.read(size), np.uint8).reshape(self.shape)
         return found
 
     def close(self) -> None:
-        """Let the pictures go."""
-        self._pictures.close()
+        """Delete the thumbnails."""
+        self._thumbnails.close()
 
     def _read(self, page: Sequence[Point]) -> None:
-        """Read a page's pictures; one that is out of reach, or has changed, is written as nothing, and counted."""
+        """Read a page's thumbnails; one that cannot be read, or has changed, is written as zeros, and counted."""
         reach = [point.payload["source"] in self._sources for point in page]
         entries = [
             stored_entry(point, self._sources[point.payload["source"]])
@@ -125,14 +126,14 @@ class CandidateTable:
                 pixels[row], good[row] = item.image.pixels, 1
         self.unread += len(page) - sum(good)
         self._readable += good
-        self._pictures.seek(0, 2)
-        self._pictures.write(blur(pixels).tobytes())
+        self._thumbnails.seek(0, 2)
+        self._thumbnails.write(blur(pixels).tobytes())
 
 
 def nearest_others(store: Store, collection: str, page: Sequence[Point]) -> list[list[Hit]]:
-    """The nearest of each point, itself perhaps among them.
+    """Each point's nearest points, which may include itself.
 
-    Where its exact copies crowd out what is only like it, those of other content are asked for, which takes longer.
+    If exact copies crowd out other points, a second query leaves the copies out, which takes longer.
     """
     codes = codes_of(page)
     answers = store.query(collection, codes, CANDIDATES + 1, payload=False)

@@ -1,29 +1,29 @@
-"""Whether two pictures are the same but for compression, a new size, a shift of a pixel, or light.
+"""Decide by their pixels whether two images are the same except for compression, size, a shift by a pixel, or light.
 
-Two pictures of one kind may have nearer codes than two copies of one picture: the code is meant to overlook such things
-as a pen's tilt. So pixels decide: after the best shift, and brightness and contrast made equal, a copy differs a little
-everywhere, another picture a lot somewhere (docs/decisions/0012).
+Embeddings cannot decide this: they are trained to ignore differences such as a pen's tilt, so two similar images may be
+nearer than two copies of one. Pixels can: after aligning them and equalising brightness and contrast, a copy differs a
+little everywhere, another image a lot somewhere (docs/decisions/0012).
 """
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 SHIFT = 1
-"""Pixels by which one may be moved against the other, each way."""
+"""Maximum shift between the two, in pixels, in each direction."""
 DIFFERENT = 0.5
-"""Largest difference at any place, as a share of the picture's contrast, that copies show."""
+"""Maximum difference of a pixel between copies, as a multiple of the image's contrast."""
 LIGHT = 4.0
-"""Times by which the contrast of one may be that of the other: a blank page is no copy, and neither is a negative."""
+"""Maximum ratio of the contrasts; blank images and negatives are not copies."""
 FLAT = 2.0
-"""Contrast (standard deviation, of 255) below which a picture is taken for blank."""
+"""Contrast (standard deviation of pixels in [0, 255]) below which an image is blank."""
 SHADE = 16.0
-"""Levels, of 255, by which two blank pages may differ: a black one is no copy of a white one."""
+"""Maximum difference of the brightness, in [0, 255], of two blank images that are copies."""
 
 
 def measure_difference(a: UInt8[np.ndarray, "n h w c"], b: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, " n"]:
-    """How different each pair is where it differs most, in units of the first one's contrast; 0 for the same picture.
+    """The largest difference of a pixel in each pair, in units of the first image's contrast; 0 for the same image.
 
-    a, b: blurred, in [0, 255].
+    a, b: blurred, in [0, 255]
     """
     n, h, w = a.shape[:3]
     inner = slice(SHIFT, h - SHIFT), slice(SHIFT, w - SHIFT)
@@ -47,16 +47,16 @@ def measure_difference(a: UInt8[np.ndarray, "n h w c"], b: UInt8[np.ndarray, "n 
     return np.asarray(np.maximum(found, np.where(contrast < FLAT, DIFFERENT * light / SHADE, 0)), np.float32)
 
 
-def subtract_mean(pictures: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n p"]:
-    """Pixels without each channel's mean."""
-    wide = pictures.astype(np.float32)
+def subtract_mean(images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n p"]:
+    """Flat pixels, with each channel's mean subtracted."""
+    wide = images.astype(np.float32)
     wide -= wide.mean(axis=(1, 2), keepdims=True)
     return wide.reshape(len(wide), -1)
 
 
-def blur(pictures: UInt8[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n h w c"]:
-    """Smoothed by (1, 2, 1) / 4 along both axes: what is left of a resizing's or a compression's traces is little."""
-    wide = pictures.astype(np.float32)
+def blur(images: UInt8[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n h w c"]:
+    """Smooth by (1, 2, 1) / 4 along both axes, which removes most traces of resizing and compression."""
+    wide = images.astype(np.float32)
     for axis in (1, 2):
         pad = [(1, 1) if each == axis else (0, 0) for each in range(4)]
         padded = np.pad(wide, pad, mode="edge")

@@ -1,4 +1,4 @@
-"""Groups of duplicates: who belongs together, which picture to keep, and why that one."""
+"""Groups of duplicates: which images belong together, which one to keep, and why."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,16 @@ REASONS: tuple[tuple[str, Key], ...] = (
     ("shortest path", lambda p: len(p["path"])),
     ("first by name", lambda p: (p["source"], p["path"])),
 )
-"""What makes a picture the one to keep, the weightiest first: the first in which it differs from the others."""
+"""Reasons to keep an image, the most important first; the first that distinguishes the images decides."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupMember:
-    """A picture of a group. exact: its content is that of the one to keep · distance: of their codes."""
+    """An image of a group.
+
+    distance: from the one to keep
+    exact: whether it has the same content as the one to keep
+    """
 
     id: str
     payload: Payload
@@ -40,7 +44,7 @@ class GroupMember:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The one to keep, why that one, and the others, the nearest first."""
+    """Duplicates: the one to keep, the reason, and the others, nearest first."""
 
     keep: GroupMember
     reason: str
@@ -55,7 +59,7 @@ class Group:
 
 
 def group_connected(rows: int, pairs: Int[np.ndarray, "m 2"]) -> Iterator[list[int]]:
-    """Rows that pairs connect, in groups of two or more, in the order of their first rows (union-find)."""
+    """Groups of two or more rows that are connected by pairs, in the order of their first rows (union-find)."""
     parent = np.arange(rows)
 
     def root(row: int) -> int:
@@ -74,7 +78,7 @@ def group_connected(rows: int, pairs: Int[np.ndarray, "m 2"]) -> Iterator[list[i
 
 
 def choose_best(payloads: Sequence[Payload]) -> tuple[int, str]:
-    """The place of the one to keep, and the reason.
+    """The position of the image to keep, and the reason.
 
     >>> a, b = ({"source": "s", "path": path, "width": side, "height": side} for path, side in (("a", 28), ("b", 56)))
     >>> best([a, b])

@@ -1,4 +1,4 @@
-"""The `duplicates` job: one pass through the engine and the pictures, then groups, with little in memory."""
+"""The `duplicates` job: find candidates with the engine, compare their pixels, and group the duplicates."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,6 @@ from retrieval.duplicates.candidates import CandidateTable
 from retrieval.duplicates.compare import DIFFERENT, measure_difference
 from retrieval.duplicates.groups import Group, GroupMember, choose_best, group_connected
 from retrieval.errors import SourceError
-from retrieval.schema.records import CollectionMeta
 from retrieval.sources import Source
 from retrieval.store.base import Store
 from retrieval.util.reporting import ReportStep, ignore
@@ -22,10 +21,12 @@ TOGETHER = 2048
 
 @dataclass(slots=True)
 class DuplicateSummary:
-    """What a run saw.
+    """The counts of a run.
 
-    points: looked at · unread: pictures out of reach, or changed since, of which only exact copies are found ·
-    groups, duplicates: found, and how many pictures there are beyond one of each group.
+    points: number of points in the collection
+    unread: images that cannot be read or have changed since; only their exact copies are found
+    groups: number of groups
+    duplicates: number of images that can be removed, all but one of each group
     """
 
     points: int = 0
@@ -37,53 +38,62 @@ class DuplicateSummary:
 def find_duplicates(
     store: Store,
     collection: str,
-    meta: CollectionMeta,
     sources: Mapping[str, Source],
     summary: DuplicateSummary,
+    *,
     max_distance: float | None = None,
     step: ReportStep = ignore,
 ) -> Iterator[Group]:
-    """Groups of near-duplicates, of each of which one picture is enough.
+    """Find groups of near-duplicates.
 
-    Candidates are each point's nearest by the engine. With `max_distance` all that are as near count; without it those
-    whose pictures, read from the sources, show the same but for compression, size, a pixel's shift and light. Exact
-    copies always count. Raises SourceError when no picture can be read and none is to be judged by distance.
+    The candidates are each point's nearest neighbours. Without `max_distance`, their images are read from the sources
+    and compared; duplicates agree except for compression, size, a shift by a pixel, brightness and contrast. Exact
+    copies are always duplicates.
+
+    store: the engine
+    collection: to search
+    sources: by name, those that can be opened
+    summary: updated during the run
+    max_distance: images up to this distance apart are duplicates, without a comparison of pixels
+    step: called after each page and each batch of comparisons
+
+    Raises SourceError when images are to be compared and none can be read.
     """
-    look = max_distance is None
-    with contextlib.closing(CandidateTable(meta, sources, look=look)) as census:
+    by_pixels = max_distance is None
+    with contextlib.closing(CandidateTable(store.metadata(collection), sources, by_pixels=by_pixels)) as table:
         limit = np.inf if max_distance is None else max_distance
-        census.take(store, collection, limit, lambda done, total: step("Looking", done, total))
-        summary.points, summary.unread = len(census), census.unread
-        if look and census.unread and census.unread == len(census):
+        table.fill(store, collection, limit, lambda done, total: step("Looking", done, total))
+        summary.points, summary.unread = len(table), table.unread
+        if by_pixels and table.unread and table.unread == len(table):
             raise SourceError(
-                f"none of the {len(census):,} pictures of {collection} can be read from its sources, to confirm"
-                " what the engine finds",
-                hint="bring them back, or set the largest distance to judge by distance alone",
+                f"none of the {len(table):,} images of {collection} can be read from its sources to compare their"
+                " pixels",
+                hint="mount the sources, or set a maximum distance, to go by distance alone",
             )
-        pairs, _ = census.candidates()
-        alike = confirm_pairs(census, pairs, step) if look else np.ones(len(pairs), bool)
-        for rows in group_connected(len(census), np.concatenate([census.same(), pairs[alike]])):
-            group = make_group(store, collection, [census.id(row) for row in rows])
+        pairs, _ = table.pair_candidates()
+        confirmed = confirm_pairs(table, pairs, step) if by_pixels else np.ones(len(pairs), bool)
+        for rows in group_connected(len(table), np.concatenate([table.pair_exact_copies(), pairs[confirmed]])):
+            group = make_group(store, collection, [table.id_of(row) for row in rows])
             if group is not None:
                 summary.groups += 1
                 summary.duplicates += len(group.others)
                 yield group
 
 
-def confirm_pairs(census: CandidateTable, pairs: Int[np.ndarray, "m 2"], step: ReportStep) -> Bool[np.ndarray, " m"]:
-    """Which pairs show the same."""
+def confirm_pairs(table: CandidateTable, pairs: Int[np.ndarray, "m 2"], step: ReportStep) -> Bool[np.ndarray, " m"]:
+    """Which of the pairs are duplicates by their pixels."""
     alike = np.zeros(len(pairs), bool)
-    known = np.flatnonzero(census.readable(pairs[:, 0]) & census.readable(pairs[:, 1])) if len(pairs) else alike
+    known = np.flatnonzero(table.is_readable(pairs[:, 0]) & table.is_readable(pairs[:, 1])) if len(pairs) else alike
     for start in range(0, len(known), TOGETHER):
         part = known[start : start + TOGETHER]
-        first, second = (census.pictures(pairs[part, side]) for side in (0, 1))
+        first, second = (table.read_thumbnails(pairs[part, side]) for side in (0, 1))
         alike[part] = measure_difference(first, second) <= DIFFERENT
         step("Comparing", start + len(part), len(known))
     return alike
 
 
 def make_group(store: Store, collection: str, ids: list[str]) -> Group | None:
-    """A group with its payloads; None when it has fallen apart meanwhile."""
+    """The group of these points; None if fewer than two of them still exist."""
     points = list(store.retrieve(collection, ids, codes=True).values())
     if len(points) < 2:
         return None

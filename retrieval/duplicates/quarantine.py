@@ -1,4 +1,4 @@
-"""Duplicates out of the way: files moved into a folder, each move written down first, so that all can be undone."""
+"""Move duplicates into a folder. Each move is first recorded in a file, so that all can be undone."""
 
 import contextlib
 import hashlib
@@ -19,7 +19,7 @@ UNDO = "undo.jsonl"
 
 
 class Moved(NamedTuple):
-    """A file's old and new place; `problem` says why it was left where it is."""
+    """A file's old and new place. problem: why it was not moved; None if it was."""
 
     origin: Path
     target: Path
@@ -27,16 +27,22 @@ class Moved(NamedTuple):
 
 
 def set_aside(groups: Iterable[Group], sources: Mapping[str, Source], folder: Path) -> Iterator[Moved]:
-    """Move every picture but the one to keep into `folder/<source>/<path>`.
+    """Move every image but the one to keep into `folder/<source>/<path>`.
 
-    Only files of folders on this machine that are still what the collection says; the others are left alone, and named.
-    Raises UsageError for a folder inside a source, RetrievalError when the undo file cannot be written.
+    Moves only files of folders on this machine that have not changed since they were ingested.
+
+    groups: of duplicates
+    sources: of the collection, by name
+    folder: to move the files to
+
+    Yields each file that was moved, or the reason why not. Raises UsageError for a folder inside a source,
+    RetrievalError when the undo file cannot be written.
     """
     folder = folder.absolute()
     for source in sources.values():
         if isinstance(source, Folder) and folder.resolve().is_relative_to(source.root.resolve()):
             raise UsageError(
-                f"{folder} lies inside the source {source.spec}",
+                f"{folder} is inside the source {source.spec}",
                 option="apply",
                 hint="choose a folder elsewhere",
             )
@@ -47,7 +53,7 @@ def set_aside(groups: Iterable[Group], sources: Mapping[str, Source], folder: Pa
             for group in groups:
                 kept, problem = find_file(group.keep, sources)
                 if kept is None:
-                    yield Moved(Path(group.keep.name), folder, f"kept whole: the one to keep {problem}")
+                    yield Moved(Path(group.keep.name), folder, f"its group is left alone: the one to keep {problem}")
                     continue
                 for member in group.others:
                     yield move_file(member, kept, sources, folder, undo)
@@ -56,7 +62,7 @@ def set_aside(groups: Iterable[Group], sources: Mapping[str, Source], folder: Pa
 
 
 def find_file(member: GroupMember, sources: Mapping[str, Source]) -> tuple[Path | None, str | None]:
-    """Where a picture's file lies, or why it is not touched."""
+    """Where an image's file is, or why it is left alone."""
     source = sources.get(str(member.payload["source"]))
     if not isinstance(source, Folder):
         return None, "is not a file of a folder on this machine"
@@ -70,17 +76,17 @@ def find_file(member: GroupMember, sources: Mapping[str, Source]) -> tuple[Path 
 
 
 def move_file(member: GroupMember, kept: Path, sources: Mapping[str, Source], folder: Path, undo: Any) -> Moved:
-    """One file; the move is on disk in the undo file before it is made."""
+    """Move one file, after its move has been written to disk in the undo file."""
     origin, problem = find_file(member, sources)
     target = folder / str(member.payload["source"]).replace(":", "-") / str(member.payload["path"])
     if origin is None:
         return Moved(Path(member.name), target, problem)
-    if origin.resolve() == kept.resolve():  # a link, or sources of which one lies in the other
-        return Moved(origin, target, "is the very file to keep, by another path")
+    if origin.resolve() == kept.resolve():  # a link, or one source inside another
+        return Moved(origin, target, "is the same file as the one to keep, by another path")
     if not target.resolve().is_relative_to(folder.resolve()):
-        return Moved(origin, target, "would lead out of the folder")
+        return Moved(origin, target, "would be moved outside the folder")
     if os.path.lexists(target):
-        return Moved(origin, target, "something lies there already")
+        return Moved(origin, target, "a file exists there already")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         undo.write(f"{json.dumps({'from': os.fspath(origin), 'to': os.fspath(target)})}\n")
@@ -93,22 +99,26 @@ def move_file(member: GroupMember, kept: Path, sources: Mapping[str, Source], fo
 
 
 def undo_moves(undo: Path) -> Iterator[Moved]:
-    """Undo every move of an undo file, the last first; what is not there any more, or whose place is taken, stays.
+    """Undo the moves of an undo file, the last first. A file whose old place is taken is not moved back.
 
-    A line that was cut short, as by a full disk, is passed over: its move was never made. Raises UsageError for a file
-    that cannot be read or is none.
+    A line that was cut short, as by a full disk, is ignored, because its move was never made.
+
+    undo: the file
+
+    Yields each file that was moved back, or the reason why not. Raises UsageError for a file that cannot be read or is
+    not an undo file.
     """
     try:
         moves = parse_moves(undo.read_text("utf-8"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{undo} cannot be read ({error})", option="undo", hint=f"give the {UNDO} of a quarantine"
+            f"{undo} cannot be read ({error})", option="undo", hint=f"give the {UNDO} that --apply wrote"
         ) from error
     for origin, target in reversed(moves):
         if not os.path.lexists(target):
             continue  # never moved, or put back already
         if os.path.lexists(origin):
-            yield Moved(target, origin, "something lies there already")
+            yield Moved(target, origin, "a file exists there already")
             continue
         try:
             origin.parent.mkdir(parents=True, exist_ok=True)
@@ -121,12 +131,12 @@ def undo_moves(undo: Path) -> Iterator[Moved]:
 
 
 def parse_moves(text: str) -> list[tuple[Path, Path]]:
-    """The moves of an undo file. Raises ValueError, KeyError or TypeError for what is none."""
+    """The moves of an undo file. Raises ValueError, KeyError or TypeError for other files."""
     moves = []
     for line in text.splitlines():
         with contextlib.suppress(ValueError):
             row = json.loads(line)
             moves.append((Path(row["from"]), Path(row["to"])))
     if text.strip() and not moves:
-        raise ValueError("no move is written there")
+        raise ValueError("it records no move")
     return moves

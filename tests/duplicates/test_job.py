@@ -63,7 +63,7 @@ def found(
 ) -> tuple[dict[str, Group], DuplicateSummary]:
     """Groups by the name of the one to keep."""
     summary = DuplicateSummary()
-    groups = list(find_duplicates(store, live.collection, live.meta, sources, summary, max_distance))
+    groups = list(find_duplicates(store, live.collection, sources, summary, max_distance=max_distance))
     assert (summary.groups, summary.duplicates) == (len(groups), sum(len(group.others) for group in groups))
     return {group.keep.payload["path"]: group for group in groups}, summary
 
@@ -199,18 +199,14 @@ def test_progress_is_told_to_the_end(edge: EdgeStore, tmp_path: Path) -> None:
     root = plant(tmp_path / "pictures")
     live = filled(edge, {"pictures": root}, tmp_path / "ledgers")
     told: list[tuple[str, int, int]] = []
-    list(
-        find_duplicates(
-            edge, live.collection, live.meta, folder(root), DuplicateSummary(), step=lambda *said: told.append(said)
-        )
-    )
+    list(find_duplicates(edge, live.collection, folder(root), DuplicateSummary(), step=lambda *said: told.append(said)))
     assert {what for what, _, _ in told} == {"Looking", "Comparing"}
     for what in ("Looking", "Comparing"):
         done, total = [said[1:] for said in told if said[0] == what][-1]
         assert done == total > 0
 
 
-def test_a_census_knows_what_brute_force_knows(store: Store, alias: str) -> None:
+def test_the_candidates_are_those_of_brute_force(store: Store, alias: str) -> None:
     """Same contents, and the pairs of nearest of other content, of random codes in crowds."""
     rng = np.random.default_rng(0)
     dim, count = 3, 150
@@ -227,10 +223,10 @@ def test_a_census_knows_what_brute_force_knows(store: Store, alias: str) -> None
     store.upsert(alias, points)
     order = sorted(range(count), key=lambda n: points[n].id)
     limit = 1.0
-    with contextlib.closing(CandidateTable(meta, {}, look=False)) as census:
-        census.take(store, alias, limit, lambda done, total: None)
-        assert [census.id(row) for row in range(len(census))] == [points[n].id for n in order]
-        same, (pairs, distances) = census.same(), census.candidates()
+    with contextlib.closing(CandidateTable(meta, {}, by_pixels=False)) as table:
+        table.fill(store, alias, limit, lambda done, total: None)
+        assert [table.id_of(row) for row in range(len(table))] == [points[n].id for n in order]
+        same, (pairs, distances) = table.pair_exact_copies(), table.pair_candidates()
     row_of = {n: row for row, n in enumerate(order)}
     groups: dict[str, set[int]] = {}
     for n, content in enumerate(contents):
@@ -264,7 +260,7 @@ def test_pictures_in_colour_and_larger_than_are_compared(edge: EdgeStore, tmp_pa
 
 
 def test_points_that_come_meanwhile_do_no_harm(edge: EdgeStore, tmp_path: Path) -> None:
-    """Whatever is in the collection when the census has gone by is not in a group."""
+    """A point that is added after the table was filled is in no group."""
     root = plant(tmp_path / "pictures")
     live = filled(edge, {"pictures": root}, tmp_path / "ledgers")
     late = put(tmp_path / "late", {"0.png": (root / "000.png").read_bytes(), "1.jpg": jpeg(1, 90)})
@@ -273,7 +269,7 @@ def test_points_that_come_meanwhile_do_no_harm(edge: EdgeStore, tmp_path: Path) 
         if what == "Comparing":
             ingest(edge, Blocks(), [Folder("late", late)], "images", ledgers=tmp_path / "ledgers")
 
-    groups = list(find_duplicates(edge, live.collection, live.meta, folder(root), DuplicateSummary(), step=grow))
+    groups = list(find_duplicates(edge, live.collection, folder(root), DuplicateSummary(), step=grow))
     assert len(groups) == 3
     assert not any(m.payload["source"] == "late" for g in groups for m in (g.keep, *g.others))
 
@@ -286,6 +282,6 @@ def test_a_group_that_has_fallen_apart_is_none(edge: EdgeStore, tmp_path: Path) 
         if what == "Comparing":
             edge.delete(live.collection, [point_id("pictures", "001.png")])
 
-    groups = list(find_duplicates(edge, live.collection, live.meta, folder(root), DuplicateSummary(), step=shrink))
+    groups = list(find_duplicates(edge, live.collection, folder(root), DuplicateSummary(), step=shrink))
     assert len(groups) == 2
     assert not any("001.png" in paths(group) for group in groups)

@@ -52,7 +52,7 @@ def live(edge: EdgeStore, root: Path, tmp_path: Path) -> LiveCollection:
 
 @pytest.fixture
 def groups(edge: EdgeStore, live: LiveCollection, root: Path) -> list[Group]:
-    return list(find_duplicates(edge, live.collection, live.meta, sources(root), DuplicateSummary()))
+    return list(find_duplicates(edge, live.collection, sources(root), DuplicateSummary()))
 
 
 def sources(root: Path) -> dict[str, Source]:
@@ -132,7 +132,7 @@ def killing(origin, target):
 shutil.move = killing
 with contextlib.closing(EdgeStore(Path(edge))) as store:
     name, sources = resolve(store, "images"), {"pictures": Folder("pictures", Path(root))}
-    groups = list(find_duplicates(store, name, store.metadata(name), sources, DuplicateSummary()))
+    groups = list(find_duplicates(store, name, sources, DuplicateSummary()))
 list(quarantine.set_aside(groups, sources, Path(folder)))
 """
 
@@ -152,7 +152,7 @@ def test_killed_between_two_moves(
     assert len(before) - len(tree(root)) == moves + (when == "after")
     left = list(undo_moves(folder / UNDO))
     assert tree(root) == before
-    assert list(problems(left).values()) == ["something lies there already"] * (when == "amid")
+    assert list(problems(left).values()) == ["a file exists there already"] * (when == "amid")
 
 
 def test_a_line_cut_short_does_not_keep_the_others(groups: list[Group], root: Path, tmp_path: Path) -> None:
@@ -198,18 +198,18 @@ def test_nothing_of_a_group_goes_whose_kept_picture_is_not_there(
     before = tree(root)
     (only,) = set_aside(groups, sources(root), tmp_path / "quarantine")
     assert only.problem is not None
-    assert only.problem.startswith("kept whole: the one to keep ")
+    assert only.problem.startswith("its group is left alone: the one to keep ")
     assert tree(root) == before
 
 
 def test_a_place_that_is_taken(groups: list[Group], root: Path, tmp_path: Path) -> None:
     taken = put(tmp_path / "quarantine" / "pictures", {"c3.png": b"somebody's"}) / "c3.png"
     moved = list(set_aside(groups, sources(root), tmp_path / "quarantine"))
-    assert problems(moved) == {"c3.png": "something lies there already"}
+    assert problems(moved) == {"c3.png": "a file exists there already"}
     assert taken.read_bytes() == b"somebody's"
     (root / "sub" / "copy 1.png").write_bytes(b"another's")
     back = list(undo_moves(tmp_path / "quarantine" / UNDO))
-    assert problems(back) == {"copy 1.png": "something lies there already"}
+    assert problems(back) == {"copy 1.png": "a file exists there already"}
     assert (root / "sub" / "copy 1.png").read_bytes() == b"another's"
     assert taken.read_bytes() == b"somebody's"
     assert (tmp_path / "quarantine" / "pictures" / "sub" / "copy 1.png").read_bytes() == data(0)
@@ -270,7 +270,7 @@ def test_a_sources_name_that_leads_out(root: Path, tmp_path: Path) -> None:
     before = tree(root)
     group = Group(member("pictures", KEEP), "oldest", (member("..", "c3.png"),))
     (only,) = set_aside([group], known, tmp_path / "quarantine")
-    assert only.problem == "would lead out of the folder"
+    assert only.problem == "would be moved outside the folder"
     assert tree(root) == before
 
 
@@ -279,7 +279,7 @@ def test_a_quarantine_that_is_a_way_out(groups: list[Group], root: Path, tmp_pat
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "quarantine" / "pictures").symlink_to(tmp_path / "elsewhere")
     moved = list(set_aside(groups, sources(root), tmp_path / "quarantine"))
-    assert set(problems(moved).values()) == {"would lead out of the folder"}
+    assert set(problems(moved).values()) == {"would be moved outside the folder"}
     assert tree(tmp_path / "elsewhere") == {}
 
 
@@ -298,7 +298,7 @@ def test_a_file_that_two_sources_list_is_no_copy_of_itself(edge: EdgeStore, root
         (root / name).unlink()
     live = filled(edge, {"pictures": root, "sub": root / "sub"}, tmp_path / "ledgers")
     known: dict[str, Source] = {**sources(root), "sub": Folder("sub", root / "sub")}
-    (group,) = find_duplicates(edge, live.collection, live.meta, known, DuplicateSummary())
+    (group,) = find_duplicates(edge, live.collection, known, DuplicateSummary())
     assert len(group.others) == 2
     members = (group.keep, *group.others)
     for one in members:
@@ -315,7 +315,7 @@ def test_a_link_and_its_file_are_one(root: Path, tmp_path: Path, *, keep_the_lin
     pair = member("pictures", "c3.png"), member("pictures", "link.png")
     keep, other = reversed(pair) if keep_the_link else pair
     (only,) = set_aside([Group(keep, "oldest", (other,))], sources(root), tmp_path / "quarantine")
-    assert only.problem == "is the very file to keep, by another path"
+    assert only.problem == "is the same file as the one to keep, by another path"
     assert (root / "link.png").read_bytes() == data(0)
 
 
