@@ -1,4 +1,4 @@
-"""Where codes are stored: one interface, two engines. `open_store` picks the one that the settings ask for."""
+"""Storage of codes and payloads: one interface, two engines. `open_store` opens the one that the settings choose."""
 
 import contextlib
 

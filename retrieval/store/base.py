@@ -1,4 +1,4 @@
-"""The interface that both engines implement, and what only a server can do.
+"""The interface that both engines implement, and the operations that only a server has.
 
 An alias (`images`) points at one collection (`images-20261123t070000z-4f1c2a9b`). People use aliases; every
 method that takes `collection` wants the collection's own name. `resolve` turns one into the other.
@@ -33,8 +33,8 @@ CANDIDATES = 100
 class CollectionHealth:
     """The state of a collection.
 
-    settled: nothing of it is being rebuilt
-    troubles: what does not answer, in words
+    settled: no part of it is being rebuilt
+    troubles: parts that do not answer, in words
     """
 
     settled: bool
@@ -50,7 +50,7 @@ class DiskUsage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SearchParams:
-    """How to search one time, in place of what the collection's layout says. None: as the layout says.
+    """Settings of one search, in place of the collection's layout. None: as in the layout.
 
     The embedded engine compares every code, so that neither field changes its hits.
 

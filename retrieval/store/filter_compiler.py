@@ -1,6 +1,6 @@
-"""Compile our filters to an engine's: as exact as the engine can, and never narrower than what was asked.
+"""Compile our filters to an engine's: as exactly as the engine can, and never narrower than requested.
 
-Where an engine cannot express a condition, its filter lets more points through, and the store checks each of them.
+If an engine cannot express a condition, its filter lets more points through, and the store checks each of them.
 """
 
 import datetime as dt
@@ -37,7 +37,7 @@ class Native(NamedTuple):
     """An engine's condition.
 
     condition: None lets everything through
-    exact: it lets through only what was asked for
+    exact: it lets through only points that meet the filter
     """
 
     condition: Any | None
@@ -50,8 +50,8 @@ ANYTHING = Native(None, exact=False)
 def compile_filter(where: Filter | None, dialect: Dialect) -> Native:
     """Our filter as the engine's.
 
-    Excluded contents (SHA-256) are left to the store's own check: any filter doubles the engine's time, a hit or two
-    more do not.
+    Excluded contents (SHA-256) are left to the store's own check: any filter doubles the engine's time, while one or
+    two more hits cost nothing.
     """
     if where is None:
         return Native(None, exact=True)
@@ -70,7 +70,7 @@ def _filter(where: Filter, dialect: Dialect) -> Native:
     excluded = {_comparable(each) for each in where.must_not}
     alternatives = [each for each in where.should if _comparable(each) not in excluded]
     if any(_comparable(each) in excluded for each in where.must) or (where.should and not alternatives):
-        # Qdrant 1.16.3 looks a condition up in its index and then does not check the same one in `must_not` any more
+        # Qdrant 1.16.3 does not check a condition in `must_not` if it has looked up the same one in its index
         return Native(dialect.all_of([dialect.ids([])], [], []), exact=True)
     must = [_condition(each, dialect) for each in where.must]
     must_not = [_condition(each, dialect) for each in where.must_not]
@@ -88,7 +88,7 @@ def _filter(where: Filter, dialect: Dialect) -> Native:
 
 
 def _comparable(condition: Condition) -> Hashable:
-    """Equal for conditions that mean the same, whatever the order of the values that they name."""
+    """A value that is equal for conditions with the same meaning, whatever the order of their values."""
     if isinstance(condition, Match):
         return condition.field, frozenset((type(value), value) for value in condition.any_of)
     return condition
@@ -123,7 +123,7 @@ def _match(field: str, any_of: Sequence[Any], dialect: Dialect) -> Native:
 
 
 def _is_weaker(name: str, bounds: Mapping[str, Bound]) -> bool:
-    """Whether the other bound on the same side says more: of two, Qdrant 1.16.3 heeds the strict one only.
+    """Whether another bound on the same side is tighter: of `gt` and `gte`, Qdrant 1.16.3 applies only `gt`.
 
     >>> [_is_weaker(name, {"gt": -1, "gte": 0.5}) for name in ("gt", "gte")]
     [True, False]

@@ -1,7 +1,8 @@
 """The k nearest points, ties broken by id, so that both engines return the same hits in the same order.
 
-An engine returns any of the points that tie for the last place, does not know copies, and may let through more than a
-filter means. So it is asked for k + 1 hits, and for more until k of them count and all their ties are seen.
+An engine returns arbitrary ones of the points that tie for the last place, does not group copies, and may let through
+more than the filter does. So it is asked for k + 1 hits, and for more until k of them count and all their ties are
+known.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

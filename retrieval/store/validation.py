@@ -1,4 +1,4 @@
-"""What both engines refuse before they are asked: names, codes, and a collection that changes its space."""
+"""Checks before a request to either engine: names, codes, payloads, and metadata that would change the code space."""
 
 import json
 import re

@@ -75,12 +75,12 @@ class EdgeCatalog:
         write_json(self._aliases, {**self.aliases(), alias: collection})
 
     def lock(self, alias: str) -> contextlib.AbstractContextManager[Held]:
-        """Held already: only this process uses the folder."""
+        """Already held: only this process uses the folder."""
         check_name(alias)
         return contextlib.nullcontext(self._lock)
 
     def describe(self, collection: str | None = None) -> dict[str, Any]:
-        """What Edge and the collection's folder tell.
+        """Facts about Edge and the collection's folder.
 
         edge: the library's version
         bytes: what the collection takes on disk
@@ -92,7 +92,7 @@ class EdgeCatalog:
         """Edge has no web page."""
 
     def disk_usage(self, collection: str) -> DiskUsage:
-        """What its folder takes, and what is free beyond the reserve that Edge needs."""
+        """The size of the collection's folder, and the free space beyond the reserve that Edge needs."""
         check_exists(self, collection)
         folder = self._collections / collection
         return DiskUsage(disk_bytes(folder), max(0, shutil.disk_usage(folder).free - RESERVE_BYTES))

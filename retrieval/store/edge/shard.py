@@ -25,7 +25,7 @@ RESERVE_BYTES = 256 * 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What the shard must hold; stored in `manifest.json` next to it."""
+    """What the shard must contain; stored in `manifest.json` next to it."""
 
     model: str
     dim: int
@@ -171,7 +171,7 @@ class Shard:
         with self.reading():
             answer = self.edge.query(probe)
         if len(answer) != min(1, found):
-            raise self._damaged(f"a search among its {found:,} points finds none")
+            raise self._damaged(f"a search among its {found:,} points returns none")
 
     def _damaged(self, how: str) -> StoreDamaged:
         return StoreDamaged(

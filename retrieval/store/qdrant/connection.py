@@ -1,8 +1,8 @@
 """The connection to a Qdrant server: time limits, retries, and errors of ours.
 
 Retried: no connection, time-outs, 5xx, 429, and 408, which a server sends after it was stopped for a while. Not
-retried: errors that are ours (400-422). A time-out does not mean "not applied", so every request sent through here must
-be safe to send twice. With several nodes, each try goes to another one.
+retried: errors in our requests (400-422). After a time-out the request may still be applied, so every request sent
+through here must be safe to send twice. With several nodes, each try goes to another one.
 """
 
 import contextlib
@@ -75,7 +75,7 @@ class Guard(Protocol):
 
 
 class Connection:
-    """A client that keeps its time limits and raises only errors of ours."""
+    """A client that applies time limits and retries, and raises only errors of ours."""
 
     def __init__(
         self, url: str, api_key: str | None, time_limits: TimeLimits, key_name: str = "QDRANT_API_KEY"
@@ -119,7 +119,7 @@ class Connection:
         return self._call(lambda: function(*args, **kwargs), time_limits.query, time_limits.query_deadline)
 
     def job(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function that writes, or reads much.
+        """Call a function that writes, or reads a lot.
 
         Raises StoreUnavailable after the deadline, NoCollection for 404, StoreError if the server refuses.
         """
@@ -128,7 +128,7 @@ class Connection:
         return self._call(lambda: function(*args, **kwargs), time_limits.job, time_limits.job_deadline)
 
     def ask_each(self, function: Callable[[], T]) -> "dict[str, T | StoreUnavailable]":
-        """URL → answer of that node, or why there is none; asks all nodes at the same time, once."""
+        """Call the function once for each node, all at the same time; returns URL → answer, or why there is none."""
 
         def ask(node: str) -> T | StoreUnavailable:
             self._try.set((node, self._limits.query))

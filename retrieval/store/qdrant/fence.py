@@ -1,4 +1,4 @@
-"""What a request to the server changes, read from the request itself, so that no caller can forget to lock it."""
+"""Find out what a request to the server changes, from the request itself, so that no caller can forget to lock it."""
 
 import re
 from dataclasses import dataclass

@@ -83,7 +83,7 @@ def holds_kilobytes(connection: Connection, collection: str, kilobytes: int) -> 
 
 
 def search_params(layout: Layout, params: SearchParams) -> models.SearchParams:
-    """How to search a collection of that layout; `params` come first."""
+    """Search settings for a collection of that layout; `params` take precedence."""
     rescore = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
     return models.SearchParams(
         exact=(layout.exact if params.exact is None else params.exact) or None,
