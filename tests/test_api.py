@@ -352,7 +352,7 @@ def test_a_notebook_shows_what_is_missing_in_words(index: Index, root: Path) -> 
     assert len(images_in(html)) == 2
     assert "no image" in html
     (bad,) = index.search_many([None])
-    assert "is no picture; use uint8[h, w]" in bad._repr_html_()
+    assert "is not an image; use uint8[h, w]" in bad._repr_html_()
 
 
 def test_a_notebook_shows_names_as_text(settings: Settings, tmp_path: Path) -> None:

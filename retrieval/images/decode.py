@@ -1,7 +1,7 @@
-"""The picture pipeline: train, ingest, search and the web page turn bytes into pixels here and nowhere else.
+"""The image pipeline: training, ingest, search and the web service all turn bytes into pixels here.
 
-Open (promised formats only) → size check before decoding → EXIF orientation → 16-bit, palette, CMYK and alpha
-made plain → channels → resize → `u8[h, w, c]`.
+Open (supported formats only) → size check before decoding → EXIF orientation → 16-bit, palette, CMYK and alpha
+to 8-bit grey or RGB → resize → `u8[h, w, c]`.
 """
 
 import io
@@ -16,14 +16,18 @@ from retrieval.errors import BadImage
 from retrieval.images.opening import load_pixels, open_image, orientation, upright_part, upright_size
 
 _LARGE = 2**23
-"""Pixels from which an image is flattened in strips: of a smaller one the copies take less than 100 MB."""
+"""Images of more pixels are flattened in strips; the copies of smaller ones take less than 100 MB."""
 _STRIP = 2**20
-"""Pixels of a strip."""
+"""Pixels in a strip."""
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 class DecodedImage(NamedTuple):
-    """Pixels as the model takes them; width and height are the upright original's, in pixels."""
+    """An image at the model's size.
+
+    pixels: u8 in [0, 255], read-only
+    width, height: of the original, upright, in pixels
+    """
 
     pixels: UInt8[ndarray, "h w c"]
     width: int
@@ -31,11 +35,15 @@ class DecodedImage(NamedTuple):
 
 
 def decode(data: bytes, where: str, size: tuple[int, int], channels: int) -> DecodedImage:
-    """The image as `u8[height, width, channels]`, 0 black to 255 white; read-only.
+    """Decode an image file to `u8[height, width, channels]`, 0 black to 255 white.
 
-    size: (height, width); the picture is stretched to it, antialiased. channels: 1 grey, 3 RGB. Transparent
-    parts become white; of an animation the first frame is taken. The same bytes always give the same pixels.
-    Raises BadImage, and nothing else, for bytes that are no usable image; `where` names them in its message.
+    Transparent parts become white; of an animation, the first frame is used. Equal bytes give equal pixels.
+
+    data: the file's bytes
+    where: the image's name in errors
+    size: (height, width) to which the image is stretched, antialiased
+    channels: 1 (grey) or 3 (RGB)
+    Raises BadImage, and nothing else, for bytes that are not a usable image.
     """
     with open_image(data, where, max(size)) as image:
         turn = orientation(image)
@@ -45,16 +53,16 @@ def decode(data: bytes, where: str, size: tuple[int, int], channels: int) -> Dec
 
 
 def probe(data: bytes, where: str) -> tuple[int, int, int]:
-    """(height, width, channels) from the header: upright; 1 channel if grey, else 3. Raises BadImage."""
+    """(height, width, channels) from the header, upright; 1 channel if grey, else 3. Raises BadImage."""
     with open_image(data, where, 1) as image:
         width, height = upright_size(image, orientation(image))
         return height, width, 1 if image.mode in _GREY else 3
 
 
 def thumbnail(data: bytes, where: str, side: int) -> UInt8[ndarray, "h w 3"]:
-    """The picture in colour, its longer edge at most `side` pixels, its proportions kept. Raises BadImage.
+    """The image in colour with its aspect ratio kept, its longer edge at most `side` pixels. Raises BadImage.
 
-    A smaller picture is enlarged by the largest whole factor that fits, each pixel a crisp square.
+    A smaller image is enlarged by the largest integer factor that fits, so that its pixels stay sharp squares.
     """
     with open_image(data, where, side) as image:
         turn = orientation(image)
@@ -70,24 +78,24 @@ def thumbnail(data: bytes, where: str, side: int) -> UInt8[ndarray, "h w 3"]:
 
 
 def encode_png(pixels: UInt8[ndarray, "h w c"]) -> bytes:
-    """A PNG file of grey (c = 1) or RGB (c = 3) pixels."""
+    """Encode grey (c = 1) or RGB (c = 3) pixels as a PNG file."""
     out = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(out, "PNG", optimize=True)
     return out.getvalue()
 
 
 def encode_jpeg(pixels: UInt8[ndarray, "h w 3"]) -> bytes:
-    """A JPEG file of RGB pixels, good enough to look at."""
+    """Encode RGB pixels as a JPEG file of quality 85."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "JPEG", quality=85)
     return out.getvalue()
 
 
 def _scaled(image: Image.Image, turn: int, size: tuple[int, int], where: str, channels: int) -> Image.Image:
-    """A loaded image upright, flattened and resized to (width, height).
+    """A loaded image, turned upright, flattened and resized to (width, height).
 
-    Turning and flattening take up to four times the image; of a large one they are done strip by strip, a channel at
-    a time, which takes a quarter of the image and gives the same pixels.
+    Turning and flattening take up to four times the image's memory. A large image is processed strip by strip and one
+    channel at a time, which takes a quarter of its memory and gives the same pixels.
     """
     width, height = upright_size(image, turn)
     whole = (0, 0, width, height)
@@ -108,7 +116,7 @@ def _band(image: Image.Image, turn: int, where: str, channels: int, number: int)
 
 
 def _flatten(image: Image.Image, where: str, channels: int) -> Image.Image:
-    """Any mode to opaque `L` or `RGB`."""
+    """Convert any mode to opaque `L` or `RGB`."""
     if image.mode.startswith("I"):
         image = _from_16_bit(image, where)
     elif image.has_transparency_data:
@@ -124,7 +132,7 @@ def _flatten(image: Image.Image, where: str, channels: int) -> Image.Image:
 
 
 def _from_16_bit(image: Image.Image, where: str) -> Image.Image:
-    """The upper 8 of 16 bits; Pillow's own convert("L") clips everything above 255 to white."""
+    """Keep the upper 8 of 16 bits; Pillow's convert("L") would clip everything above 255 to white."""
     values = np.asarray(image)
     if image.mode == "I" and (values.min() < 0 or values.max() > 0xFFFF):
         raise BadImage(where, "pixel values outside 0 to 65535; save it with 8 or 16 bits")
@@ -135,7 +143,7 @@ def _from_16_bit(image: Image.Image, where: str) -> Image.Image:
 
 
 def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """To (width, height). Pillow's bilinear filter widens with the reduction, so nothing aliases or rings."""
+    """Resize to (width, height). Pillow's bilinear filter widens with the reduction, so nothing aliases or rings."""
     return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
 
 

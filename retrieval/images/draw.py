@@ -1,4 +1,4 @@
-"""A contact sheet: queries down the left, their hits beside them, nearest first, as one picture for people."""
+"""A contact sheet: one image with queries in the left column and their hits beside them, nearest first."""
 
 import io
 import itertools
@@ -11,7 +11,7 @@ from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
 
 TILE = 140
-"""Side in pixels of the square that each picture is centred in: five times an MNIST digit."""
+"""Side in pixels of the square in which each image is centred: five times an MNIST digit."""
 _GAP, _MARGIN, _PAD, _LINE = 18, 36, 12, 19
 _ROW = TILE + 10 + 2 * _LINE + 26
 _LONGEST = 200
@@ -23,10 +23,10 @@ _PILLS = {True: ("#166534", "#dcfce7"), False: ("#9a3412", "#ffedd5"), None: (_I
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One picture with its caption: `head` and `label` on one line, `path` below.
+    """An image with its caption: `head` and `label` on one line, `path` below.
 
-    picture: at most TILE pixels a side; None where it cannot be shown. right: the label on green when True, on
-    orange when False, on grey when None.
+    image: at most TILE pixels a side; None if it cannot be shown
+    right: whether the label is right, which colours it green or orange; None: grey
     """
 
     image: UInt8[ndarray, "h w 3"] | None
@@ -38,7 +38,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A query and its hits; `note` stands where the hits would be when there are none."""
+    """A query and its hits; `note` is shown instead of hits if there are none."""
 
     query: Cell
     hits: Sequence[Cell]
@@ -46,7 +46,10 @@ class Line:
 
 
 def contact_sheet(lines: Sequence[Line], title: str, notes: Sequence[str] = ()) -> bytes:
-    """The sheet as a PNG file; `notes` are lines under the title."""
+    """Draw the sheet as a PNG file.
+
+    notes: lines below the title
+    """
     columns = max((len(line.hits) for line in lines), default=0)
     heading = _MARGIN + 34 + _LINE * len(notes) + 22
     first_hit = _MARGIN + TILE + 2 * _PAD + _GAP
@@ -73,7 +76,7 @@ def contact_sheet(lines: Sequence[Line], title: str, notes: Sequence[str] = ()) 
 
 
 def placeholder(side: int) -> UInt8[ndarray, "h w 3"]:
-    """A square that says that there is no picture."""
+    """A square of `side` pixels with the words "no image"."""
     square = Image.new("RGB", (side, side), _MAT)
     middle = (side / 2, side / 2)
     ImageDraw.Draw(square).text(middle, "no image", _FAINT, ImageFont.load_default(side // 12), anchor="mm")
@@ -81,7 +84,7 @@ def placeholder(side: int) -> UInt8[ndarray, "h w 3"]:
 
 
 def shorten(text: str, fits: int) -> str:
-    """At most `fits` characters: what is too much is cut from the middle, so that both ends can be read."""
+    """Shorten a text to at most `fits` characters by cutting its middle, so that both ends can be read."""
     if len(text) <= fits:
         return text
     tail = fits // 2
@@ -89,7 +92,7 @@ def shorten(text: str, fits: int) -> str:
 
 
 def _cell(sheet: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, left: int, top: int) -> None:
-    """Picture and caption of one cell."""
+    """Draw the image and caption of one cell."""
     box = (left, top, left + TILE - 1, top + TILE - 1)
     if cell.image is None:
         pen.rectangle(box, fill=_MAT, outline=_RULE)
@@ -111,12 +114,12 @@ def _cell(sheet: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, left: int, t
 
 
 def _text(pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, ink: str, width: float) -> None:
-    """One line of text, shortened to `width` pixels."""
+    """Draw one line of text, shortened to `width` pixels."""
     pen.text(at, _fitting(text, size, width)[0], ink, ImageFont.load_default(size))
 
 
 def _fitting(text: str, size: int, width: float) -> tuple[str, float]:
-    """The text in at most `width` pixels, cut in the middle where it is longer, and its true width."""
+    """Shorten a text in its middle to at most `width` pixels; returns it with its width."""
     text = shorten("".join(c if c.isprintable() else "�" for c in text), _LONGEST)
     font = ImageFont.load_default(size)
     for fits in itertools.count(len(text), -1):

@@ -1,15 +1,21 @@
-"""The image formats that are promised: by what they are known, and which part of Pillow reads them. Imports nothing."""
+"""The supported image formats: their suffixes and first bytes, and the Pillow plugin for each. Imports no Pillow."""
 
 import importlib.util
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 MAX_BYTES = 256 * 2**20
-"""Size of the largest file that is looked at."""
+"""Largest image file, in bytes."""
 
 
 class Format(NamedTuple):
-    """name, plugin: Pillow's · suffixes: of files, in lower case · magic: how its files may begin."""
+    """An image format.
+
+    name: Pillow's name
+    plugin: the Pillow module that reads it
+    suffixes: of its files, in lower case
+    magic: first bytes of its files; empty if other files may begin the same
+    """
 
     name: str
     plugin: str
@@ -19,7 +25,7 @@ class Format(NamedTuple):
 
 _PILLOW = importlib.util.find_spec("PIL")
 HAS_AVIF = any(any(Path(folder).glob("_avif.*")) for folder in (_PILLOW and _PILLOW.submodule_search_locations) or ())
-"""Whether Pillow was built with it; its own wheels are, since 11.3."""
+"""Whether Pillow was built with AVIF; its own wheels are, since 11.3."""
 
 FORMATS = (
     Format("PNG", "PngImagePlugin", (".png",), (b"\x89PNG",)),
@@ -39,7 +45,7 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 SUFFIXES = frozenset(suffix for each in FORMATS for suffix in each.suffixes) | (
     {".heic", ".heif", ".hif"} if HAS_HEIF else frozenset()
 )
-"""Lower-case file suffixes taken for images."""
+"""Lower-case suffixes of files that count as images."""
 
 _OTHER_SUFFIXES = """
     .apng .arw .avif .avifs .cr2 .cr3 .dcm .dds .dib .dng .emf .eps .exr .fits .hdr .heic .heif .hif .icns .ico .j2c
@@ -47,7 +53,7 @@ _OTHER_SUFFIXES = """
     .xcf .xpm
 """
 NOT_TAKEN = frozenset(_OTHER_SUFFIXES.split()) - SUFFIXES
-"""Lower-case suffixes of other image formats: such files are passed over, and named."""
+"""Lower-case suffixes of unsupported image formats; such files are passed over and reported."""
 
 HEAD_BYTES = 64
 _OTHERS = (
@@ -63,7 +69,10 @@ _OTHERS = (
 
 
 def sniff(head: bytes) -> Literal["taken", "passed over"] | None:
-    """Of a file that begins so, what becomes of it; None where that is no image's beginning, or could be any file's."""
+    """Whether a file is taken or passed over, by its first bytes; None if they are not those of an image.
+
+    head: the first HEAD_BYTES of the file
+    """
     if head[:4] == b"RIFF":
         return "taken" if head[8:12] == b"WEBP" else None
     if brand := brand_of(head):
@@ -74,7 +83,7 @@ def sniff(head: bytes) -> Literal["taken", "passed over"] | None:
 
 
 def brand_of(head: bytes) -> Literal["AVIF", "HEIF"] | None:
-    """The format of a file made of ISO boxes, by the first of these; None for all other files."""
+    """AVIF or HEIF by the brands in the first ISO box (`ftyp`); None for all other files."""
     if head[4:8] != b"ftyp":
         return None
     end = min(int.from_bytes(head[:4], "big"), HEAD_BYTES)

@@ -1,4 +1,4 @@
-"""Pictures as a program holds them (Pillow's, arrays) as the bytes that the one pipeline takes."""
+"""Images in memory (Pillow images, arrays) as file bytes, which the image pipeline takes."""
 
 import io
 from typing import Any
@@ -11,38 +11,38 @@ from retrieval.images.decode import encode_png
 from retrieval.images.opening import decode_errors, orientation
 
 PNG = ("1", "L", "LA", "P", "RGB", "RGBA")
-"""Modes that a PNG holds as they are; TIFF holds the others, but for those that are written in another way."""
+"""Modes that PNG stores unchanged. Other modes are stored as TIFF, those of REWRITTEN after conversion."""
 REWRITTEN = {"La": "LA", "RGBa": "RGBA", "HSV": "RGB"}
 TAKEN = "use uint8[h, w] or uint8[h, w, 3]"
 
 
-def as_bytes(picture: Any, where: str = "picture") -> bytes:
-    """An image file of a Pillow image, or of an array u8[h, w], u8[h, w, 1] or u8[h, w, 3] in [0, 255].
+def as_bytes(image: Any, where: str = "image") -> bytes:
+    """Encode a Pillow image, or an array u8[h, w], u8[h, w, 1] or u8[h, w, 3] in [0, 255], as an image file.
 
-    Bytes are taken as a file already. Raises BadImage for anything else.
+    Bytes are returned as they are. Raises BadImage, which `where` names, for anything else.
     """
-    if isinstance(picture, bytes | bytearray | memoryview):
-        return bytes(picture)
-    if isinstance(picture, Image.Image):
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image)
+    if isinstance(image, Image.Image):
         with decode_errors(where):
-            return file_of(picture)
+            return encode_file(image)
     try:
-        pixels = np.asarray(picture)
+        pixels = np.asarray(image)
     except ValueError as error:
-        raise BadImage(where, f"{type(picture).__name__} of uneven parts is no picture; {TAKEN}") from error
+        raise BadImage(where, f"{type(image).__name__} of uneven parts is not an image; {TAKEN}") from error
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
-        raise BadImage(where, f"{pixels.dtype}{list(pixels.shape)} is no picture; {TAKEN}")
+        raise BadImage(where, f"{pixels.dtype}{list(pixels.shape)} is not an image; {TAKEN}")
     return encode_png(np.ascontiguousarray(pixels))
 
 
-def file_of(image: Image.Image) -> bytes:
-    """A PNG or TIFF, which says how it is to be turned, as its file did. Call inside `decode_errors`."""
+def encode_file(image: Image.Image) -> bytes:
+    """Encode a Pillow image as PNG or TIFF, with its EXIF orientation. Call inside `decode_errors`."""
     image.load()
-    turned = Image.Exif()
-    turned[ExifTags.Base.Orientation] = orientation(image)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation(image)
     image = image.convert(REWRITTEN[image.mode]) if image.mode in REWRITTEN else image
     out = io.BytesIO()
-    image.save(out, "PNG" if image.mode in PNG else "TIFF", exif=turned)
+    image.save(out, "PNG" if image.mode in PNG else "TIFF", exif=exif)
     return out.getvalue()

@@ -1,6 +1,6 @@
-"""The C library that reads TIFF, where it can be reached: kept quiet, and asked what it reads.
+"""Silences libtiff, which would write warnings to standard error, and asks which compressions it supports.
 
-It writes warnings to the process's standard error past Python, for every strange tag of every file.
+libtiff is a C library, so its warnings about unusual tags bypass Python.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ MAPS = Path("/proc/self/maps")
 
 @functools.cache
 def load_library() -> ctypes.CDLL | None:
-    """The one that Pillow has loaded, kept quiet from now on; None where the system does not say which."""
+    """The libtiff that Pillow has loaded, silenced; None if the system does not tell which file that is."""
     from PIL import _imaging  # noqa: F401 - it loads the library
 
     if MAPS.exists():
@@ -32,6 +32,6 @@ def load_library() -> ctypes.CDLL | None:
 
 
 def supports(compression: int) -> bool:
-    """Whether it was built with that compression; True where it cannot be asked."""
+    """Whether libtiff was built with that compression (a TIFF tag's value); True if that is unknown."""
     found = load_library()
     return found is None or bool(found.TIFFIsCODECConfigured(ctypes.c_uint16(compression)))

@@ -1,4 +1,4 @@
-"""How much memory the decoding of images may take, all readers together."""
+"""Limits the memory that decoding images takes, for all readers together."""
 
 import contextlib
 import threading
@@ -11,34 +11,39 @@ from PIL import Image
 from retrieval.errors import BadImage
 
 MAX_DECODED = 10**9
-"""Bytes that images take while they are decoded, all those at once in the threads of a process, or in the processes
-that read for an ingest; an image that takes more by itself is refused."""
+"""Bytes that images being decoded at the same time may take, in all threads of a process or all readers of an ingest.
+
+An image that takes more by itself is refused.
+"""
 SMALL = 16 * 10**6
-"""Bytes up to which an image does not wait for the others: a lock would take longer than to decode it."""
+"""Images that take at most this many bytes are decoded without waiting; a lock would take longer than decoding."""
 _COPIES = {"WEBP": 12, "AVIF": 8, "HEIF": 8, "TIFF": 4, "JPEG": 3}
-"""Bytes a pixel that a decoder holds beside Pillow's image, as measured; a JPEG only where it is a progressive one."""
+"""Bytes per pixel that a decoder holds in addition to Pillow's image, as measured; for JPEG, only progressive ones."""
 
 Image.core.set_block_size(64 * 2**20)  # type: ignore[attr-defined]
-"""Pillow's unit of memory. The C library keeps freed units of up to 32 MiB to itself, for each thread its own."""
+"""Size of Pillow's memory blocks. The C library would keep freed blocks of up to 32 MiB, separately for each thread."""
 
 
 class MemoryBudget:
-    """A number of bytes that several threads share, or several processes."""
+    """A number of bytes that several threads or processes share."""
 
     def __init__(self, size: int, context: BaseContext | None = None) -> None:
-        """context: of the processes, which get the room as an argument of theirs."""
+        """Make a budget of `size` bytes.
+
+        context: of the processes, which must get the budget as an argument; None: threads share it
+        """
         self._size = size
         self._changed: Any = context.Condition() if context else threading.Condition()
         self._taken: Any = context.RawArray("q", 1) if context else [0]
 
     def take(self, size: int) -> None:
-        """Wait until so many are free, or all are."""
+        """Wait until `size` bytes are free, or all are, and take them."""
         with self._changed:
             self._changed.wait_for(lambda: self._taken[0] == 0 or self._taken[0] + size <= self._size)
             self._taken[0] += size
 
     def give(self, size: int, _done: object = None) -> None:
-        """Give them back."""
+        """Give `size` bytes back."""
         with self._changed:
             self._taken[0] -= size
             self._changed.notify_all()
@@ -48,19 +53,22 @@ _room = MemoryBudget(MAX_DECODED)
 
 
 def set_budget(room: MemoryBudget) -> None:
-    """What this process decodes takes its memory out of this room from now on."""
+    """Make this process decode within this budget from now on."""
     global _room
     _room = room
 
 
 @contextlib.contextmanager
 def memory_for(image: Image.Image, wanted: int, where: str) -> Iterator[None]:
-    """Decode the image inside, once there is room for it; raises BadImage when there could never be."""
+    """Reserve memory for decoding an image inside the block; raises BadImage when it exceeds MAX_DECODED.
+
+    wanted: the number of pixels a side to which it will be decoded
+    """
     needed = bytes_of(image, wanted)
     if needed > MAX_DECODED:
         raise BadImage(
             where,
-            f"{image.width}x{image.height} pixels of a {image.format} take {needed / 10**6:,.0f} MB to decode; at most"
+            f"{image.width}x{image.height} pixels of {image.format} take {needed / 10**6:,.0f} MB to decode, more than"
             f" {MAX_DECODED / 10**6:,.0f} MB; scale it down, or save it as PNG or JPEG",
         )
     if needed <= SMALL:
@@ -74,7 +82,7 @@ def memory_for(image: Image.Image, wanted: int, where: str) -> Iterator[None]:
 
 
 def bytes_of(image: Image.Image, wanted: int) -> int:
-    """What decoding it takes, from its header; of a JPEG, to be seen at `wanted` pixels a side, Pillow decodes less."""
+    """Bytes that decoding takes, from the header. A JPEG may be decoded at a lower resolution, down to `wanted`."""
     pixels: int = image.width * image.height
     each = 1 if image.mode in ("1", "L", "P") else 2 if image.mode.startswith("I;16") else 4
     if image.format != "JPEG":

@@ -1,6 +1,6 @@
-"""From bytes to a loaded, upright Pillow image: what may be opened, how big, and what can go wrong.
+"""From bytes to a loaded, upright Pillow image: supported formats, size limits and errors.
 
-Pillow's decoders are many and fail in many ways; here each failure becomes one BadImage with one plain line.
+Pillow's decoders raise many kinds of exceptions. Here each becomes a BadImage with one plain line.
 """
 
 import contextlib
@@ -18,17 +18,17 @@ from retrieval.images.formats import FORMATS, HAS_AVIF, HAS_HEIF, HEAD_BYTES, MA
 from retrieval.images.memory import memory_for
 from retrieval.images.warnings import quiet
 
-for _format in FORMATS:  # to import one registers it; Pillow would otherwise import all of its forty at the first WebP
+for _format in FORMATS:  # importing registers a plugin; otherwise Pillow imports all forty at the first WebP
     importlib.import_module(f"PIL.{_format.plugin}")
 _NAMES = tuple(each.name for each in FORMATS)
 _MAGIC = tuple(magic for each in FORMATS for magic in each.magic)
 
-UNSUPPORTED = "a kind of image that is not supported ({}); save it as PNG or JPEG"
+UNSUPPORTED = "an unsupported kind of image ({}); save it as PNG or JPEG"
 _NOT_KNOWN = re.compile("unsupported|not supported|unknown (?!file)", re.IGNORECASE)
-"""As Pillow says it of files that are whole."""
+"""Words in Pillow's errors for files that are complete but unsupported."""
 _COMPRESSION = 259
 MAX_PIXELS = 100_000_000
-"""Width times height of the largest picture that is decoded: 400 MB in memory as colour."""
+"""Width times height of the largest image that is decoded: 400 MB in memory as colour."""
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,7 +42,7 @@ _TRANSPOSE = {
 
 @contextlib.contextmanager
 def decode_errors(where: str) -> Iterator[None]:
-    """Turn whatever Pillow raises inside the block into BadImage, and keep its warnings quiet."""
+    """Turn any exception of Pillow's inside the block into BadImage, and suppress its warnings."""
     try:
         with quiet():
             yield
@@ -51,7 +51,7 @@ def decode_errors(where: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise BadImage(where, f"more than {MAX_PIXELS:,} pixels; scale it down") from error
     except Exception as error:
-        # Plugins leak struct.error, SyntaxError, IndexError, MemoryError and more for damaged files.
+        # For damaged files, plugins raise struct.error, SyntaxError, IndexError, MemoryError and more.
         detail = " ".join(str(error).split())[:120] or type(error).__name__
         reason = UNSUPPORTED.format(detail) if _NOT_KNOWN.search(detail) else f"truncated or damaged ({detail})"
         raise BadImage(where, reason) from error
@@ -59,23 +59,26 @@ def decode_errors(where: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_image(data: bytes, where: str, wanted: int) -> Iterator[Image.Image]:
-    """An image to be looked at, or decoded to about `wanted` pixels a side, inside the block, once there is memory.
+    """Open an image for use inside the block, once there is memory to decode it.
 
-    Raises BadImage for one that must not be decoded, and for whatever goes wrong in the block.
+    data: the file's bytes
+    where: the image's name in errors
+    wanted: the number of pixels a side to which it will be decoded
+    Raises BadImage for an image that must not be decoded, and for any exception of Pillow's inside the block.
     """
     with decode_errors(where):
         image = open_checked(data, where)
         with memory_for(image, wanted, where):
             try:
                 if image.format == "PNG" and b"eXIf" in data:
-                    image.load()  # a PNG may carry its EXIF behind the pixels
+                    image.load()  # a PNG's EXIF may come after the pixels
                 yield image
             finally:
-                image.close()  # which frees its pixels, whoever still holds the image
+                image.close()  # frees the pixels, even if something still references the image
 
 
 def open_checked(data: bytes, where: str) -> Image.Image:
-    """Read the header only; raises BadImage for what must not be decoded. Call inside `decode_errors`."""
+    """Read the header; raises BadImage for an image that must not be decoded. Call inside `decode_errors`."""
     if not data:
         raise BadImage(where, "the file is empty")
     if len(data) > MAX_BYTES:
@@ -83,9 +86,9 @@ def open_checked(data: bytes, where: str) -> Image.Image:
     formats = _NAMES
     brand = brand_of(data[:HEAD_BYTES])
     if brand == "HEIF" and not _register_heif():
-        raise BadImage(where, "a HEIF image needs a package that is not installed: pip install 'retrieval[heif]'")
+        raise BadImage(where, "HEIF images need a package that is not installed: pip install 'retrieval[heif]'")
     if brand == "AVIF" and not HAS_AVIF:
-        raise BadImage(where, "an AVIF image needs a Pillow that reads it: pip install --upgrade pillow")
+        raise BadImage(where, "AVIF images need a newer Pillow: pip install --upgrade pillow")
     if brand:
         formats = (brand,)
     try:
@@ -95,16 +98,16 @@ def open_checked(data: bytes, where: str) -> Image.Image:
             raise BadImage(where, _trouble(data) or "truncated or damaged (its header cannot be read)") from error
         raise BadImage(where, f"not an image in a known format ({', '.join(_NAMES)}, HEIF)") from error
     if image.width * image.height > MAX_PIXELS:
-        raise BadImage(where, f"{image.width}x{image.height} pixels; at most {MAX_PIXELS:,}; scale it down")
+        raise BadImage(where, f"{image.width}x{image.height} pixels, more than {MAX_PIXELS:,}; scale it down")
     if image.mode == "F":
-        raise BadImage(where, "floating-point pixels have no fixed black and white; save it with 8 or 16 bits")
+        raise BadImage(where, "floating-point pixels have no defined black and white; save it with 8 or 16 bits")
     return image
 
 
 def load_pixels(image: Image.Image, wanted: int, where: str) -> None:
-    """Decode it; a JPEG at 1/2, 1/4 or 1/8 while both sides keep `2 * wanted` pixels.
+    """Decode the pixels; a JPEG at 1/2, 1/4 or 1/8 of its size if both sides keep at least `2 * wanted` pixels.
 
-    Raises BadImage for a compression that libtiff has not.
+    Raises BadImage for a TIFF compression that libtiff does not support.
     """
     image.draft("RGB", (2 * wanted, 2 * wanted))
     if image.format == "TIFF" and not libtiff.supports(code := compression(image)):
@@ -113,13 +116,17 @@ def load_pixels(image: Image.Image, wanted: int, where: str) -> None:
 
 
 def compression(image: Image.Image) -> int:
-    """A TIFF's, by its number."""
+    """The value of a TIFF's compression tag; 1, no compression, if it has none."""
     found = getattr(image, "tag_v2", {}).get(_COMPRESSION, 1)
     return found if isinstance(found, int) else 1
 
 
 def upright_part(image: Image.Image, turned: int, box: tuple[int, int, int, int]) -> Image.Image:
-    """The part of a loaded image that is in the box (left, top, right, bottom) once it is turned by its orientation."""
+    """The part of a loaded image inside a box, upright.
+
+    turned: EXIF orientation, 1 to 8
+    box: (left, top, right, bottom) in pixels of the upright image
+    """
     left, top, right, bottom = box
     if turned >= 5:
         left, top, right, bottom = top, left, bottom, right
@@ -133,14 +140,17 @@ def upright_part(image: Image.Image, turned: int, box: tuple[int, int, int, int]
 
 
 def upright_size(image: Image.Image, turned: int) -> tuple[int, int]:
-    """(width, height) of an image just opened, as it will be once turned by its orientation."""
+    """(width, height) of an opened image after turning it upright.
+
+    turned: EXIF orientation, 1 to 8
+    """
     return (image.height, image.width) if turned >= 5 else image.size
 
 
 def _trouble(data: bytes) -> str | None:
-    """Why a file that begins as an image does cannot be opened, where it is not the file's fault.
+    """Why a file cannot be opened, if its kind is unsupported rather than the file damaged; else None.
 
-    Pillow keeps that to itself unless its part for that format is asked.
+    Pillow gives the reason only when the format's plugin is called directly.
     """
     for each in FORMATS:
         if data.startswith(each.magic):
@@ -153,12 +163,12 @@ def _trouble(data: bytes) -> str | None:
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8; 1 when there is none or it cannot be read. Decodes nothing."""
+    """EXIF orientation, 1 to 8; 1 if there is none or it cannot be read. Decodes no pixels."""
     if image.format == "TIFF":
-        return 1  # Pillow itself turns a TIFF as it loads, and gives the size after that
+        return 1  # Pillow turns a TIFF itself when it loads it, and reports the size after that
     value: object = None
-    with contextlib.suppress(Exception):  # corrupt EXIF fails in as many ways as a corrupt file
-        # The base class's method: PNG's own would decode the whole picture.
+    with contextlib.suppress(Exception):  # corrupt EXIF raises as many kinds of exceptions as a corrupt file
+        # The base class's method: PNG's own would decode the whole image.
         value = Image.Image.getexif(image).get(ExifTags.Base.Orientation)
     return value if isinstance(value, int) and value in _TRANSPOSE else 1
 

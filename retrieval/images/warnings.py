@@ -1,4 +1,4 @@
-"""Pillow warns of corrupt EXIF, odd palettes and big pictures that decode well; nobody needs to see that."""
+"""Suppresses Pillow's warnings about corrupt EXIF, odd palettes and large images, which decode well anyway."""
 
 import contextlib
 import threading
@@ -12,9 +12,9 @@ _silence = contextlib.ExitStack()
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings from Pillow inside the block, in any number of threads at once.
+    """Suppress Pillow's warnings inside the block, in any number of threads at once.
 
-    Filters belong to the whole process: the first thread in sets them, the last one out puts them back.
+    Warning filters are per process: the first thread that enters sets them, the last one that leaves restores them.
     """
     global _inside
     with _lock:
