@@ -66,7 +66,7 @@ def root(
     version: bool = typer.Option(
         False, "--version", callback=print_version, is_eager=True, help="Print the version and exit."
     ),
-    debug: bool = typer.Option(False, DEBUG, help="Show the traceback of an error; may stand anywhere."),
+    debug: bool = typer.Option(False, DEBUG, help="Show the traceback of an error; works anywhere on the line."),
 ) -> None:
     """Find the images that look like a given image, in collections that nobody has labelled."""
 
@@ -76,14 +76,14 @@ def main() -> None:
     debug = DEBUG in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != DEBUG]
     if not debug:
-        logging.disable(logging.WARNING)  # the libraries' chatter; what matters is raised
+        logging.disable(logging.WARNING)  # warnings of libraries; errors are raised
     try:
         app()
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             echo("interrupted: run the same command again to resume", err=True)
         raise
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except BrokenPipeError:  # the reader of a pipe closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if debug:
@@ -96,5 +96,5 @@ def main() -> None:
                 for line in (f"error: {said}", *getattr(error, "context", ())):
                     echo(line, err=True)
             sys.exit(error.exit_code)
-        echo(redact(f"error: {type(error).__name__}: {error} (a defect; {DEBUG} shows where)"), err=True)
+        echo(redact(f"error: {type(error).__name__}: {error} (a bug; {DEBUG} shows the traceback)"), err=True)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""The few ways in which all commands print."""
+"""Printing, for all commands: consoles, lines, JSON, progress bars, warnings."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +31,7 @@ def stdout() -> "Console":
 
 
 def console(*, stderr: bool) -> "Console":
-    """A console for people: no text in it is taken for markup or for a control character of the terminal."""
+    """A console for people: text is not interpreted as markup, and control characters are made visible."""
     from rich.console import Console
     from rich.text import Text
 
@@ -45,7 +45,7 @@ def console(*, stderr: bool) -> "Console":
 def echo(*fields: str, err: bool = False) -> None:
     """Print a line for people, on stderr if `err`: fields separated by tabs, control characters made visible.
 
-    With `console` this is the only way to a terminal; what programs read (JSON, CSV, `paths0`) is written as it is.
+    Text for people is printed only by this and by `console`; JSON, CSV and `paths0` are written unchanged.
     """
     typer.echo("\t".join(map(escape_unprintable, fields)), err=err)
 
@@ -77,7 +77,7 @@ def progress_bar(*columns: str) -> Iterator["Progress"]:
 
 
 def training_task(bar: "Progress") -> "Callable[[Training], None]":
-    """A callback that shows a training's progress on the bar, which needs a `note` column."""
+    """A callback that shows the progress of a training on the bar, which needs a `note` column."""
     task = bar.add_task("Training", total=100, start=False, visible=False, note="")
 
     def show(p: "Training") -> None:

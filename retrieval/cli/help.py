@@ -16,17 +16,17 @@ GROUPS = (
     *(ACTION, QUERIES, SELECTION, FIELDS, SERVICE, MODEL, TRAINING, HOSTS),
     *(GATE, LIMITS, OUTPUT, ENGINE, CLUSTER, OTHER),
 )
-"""In the order in which a help shows them; an option without a group is in the last."""
+"""The groups in the order in which they are shown; an option without one is in the last."""
 WORDS = {"int": "N", "int range": "N", "float": "X", "float range": "X", "path": "FILE", "str": "TEXT"}
-"""How a type is written where an option names no metavar of its own."""
+"""How a type is shown if the option has no metavar."""
 WIDEST = 1000
-"""Columns of a help text: as wide as the terminal."""
+"""Maximum width of help: in practice that of the terminal."""
 EXAMPLE = "$ "
-"""What the lines of a docstring that are examples begin with."""
+"""The prefix of a docstring's lines that are examples."""
 
 
 class Command(TyperCommand):
-    """A command whose docstring is: a line, paragraphs, and at the end a paragraph of examples."""
+    """A command whose docstring is a line, then paragraphs, then a paragraph of examples."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return ["[OPTIONS]", *(format_usage(each, ctx) for each in self.get_params(ctx) if is_argument(each))]
@@ -50,12 +50,12 @@ class Command(TyperCommand):
 
 
 def prose(text: str) -> list[str]:
-    """The paragraphs of a docstring but for its examples."""
+    """The paragraphs of a docstring, without its examples."""
     return [part for part in text.split("\n\n") if not part.startswith(EXAMPLE)]
 
 
 def examples(text: str) -> list[str]:
-    """The commands that a docstring shows.
+    """The example commands of a docstring.
 
     >>> examples("$ retrieval status")
     ['retrieval status']
@@ -64,7 +64,7 @@ def examples(text: str) -> list[str]:
 
 
 def sections(command: TyperCommand, ctx: Any) -> list[tuple[str, list[tuple[str, str]]]]:
-    """The arguments, then the options by GROUPS: title, and of each parameter how it is written and what it does."""
+    """The arguments, then the options by group: a title and, for each parameter, how it is typed and what it does."""
     parameters = command.get_params(ctx)
     arguments = [each for each in parameters if is_argument(each)]
     options = sorted(
@@ -84,7 +84,7 @@ def is_argument(parameter: Any) -> bool:
 
 
 def group_of(option: Any) -> str:
-    """The one of GROUPS that it is in."""
+    """The group of an option, one of GROUPS."""
     return getattr(option, "rich_help_panel", None) or OTHER
 
 
@@ -94,7 +94,7 @@ def format_usage(argument: Any, ctx: Any) -> str:
 
 
 def format_parameter(parameter: Any, ctx: Any) -> str:
-    """A parameter as it is typed: its names and what comes after them."""
+    """A parameter as it is typed: its names and its metavar."""
     shown = parameter.metavar or parameter.display_type(ctx).strip("<>")
     value: str = WORDS.get(shown, shown)
     if is_argument(parameter):
@@ -104,7 +104,7 @@ def format_parameter(parameter: Any, ctx: Any) -> str:
 
 
 def describe_parameter(parameter: Any) -> str:
-    """What it does, its range and its default, in one sentence."""
+    """What a parameter does, its range and its default, in one sentence."""
     low, high = getattr(parameter, "min", None), getattr(parameter, "max", None)
     facts = [f"{low} to {high}"] if low is not None and high is not None else []
     default = parameter.show_default if isinstance(parameter.show_default, str) else format_default(parameter.default)
@@ -114,7 +114,7 @@ def describe_parameter(parameter: Any) -> str:
 
 
 def format_default(default: Any) -> str:
-    """A default as it would be typed; nothing for an option that is off or not given."""
+    """A default as it would be typed; empty for a flag, and if there is none."""
     if default is None or isinstance(default, bool):
         return ""
     return f"{default:g}" if isinstance(default, float) else str(default)

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they mean."""
+"""Options that several commands share, and functions that interpret them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -170,5 +170,5 @@ def ray_of(runner: str, address: str | None, settings: "Settings") -> "RayCluste
     from retrieval.ingest.options import RayCluster
 
     if address is not None and runner != "ray":
-        raise UsageError(f"--address {address} is a Ray cluster's; add --runner ray")
+        raise UsageError(f"--address {address} is for a Ray cluster; add --runner ray")
     return RayCluster(settings, address) if runner == "ray" else None

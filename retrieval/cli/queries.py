@@ -1,4 +1,4 @@
-"""The queries that a command line names."""
+"""Reads the queries of a command line: files, sources, stdin, lists, stored images."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ LONGEST = 2**16
 def all_queries(
     images: list[str], list_: Path | None, settings: "Settings", *, stored: bool
 ) -> "Iterator[Query | Stored]":
-    """The queries that the arguments name, one after the other, each with the name that is printed."""
+    """Yield the queries of the arguments, then those of the list; their names are what is printed."""
     from retrieval.search.query import Query, Stored
     from retrieval.sources.folder import File
 
@@ -69,7 +69,7 @@ def file_query(path: str) -> "Query":
 
 
 def example_query(name: str) -> "Query | Stored":
-    """An example to be like or unlike: the file of that name if there is one, otherwise a stored image."""
+    """An example image: the file of that name if there is one, otherwise a stored image."""
     from retrieval.search.query import Stored
 
     return file_query(name) if Path(name).is_file() else Stored(name)

@@ -40,7 +40,7 @@ async def index_page() -> FileResponse:
 
 @page.get("/docs")
 async def docs_page() -> FileResponse:
-    """The API's description, to be read."""
+    """The API's documentation."""
     return FileResponse(STATIC / "docs.html", headers={"Cache-Control": "no-cache"})
 
 
@@ -82,7 +82,7 @@ def create_app(index: Index, limits: Limits = Limits(), *, key: str | None = Non
 
 
 def describe_api(app: FastAPI) -> dict[str, Any]:
-    """The API's description, without the framework's 422 for bad parameters: they are answered with 400."""
+    """The API's OpenAPI description, without the framework's 422 for bad parameters: the service answers 400."""
     schema = app.openapi()
     for operation in (each for path in schema["paths"].values() for each in path.values()):
         if "HTTPValidationError" in str(operation["responses"].get("422")):
@@ -93,7 +93,7 @@ def describe_api(app: FastAPI) -> dict[str, Any]:
 
 
 async def handle_retrieval_error(request: Request, error: Exception) -> Response:
-    """A `RetrievalError`; those that are the service's own fault go to its log in full."""
+    """Answer a `RetrievalError`; one with a status of 500 or more is also counted and logged in full."""
     assert isinstance(error, RetrievalError)
     said = respond_to_error(error)
     if said.status_code >= 500:
@@ -102,23 +102,23 @@ async def handle_retrieval_error(request: Request, error: Exception) -> Response
 
 
 async def handle_malformed(_: Request, error: Exception) -> Response:
-    """A malformed parameter."""
+    """Answer a malformed parameter."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     return error_response(400, f"{'.'.join(map(str, first['loc'][1:]))}: {first['msg']}")
 
 
 async def handle_http_error(_: Request, error: Exception) -> Response:
-    """A request that a route or the framework refused."""
+    """Answer a request that a route or the framework refused."""
     assert isinstance(error, HTTPException)
     return respond_to_http(error)
 
 
 async def handle_disconnect(_: Request, _error: Exception) -> Response:
-    """The client disconnected; nobody reads this answer."""
+    """Answer a client that has disconnected, for the metrics only."""
     return Response(status_code=400)
 
 
 async def handle_defect(_: Request, _error: Exception) -> Response:
-    """A defect; its stack trace is in the server's log."""
+    """Answer a bug; its stack trace is in the service's log."""
     return error_response(500, DEFECT)

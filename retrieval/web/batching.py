@@ -1,6 +1,6 @@
-"""Batches searches: those that wait at the same time are encoded together and sent to the engine together.
+"""Batches searches: those waiting at the same time are encoded together and sent to the engine together.
 
-No search waits for more to come: the next batch gathers while the current ones run.
+No search waits for others to arrive: the next batch fills while the current ones run.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from retrieval.web.errors import TOO_BUSY
 from retrieval.web.metrics import Metrics
 
 MAX_BATCH = 64
-"""Searches in one batch at most: the encoder's largest batch size."""
+"""Maximum number of searches in a batch: the encoder's largest batch size."""
 BATCHES = 2
-"""Batches at once: one is encoded while the engine works on the other."""
+"""Number of batches at once: one is encoded while the engine works on the other."""
 
 Answer = tuple[PreparedQuery, Result]
 
@@ -41,7 +41,7 @@ class Batcher:
     """Queues searches in the event loop; `threads` do the work."""
 
     def __init__(self, index: Index, threads: Executor, metrics: Metrics, waiting: int) -> None:
-        """waiting: searches in the queue at most."""
+        """waiting: maximum number of searches in the queue."""
         self._index, self._threads, self._metrics, self._most = index, threads, metrics, waiting
         self._queue: list[Waiting] = []
         self._running: set[asyncio.Task[None]] = set()
@@ -81,7 +81,7 @@ class Batcher:
         for some in group_by(batch, lambda item: item.prepared.live.collection):
             try:
                 prepared = dict(zip(some, self._encode([item.prepared for item in some]), strict=True))
-            except Exception as error:  # noqa: BLE001 - handed to those who wait
+            except Exception as error:  # noqa: BLE001 - passed to the waiting requests
                 done |= dict.fromkeys(some, error)
                 continue
             for few in group_by(some, lambda item: repr(item.options)):
@@ -102,7 +102,7 @@ class Batcher:
         try:
             with self._metrics.stage("engine"):
                 answers = self._index.search_prepared(prepared, items[0].options)
-        except Exception as error:  # noqa: BLE001 - handed to those who wait
+        except Exception as error:  # noqa: BLE001 - passed to the waiting requests
             return dict.fromkeys(items, error)
         return dict(zip(items, answers, strict=True))
 

@@ -1,4 +1,4 @@
-"""Errors as HTTP answers: one line that says what is wrong and what to do, never a path, a key or a stack trace."""
+"""Errors as HTTP answers: one line with what is wrong and what to do, without paths, keys or stack traces."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,9 +20,9 @@ from retrieval.errors import (
 ENGINE_DOWN = "the engine does not answer; try again in a moment"
 NO_COLLECTION = "there is no collection yet; ask the operator to make one: retrieval ingest SOURCE"
 NO_MODEL = "the model that made this collection is not on this machine; ask the operator to install it"
-DEFECT = "something went wrong here; the service's log says what"
+DEFECT = "something went wrong in the service; its log has the details"
 SPELLED = {"where": "filter"}
-"""Arguments that the API calls by another name than Python does."""
+"""Arguments that have another name in the HTTP API than in Python."""
 TOO_BUSY = "too busy; try again in a moment"
 NO_SUCH_IMAGE = "no such image in the collection"
 
@@ -40,7 +40,7 @@ PROBLEMS = {
     404: "No such image.",
     408: "The upload took too long.",
     413: "The upload is too large.",
-    415: "The body is of another content type.",
+    415: "The content type of the body is not supported.",
     422: "The image cannot be used.",
     429: "Too many requests.",
     503: "The engine, the collection or the model is not available, or too many requests wait.",
@@ -48,7 +48,7 @@ PROBLEMS = {
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Those errors, for the API's description."""
+    """The errors with these statuses, for the OpenAPI description."""
     return {status: {"model": Problem, "description": PROBLEMS[status]} for status in statuses}
 
 
@@ -62,7 +62,7 @@ def status_of(error: RetrievalError) -> int:
 
 
 def client_message(error: RetrievalError) -> str:
-    """What a client is told. An internal error's own message is left out, because it may contain paths."""
+    """The message for the client. That of an internal error is replaced, because it may contain paths."""
     if isinstance(error, UsageError):
         return error.text(lambda option: SPELLED.get(option, option))
     if isinstance(error, BadImage):

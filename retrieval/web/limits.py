@@ -1,4 +1,4 @@
-"""Limits on what a client may ask: sizes, times, requests at once."""
+"""Limits for clients: sizes, times, rates, requests at once."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,18 @@ RATE = 100
 class Limits:
     """Sizes in bytes, times in seconds.
 
-    upload: size of a request's body
-    small: size of a body that is read at once; larger ones wait for one of the places
-    large: places for large bodies
+    upload: maximum size of a request's body
+    small: size up to which a body is read at once; larger ones wait for a slot
+    large: number of slots for large bodies
     body_seconds: from the end of a request's head to the end of its body
     request_seconds: from the end of a request's head to the end of the answer
     head_seconds: a connection that has sent no request by then is closed
-    pixels: of an image, height × width
+    pixels: maximum height × width of an image
     decoders: images decoded at once
     decode_seconds: for one image, including its wait for a decoder
-    askers: requests that the engine works on at once
-    waiting: searches in the queue
-    connections: open at once
+    askers: requests to the engine at once
+    waiting: maximum number of searches in the queue
+    connections: maximum number of open connections
     rate: requests of one client per second, 0 for no limit
     """
 
@@ -40,10 +40,10 @@ class Limits:
 
 
 MAX_K = 200
-"""Hits of one search at most."""
+"""Maximum number of hits per search."""
 MAX_EXAMPLES = 32
-"""Images to be like, and images to be unlike, at most."""
+"""Maximum number of `like` images, and of `unlike` images."""
 MAX_SAMPLE = 60
-"""Random images in one answer at most."""
+"""Maximum number of random images in an answer."""
 MAX_FACETS = 100
-"""Values of a field in one answer at most."""
+"""Maximum number of values of a field in an answer."""

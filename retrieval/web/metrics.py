@@ -41,7 +41,7 @@ class Metrics:
         self.refused = self._counter("retrieval_uploads_refused_total", "reason")
 
     def follow(self, facts: Callable[[], Facts]) -> None:
-        """At each scrape, export what `facts` returns: `up`, `alias` and, while it is up, the fields of the status."""
+        """At each scrape, export what `facts` returns: `up`, `alias` and, while the engine is up, the fields of the status."""
         self.registry.register(Current(facts))
 
     @contextlib.contextmanager
@@ -67,11 +67,11 @@ class Current(Collector):
         self._facts = facts
 
     def describe(self) -> list[Metric]:
-        """Return nothing; otherwise registering this would query the engine."""
+        """Return nothing, so that registering this does not query the engine."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """One sample each."""
+        """Yield the gauges, with one sample each."""
         facts = self._facts()
         alias = facts["alias"]
         yield gauge("retrieval_engine_up", {}, float(facts["up"]))

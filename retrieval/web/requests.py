@@ -33,9 +33,9 @@ class SearchRequest(BaseModel):
     filter: str | None = Field(
         None,
         max_length=10_000,
-        description="Condition that hits must meet, in the language of `retrieval search --where`.",
+        description="Filter that hits must match, in the language of `retrieval search --where`.",
     )
-    diverse: bool = Field(False, description="Find hits that differ among themselves.")
+    diverse: bool = Field(False, description="Prefer hits that differ from each other.")
     reconstruct: bool = Field(
         False, description="Also send the query as the model reconstructs it from its embedding, as a data URL."
     )
@@ -45,7 +45,7 @@ class SearchRequest(BaseModel):
         if self.unlike and not self.like:
             raise ValueError("unlike without like")
         if self.like and (self.id or self.diverse or self.reconstruct):
-            raise ValueError("like goes with neither id, diverse nor reconstruct")
+            raise ValueError("like cannot be combined with id, diverse or reconstruct")
         return self
 
 
@@ -57,7 +57,7 @@ class Upload(BaseModel):
 
 
 def body_schema() -> dict[str, Any]:
-    """The request's body for the API's description."""
+    """The request's body, for the OpenAPI description."""
     schema = SearchRequest.model_json_schema()
     image = {"type": "string", "format": "binary", "description": "An image file to search with."}
     form = {**schema, "properties": {"image": image, **schema["properties"]}}
@@ -66,7 +66,7 @@ def body_schema() -> dict[str, Any]:
 
 
 async def read_request(request: Request) -> tuple[SearchRequest, Upload | None]:
-    """The search, and the uploaded image if there is one. Raises UsageError, HTTPException."""
+    """Read the search, and the uploaded image if there is one. Raises UsageError, HTTPException."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     upload = None
     try:
@@ -89,7 +89,7 @@ async def read_request(request: Request) -> tuple[SearchRequest, Upload | None]:
 
 @contextlib.asynccontextmanager
 async def read_form(request: Request) -> AsyncIterator[tuple[dict[str, Any], Upload | None]]:
-    """A form's fields, and its file. Fields that may come several times are lists."""
+    """Read a form's fields and its file. Fields that may be repeated are lists."""
     async with request.form(max_files=1, max_fields=3 * MAX_EXAMPLES, max_part_size=FIELD_BYTES) as sent:
         image = sent.get("image")
         upload = None

@@ -13,7 +13,7 @@ from retrieval.errors import RetrievalError, UsageError
 from retrieval.web.limits import Limits
 
 GRACE_SECONDS = 10
-"""Seconds that running requests are given at shutdown."""
+"""Seconds that running requests have to finish at shutdown."""
 HEAD_BYTES = 32 * 2**10
 
 
@@ -23,7 +23,7 @@ def listen(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=1024)
     except OverflowError as error:
-        raise UsageError(f"{port} is no port", option="port", hint="use a number from 0 to 65535") from error
+        raise UsageError(f"{port} is not a port", option="port", hint="use a number from 0 to 65535") from error
     except OSError as error:
         raise RetrievalError(
             f"cannot listen on {host} port {port}: {error.strerror}", hint="choose another --port"
@@ -37,21 +37,21 @@ def run_server(app: ASGIApp, listening: socket.socket, limits: Limits) -> None:
     uvicorn.Server(server_config(app, limits)).run(sockets=[listening])
 
 
-def server_config(app: ASGIApp, limits: Limits) -> uvicorn.Config:
+def server_config(app: ASGIApp, server_limits: Limits) -> uvicorn.Config:
     """The server's settings."""
 
-    class Patient(TimedProtocol):
-        most = limits
+    class Protocol(TimedProtocol):
+        limits = server_limits
 
     return uvicorn.Config(
         app,
-        http=Patient,
+        http=Protocol,
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=limits.connections,
+        limit_concurrency=server_limits.connections,
         timeout_graceful_shutdown=GRACE_SECONDS,
         h11_max_incomplete_event_size=HEAD_BYTES,
     )
@@ -60,10 +60,10 @@ def server_config(app: ASGIApp, limits: Limits) -> uvicorn.Config:
 class TimedProtocol(H11Protocol):
     """Closes a connection that sends no complete head, keeps sending after its answer, or never ends a request."""
 
-    most: Limits
+    limits: Limits
 
     def connection_made(self, transport: Any) -> None:
-        """Start to watch the connection."""
+        """Start the timer of the connection."""
         super().connection_made(transport)
         self._since = self.loop.time()
         self._seen: object = None
@@ -75,7 +75,7 @@ class TimedProtocol(H11Protocol):
         busy = self.cycle is not None and not self.cycle.response_complete
         if (busy, self.cycle) != self._seen:
             self._seen, self._since = (busy, self.cycle), self.loop.time()
-        if self.loop.time() - self._since > (self.most.request_seconds if busy else self.most.head_seconds):
+        if self.loop.time() - self._since > (self.limits.request_seconds if busy else self.limits.head_seconds):
             self.transport.abort() if busy else self.transport.close()
             return
-        self._watching = asyncio.get_running_loop().call_later(self.most.head_seconds / 4, self._watch)
+        self._watching = asyncio.get_running_loop().call_later(self.limits.head_seconds / 4, self._watch)

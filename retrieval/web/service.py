@@ -1,4 +1,4 @@
-"""What the service keeps between requests: the open index, thread pools, health."""
+"""The service's state: the open index, thread pools, health."""
 
 import asyncio
 import contextlib
@@ -66,7 +66,7 @@ class Service:
             raise error
 
     def status(self) -> dict[str, Any]:
-        """What the page's header shows; contains no path or address of this machine but the engine's own page."""
+        """The status for the page's header; without paths or addresses of this machine, except the dashboard's URL."""
         facts: dict[str, Any] = {
             "version": __version__,
             "alias": self.index.alias,
@@ -103,7 +103,7 @@ class Service:
         with contextlib.suppress(NoCollection):
             try:
                 self.check()
-            except StoreUnavailable:  # asking again would take as long again
+            except StoreUnavailable:  # a second query would take as long again
                 return {"alias": self.index.alias, "up": False, "collection": None}
         status = self.status()
         age = seconds_since(status["created"]) if status["created"] else None
@@ -116,7 +116,7 @@ class Service:
                 await self.run(self.asking, self.index.warm)
             except RetrievalError:  # a search reports it
                 pass
-            except Exception:  # a defect: `readyz` stays 503, and the next attempt may succeed
+            except Exception:  # a bug: `readyz` stays 503, and the next attempt may succeed
                 LOG.exception("the model cannot be loaded")
             await asyncio.sleep(WATCH_SECONDS)
 

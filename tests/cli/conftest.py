@@ -59,7 +59,7 @@ class Done:
         assert self.out == ""
         last = self.err.splitlines()[-1]
         assert last.startswith("error: ")
-        assert "a defect" not in last
+        assert "(a bug;" not in last
         assert last.startswith(f"error: {option}: " if option else "error: "), last
         assert [part for part in named if not mentions(last, part)] == [], last
         return last

@@ -93,7 +93,7 @@ def test_an_alias_that_is_a_collections_name(home: Path, pictures: Path, call: C
 def test_an_alias_that_is_no_name(alias: str, trained_home: Path, pictures: Path, call: Call) -> None:
     done = call("ingest", pictures, "--alias", alias)
     assert done.code in (1, 2)
-    assert "a defect" not in done.err
+    assert "(a bug;" not in done.err
     assert done.err.startswith("error: ")
 
 

@@ -50,8 +50,8 @@ def test_a_retired_source_goes(filled: Place, call: Call, tmp_path: Path) -> Non
     done = call("forget", "trip", "--dry-run", *options)
     assert done.code == 0
     assert f"8 points of trip, last seen at {tmp_path / 'trip'}" in done.out
-    assert done.out.count("goes: trip/") == 5
-    assert "goes: 3 more" in done.out
+    assert done.out.count("to remove: trip/") == 5
+    assert "to remove: 3 more" in done.out
     assert "nothing was changed" in done.out
     said = call("forget", "trip", "--dry-run", "--json", *options).object
     assert (said["points"], said["done"], len(said["examples"])) == (GONE, False, 5)

@@ -105,11 +105,11 @@ def test_a_model_trained_for_it(home: Path, call: Call, monkeypatch: pytest.Monk
 
 
 def test_what_is_not_due(home: Path, call: Call, pictures: Path) -> None:
-    assert "nothing was due: it is younger" in call("reindex", "--if-older-than", "24h").out
-    assert "nothing was due: model and images" in call("reindex", "--if-changed").out
+    assert "nothing to do: it is younger" in call("reindex", "--if-older-than", "24h").out
+    assert "nothing to do: model and images" in call("reindex", "--if-changed").out
     assert call("reindex", "--train", "--if-changed", "--json").object["outcome"] == "unchanged"
     checked = call("reindex", "--dry-run")
-    assert (checked.code, "good enough" in checked.out) == (0, True)
+    assert (checked.code, "passed the gate" in checked.out) == (0, True)
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_few_images_for_a_long_code_are_told_of(tmp_path: Path, call: Call) -> N
 
 
 def test_what_comes_next(home: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A collection that is there goes on with its own model until it is re-indexed."""
+    """An existing collection keeps its own model until it is re-indexed."""
     settings, source = Settings(home=home), str(pictures)
     with open_store(settings) as store:
         live = resolve(store, "images")
@@ -136,7 +136,10 @@ def test_what_comes_next(home: Path, pictures: Path, monkeypatch: pytest.MonkeyP
     assert own is not None
     assert next_command(own, source, settings) == ingest
     said = next_command(other, source, settings)
-    assert said == f"retrieval reindex   (images holds codes of model {own.fingerprint[:8]}, which ingest goes on with)"
+    assert (
+        said
+        == f"retrieval reindex   (images holds embeddings of model {own.fingerprint[:8]}, which ingest keeps using)"
+    )
     monkeypatch.setattr("retrieval.store.edge.engine.EdgeStore", functools.partial(EdgeStore, lock_seconds=0.1))
     with contextlib.ExitStack() as held:
         held.callback(FolderLock(settings.embedded).release)

@@ -129,7 +129,7 @@ def test_the_scheduled_jobs_from_the_first_night_on(few: Path, own_home: Path) -
     own_home.mkdir()
     code, log, said = job("reindex", own_home, few)
     assert (code, log[-1]["result"]) == (0, "absent")
-    assert said == "images: nothing was due: there is no collection yet; make it with: retrieval ingest SOURCE\n"
+    assert said == "images: nothing to do: there is no collection yet; make it with: retrieval ingest SOURCE\n"
 
     code, log, said = job("ingest", own_home, few)
     assert code == 0, log

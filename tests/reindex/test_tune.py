@@ -152,6 +152,6 @@ def test_the_command_measures_and_applies(
         assert {id_: point.payload for id_, point in after.items()} == {i: p.payload for i, p in before.items()}
         nothing = call("tune", "--max-p95", "0.1", *place.options())
         assert nothing.code == 5
-        assert "none finds 0.99 of the five nearest" in nothing.err
+        assert "no index finds 0.99 of the five nearest" in nothing.err
     finally:
         clean(qdrant_url)

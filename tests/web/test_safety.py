@@ -341,5 +341,5 @@ def test_no_answer_names_a_place_or_shows_a_trace(
     monkeypatch.setattr(served.index.store, "query", broken)
     answer = served.client.post("/api/search", files={"image": digit})
     assert answer.status_code == 500
-    assert answer.json() == {"error": "something went wrong here; the service's log says what"}
+    assert answer.json() == {"error": "something went wrong in the service; its log has the details"}
     assert answer.headers["x-content-type-options"] == "nosniff"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from retrieval.store.base import Store
 
 GATE_METRICS = ("recall_at_5", "copies_found", "P@5")
-"""The metrics of the gate that the table shows."""
+"""The gate's metrics that the table shows."""
 META_FIELDS = ("model", "dim", "created", "state", "sources", "evaluation")
 """The metadata that is printed as JSON."""
 DAMAGED = "damaged"

@@ -4,8 +4,9 @@ from retrieval.cli.console import print_json, progress_bar, stderr, stdout, trai
 from retrieval.cli.options import Json
 
 SHOWN = 4
-"""Queries in the terminal; the galleries show GALLERY."""
+"""Number of queries shown in the terminal."""
 GALLERY = 12
+"""Number of queries in the galleries."""
 
 
 def demo(as_json: Json = False) -> None:
@@ -31,7 +32,7 @@ def demo(as_json: Json = False) -> None:
     every = max(1, len(outcome.results) // GALLERY)
     chosen = outcome.results[::every][:GALLERY]
     rows = result_rows(chosen, open_known(outcome.meta.sources, settings))
-    write_galleries(rows, html=html, png=png, title="Digits the program had never seen")
+    write_galleries(rows, html=html, png=png, title="Digits the model was not trained on")
     if as_json:
         print_json({**outcome.to_json(), "html": str(html), "png": str(png)})
         return
@@ -40,9 +41,9 @@ def demo(as_json: Json = False) -> None:
         print_results([result], console)
         print_images([row], console)
     console.print(
-        f"P@5 of {len(outcome.results):,} queries: {outcome.precision:.4f} by codes of {outcome.meta.dim} numbers,"
-        f" {outcome.pixels_precision:.4f} by raw pixels\n"
-        f"(the share of the five nearest that show the query's digit; labels were used for this count only)\n\n"
+        f"P@5 of {len(outcome.results):,} queries: {outcome.precision:.4f} by embeddings of {outcome.meta.dim}"
+        f" dimensions, {outcome.pixels_precision:.4f} by raw pixels\n"
+        f"(share of the five nearest images that show the query's digit; labels are used for this count only)\n\n"
         f"Look:  {html}\n       {png}\n"
         f"Next:  retrieval search mnist-sample:test --limit 3 --alias {outcome.summary.alias}\n"
         "       retrieval train FOLDER && retrieval ingest FOLDER && retrieval search IMAGE",

@@ -74,7 +74,7 @@ def duplicates(
     if undo:
         if apply or html:
             raise UsageError("--undo with --apply or --html; give one")
-        undo_moves(undo)
+        undo_and_print(undo)
         return
 
     from retrieval.api import Index
@@ -88,7 +88,7 @@ def duplicates(
         progress_bar() as bar,
         groups_printer(form, index) as show,
     ):
-        task = bar.add_task("Looking", total=None)
+        task = bar.add_task("Comparing", total=None)
 
         def step(what: str, done: int, total: int) -> None:
             bar.update(task, description=what, completed=done, total=total)
@@ -122,13 +122,13 @@ def print_counts(summary: Any) -> None:
 
 
 def report_move(moved: "Moved") -> bool:
-    """Whether the file was moved; if not, print why."""
+    """Return whether the file was moved; if not, print why."""
     if moved.problem:
         echo(f"refused: {moved.origin}: {moved.problem}", err=True)
     return moved.problem is None
 
 
-def undo_moves(undo: Path) -> None:
+def undo_and_print(undo: Path) -> None:
     """Move the files back, and name those that could not be."""
     from retrieval.duplicates.quarantine import undo_moves
 

@@ -46,7 +46,7 @@ def forget(
     if not (dry_run or yes or sys.stdin.isatty()):
         raise UsageError(f"forget {name}: removes {found.points:,} points of {alias}; confirm with --yes")
     if not as_json:
-        print_plan(found)
+        print_removal(found)
     if not dry_run:
         if not yes and not typer.confirm(f"Forget {escape_unprintable(name)}, {found.points:,} points?", err=True):
             raise typer.Exit(1)
@@ -63,12 +63,12 @@ def forget(
         echo(done)
 
 
-def print_plan(found: "ForgetSummary") -> None:
+def print_removal(found: "ForgetSummary") -> None:
     """Print what would be removed."""
     where = f", last seen at {found.root}" if found.root else ""
     lines = [f"{found.alias} → {found.collection}: {found.points:,} points of {found.name}{where}"]
-    lines += [f"goes: {found.name}/{path}" for path in found.examples]
+    lines += [f"to remove: {found.name}/{path}" for path in found.examples]
     if (more := found.points - len(found.examples)) > 0 and found.examples:
-        lines.append(f"goes: {more:,} more")
+        lines.append(f"to remove: {more:,} more")
     for line in lines:
         echo(line)

@@ -193,7 +193,7 @@ def ingest(
     else:
         print_summary(summary, points, store.location, dashboard_url(store, alias), stdout())
     if metadata and not summary.described:
-        key = f"{key_column!r} must hold its path below the root of its source (or name another --key-column)"
-        named = f"'source', if there is such a column, the source's name, here {', '.join(names)}"
-        print_warnings([f"{metadata}: none of its rows is an image's; {key}, and {named}"])
+        key = f"column {key_column!r} must hold the image's path relative to the root of its source (see --key-column)"
+        named = f"column 'source', if present, the source's name: {', '.join(names)}"
+        print_warnings([f"{metadata}: no row matches an image; {key}, and {named}"])
     exit_if_refused(summary.refused, silent=json_logs)

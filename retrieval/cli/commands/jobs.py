@@ -45,7 +45,7 @@ def jobs(
 
 
 def job_row(record: Mapping[str, Any]) -> list[str]:
-    """A run as a row of the table."""
+    """A job as a row of the table."""
     from retrieval.ops.job_history import summarize
 
     return [

@@ -39,7 +39,7 @@ def outliers(
     from retrieval.config import load_settings
 
     with Index.open(alias, settings=load_settings(qdrant_url=qdrant_url)) as index, progress_bar() as bar:
-        task = bar.add_task("Looking", total=None)
+        task = bar.add_task("Searching", total=None)
         found = index.outliers(limit, report=lambda done, total: bar.update(task, completed=done, total=total))
         if html:
             from retrieval.gallery.review import write_outliers

@@ -167,7 +167,7 @@ def run_reindex(
     from retrieval.store import open_store
     from retrieval.store.base import dashboard_url
 
-    with contextlib.suppress(OSError, AttributeError):  # Windows has none
+    with contextlib.suppress(OSError, AttributeError):  # Windows has no `nice`
         os.nice(NICE)
     log("reindex started", alias=alias)
     outcome = None

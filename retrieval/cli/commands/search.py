@@ -117,7 +117,7 @@ def search(
         max_percentile=max_percentile,
     )
     form = choose_output(output, as_json=as_json)
-    check_queries(image, like, unlike, list_, stored=stored, diverse=diverse)
+    check_query_options(image, like, unlike, list_, stored=stored, diverse=diverse)
 
     from retrieval.api import Index
     from retrieval.cli.render.results import write_galleries
@@ -146,7 +146,7 @@ def search(
     report_refused(refused, asked, time.monotonic() - started)
 
 
-def check_queries(
+def check_query_options(
     image: list[str] | None,
     like: list[str] | None,
     unlike: list[str] | None,

@@ -38,7 +38,7 @@ def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
         return
     for name, value in facts.items():
         lines = (
-            [f"{k} → {format_value(v)}" for k, v in value.items()]
+            [f"{k} → {plain_value(v)}" for k, v in value.items()]
             if isinstance(value, dict)
             else [format_fact(name, facts)]
         )
@@ -77,10 +77,10 @@ def format_fact(name: str, facts: dict[str, Any]) -> str:
     if name == "points" and facts[name] is None:
         return "unknown"
     whole = {"indexed": facts.get("points"), "active": facts.get("copies")}.get(name)
-    return format_value(facts[name]) + ("" if whole is None else f" of {whole}")
+    return plain_value(facts[name]) + ("" if whole is None else f" of {whole}")
 
 
-def format_value(value: Any) -> str:
+def plain_value(value: Any) -> str:
     """A value without brackets and quotes."""
     if value is None:
         return "none yet"

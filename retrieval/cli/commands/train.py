@@ -155,7 +155,7 @@ def train(
     if preview:
         refused = draw_preview(preview, sources, options, as_json=as_json)
     else:
-        model, refused = train_model(sources, settings, options, tensorboard)
+        model, refused = train_with_progress(sources, settings, options, tensorboard)
         print_model(model, source[0], hosts, settings, as_json=as_json)
     exit_if_refused(refused)
 
@@ -177,7 +177,7 @@ def draw_preview(file: Path, sources: Sequence["Source"], options: "TrainOptions
     return refused
 
 
-def train_model(
+def train_with_progress(
     sources: Sequence["Source"], settings: "Settings", options: "TrainOptions", tensorboard: Path | None
 ) -> tuple["SavedModel", list["Refused"]]:
     """Train, with a progress bar."""
@@ -224,7 +224,7 @@ def print_model(
 
 
 def next_command(model: "SavedModel", source: str, settings: "Settings") -> str:
-    """The next command: reindex where there is a collection already, because ingest keeps to the collection's model."""
+    """The command to run next: reindex if there is a collection, because ingest keeps using the collection's model."""
     from retrieval.errors import RetrievalError
     from retrieval.store import open_store
 
@@ -238,6 +238,6 @@ def next_command(model: "SavedModel", source: str, settings: "Settings") -> str:
     except RetrievalError:  # in use, or not reachable: the training succeeded all the same
         return f"{ingest}, or where there is a collection already: {reindex}"
     if made_by != model.fingerprint:
-        return f"{reindex}   ({DEFAULT_ALIAS} holds codes of model {made_by[:8]}, which ingest goes on with)"
+        return f"{reindex}   ({DEFAULT_ALIAS} holds embeddings of model {made_by[:8]}, which ingest keeps using)"
     others = sorted(aliases.keys() - {DEFAULT_ALIAS})
     return f"{ingest}, or for {', '.join(others)}: {reindex} --alias ALIAS" if others else ingest

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from retrieval.train.types import Hosts
 
 IN_CHILD = "RETRIEVAL_TRAINING_CHILD"
-"""Set for the child."""
+"""Environment variable that is set for the child."""
 CHILD = "from retrieval.cli.commands.train_child import run_child; run_child()"
 
 
@@ -32,7 +32,7 @@ def parse_hosts(coordinator: str | None, processes: int | None, process: int | N
         return None
     if coordinator is None or processes is None or process is None:
         there = " and ".join(name for name in given if name not in missing)
-        raise UsageError(f"{there} without {' and '.join(missing)}: to train on several hosts takes all three")
+        raise UsageError(f"{there} without {' and '.join(missing)}: training on several hosts needs all three")
 
     from retrieval.train.types import Hosts
 
@@ -49,21 +49,20 @@ def train_in_a_child(hosts: "Hosts") -> None:
 
     from retrieval.cli import DEBUG
 
-    debug = [DEBUG] if DEBUG in sys.orig_argv else []  # `main` has taken it out of sys.argv
+    debug = [DEBUG] if DEBUG in sys.orig_argv else []  # `main` has removed it from sys.argv
     command = [sys.executable, "-c", CHILD, *sys.argv[1:], *debug]
     environment = {**os.environ, IN_CHILD: "1"}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as child:  # noqa: S603 - this very command
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) as child:  # noqa: S603 - our own command
         try:
             code = child.wait()
         except KeyboardInterrupt:
             child.kill()  # safe: checkpoints are written atomically
             raise
     if code < 0:
-        raise TrainingError(
-            f"{hosts} was ended by {signal.Signals(-code).name}: another one has stopped, or its host cannot be"
-            " reached; see what the others say, then run the same command again on every host: training goes on from"
-            " the last checkpoint"
-        )
+        from retrieval.train.distributed import AGAIN
+
+        ended = f"{hosts} was terminated by {signal.Signals(-code).name}"
+        raise TrainingError(f"{ended}: another process has stopped, or its host cannot be reached", hint=AGAIN)
     raise typer.Exit(code)
 
 
@@ -79,7 +78,7 @@ def mute() -> None:
     for stream in ("stdout", "stderr"):
         old = getattr(sys, stream)
         kept = os.fdopen(os.dup(old.fileno()), "w", encoding=old.encoding, errors=old.errors, buffering=1)
-        with open(os.devnull, "wb") as void:  # noqa: PTH123 - as good as a path
+        with open(os.devnull, "wb") as void:  # noqa: PTH123 - os.devnull is a str
             os.dup2(void.fileno(), old.fileno())
         setattr(sys, stream, kept)
 

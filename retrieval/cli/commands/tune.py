@@ -89,14 +89,14 @@ def tune(
         print_rows(rows, chosen, stdout())
     if chosen is None:
         raise GateRefused(
-            f"none finds {least:g} of the five nearest with a p95 of {max_p95:g} ms; allow --on-disk, or relax"
+            f"no index finds {least:g} of the five nearest with a p95 of {max_p95:g} ms; allow --on-disk, or relax"
             " --min-recall, --max-p95"
         )
     if apply:
         apply_layout(alias, settings, chosen.layout, least, as_json=as_json)
     elif not as_json:
         apply_it = with_alias("retrieval tune --apply", alias)
-        said = f"{chosen.layout} is the cheapest that finds {least:g}; to have it: {apply_it}"
+        said = f"{chosen.layout} is the cheapest that finds {least:g}; to use it: {apply_it}"
         stdout().print(said, soft_wrap=True)
 
 

@@ -111,7 +111,7 @@ def print_summary(
     print_gone(summary)
     print_skipped(summary)
     if summary.stale:
-        echo(f"{summary.stale:,} refused ones are stored as they were, marked stale; --prune removes them")
+        echo(f"{summary.stale:,} refused images are still stored as before, marked stale; --prune removes them")
     console.print(
         f"{summary.alias} → {summary.collection}: {points:,} points at {location}\n"
         f"Next: {with_alias('retrieval search IMAGE', summary.alias)}",
@@ -127,15 +127,15 @@ def print_skipped(summary: "IngestSummary") -> None:
     if passed["count"]:
         more = ", …" if passed["count"] > SHOWN else ""
         names = ", ".join(passed["first"][:SHOWN])
-        echo(f"{passed['count']:,} passed over, of formats that are not taken: {names}{more}")
+        echo(f"{passed['count']:,} files skipped, because their formats are not supported: {names}{more}")
 
 
 def print_gone(summary: "IngestSummary") -> None:
-    """Name the first of the deleted points, and print how many were kept because their source could not be asked."""
+    """Name the first of the deleted points, and print how many were kept because their source could not be checked."""
     for name in summary.gone:
         echo(f"gone: {name}")
     if (more := summary.deleted - len(summary.gone)) > 0 and summary.gone:
         echo(f"gone: {more:,} more")
     if summary.unasked:
-        kept = f"kept: {summary.unasked:,} points that no listing named, for their source could not be asked"
+        kept = f"kept: {summary.unasked:,} points that were not listed, because their source could not be checked"
         echo(f"{kept}: {summary.unasked_why}")

@@ -63,11 +63,11 @@ def print_outcome(
     """
     if outcome.state == "absent":
         made = f"there is no collection yet; make it with: {with_alias('retrieval ingest SOURCE', outcome.alias)}"
-        console.print(f"{outcome.alias}: nothing was due: {made}", soft_wrap=True)
+        console.print(f"{outcome.alias}: nothing to do: {made}", soft_wrap=True)
         return
     if outcome.state in ("recent", "unchanged"):
         why = "it is younger than --if-older-than" if outcome.state == "recent" else "model and images are the same"
-        console.print(f"{outcome.alias} → {outcome.live}: {points:,} points, nothing was due: {why}", soft_wrap=True)
+        console.print(f"{outcome.alias} → {outcome.live}: {points:,} points, nothing to do: {why}", soft_wrap=True)
         return
     print_gate(outcome, console)
     others = (
@@ -75,8 +75,8 @@ def print_outcome(
     )
     if outcome.state == "checked":
         console.print(
-            f"{outcome.collection}: {points:,} points at {location}, good enough; {outcome.live} is live as before\n"
-            f"{others}Next: {with_alias('retrieval reindex', outcome.alias)}   (goes on with it)",
+            f"{outcome.collection}: {points:,} points at {location}, passed the gate; {outcome.live} is still live\n"
+            f"{others}Next: {with_alias('retrieval reindex', outcome.alias)}   (uses it)",
             soft_wrap=True,
         )
         return
@@ -84,7 +84,6 @@ def print_outcome(
     console.print(
         f"{outcome.alias} → {outcome.collection}: {points:,} points at {location}, in {outcome.seconds:.1f} s, the swap"
         f" in {1000 * (outcome.swap_seconds or 0):.0f} ms\n{dropped}{others}"
-        f"Way back: {with_alias('retrieval rollback', outcome.alias)}"
-        + (f"\nDashboard: {dashboard}" if dashboard else ""),
+        f"Undo: {with_alias('retrieval rollback', outcome.alias)}" + (f"\nDashboard: {dashboard}" if dashboard else ""),
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""Checks each request's host, rate and API key, before any work is done for it."""
+"""Checks the host, rate and API key of each request, before anything else is done with it."""
 
 import hashlib
 import hmac
@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from retrieval.web.errors import error_response
 
 OPEN = ("/", "/docs", "/healthz", "/openapi.json", "/readyz")
-"""Paths that need no key, because they show nothing of the collection. Static files need none either."""
+"""Paths that need no key, because they do not show the collection. Static files do not need one either."""
 SESSION = "/api/session"
 COOKIE = "retrieval"
 SESSION_SECONDS = 7 * 24 * 3600
@@ -25,15 +25,15 @@ WINDOW = 10
 
 
 class AccessControl:
-    """Passes a request on, or answers it with an error."""
+    """Middleware that passes a request on or answers it with an error."""
 
     def __init__(self, app: ASGIApp, *, key: str | None, rate: int, any_host: bool) -> None:
-        """Make the gate.
+        """Set the rules.
 
         key: the API key (default: none)
-        rate: requests of one client per second, 0 for no limit
-        any_host: accept any Host header. Without a key only this machine's own names are accepted: otherwise a page
-            elsewhere could point its own name at this machine (DNS rebinding) and read what only local users may see.
+        rate: requests per client and second, 0 for no limit
+        any_host: accept any Host header. Without a key, only this machine's own names are accepted: otherwise a web
+            page could resolve its domain to this machine (DNS rebinding) and read what only local users may see.
         """
         self._app, self._key, self._any_host = app, key, any_host or key is not None
         self._most = RateLimitItemPerSecond(rate * WINDOW, WINDOW) if rate else None
@@ -47,7 +47,7 @@ class AccessControl:
     def _refused(self, scope: Scope) -> Response | None:
         headers, path = Headers(scope=scope), scope["path"]
         if not self._any_host and not is_here(headers.get("host", "")):
-            return error_response(400, "this service answers under localhost only, unless it has a key")
+            return error_response(400, "without a key, this service can be reached as localhost only")
         client = (scope.get("client") or ("unknown", 0))[0]
         if self._most and not self._counts.hit(self._most, client):
             return error_response(429, "too many requests; wait a few seconds", {"Retry-After": str(WINDOW // 2)})
@@ -71,7 +71,7 @@ def open_session(scope: Scope, key: str | None) -> Response | None:
     if scope["method"] != "POST":
         return error_response(405, "use POST, with the key in the header X-API-Key", {"Allow": "POST"})
     response = (
-        error_response(401, "that is not the key", {"WWW-Authenticate": "Bearer"})
+        error_response(401, "this key is wrong", {"WWW-Authenticate": "Bearer"})
         if key == ""
         else Response(status_code=204)
     )
@@ -82,13 +82,13 @@ def open_session(scope: Scope, key: str | None) -> Response | None:
 
 
 def make_token(key: str, now: float | None = None) -> str:
-    """A cookie's value: the time when it expires, and an HMAC of it, from which the key cannot be recovered."""
+    """Make a cookie's value: its expiry time and an HMAC of that, from which the key cannot be recovered."""
     ends = str(int((time.time() if now is None else now) + SESSION_SECONDS))
     return f"{ends}.{sign(ends, key)}"
 
 
 def sign(ends: str, key: str) -> str:
-    """HMAC-SHA-256 of the time, hex."""
+    """HMAC-SHA-256 of an expiry time, in hex."""
     return hmac.new(key.encode(), f"session until {ends}".encode(), hashlib.sha256).hexdigest()
 
 

@@ -1,7 +1,7 @@
-"""Limits request bodies while they are read: their size, their time, and the number of large ones at once.
+"""Limits request bodies while they are read: size, time, and the number of large ones at once.
 
-A large body waits, unread, for one of a few places; a small body never waits. This bounds memory under any load, and
-small requests are answered all the time.
+A large body is not read until one of a few slots is free; a small body never waits. This bounds the memory, while small
+requests are still answered.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from retrieval.web.metrics import Metrics
 
 
 class BodyLimits:
-    """Passes bodies on; raises HTTPException 408, 413 or 503 where the body is read."""
+    """Middleware that raises HTTPException 408, 413 or 503 in the route that reads the body."""
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics) -> None:
         self._app, self._limits, self._metrics = app, limits, metrics
@@ -37,7 +37,7 @@ class BodyLimits:
 
 
 class LimitedBody:
-    """One request's body."""
+    """The body of one request."""
 
     def __init__(
         self, receive: Receive, limits: Limits, places: asyncio.Semaphore, metrics: Metrics, declared: str | None
@@ -48,7 +48,7 @@ class LimitedBody:
         self._end = asyncio.get_running_loop().time() + limits.body_seconds
 
     async def receive(self) -> Message:
-        """The next part of the body; after the last, the server's other messages."""
+        """Return the next part of the body; after the last part, the server's other messages."""
         if self._ended:
             return await self._receive()
         if self._declared > self._limits.upload:
@@ -80,6 +80,6 @@ class LimitedBody:
         return HTTPException(status, text)
 
     def close(self) -> None:
-        """Free the place for the next large body."""
+        """Free the slot for the next large body."""
         if self._held:
             self._places.release()

@@ -1,4 +1,4 @@
-"""Outermost middleware: adds security headers to every answer, including errors, and counts requests."""
+"""The outermost middleware: adds security headers to every answer, including errors, and counts requests."""
 
 import time
 

@@ -1,1 +1,1 @@
-"""What the service answers, a module for each kind of request."""
+"""The routes of the service, a module for each kind of request."""

@@ -26,11 +26,11 @@ async def readyz(service: ServiceDep) -> dict[str, str]:
     """503 until the model is loaded and compiled."""
     await service.run(service.asking, service.check)
     if not await service.run(service.asking, service.index.is_warm):
-        raise HTTPException(503, "the model is being made ready")
+        raise HTTPException(503, "the model is being loaded")
     return {"status": "ready"}
 
 
-@router.get("/metrics", summary="Prometheus's numbers", response_class=PlainTextResponse)
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)
 async def metrics(service: ServiceDep) -> Response:
     """In Prometheus's text format."""
     text = await service.run(service.asking, generate_latest, service.metrics.registry)

@@ -1,4 +1,4 @@
-"""Images by point id. Files are read inside the root of the point's source and nowhere else."""
+"""Serves images by point id. Only files below the root of the point's source are read."""
 
 import functools
 from typing import Annotated, Literal
@@ -17,7 +17,7 @@ from retrieval.web.service import Service, service_of
 router = APIRouter()
 
 SIDE = {"jpg": 256, "png": 2048}
-"""Longest edge in pixels: of a thumbnail, and of the original as it is shown."""
+"""Longest edge in pixels: of a thumbnail (jpg), and of the image at its own size (png)."""
 TYPES = {"jpg": "image/jpeg", "png": "image/png"}
 Kind = Literal["jpg", "png"]
 FRESH = "private, max-age=60"
@@ -30,12 +30,12 @@ FRESH = "private, max-age=60"
     responses={200: {"content": {"image/jpeg": {}, "image/png": {}}}, 304: {}, **problems(400, 404, 503)},
 )
 async def image(
-    id: str,  # noqa: A002 - the API's own word
+    id: str,  # noqa: A002 - the API's name
     kind: str,
     request: Request,
     service: Annotated[Service, Depends(service_of)],
 ) -> Response:
-    """By its id. A placeholder if there is no such image or its file is gone, so that no page shows a broken image."""
+    """Image by id. If it does not exist or its file is gone, a placeholder, so that no page shows a broken image."""
     if not is_id(id) or kind not in SIDE:
         raise HTTPException(404, NO_SUCH_IMAGE)
     known = request.headers.get("if-none-match")
@@ -59,7 +59,7 @@ def image_response(service: Service, id_: str, kind: Kind, known: str | None) ->
 
 
 def encode_image(data: bytes, point: Point, kind: Kind, most: int) -> bytes:
-    """The image as a file of that kind, from its own file's bytes. Raises BadImage."""
+    """Encode an image as a file of that kind, given its file. Raises BadImage."""
     where = point.name
     height, width, _ = probe(data, where)
     if height * width > most:
@@ -76,6 +76,6 @@ def placeholder_response(kind: Kind) -> Response:
 
 @functools.cache
 def draw_placeholder(kind: Kind) -> bytes:
-    """The placeholder's file, drawn once."""
+    """The placeholder's file; drawn once, then cached."""
     pixels = placeholder(SIDE["jpg"])
     return encode_jpeg(pixels) if kind == "jpg" else encode_png(pixels)

@@ -1,4 +1,4 @@
-"""What the collection holds: status, counts of labels and sources, random images, one image's payload."""
+"""Contents of the collection: status, counts of labels and sources, random images, one image's payload."""
 
 from typing import Annotated, Any
 
@@ -92,8 +92,8 @@ async def sample(service: ServiceDep, n: Annotated[int, Query(ge=1, le=MAX_SAMPL
 @router.get(
     "/points/{id}", summary="One image's payload", response_model=PointAnswer, responses=problems(400, 404, 503)
 )
-async def point(id: str, service: ServiceDep) -> dict[str, Any]:  # noqa: A002 - the API's own word
-    """By its id."""
+async def point(id: str, service: ServiceDep) -> dict[str, Any]:  # noqa: A002 - the API's name
+    """Payload by id."""
     if not is_id(id):
         raise HTTPException(404, NO_SUCH_IMAGE)
 

@@ -55,35 +55,37 @@ async def search(request: Request, service: Annotated[Service, Depends(service_o
     with service.metrics.stage("read"):
         ask, upload = await read_request(request)
     options = await service.run(service.asking, options_of, service, ask) if ask.filter else options_of(service, ask)
-    return JSONResponse(await answer_search(service, ask, upload, options))  # our own values, which need no validation
+    return JSONResponse(
+        await answer_search(service, ask, upload, options)
+    )  # no validation needed: these are our own values
 
 
 def options_of(service: Service, ask: SearchRequest) -> SearchOptions:
-    """Raises UsageError for a malformed filter; looks at one page of points only to learn which fields exist."""
+    """The options of a search. Only one page of points is read to learn which fields exist. Raises UsageError."""
     return SearchOptions(k=ask.k, where=service.index.filter(ask.filter or None, pages=1), diverse=ask.diverse)
 
 
 async def answer_search(
     service: Service, ask: SearchRequest, upload: Upload | None, options: SearchOptions
 ) -> dict[str, Any]:
-    """The answer, all of it from one collection and its model."""
+    """Search, using one collection and its model for the whole answer."""
     if ask.like:
-        return (await service.run(service.asking, recommend, service, ask, options)).to_json()
+        return (await service.run(service.asking, search_by_examples, service, ask, options)).to_json()
     if upload is not None:
         data = upload.data
-        prepared = await decode(service, Query.of(upload.name, lambda: data))
+        prepared = await decode_upload(service, Query.of(upload.name, lambda: data))
     else:
         prepared = await service.run(service.asking, service.index.prepare, Stored(str(ask.id)))
     prepared, result = await service.batcher.search(check_usable(prepared), options)
-    check_usable(prepared)  # when its collection was dropped meanwhile, it was prepared again for the successor
+    check_usable(prepared)  # if its collection was dropped meanwhile, it was prepared again for the new one
     answer = result.to_json()
     if ask.reconstruct:
         answer["reconstruction"] = await service.run(service.drawing, reconstruct, prepared)
     return answer
 
 
-async def decode(service: Service, query: Query) -> PreparedQuery:
-    """Decode an image at the live model's size. Raises BadImage, also when it takes too long."""
+async def decode_upload(service: Service, query: Query) -> PreparedQuery:
+    """Decode an image at the live model's size. Raises BadImage, also if decoding takes too long."""
     try:
         async with asyncio.timeout(service.limits.decode_seconds):
             return await service.run(service.decoding, prepare_upload, service, query)
@@ -101,7 +103,7 @@ def prepare_upload(service: Service, query: Query) -> PreparedQuery:
 
 
 def check_usable(prepared: PreparedQuery) -> PreparedQuery:
-    """The same query. Raises BadImage for an image that cannot be used, HTTPException 404 for a missing stored one."""
+    """Return the query. Raises BadImage for an unusable image, HTTPException 404 for a missing stored one."""
     if not isinstance(prepared.given, str):
         return prepared
     if isinstance(prepared.query, Stored):
@@ -109,15 +111,15 @@ def check_usable(prepared: PreparedQuery) -> PreparedQuery:
     raise BadImage(prepared.query.name, prepared.given)
 
 
-def recommend(service: Service, ask: SearchRequest, options: SearchOptions) -> Result:
-    """More like some, less like others. Raises HTTPException 404 for an example that is not there."""
+def search_by_examples(service: Service, ask: SearchRequest, options: SearchOptions) -> Result:
+    """Search by `like` and `unlike`. Raises HTTPException 404 for an example that does not exist."""
     if {*ask.like, *ask.unlike} - service.index.points([*ask.like, *ask.unlike]).keys():
         raise HTTPException(404, NO_SUCH_IMAGE)
     return service.index.recommend([*map(Stored, ask.like)], [*map(Stored, ask.unlike)], options)
 
 
 def reconstruct(prepared: PreparedQuery) -> str:
-    """What the decoder makes of a query's embedding, as a data URL."""
+    """Decode a query's embedding; returns the image as a data URL."""
     assert isinstance(prepared.given, EncodedQuery)
     (pixels,) = prepared.live.reconstruct(prepared.given.code[None])
     return f"data:image/png;base64,{base64.b64encode(encode_png(pixels)).decode()}"
