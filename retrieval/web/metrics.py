@@ -41,7 +41,7 @@ class Metrics:
         self.refused = self._counter("retrieval_uploads_refused_total", "reason")
 
     def follow(self, facts: Callable[[], Facts]) -> None:
-        """At each scrape, export what `facts` returns: `up`, `alias` and, while the engine is up, the fields of the status."""
+        """At each scrape, export what `facts` returns: `up`, `alias` and, if it is up, the fields of the status."""
         self.registry.register(Current(facts))
 
     @contextlib.contextmanager
