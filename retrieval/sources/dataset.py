@@ -18,7 +18,7 @@ from retrieval.errors import BadImage, SourceError
 from retrieval.schema.records import Root, full_name
 from retrieval.sources.base import Entry
 from retrieval.sources.catalog import DATASETS, PACKAGED, SPLITS, SYSTEM_DATA, KnownDataset
-from retrieval.sources.download import Progress, download
+from retrieval.sources.download import ReportDownload, download
 from retrieval.sources.idx import read_pair
 
 
@@ -86,7 +86,7 @@ class DataSet:
         return pixels
 
 
-def open_dataset(spec: str, settings: Settings, name: str, progress: Progress | None) -> DataSet:
+def open_dataset(spec: str, settings: Settings, name: str, progress: ReportDownload | None) -> DataSet:
     """Open `mnist`, `mnist:train` …; raises SourceError for an unknown split and for missing or damaged files."""
     base, _, wanted = spec.partition(":")
     if wanted not in ("", *SPLITS):
@@ -120,7 +120,7 @@ def _find(dataset: KnownDataset, stem: str, settings: Settings) -> tuple[Path, P
 
 
 def _find_or_download(
-    dataset: KnownDataset, stem: str, settings: Settings, progress: Progress | None
+    dataset: KnownDataset, stem: str, settings: Settings, progress: ReportDownload | None
 ) -> tuple[Path, Path]:
     """As `_find`, but downloads missing files."""
     if here := _find(dataset, stem, settings):

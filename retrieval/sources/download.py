@@ -14,7 +14,7 @@ from retrieval.util.files import RERUN, write_error
 if TYPE_CHECKING:
     import httpx
 
-Progress = Callable[[str, int, int | None], None]
+ReportDownload = Callable[[str, int, int | None], None]
 """Called with the file's name, the bytes received, and its size (None if unknown)."""
 
 CONNECT_SECONDS = 10.0
@@ -32,7 +32,7 @@ class _MirrorError(Exception):
     """A mirror does not serve the file; the next one is tried."""
 
 
-def download(urls: Sequence[str], target: Path, md5: str, progress: Progress | None = None) -> None:
+def download(urls: Sequence[str], target: Path, md5: str, progress: ReportDownload | None = None) -> None:
     """Download the file to `target`, where it appears only after its checksum has been verified.
 
     An interrupted download stays in `<target>.part` and is resumed at the next attempt. Raises SourceError with the
@@ -69,7 +69,7 @@ def download(urls: Sequence[str], target: Path, md5: str, progress: Progress | N
     raise SourceError("; ".join(f"{httpx.URL(url).host}: {reason}" for url, reason in failures.items()))
 
 
-def _fetch(client: "httpx.Client", url: str, part: Path, end: float, progress: Progress | None) -> None:
+def _fetch(client: "httpx.Client", url: str, part: Path, end: float, progress: ReportDownload | None) -> None:
     """Download the rest of `part`."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})

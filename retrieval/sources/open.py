@@ -17,7 +17,7 @@ from retrieval.sources.archive import ARCHIVE_SUFFIXES, Archive
 from retrieval.sources.base import Source, check_source_name, default_name, is_image
 from retrieval.sources.catalog import DATASET_NAMES, DATASETS
 from retrieval.sources.dataset import open_dataset
-from retrieval.sources.download import Progress
+from retrieval.sources.download import ReportDownload
 from retrieval.sources.filesystem import UrlPath
 from retrieval.sources.folder import File, Folder
 from retrieval.sources.pathlist import LIST_SUFFIX, PathList
@@ -39,7 +39,7 @@ def open_source(
     *,
     name: str | None = None,
     labels: bool = False,
-    progress: Progress | None = None,
+    progress: ReportDownload | None = None,
 ) -> Source:
     """Open a source.
 

@@ -14,7 +14,7 @@ import pytest
 
 from retrieval.errors import Locked
 from retrieval.store.base import Store
-from retrieval.store.edge import catalog as edge_module
+from retrieval.store.edge import catalog
 from retrieval.store.edge.engine import EdgeStore
 from retrieval.store.edge.shard import Shard
 from retrieval.store.qdrant import lock as lock_module
@@ -324,7 +324,7 @@ def test_threads_open_an_embedded_collection_once(root: Path, monkeypatch: pytes
             time.sleep(0.1)
             super().__init__(folder)
 
-    monkeypatch.setattr(edge_module, "Shard", Slow)
+    monkeypatch.setattr(catalog, "Shard", Slow)
     with closing(EdgeStore(root)) as store, ThreadPoolExecutor(8) as pool:
         assert set(pool.map(store.count, ["a"] * 8)) == {2000}
     assert len(opened) == 1

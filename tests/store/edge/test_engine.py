@@ -11,7 +11,7 @@ import pytest
 
 from retrieval.errors import Locked, NoCollection, StoreDamaged, StoreError, StoreUnavailable
 from retrieval.schema.records import Payload
-from retrieval.store.edge import shard as shard_module
+from retrieval.store.edge import shard
 from retrieval.store.edge.engine import EdgeStore
 from retrieval.store.edge.shard import RESERVE_BYTES
 from retrieval.store.validation import size_of
@@ -86,7 +86,7 @@ def test_a_creation_or_a_drop_that_was_killed_leaves_nothing(root: Path, monkeyp
     with closing(EdgeStore(root)) as store:
         store.create_collection("c", meta())
         with monkeypatch.context() as patch:
-            patch.setattr(shard_module, "write_json", killed)
+            patch.setattr(shard, "write_json", killed)
             with pytest.raises(Killed):
                 store.create_collection("b", meta())
             patch.setattr(shutil, "rmtree", killed)
@@ -171,7 +171,7 @@ def test_a_write_needs_room_in_every_file_that_grows(root: Path, monkeypatch: py
     ids=["error", "panic", "one of ours", "Ctrl-C", "exit"],
 )
 def test_whatever_edge_raises(raised: BaseException, expected: type[BaseException], named: list[object]) -> None:
-    with pytest.raises(expected) as caught, shard_module.translate_errors("cannot read it", StoreDamaged):
+    with pytest.raises(expected) as caught, shard.translate_errors("cannot read it", StoreDamaged):
         raise raised
     assert type(caught.value) is expected
     assert [part for part in named if not mentions(str(caught.value), part)] == []

@@ -13,7 +13,7 @@ from retrieval.schema.index_config import Layout
 from retrieval.schema.records import Point
 from retrieval.store.base import Store
 from retrieval.store.qdrant import lock as lock_module
-from retrieval.store.qdrant import server as server_module
+from retrieval.store.qdrant import server
 from retrieval.store.qdrant.connection import Connection, TimeLimits
 from retrieval.store.qdrant.fence import find_change
 from retrieval.store.qdrant.lock import AFTER_SECONDS, LEASE_SECONDS, LOCKS, Lock
@@ -125,7 +125,7 @@ def test_each_of_many_requests_looks_by_itself(
         clock.passed = AFTER_SECONDS / 2 + 1
         yield written[10:]
 
-    monkeypatch.setattr(server_module, "split_points", split_points)
+    monkeypatch.setattr(server, "split_points", split_points)
     with served.lock(name), raises(Locked, name, "taken over", hint=""):
         served.upsert(name, points(codes(20)))
     assert served.count(name) == 10
