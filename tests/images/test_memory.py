@@ -90,7 +90,7 @@ def test_an_image_that_takes_too_much_by_itself_is_refused(monkeypatch: pytest.M
     with pytest.raises(BadImage) as caught:
         decode(data, "a", (8, 8), 3)
     assert caught.value.reason == (
-        "1000x500 pixels of a WEBP take 8 MB to decode; at most 7 MB; scale it down, or save it as PNG or JPEG"
+        "1000x500 pixels of WEBP take 8 MB to decode, more than 7 MB; scale it down, or save it as PNG or JPEG"
     )
 
 
