@@ -27,7 +27,7 @@ from retrieval.search.run import LiveCollection, search
 from retrieval.sources import Source, open_source
 from retrieval.sources.arrays import read_image_array
 from retrieval.store.base import Store, resolve
-from retrieval.train.job import train_model
+from retrieval.train.job import train_and_save
 from retrieval.train.loop import Progress
 from retrieval.train.options import TrainOptions
 
@@ -73,7 +73,9 @@ def run_demo(
     model = find_trained(store, settings)
     if model is None:
         step(f"Training on {INDEXED}, without labels")
-        model, _ = train_model([indexed], settings, TrainOptions(epochs=EPOCHS), training=training, make_default=False)
+        model, _ = train_and_save(
+            [indexed], settings, TrainOptions(epochs=EPOCHS), training=training, make_default=False
+        )
     encoder = Encoder(model)
     step("Encoding and storing")
     summary = ingest(store, encoder, [indexed], ALIAS, ledgers=settings.refused)

@@ -11,7 +11,7 @@ from retrieval.config import Settings
 from retrieval.images.decode import decode
 from retrieval.model.resolve import load_model, make_encoder
 from retrieval.sources import open_source
-from retrieval.train.augment import DRAWN, views
+from retrieval.train.augment import DRAWN, make_views
 
 BATCH = 1000
 
@@ -21,7 +21,7 @@ def scale_codes(settings: Settings, count: int, queries: int, file: Path) -> Flo
     if file.exists():
         return np.load(file, mmap_mode="r")  # type: ignore[no-any-return]
     encoder = make_encoder(settings, load_model(settings, None))
-    view = jax.jit(lambda key, images: views(key, images / 255.0, DRAWN))
+    view = jax.jit(lambda key, images: make_views(key, images / 255.0, DRAWN))
     codes = np.empty((count + queries, encoder.config.dim), np.float32)
     for name, first, last in (("mnist:train", 0, count), ("mnist:test", count, count + queries)):
         entries = open_source(name, settings).entries()

@@ -71,10 +71,10 @@ def evaluate(
             raise
         notes.append(f"the engine is not compared with brute force: {error}")
 
-    def measure(coding: Method) -> tuple[Codes, Codes, Scores]:
-        codes, copied = coding.codes(data.images), coding.codes(data.copies)
-        tick = make_tick(step, f"Searching by {coding.name}", len(copied) + len(data.labelled_queries))
-        return codes, copied, score(coding.name, codes, copied, data, k, tick)
+    def measure(method: Method) -> tuple[Codes, Codes, Scores]:
+        codes, copied = method.codes(data.images), method.codes(data.copies)
+        tick = make_tick(step, f"Searching by {method.name}", len(copied) + len(data.labelled_queries))
+        return codes, copied, score(method.name, codes, copied, data, k, tick)
 
     model, *baselines = methods(encoder, data.images[: data.indexed], SEED)
     codes, copied, scores = measure(model)

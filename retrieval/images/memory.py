@@ -59,7 +59,7 @@ def set_budget(room: MemoryBudget) -> None:
 
 
 @contextlib.contextmanager
-def memory_for(image: Image.Image, wanted: int, where: str) -> Iterator[None]:
+def reserve_memory(image: Image.Image, wanted: int, where: str) -> Iterator[None]:
     """Reserve memory for decoding an image inside the block; raises BadImage when it exceeds MAX_DECODED.
 
     wanted: the number of pixels a side to which it will be decoded

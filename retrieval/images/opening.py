@@ -15,8 +15,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from retrieval.errors import BadImage
 from retrieval.images import libtiff
 from retrieval.images.formats import FORMATS, HAS_AVIF, HAS_HEIF, HEAD_BYTES, MAX_BYTES, brand_of
-from retrieval.images.memory import memory_for
-from retrieval.images.warnings import quiet
+from retrieval.images.memory import reserve_memory
+from retrieval.images.warnings import suppress_warnings
 
 for _format in FORMATS:  # importing registers a plugin; otherwise Pillow imports all forty at the first WebP
     importlib.import_module(f"PIL.{_format.plugin}")
@@ -44,7 +44,7 @@ _TRANSPOSE = {
 def decode_errors(where: str) -> Iterator[None]:
     """Turn any exception of Pillow's inside the block into BadImage, and suppress its warnings."""
     try:
-        with quiet():
+        with suppress_warnings():
             yield
     except BadImage:
         raise
@@ -67,8 +67,8 @@ def open_image(data: bytes, where: str, wanted: int) -> Iterator[Image.Image]:
     Raises BadImage for an image that must not be decoded, and for any exception of Pillow's inside the block.
     """
     with decode_errors(where):
-        image = open_checked(data, where)
-        with memory_for(image, wanted, where):
+        image = open_header(data, where)
+        with reserve_memory(image, wanted, where):
             try:
                 if image.format == "PNG" and b"eXIf" in data:
                     image.load()  # a PNG's EXIF may come after the pixels
@@ -77,7 +77,7 @@ def open_image(data: bytes, where: str, wanted: int) -> Iterator[Image.Image]:
                 image.close()  # frees the pixels, even if something still references the image
 
 
-def open_checked(data: bytes, where: str) -> Image.Image:
+def open_header(data: bytes, where: str) -> Image.Image:
     """Read the header; raises BadImage for an image that must not be decoded. Call inside `decode_errors`."""
     if not data:
         raise BadImage(where, "the file is empty")

@@ -11,7 +11,7 @@ _silence = contextlib.ExitStack()
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def suppress_warnings() -> Iterator[None]:
     """Suppress Pillow's warnings inside the block, in any number of threads at once.
 
     Warning filters are per process: the first thread that enters sets them, the last one that leaves restores them.

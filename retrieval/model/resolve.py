@@ -35,7 +35,7 @@ def model_of(store: Store, collection: str | None, settings: Settings, model: st
 
 def load_collection_model(settings: Settings, collection: str, fingerprint: str) -> SavedModel:
     """The model that made a collection; raises ModelError when it is not on this machine, or damaged."""
-    model = saved_models.load_of(settings.models, fingerprint)
+    model = saved_models.load_by_fingerprint(settings.models, fingerprint)
     if model is None:
         raise ModelError(
             f"collection {collection} holds embeddings of model {fingerprint[:8]}, which is not in {settings.models}",

@@ -113,11 +113,11 @@ def copy_to_home(models: Path, model: SavedModel) -> SavedModel:
     The copy is written completely, synced, and loaded again. Raises ModelError when that fails.
     """
     with contextlib.suppress(ModelError):  # damaged: the copy replaces it
-        if (there := load_of(models, model.fingerprint)) is not None:
+        if (there := load_by_fingerprint(models, model.fingerprint)) is not None:
             return there
     beside = {name: (model.path / name).read_bytes() for name in OPTIONAL_FILES if (model.path / name).is_file()}
     write_files(models, model.fingerprint, beside | required_files(model.config, model.weights, model.metrics))
-    brought = load_of(models, model.fingerprint)
+    brought = load_by_fingerprint(models, model.fingerprint)
     if brought is None:
         raise ModelError(
             f"{models}: model {model.fingerprint[:8]} was removed while it was copied",
@@ -178,7 +178,7 @@ def folder_of(models: Path, fingerprint: str) -> Path | None:
     return folder if (folder / "config.json").is_file() else None
 
 
-def load_of(models: Path, fingerprint: str) -> SavedModel | None:
+def load_by_fingerprint(models: Path, fingerprint: str) -> SavedModel | None:
     """The model of that fingerprint; None if there is none. Raises ModelError when its folder is damaged."""
     if (path := folder_of(models, fingerprint)) is None:
         return None
@@ -213,7 +213,7 @@ def model_card(config: ModelConfig, metrics: dict[str, Any]) -> str:
     height, width = config.image_size
     numbers = {"network": {"widths": config.widths, "blocks": config.blocks}, **metrics}
     warnings = "".join(f"\n**Warning**: {warning}.\n" for warning in numbers.pop("warnings", ()))
-    rows = "\n".join(f"| {name.replace('_', ' ')} | {format_value(value)} |" for name, value in numbers.items())
+    rows = "\n".join(f"| {name.replace('_', ' ')} | {format_metric(value)} |" for name, value in numbers.items())
     return f"""# Model {metrics["fingerprint"][:8]}
 
 A convolutional autoencoder trained by `retrieval train`, without labels: {height}×{width}×{config.channels} images
@@ -226,12 +226,12 @@ reconstructions; `training.jsonl` has the metrics of each round of training.
 """
 
 
-def format_value(value: Any) -> str:
+def format_metric(value: Any) -> str:
     """A metric as text for the card."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {format_value(part)}" for name, part in value.items()) or "none"
+        return ", ".join(f"{name} {format_metric(part)}" for name, part in value.items()) or "none"
     if isinstance(value, (list, tuple)):
-        return "-".join(map(format_value, value))
+        return "-".join(map(format_metric, value))
     if value is None:
         return "none"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -154,7 +154,7 @@ def check_gate(run: ReindexRun, counts: IngestSummary, encoder: ImageEncoder, so
     with contextlib.ExitStack() as stack:
         saved = None
         try:
-            saved = saved_models.load_of(settings.models, store.metadata(outcome.live).model)
+            saved = saved_models.load_by_fingerprint(settings.models, store.metadata(outcome.live).model)
         except ModelError as error:  # no reason to stop: a new model replaces it
             outcome.warnings.append(f"no comparison with the live collection's model: {error}")
         before = stack.enter_context(contextlib.closing(EncoderProcess(saved, settings.xla_cache))) if saved else None

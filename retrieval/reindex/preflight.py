@@ -51,7 +51,7 @@ def open_recorded_sources(store: Store, meta: CollectionMeta, live: str, setting
 
 def check_model(models: Path, encoder: ImageEncoder) -> None:
     """Raise ModelError unless the encoder's model is in this home, where searches load it from."""
-    if isinstance(encoder, EncoderProcess) and saved_models.load_of(models, encoder.fingerprint) is None:
+    if isinstance(encoder, EncoderProcess) and saved_models.load_by_fingerprint(models, encoder.fingerprint) is None:
         raise ModelError(
             f"model {encoder.fingerprint[:8]} is not in {models}, so its embeddings could not be searched",
             hint=f"copy its folder there as {encoder.fingerprint[:16]}, and run the same command again",

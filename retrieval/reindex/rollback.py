@@ -68,7 +68,7 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
         meta = store.metadata(left) if begun else mark_ready(store, left)  # keeps a mark, should this be killed too
         old = store.metadata(back)
         check_answer(store, back)  # only one query: a rollback must not need every peer of a cluster
-        saved_models.load_of(settings.models, old.model)
+        saved_models.load_by_fingerprint(settings.models, old.model)
         brought = SyncCounts() if as_it_was else sync_earlier(store, held, left, back)
         held.check()
         if not begun:

@@ -46,10 +46,10 @@ class AliasFollower:
         """Ask the engine which collection the alias names. Raises NoCollection."""
         looked = time.monotonic()
         collection = resolve(self._store, self._alias)
-        self.last, self._looked = self._described(collection, looked), looked
+        self.last, self._looked = self._describe(collection, looked), looked
         return self.last
 
-    def _described(self, collection: str, now: float) -> LiveCollection:
+    def _describe(self, collection: str, now: float) -> LiveCollection:
         """The collection, with metadata no older than META_SECONDS unless the engine cannot return it.
 
         When several threads ask at once, one reads the metadata and the others use what is cached.

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeGuard, TypeVar
 from retrieval.errors import BadImage, RetrievalError
 from retrieval.images.decode import DecodedImage, decode
 from retrieval.images.memory import MAX_DECODED, MemoryBudget, set_budget
-from retrieval.images.warnings import quiet
+from retrieval.images.warnings import suppress_warnings
 from retrieval.schema.records import STALE
 from retrieval.sources import Entry
 
@@ -335,7 +335,7 @@ def load_with_time_limit(
 
 def load_chunk(tasks: Sequence[Task], size: tuple[int, int], channels: int) -> list[ReadResult]:
     """Read the images of a chunk, without the decoders' warnings."""
-    with quiet():
+    with suppress_warnings():
         return [load_one(fetch, where, size, channels) for fetch, where in tasks]
 
 

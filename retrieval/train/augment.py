@@ -67,7 +67,9 @@ def default_distortion(images: UInt8[np.ndarray, "n h w c"]) -> Distortion:
     return replace(DRAWN if images.shape[-1] == 1 else PHOTO, flip=is_mirror_safe(images))
 
 
-def views(key: Key[Array, ""], images: Float[Array, "b h w c"], how: Distortion = DRAWN) -> Float[Array, "b h w c"]:
+def make_views(
+    key: Key[Array, ""], images: Float[Array, "b h w c"], how: Distortion = DRAWN
+) -> Float[Array, "b h w c"]:
     """One random distorted view of each image; images and views in [0, 1]. Borders are extended outwards."""
     places_key, stroke_key, light_key = jax.random.split(key, 3)
     seen = grid_sample(images, sampling_grid(places_key, images.shape, how))
@@ -184,7 +186,7 @@ def distorted_copies(
     how: the augmentation (default: as training would choose it)
     """
     chosen = how or default_distortion(images)
-    view = jax.jit(lambda key, images: views(key, images, chosen))
+    view = jax.jit(lambda key, images: make_views(key, images, chosen))
     copies = np.empty_like(images)
     for start in range(0, len(images), BATCH):
         batch = images[start : start + BATCH]

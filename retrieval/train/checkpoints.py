@@ -68,7 +68,7 @@ def save(folder: Path, state: RunState) -> None:
     Raises TrainingError when the disk is full or cannot be written.
     """
     arrays = to_arrays(state)
-    check_disk_space(folder, arrays)
+    check_checkpoint_space(folder, arrays)
     try:
         log_path(folder, state.step).write_text(json.dumps(state.history))
         run_in_thread(lambda checkpointer: checkpointer.save(folder.absolute() / str(state.step), arrays))
@@ -98,7 +98,7 @@ def run_in_thread(action: Callable[[ocp.StandardCheckpointer], T]) -> T:
         return thread.submit(work).result()
 
 
-def check_disk_space(folder: Path, arrays: dict[str, Any]) -> None:
+def check_checkpoint_space(folder: Path, arrays: dict[str, Any]) -> None:
     """Raise TrainingError when there is too little disk space; Orbax does not handle a full disk well."""
     folder.mkdir(parents=True, exist_ok=True)
     needed = SPARE + sum(array.nbytes for array in arrays.values())

@@ -93,7 +93,7 @@ class Diagnostics:
         return warnings
 
 
-def diagnose(graph: nnx.GraphDef[Autoencoder], state: Params, images: UInt8[np.ndarray, "n h w c"]) -> Diagnostics:
+def measure(graph: nnx.GraphDef[Autoencoder], state: Params, images: UInt8[np.ndarray, "n h w c"]) -> Diagnostics:
     """Measure a trained model on some images u8[n, h, w, c] in [0, 255].
 
     The variance is measured before the embedding is scaled to length 1, which would hide that it is constant.

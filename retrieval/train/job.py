@@ -26,7 +26,7 @@ from retrieval.train.step import describe_hardware
 from retrieval.util.reporting import ReportCount, ignore
 
 
-def train_model(
+def train_and_save(
     sources: Sequence[Source],
     settings: Settings,
     options: TrainOptions = TrainOptions(),  # noqa: B008 - it is frozen

@@ -18,7 +18,7 @@ from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import Params, build
 from retrieval.train import checkpoints
 from retrieval.train.checkpoints import LogEntry, RunState
-from retrieval.train.diagnostics import PATIENCE, check_data, diagnose, recompute_batch_stats, split_held_out
+from retrieval.train.diagnostics import PATIENCE, check_data, measure, recompute_batch_stats, split_held_out
 from retrieval.train.distributed import check_same_run, is_primary, leave
 from retrieval.train.objective import Terms
 from retrieval.train.optimiser import learning_rate, make_optimiser
@@ -161,7 +161,7 @@ def train(
     whole = recompute_batch_stats(graph, nnx.merge_state(params, stats), sample)
     how = None if recipe.objective == "reconstruction" else recipe.distortion
     whole = whiten(graph, whole, images[shuffled[:MOST_IMAGES]], recipe.seed, how, batch)
-    diagnostics = diagnose(graph, whole, sample)  # now, because the decoder expects centred embeddings
+    diagnostics = measure(graph, whole, sample)  # now, because the decoder expects centred embeddings
     warnings = [*recipe_warnings(recipe, batch), *diagnostics.check(state.step)]
     step = state.best_step if early else state.step
     numbers = next(line for line in state.history if line["step"] == step)

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from retrieval.model.autoencoder import Autoencoder, Params
-from retrieval.train.augment import DRAWN, Distortion, views
+from retrieval.train.augment import DRAWN, Distortion, make_views
 from retrieval.train.types import Objective
 
 COVARIANCE_WEIGHT = 0.2
@@ -40,10 +40,10 @@ def loss(
     if objective == "reconstruction":
         seen = images
     elif objective == "denoising":
-        seen = views(key, images, how)
+        seen = make_views(key, images, how)
     else:
         first, second = jax.random.split(key)
-        seen = jnp.concatenate([views(first, images, how), views(second, images, how)])
+        seen = jnp.concatenate([make_views(first, images, how), make_views(second, images, how)])
     codes = model.encoder.features(seen)
     a = codes[: len(images)]
     terms = {"reconstruction": optax.sigmoid_binary_cross_entropy(model.decoder(a - a.mean(axis=0)), images).mean()}

@@ -33,7 +33,7 @@ def describe_hardware() -> str:
     return f"{jax.device_count()} × {kinds}{several}, {os.cpu_count()} processor cores"
 
 
-def devices_for(batch: int, processes: int, each: int) -> int:
+def count_devices(batch: int, processes: int, each: int) -> int:
     """How many devices of each process are used: the most that split its part of a batch evenly.
 
     batch: images per batch
@@ -63,7 +63,7 @@ class Stepper:
 
     Weights and images are replicated and each batch is split over the devices (JAX's sharding), over fewer of them if
     it cannot be split evenly. Statistics are those of the whole batch, so the loss does not depend on the number of
-    devices. Every process must take every step. Raises TrainingError as `devices_for`.
+    devices. Every process must take every step. Raises TrainingError as `count_devices`.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Stepper:
         batch: int,
     ) -> None:
         processes = range(jax.process_count())
-        each = devices_for(batch, len(processes), jax.local_device_count())
+        each = count_devices(batch, len(processes), jax.local_device_count())
         devices = [device for process in processes for device in jax.local_devices(process)[:each]]
         mesh = Mesh(np.array(devices), "batch")
         connect_devices(mesh)

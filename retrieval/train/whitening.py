@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32, UInt8
 
 from retrieval.model.autoencoder import Autoencoder, Params
-from retrieval.train.augment import Distortion, views
+from retrieval.train.augment import Distortion, make_views
 
 MOST_IMAGES = 8192
 SHRINKAGE = 0.05
@@ -42,7 +42,7 @@ def whiten(
     def features(images: Array, key: Array) -> tuple[Array, ...]:
         model = nnx.merge(graph, state)
         clean = images.astype(jnp.float32) / 255
-        seen = [views(k, clean, how) for k in jax.random.split(key)] if how else []
+        seen = [make_views(k, clean, how) for k in jax.random.split(key)] if how else []
         return tuple(model.encoder.features(x) for x in (clean, *seen))
 
     key = jax.random.key(seed)

@@ -131,7 +131,7 @@ def test_what_comes_next(home: Path, pictures: Path, monkeypatch: pytest.MonkeyP
     settings, source = Settings(home=home), str(pictures)
     with open_store(settings) as store:
         live = resolve(store, "images")
-        own = saved_models.load_of(settings.models, store.metadata(live).model)
+        own = saved_models.load_by_fingerprint(settings.models, store.metadata(live).model)
     other, ingest = make_model(home, seed=8), f"retrieval ingest {source}"
     assert own is not None
     assert next_command(own, source, settings) == ingest

@@ -14,7 +14,7 @@ from PIL import Image
 from retrieval.errors import BadImage
 from retrieval.images import opening
 from retrieval.images.decode import decode, probe
-from retrieval.images.warnings import quiet
+from retrieval.images.warnings import suppress_warnings
 from tests.errors import mentions, raises
 from tests.images.samples import WHOLE, file, file_of, noise, photo, png_header_only
 
@@ -116,7 +116,7 @@ def test_between_pillows_warning_and_our_limit(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_warning_of_ours_still_gets_out() -> None:
-    with pytest.warns(UserWarning, match="ours"), quiet():
+    with pytest.warns(UserWarning, match="ours"), suppress_warnings():
         warnings.warn("ours", stacklevel=1)
 
 
@@ -125,12 +125,12 @@ def test_pillow_is_quiet_until_the_last_block_ends() -> None:
         warnings.warn_explicit("odd palette", UserWarning, "Image.py", 1, module="PIL.Image")
 
     def fail() -> None:
-        with quiet():
+        with suppress_warnings():
             warn()
             raise ZeroDivisionError
 
     before = list(warnings.filters)
-    with quiet():
+    with suppress_warnings():
         with pytest.raises(ZeroDivisionError):
             fail()
         warn()

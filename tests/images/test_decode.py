@@ -11,7 +11,7 @@ from PIL import Image
 from retrieval.errors import BadImage
 from retrieval.images.decode import decode, encode_jpeg, encode_png, probe
 from retrieval.images.formats import SUFFIXES
-from retrieval.images.opening import load_pixels, open_checked
+from retrieval.images.opening import load_pixels, open_header
 from tests.errors import raises
 from tests.images.samples import file, file_of, noise, photo
 
@@ -155,7 +155,7 @@ def test_whole_numbers_are_taken_as_16_bits_or_refused(value: int) -> None:
 
 @pytest.mark.parametrize(("wanted", "size"), [(150, (400, 300)), (151, (800, 600)), (75, (200, 150)), (38, (200, 150))])
 def test_a_jpeg_is_decoded_at_no_less_than_twice_what_is_wanted(wanted: int, size: tuple[int, int]) -> None:
-    wide, tall = (open_checked(file(photo(*sides), "JPEG"), "a") for sides in ((600, 800), (800, 600)))
+    wide, tall = (open_header(file(photo(*sides), "JPEG"), "a") for sides in ((600, 800), (800, 600)))
     for image in (wide, tall):
         load_pixels(image, wanted, "a")
     assert wide.size == tall.size[::-1] == size

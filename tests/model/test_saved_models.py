@@ -309,7 +309,7 @@ def test_a_damaged_one_is_replaced_by_the_one_that_is_brought(saved: SavedModel,
     for name in ("weights.safetensors", "config.json", "metrics.json"):
         (path / name).write_bytes(b"{}")
         with pytest.raises(ModelError):
-            saved_models.load_of(models, saved.fingerprint)
+            saved_models.load_by_fingerprint(models, saved.fingerprint)
         assert saved_models.copy_to_home(models, saved).fingerprint == saved.fingerprint
     (path / "config.json").unlink()
     assert saved_models.copy_to_home(models, saved).path == path
@@ -320,11 +320,11 @@ def test_a_model_that_does_not_fit_the_disk_is_not_brought_in_part(saved: SavedM
     with file_size_limit(1000), raises(ModelError, models / saved.fingerprint[:16], "File too large", hint=""):
         saved_models.copy_to_home(models, saved)
     assert list(models.iterdir()) == []
-    assert saved_models.load_of(models, saved.fingerprint) is None
+    assert saved_models.load_by_fingerprint(models, saved.fingerprint) is None
 
 
 def test_a_folder_of_another_models_name(saved: SavedModel) -> None:
     mark = "aaaa1111" * 8
     save_as(saved.path.parent, mark[:16], saved)
     with raises(ModelError, mark[:16], saved.fingerprint[:8], "aaaa1111", hint="copy"):
-        saved_models.load_of(saved.path.parent, mark)
+        saved_models.load_by_fingerprint(saved.path.parent, mark)

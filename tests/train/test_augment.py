@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from retrieval.train import augment
-from retrieval.train.augment import Distortion, default_distortion, views
+from retrieval.train.augment import Distortion, default_distortion, make_views
 
 
 def some_images(b: int, h: int, w: int, c: int) -> np.ndarray:
@@ -43,7 +43,9 @@ STILL = Distortion(turn=0.0, scale=0.0, shear=0.0, shift=0.0, stroke=0.0)
 
 def seen(images: np.ndarray, how: Distortion, seed: int = 0) -> np.ndarray:
     """A view of each image."""
-    return np.asarray(jax.jit(lambda key, images: views(key, images, how))(jax.random.key(seed), jnp.asarray(images)))
+    return np.asarray(
+        jax.jit(lambda key, images: make_views(key, images, how))(jax.random.key(seed), jnp.asarray(images))
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -19,9 +19,9 @@ from retrieval.images.decode import encode_png
 from retrieval.model import saved_models
 from retrieval.sources import open_source
 from retrieval.train.checkpoints import saved_steps
-from retrieval.train.job import train_model
+from retrieval.train.job import train_and_save
 from retrieval.train.options import TrainOptions
-from retrieval.train.step import devices_for
+from retrieval.train.step import count_devices
 from retrieval.train.types import Hosts, Objective
 from tests.errors import mentions, raises
 from tests.train.samples import OFTEN, blobs
@@ -149,7 +149,7 @@ def lines(model: Path) -> list[dict[str, float]]:
 def test_two_processes_give_the_losses_of_one(together: list[dict[str, Any]], pictures: Path, own_home: Path) -> None:
     settings = Settings(home=own_home)
     options = TrainOptions(objective=OBJECTIVE, dim=4, preset="tiny", epochs=EPOCHS)
-    alone, _ = train_model([open_source(str(pictures), settings)], settings, options)
+    alone, _ = train_and_save([open_source(str(pictures), settings)], settings, options)
     one, two = (lines(folder)[:COMPARED] for folder in (alone.path, Path(together[0]["model"])))
     assert [line["step"] for line in two] == [OFTEN * (number + 1) for number in range(COMPARED)]
     assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-4)
@@ -201,9 +201,14 @@ def test_other_images_are_told_of_by_all(pair: Pair, pictures: Path, tmp_path: P
 
 
 def test_a_batch_is_shared_evenly_or_not_at_all() -> None:
-    assert [devices_for(32, 1, 8), devices_for(28, 1, 8), devices_for(32, 2, 8), devices_for(28, 2, 8)] == [8, 4, 8, 2]
+    assert [count_devices(32, 1, 8), count_devices(28, 1, 8), count_devices(32, 2, 8), count_devices(28, 2, 8)] == [
+        8,
+        4,
+        8,
+        2,
+    ]
     with raises(TrainingError, 256, 3, hint="2"):
-        devices_for(256, 3, 1)
+        count_devices(256, 3, 1)
 
 
 @pytest.mark.parametrize("coordinator", ["host", ":1234", "host:", "host:0", "host:65536", "host:http", "host:-1"])

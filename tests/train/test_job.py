@@ -18,7 +18,7 @@ from retrieval.schema.records import Root
 from retrieval.sources import Entry
 from retrieval.train import data
 from retrieval.train.data import choose_shape, read_training_images
-from retrieval.train.job import train_model
+from retrieval.train.job import train_and_save
 from retrieval.train.loop import Progress
 from retrieval.train.options import TrainOptions
 from tests.errors import raises
@@ -117,7 +117,7 @@ def test_learn_saves_a_model_that_works() -> None:
     entries.insert(3, BROKEN)
     seen: list[Progress] = []
     read: list[tuple[int, int]] = []
-    model, refused = train_model(
+    model, refused = train_and_save(
         [Pictures(entries)],
         settings,
         TrainOptions(dim=4, epochs=2, preset="tiny"),
@@ -142,7 +142,7 @@ def test_too_few_pictures_leave_no_model() -> None:
     settings = load_settings()
     entries = [entry(f"{n}.png", encode_png(image)) for n, image in enumerate(blobs(5))]
     with raises(TrainingError, 5, 32, hint=""):
-        train_model([Pictures(entries)], settings)
+        train_and_save([Pictures(entries)], settings)
     assert saved_models.default(settings.models) is None
 
 
@@ -150,14 +150,14 @@ def test_a_disk_that_fills_while_the_model_is_saved_costs_nothing() -> None:
     settings = load_settings()
     source = Pictures([entry(f"{n}.png", encode_png(image)) for n, image in enumerate(blobs(40))])
     options = TrainOptions(dim=4, epochs=4, preset="tiny")
-    expected, _ = train_model([source], settings.model_copy(update={"home": settings.home / "other"}), options)
+    expected, _ = train_and_save([source], settings.model_copy(update={"home": settings.home / "other"}), options)
     settings.home.mkdir(exist_ok=True)
     (settings.models).write_text("in the way")
     with raises(ModelError, settings.models, hint=""):
-        train_model([source], settings, options)
+        train_and_save([source], settings, options)
     settings.models.unlink()
     seen: list[Progress] = []
-    again, _ = train_model([source], settings, options, training=seen.append)
+    again, _ = train_and_save([source], settings, options, training=seen.append)
     assert [p.step for p in seen] == [4]  # only what came after the last checkpoint, that of step 3
     assert again.fingerprint == expected.fingerprint
     assert not any(settings.checkpoints.iterdir())

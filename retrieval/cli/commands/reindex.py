@@ -210,12 +210,12 @@ def run_reindex(
 def train_successor(sources: Sequence["Source"], before: str, settings: "Settings", watch: Watch) -> "SavedModel":
     """Train a model on the sources, with dimensions and objective of the model `before` if that is on this machine."""
     from retrieval.model import saved_models
-    from retrieval.train.job import train_model
+    from retrieval.train.job import train_and_save
     from retrieval.train.options import TrainOptions
 
     options, old = TrainOptions(), None
     with contextlib.suppress(ModelError):  # the model is damaged: training another one fixes that
-        old = saved_models.load_of(settings.models, before)
+        old = saved_models.load_by_fingerprint(settings.models, before)
     if old is not None:
         options = TrainOptions(
             objective=old.metrics.get("objective", options.objective),
@@ -224,4 +224,4 @@ def train_successor(sources: Sequence["Source"], before: str, settings: "Setting
             image_size=old.config.image_size,
             channels=old.config.channels,
         )
-    return train_model(sources, settings, options, make_default=False, training=training_task(watch.bar))[0]
+    return train_and_save(sources, settings, options, make_default=False, training=training_task(watch.bar))[0]

@@ -189,7 +189,7 @@ def train_with_progress(
         log = stack.enter_context(event_files(tensorboard)) if tensorboard and first else lambda line: None
         bar = stack.enter_context(progress_bar("note"))
         reading = bar.add_task("Reading", total=None, note="")
-        return job.train_model(
+        return job.train_and_save(
             sources,
             settings,
             options,

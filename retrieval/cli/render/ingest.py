@@ -53,16 +53,16 @@ def train_first_model(
 ) -> "SavedModel":
     """Train a model on the sources and make it the default.
 
-    The alias's lock is held meanwhile, so that only one of two first ingests trains. Raises as `train_model`, Locked.
+    Holds the alias's lock, so that only one of two first ingests trains. Raises as `train_and_save`, and Locked.
     """
-    from retrieval.train.job import train_model
+    from retrieval.train.job import train_and_save
 
     reason = f"no model in {settings.models} yet"
     with store.lock(alias):
         log("training", reason=reason)
         if not is_json():
             echo(f"{reason}: training one on the sources first", err=True)
-        model, _ = train_model(
+        model, _ = train_and_save(
             sources, settings, training=training_task(watch.bar)
         )  # the ingest names those that it refuses
     m = model.metrics
