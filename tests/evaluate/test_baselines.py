@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("xla_cache")
 
 
 def correlated(n: int = 400, seed: int = 0) -> np.ndarray:
-    """Images whose pixels hang together, as pictures' do."""
+    """Images whose neighbouring pixels are correlated."""
     return blobs(n, side=12, seed=seed)
 
 
@@ -65,6 +65,6 @@ def test_distorted_copies_differ_from_their_originals_and_can_be_made_again(monk
     assert made.dtype == np.uint8
     changed = np.abs(made.astype(int) - images).max(axis=(1, 2, 3))
     assert (changed > 3).all()
-    assert (made[:20] != made[20:]).any(axis=(1, 2, 3)).all()  # the same picture, another view
+    assert (made[:20] != made[20:]).any(axis=(1, 2, 3)).all()  # the same image, another view
     np.testing.assert_array_equal(made, distorted_copies(images, seed=0))
     assert (made != distorted_copies(images, seed=1)).any()

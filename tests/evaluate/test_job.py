@@ -27,11 +27,11 @@ from tests.errors import raises
 pytestmark = pytest.mark.usefixtures("xla_cache")
 
 K = 3
-Picture = tuple[bytes, str | None]
+Item = tuple[bytes, str | None]
 
 
-class Pictures:
-    """A source of (encoded picture, label) in memory; None in place of a picture cannot be read."""
+class ListSource:
+    """A source of (encoded image, label) in memory; None in place of an image cannot be read."""
 
     whole = True
     labels = False
@@ -63,7 +63,7 @@ class Pictures:
 
 
 @functools.cache
-def digits(count: int, skip: int = 0) -> list[Picture]:
+def digits(count: int, skip: int = 0) -> list[Item]:
     entries = list(open_source("mnist-sample:test", Settings(home=Path("unused"))).entries())[skip : skip + count]
     return [(encode_png(decode(entry.read(), entry.key, (28, 28), 1).pixels), entry.label) for entry in entries]
 
@@ -82,11 +82,11 @@ def settings(own_home: Path) -> Settings:
 def run(
     settings: Settings, encoder: Encoder, items: Sequence[tuple[bytes | None, str | None]], **options: object
 ) -> Report:
-    return evaluate(settings, encoder, [Pictures(items)], **{"k": K, **options})  # type: ignore[arg-type]
+    return evaluate(settings, encoder, [ListSource(items)], **{"k": K, **options})  # type: ignore[arg-type]
 
 
-def slow_twin(codes: np.ndarray, asking: range, searched: range, items: Sequence[Picture]) -> dict[str, float]:
-    """All four metrics by loops; a picture of the query's own content is no hit."""
+def slow_twin(codes: np.ndarray, asking: range, searched: range, items: Sequence[Item]) -> dict[str, float]:
+    """All four metrics by loops; an image of the query's own content is no hit."""
     found: dict[str, list[float]] = {"p_at_k": [], "recall_at_k": [], "map": [], "r_precision": []}
     for query in asking:
         others = [row for row in searched if items[row][0] != items[query][0]]
@@ -104,7 +104,7 @@ def slow_twin(codes: np.ndarray, asking: range, searched: range, items: Sequence
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def codes_of(encoder: Encoder, items: Sequence[Picture]) -> np.ndarray:
+def codes_of(encoder: Encoder, items: Sequence[Item]) -> np.ndarray:
     return encoder.encode(np.stack([decode(data, "", (28, 28), 1).pixels for data, _ in items])).astype(float)
 
 
@@ -129,7 +129,7 @@ def test_raw_pixels_are_what_brute_force_on_pixels_finds(settings: Settings, enc
 
 def test_others_ask(settings: Settings, encoder: Encoder) -> None:
     searched, asking = digits(100), [*digits(30, 300), *digits(5)]
-    report = evaluate(settings, encoder, [Pictures(searched)], [Pictures(asking, "more")], k=K)
+    report = evaluate(settings, encoder, [ListSource(searched)], [ListSource(asking, "more")], k=K)
     items = [*searched, *asking]
     expected = slow_twin(codes_of(encoder, items), range(100, 135), range(100), items)
     said = report.to_json()
@@ -186,7 +186,7 @@ def test_labels_that_tell_nothing_apart_are_not_counted(
     assert any("all the same" in note for note in said["notes"])
 
 
-def test_pictures_without_a_label_among_others_are_no_queries_but_wrong_hits(
+def test_images_without_a_label_among_others_are_no_queries_but_wrong_hits(
     settings: Settings, encoder: Encoder
 ) -> None:
     items = [(data, None if n % 3 == 0 else label) for n, (data, label) in enumerate(digits(60))]
@@ -209,7 +209,7 @@ def test_a_limit_takes_the_same_queries_each_time(settings: Settings, encoder: E
     assert len(first.data.queries) == 20
     np.testing.assert_array_equal(first.data.queries, second.data.queries)
     assert first.to_json()["scores"] == second.to_json()["scores"]
-    asked = evaluate(settings, encoder, [Pictures(digits(50))], [Pictures(digits(100, 100), "more")], k=K, limit=20)
+    asked = evaluate(settings, encoder, [ListSource(digits(50))], [ListSource(digits(100, 100), "more")], k=K, limit=20)
     assert len(asked.data.queries) == 20
 
 
@@ -229,8 +229,8 @@ def test_codes_that_are_all_alike_find_no_copy(settings: Settings, encoder: Enco
     assert collapsed.effective_rank == pytest.approx(1)
 
 
-def test_a_picture_that_cannot_be_read_is_refused_and_the_others_counted(settings: Settings, encoder: Encoder) -> None:
-    report = run(settings, encoder, [*digits(60), (None, "7"), (b"no picture", "1")])
+def test_an_image_that_cannot_be_read_is_refused_and_the_others_counted(settings: Settings, encoder: Encoder) -> None:
+    report = run(settings, encoder, [*digits(60), (None, "7"), (b"not an image", "1")])
     assert report.data.indexed == 60
     assert [(item.entry.key, item.reason[:15]) for item in report.refused] == [
         ("60.png", "it has vanished"),
@@ -247,13 +247,13 @@ def test_a_picture_that_cannot_be_read_is_refused_and_the_others_counted(setting
     ],
     ids=["one", "none", "none to ask"],
 )
-def test_too_few_pictures(
+def test_too_few_images(
     items: int, asking: int | None, named: list[object], settings: Settings, encoder: Encoder
 ) -> None:
     bad: list[tuple[bytes | None, str | None]] = [(None, None)]
-    others = None if asking is None else [Pictures(bad)]
+    others = None if asking is None else [ListSource(bad)]
     with raises(SourceError, *named):
-        evaluate(settings, encoder, [Pictures([*digits(items), *bad] if items != 1 else digits(1))], others, k=1)
+        evaluate(settings, encoder, [ListSource([*digits(items), *bad] if items != 1 else digits(1))], others, k=1)
 
 
 def test_k_out_of_range(settings: Settings, encoder: Encoder) -> None:
@@ -263,7 +263,7 @@ def test_k_out_of_range(settings: Settings, encoder: Encoder) -> None:
     assert run(settings, encoder, digits(10), k=9).k == 9
 
 
-def test_pictures_that_are_all_one(settings: Settings, encoder: Encoder) -> None:
+def test_images_that_are_all_one(settings: Settings, encoder: Encoder) -> None:
     (data, _), *_ = digits(1)
     said = run(settings, encoder, [(data, str(n % 2)) for n in range(10)]).to_json()
     assert said["labelled"] == 0  # each is left out of the others' hits

@@ -1,4 +1,4 @@
-"""Small pictures made on the spot, and their files' bytes."""
+"""Small images made on the spot, and their files' bytes."""
 
 import io
 import struct

@@ -18,7 +18,7 @@ CALLS: list[Callable[[bytes], object]] = [
 ]
 
 
-def picture_or_bad_image(data: bytes) -> None:
+def decode_or_bad_image(data: bytes) -> None:
     for call in CALLS:
         try:
             result = call(data)
@@ -35,7 +35,7 @@ HEIF = b"\0\0\0\x18ftypheic"
 
 @given(start=st.sampled_from([*MAGIC, HEIF]), rest=st.binary(max_size=200))
 def test_any_bytes(start: bytes, rest: bytes) -> None:
-    picture_or_bad_image(start + rest)
+    decode_or_bad_image(start + rest)
 
 
 @settings(max_examples=300, deadline=None)
@@ -48,4 +48,4 @@ def test_a_file_with_wrong_bytes(kind: str, edits: list[tuple[int, int]], head: 
     data = bytearray(WHOLE[kind])
     for place, value in edits:
         data[place % (100 if head else len(data))] = value
-    picture_or_bad_image(bytes(data))
+    decode_or_bad_image(bytes(data))

@@ -18,10 +18,10 @@ from tests.images.samples import file, file_of, noise, photo
 
 def test_a_png_comes_back_pixel_by_pixel() -> None:
     pixels = noise(5, 7)
-    picture = decode(file(pixels), "a.png", (5, 7), 3)
-    np.testing.assert_array_equal(picture.pixels, pixels)
-    assert (picture.width, picture.height) == (7, 5)
-    assert picture.pixels.dtype == np.uint8
+    decoded = decode(file(pixels), "a.png", (5, 7), 3)
+    np.testing.assert_array_equal(decoded.pixels, pixels)
+    assert (decoded.width, decoded.height) == (7, 5)
+    assert decoded.pixels.dtype == np.uint8
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def test_every_promised_format(kind: str, options: dict[str, object], tolerance:
 
         pillow_heif.register_heif_opener()
     data = file(photo(), kind, **options)
-    picture = decode(data, f"a.{kind}", (48, 64), 3)
-    assert np.abs(picture.pixels.astype(int) - photo()).max() <= tolerance
+    decoded = decode(data, f"a.{kind}", (48, 64), 3)
+    assert np.abs(decoded.pixels.astype(int) - photo()).max() <= tolerance
     assert probe(data, "a") == (48, 64, 3)
 
 
@@ -127,8 +127,8 @@ def test_probe_foretells_what_decode_finds(mode: str) -> None:
     if mode == "I;16":
         data = file_of(Image.fromarray(np.full((5, 9), 999, np.uint16)), "TIFF")
     height, width, channels = probe(data, "a")
-    picture = decode(data, "a", (height, width), channels)
-    assert (picture.height, picture.width) == (height, width) == (5, 9)
+    decoded = decode(data, "a", (height, width), channels)
+    assert (decoded.height, decoded.width) == (height, width) == (5, 9)
     assert channels == (1 if mode in ("1", "L", "LA", "I;16") else 3)
 
 

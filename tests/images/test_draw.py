@@ -27,7 +27,7 @@ def test_a_longer_row_makes_a_wider_sheet_and_more_rows_a_taller_one() -> None:
     assert tall.shape[0] > small.shape[0] == wide.shape[0]
 
 
-def test_the_paper_is_white_and_a_picture_unchanged() -> None:
+def test_the_paper_is_white_and_an_image_unchanged() -> None:
     drawn = sheet(line(1))
     assert (drawn[0] == 255).all()
     assert (drawn[:, -1] == 255).all()
@@ -49,7 +49,7 @@ def test_odd_text_is_drawn_not_fatal() -> None:
     assert sheet(Line(cell, [cell], odd), title=odd, notes=(odd,)).shape[1] == sheet(line(1)).shape[1]
 
 
-def test_an_empty_sheet_is_still_a_picture() -> None:
+def test_an_empty_sheet_is_still_an_image() -> None:
     assert sheet().shape[1] >= 640
 
 

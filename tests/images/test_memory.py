@@ -34,8 +34,8 @@ files, room, side, channels = json.loads(sys.argv[1])
 memory.set_budget(memory.MemoryBudget(room))
 data, before = [Path(file).read_bytes() for file in files], peak()
 with ThreadPoolExecutor(len(files)) as threads:
-    pictures = list(threads.map(lambda each: decode(each, "a", (side, side), channels), data))
-print(json.dumps([peak() - before, [int(picture.pixels.mean()) for picture in pictures]]))
+    decoded = list(threads.map(lambda each: decode(each, "a", (side, side), channels), data))
+print(json.dumps([peak() - before, [int(each.pixels.mean()) for each in decoded]]))
 """
 
 
@@ -124,7 +124,7 @@ def is_shared() -> bool:
     return type(memory._room._taken).__module__ != "builtins"
 
 
-def pictures() -> dict[str, Image.Image]:
+def images() -> dict[str, Image.Image]:
     """One of each mode that is flattened in a way of its own."""
     colour = Image.fromarray(noise(37, 23))
     wide = Image.fromarray(noise(37, 23, 4), "RGBA")
@@ -136,10 +136,10 @@ def pictures() -> dict[str, Image.Image]:
     }
 
 
-@pytest.mark.parametrize("mode", pictures())
+@pytest.mark.parametrize("mode", images())
 @pytest.mark.parametrize("turned", range(1, 9))
 def test_strips_give_the_same_pixels(mode: str, turned: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    image, exif = pictures()[mode], Image.Exif()
+    image, exif = images()[mode], Image.Exif()
     exif[ExifTags.Base.Orientation] = turned
     kind = "TIFF" if mode in ("CMYK", "YCbCr") else "PNG"
     data = file_of(image, kind, exif=exif)

@@ -48,10 +48,10 @@ def test_shown_upright(kind: str, orientation: int) -> None:
     expected = shades(UPRIGHT[orientation])
     size = (expected.shape[0] * 16, expected.shape[1] * 16)
 
-    picture = decode(data, "a", size, 1)
-    middles = picture.pixels[8::16, 8::16, 0].astype(int)
+    decoded = decode(data, "a", size, 1)
+    middles = decoded.pixels[8::16, 8::16, 0].astype(int)
     assert np.abs(middles - expected).max() <= 3
-    assert (picture.height, picture.width) == size == probe(data, "a")[:2]
+    assert (decoded.height, decoded.width) == size == probe(data, "a")[:2]
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
@@ -59,11 +59,11 @@ def test_a_jpeg_read_at_a_fraction_is_turned_too(orientation: int) -> None:
     data = file(photo(640, 960), "JPEG", quality=95, exif=exif(orientation))
     corners = {"A": photo()[0, 0], "C": photo()[0, -1], "D": photo()[-1, 0], "F": photo()[-1, -1]}
     rows = UPRIGHT[orientation]
-    picture = decode(data, "a", (60, 60), 3)
+    decoded = decode(data, "a", (60, 60), 3)
     for y, x in [(0, 0), (0, -1), (-1, 0), (-1, -1)]:
-        assert np.abs(picture.pixels[y, x].astype(int) - corners[rows[y][x]]).max() <= 12
+        assert np.abs(decoded.pixels[y, x].astype(int) - corners[rows[y][x]]).max() <= 12
     expected = (960, 640) if orientation >= 5 else (640, 960)
-    assert (picture.height, picture.width) == expected == probe(data, "a")[:2]
+    assert (decoded.height, decoded.width) == expected == probe(data, "a")[:2]
     assert (thumbnail(data, "a", 48).shape[0] > 40) is (orientation >= 5)
 
 
@@ -77,8 +77,8 @@ def test_a_senseless_orientation_is_ignored(value: int) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_corrupt_exif_spoils_nothing(kind: str, junk: bytes) -> None:
     data = file(photo(), kind, exif=junk)
-    picture = decode(data, "a", (48, 64), 3)
-    assert np.abs(picture.pixels.astype(int) - photo()).max() <= 24
+    decoded = decode(data, "a", (48, 64), 3)
+    assert np.abs(decoded.pixels.astype(int) - photo()).max() <= 24
     assert probe(data, "a") == (48, 64, 3)
 
 

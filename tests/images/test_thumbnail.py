@@ -16,12 +16,12 @@ from tests.images.samples import file, noise, photo
         *((2, 5000, (1, 160)), (5000, 2, (160, 1))),
     ],
 )
-def test_large_pictures_keep_their_proportions(height: int, width: int, shape: tuple[int, int]) -> None:
+def test_large_images_keep_their_proportions(height: int, width: int, shape: tuple[int, int]) -> None:
     for kind in ("PNG", "JPEG"):
         assert thumbnail(file(photo(height, width), kind), "a", 160).shape == (*shape, 3)
 
 
-def test_a_small_picture_is_enlarged_by_whole_squares() -> None:
+def test_a_small_image_is_enlarged_by_whole_squares() -> None:
     pixels = noise(28, 20)
     expected = pixels.repeat(5, axis=0).repeat(5, axis=1)  # 160 // 28
     np.testing.assert_array_equal(thumbnail(file(pixels), "a", 160), expected)

@@ -1,4 +1,4 @@
-"""Sixty small pictures on either engine, one of them three times over, by an encoder whose codes can be worked out."""
+"""Sixty small images on either engine, one of them three times over, by an encoder whose codes can be worked out."""
 
 import dataclasses
 import shutil
@@ -30,7 +30,7 @@ def root(tmp_path: Path) -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class Shelf:
-    """The pictures, in a store that is open."""
+    """The images, in a store that is open."""
 
     store: Store
     place: Place

@@ -1,4 +1,4 @@
-"""Two pictures explained: each number is that of brute force over the whole collection."""
+"""Two images explained: each number is that of brute force over the whole collection."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -48,7 +48,7 @@ def file(number: int) -> Query:
 
 
 def expected(a: int, b: int) -> tuple[float, tuple[int, int]]:
-    """Distance and ranks: 1 and how many pictures of other content than both are nearer."""
+    """Distance and ranks: 1 and how many images of other content than both are nearer."""
     codes = Blocks().encode(digits(COUNT)[0])
     weights = np.array([5 if n in (1, 2) else 1 for n in range(HELD)])
     distance = float(np.linalg.norm(codes[a] - codes[b]))
@@ -105,10 +105,10 @@ def test_each_is_shown_as_the_decoder_sees_it(place: tuple[Store, LiveCollection
     found = explain(store, live, [held(3), file(70)])
     encoder = Blocks()
     seen = encoder.decode(encoder.encode(digits(COUNT)[0][[3, 70]])) * 255
-    for picture, theirs in zip(found.seen, seen, strict=True):
-        assert picture.dtype == np.uint8
-        assert picture.shape == (28, 28, 1)
-        np.testing.assert_allclose(picture, theirs, atol=1)
+    for pixels, theirs in zip(found.seen, seen, strict=True):
+        assert pixels.dtype == np.uint8
+        assert pixels.shape == (28, 28, 1)
+        np.testing.assert_allclose(pixels, theirs, atol=1)
 
 
 def test_a_rank_beyond_the_farthest_is_not_told(
@@ -124,7 +124,7 @@ def test_a_rank_beyond_the_farthest_is_not_told(
     assert explain(store, live, [held(3), held(4)]).ranks == (None, None)
 
 
-@pytest.mark.parametrize("bad", [Stored("pictures/nosuch.png"), Query.of("torn.png", lambda: b"no picture")])
+@pytest.mark.parametrize("bad", [Stored("pictures/nosuch.png"), Query.of("torn.png", lambda: b"not an image")])
 def test_one_that_cannot_be_used_is_named(place: tuple[Store, LiveCollection], bad: Query | Stored) -> None:
     store, live = place
     for pair in ([bad, held(1)], [held(1), bad]):

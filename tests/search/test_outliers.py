@@ -23,7 +23,7 @@ from tests.store.conftest import open_engine, store  # noqa: F401 - fixtures
 
 COUNT = 80
 FLAT = 1e-3
-"""What is added to a picture's variance, pixels in [0, 1]."""
+"""What is added to an image's variance, pixels in [0, 1]."""
 CHESS = np.indices((SIDE, SIDE)).sum(axis=0) % 2 * np.uint8(255)
 
 
@@ -57,7 +57,7 @@ def outliers(store: Store, root: Path, tmp_path: Path, limit: int = 5, alias: st
     return find_outliers(store, live, {"pictures": Folder("pictures", root)}, limit)
 
 
-def test_foreign_pictures_come_first(store: Store, tmp_path: Path) -> None:  # noqa: F811
+def test_foreign_images_come_first(store: Store, tmp_path: Path) -> None:  # noqa: F811
     root = put(put_digits(tmp_path / "pictures", COUNT), foreign())
     found = outliers(store, root, tmp_path, 5, f"test-outliers-{store.engine}")
     assert set(paths(found)[:3]) == set(foreign())
@@ -123,7 +123,7 @@ def test_two_odd_ones_of_a_kind_do_not_hide_each_other(edge: EdgeStore, tmp_path
     assert {each.why for each in found[: len(copies) + 2]} == {"far from all others"}
 
 
-def test_pictures_that_cannot_be_read_are_judged_by_distance(edge: EdgeStore, tmp_path: Path) -> None:
+def test_images_that_cannot_be_read_are_judged_by_distance(edge: EdgeStore, tmp_path: Path) -> None:
     root = put(put_digits(tmp_path / "pictures", COUNT), foreign())
     live = filled(edge, {"pictures": root}, tmp_path / "ledgers")
     for name in foreign():
@@ -173,7 +173,7 @@ def test_all_alike(edge: EdgeStore, tmp_path: Path) -> None:
 
 
 def test_most_of_them_alike(edge: EdgeStore, tmp_path: Path) -> None:
-    """Where half are copies of one picture the typical deviation is none; numbers stay numbers that mean something."""
+    """Where half are copies of one image the typical deviation is none; numbers stay numbers that mean something."""
     root = put(put_digits(tmp_path / "pictures", 20), foreign())
     put(root, {f"copy/{n}.png": (root / "000.png").read_bytes() for n in range(60)})
     found = outliers(edge, root, tmp_path, 3)

@@ -44,7 +44,7 @@ def one(shelf: Shelf, query: Query | Stored, **options: object) -> Result:
 
 
 def never(mark: str) -> None:
-    pytest.fail("no picture was asked about, so that no model is needed")
+    pytest.fail("no image was encoded, so no model is needed")
 
 
 def codes_of(shelf: Shelf, keys: list[str]) -> np.ndarray:
@@ -141,7 +141,7 @@ def test_hits_that_are_too_far_are_left_out(shelf: Shelf) -> None:
 def test_a_limit_that_leaves_out_every_hit_says_nothing_of_likeness(shelf: Shelf) -> None:
     query = shelf.query("dark/000.png")
     nearest = one(shelf, query).hits[0]
-    assert (nearest.percentile or 0) < 90, "a picture like others"
+    assert (nearest.percentile or 0) < 90, "an image like others"
     limit = nearest.distance / 2
     cut = one(shelf, query, max_distance=limit)
     assert (cut.hits, cut.no_match) == ([], False)
@@ -164,21 +164,21 @@ def test_filters_hold_and_say_when_nothing_meets_them(shelf: Shelf) -> None:
     assert (nothing.hits, nothing.note) == ([], NOTHING_MEETS)
 
 
-def test_stored_pictures_ask_without_a_model(shelf: Shelf) -> None:
+def test_stored_images_ask_without_a_model(shelf: Shelf) -> None:
     bare = LiveCollection(shelf.live.collection, shelf.live.meta, never)  # type: ignore[arg-type]
     names = [f"pictures/{GREY}", point_id("pictures", GREY), "pictures/nothing.png", point_id("pictures", "x")]
     results = list(search(shelf.store, bare, map(Stored, names), SearchOptions(k=3)))
-    by_picture = one(shelf, shelf.query(GREY), k=3)
-    assert results[0].hits == results[1].hits == by_picture.hits
+    by_image = one(shelf, shelf.query(GREY), k=3)
+    assert results[0].hits == results[1].hits == by_image.hits
     for missing in results[2:]:
         assert missing.refused is not None
         assert mentions(missing.refused, shelf.live.collection)
     mixed = ask(shelf, Stored(names[0]), shelf.query(GREY), Stored(names[2]), k=3)
-    assert [result.hits for result in mixed] == [by_picture.hits, by_picture.hits, []]
+    assert [result.hits for result in mixed] == [by_image.hits, by_image.hits, []]
 
 
 def test_one_bad_query_spoils_no_other(shelf: Shelf) -> None:
-    bad = Query.of("text", lambda: b"no picture")
+    bad = Query.of("text", lambda: b"not an image")
     results = ask(shelf, shelf.query(GREY), bad, shelf.query("dark/000.png"), k=2)
     assert [len(result.hits) for result in results] == [2, 0, 2]
     assert "not an image" in str(results[1].refused)

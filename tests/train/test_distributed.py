@@ -50,12 +50,12 @@ COMMAND = (
 class Pair:
     """Runs of `retrieval train` in one home, whose processes are stopped at the end of the test at the latest."""
 
-    def __init__(self, home: Path, pictures: Path) -> None:
-        self.home, self.pictures = home, pictures
+    def __init__(self, home: Path, image_folder: Path) -> None:
+        self.home, self.image_folder = home, image_folder
         self.running: list[subprocess.Popen[str]] = []
 
     def start(self, *processes: int, odd: Path | None = None, deadline: int = 60) -> None:
-        """Start these processes of two; odd: what process 1 reads in place of the pictures."""
+        """Start these processes of two; odd: what process 1 reads in place of the images."""
         with socket.create_server(("127.0.0.1", 0)) as found:
             port = found.getsockname()[1]
         flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={DEVICES}"
@@ -63,7 +63,7 @@ class Pair:
             subprocess.Popen(
                 [
                     *(sys.executable, "-c", COMMAND.format(deadline=deadline)),
-                    *("train", str((odd if process else None) or self.pictures), "--json"),
+                    *("train", str((odd if process else None) or self.image_folder), "--json"),
                     *("--objective", OBJECTIVE, "--dim", "4", "--preset", "tiny", "--epochs", str(EPOCHS)),
                     *("--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--process", str(process)),
                 ],
@@ -109,8 +109,8 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
     for number, image in enumerate(blobs()):
         (folder / f"{number:02}.png").write_bytes(encode_png(image))
     return folder
@@ -123,8 +123,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def pair(home: Path, pictures: Path) -> Iterator[Pair]:
-    pair = Pair(home, pictures)
+def pair(home: Path, image_folder: Path) -> Iterator[Pair]:
+    pair = Pair(home, image_folder)
     yield pair
     for process in pair.running:
         process.kill()
@@ -132,9 +132,9 @@ def pair(home: Path, pictures: Path) -> Iterator[Pair]:
 
 
 @pytest.fixture(scope="module")
-def together(home: Path, pictures: Path) -> list[dict[str, Any]]:
+def together(home: Path, image_folder: Path) -> list[dict[str, Any]]:
     """What two processes say of a run that nothing disturbs."""
-    pair = Pair(home, pictures)
+    pair = Pair(home, image_folder)
     pair.start(0, 1)
     ended = pair.end()
     assert [code for code, _, _ in ended] == [0, 0], ended
@@ -146,10 +146,12 @@ def lines(model: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.long
-def test_two_processes_give_the_losses_of_one(together: list[dict[str, Any]], pictures: Path, own_home: Path) -> None:
+def test_two_processes_give_the_losses_of_one(
+    together: list[dict[str, Any]], image_folder: Path, own_home: Path
+) -> None:
     settings = Settings(home=own_home)
     options = TrainOptions(objective=OBJECTIVE, dim=4, preset="tiny", epochs=EPOCHS)
-    alone, _ = train_and_save([open_source(str(pictures), settings)], settings, options)
+    alone, _ = train_and_save([open_source(str(image_folder), settings)], settings, options)
     one, two = (lines(folder)[:COMPARED] for folder in (alone.path, Path(together[0]["model"])))
     assert [line["step"] for line in two] == [OFTEN * (number + 1) for number in range(COMPARED)]
     assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-4)
@@ -191,10 +193,10 @@ def test_who_waits_in_vain_says_so(process: int, absent: str, pair: Pair) -> Non
     assert [part for part in (f"process {process} of 2", absent, "127.0.0.1", "1 s") if not mentions(error, part)] == []
 
 
-def test_other_images_are_told_of_by_all(pair: Pair, pictures: Path, tmp_path: Path) -> None:
-    shutil.copytree(pictures, tmp_path / "pictures")
-    (tmp_path / "pictures" / "00.png").unlink()
-    pair.start(0, 1, odd=tmp_path / "pictures")
+def test_other_images_are_told_of_by_all(pair: Pair, image_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(image_folder, tmp_path / "images")
+    (tmp_path / "images" / "00.png").unlink()
+    pair.start(0, 1, odd=tmp_path / "images")
     first, second = pair.errors()
     assert first == second
     assert [part for part in ("process 1", "process 0") if not mentions(first, part)] == []

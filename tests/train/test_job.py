@@ -1,4 +1,4 @@
-"""The train job: what it makes of a source's pictures, and the model it leaves behind."""
+"""The train job: what it makes of a source's images, and the model it leaves behind."""
 
 import io
 import json
@@ -26,7 +26,7 @@ from tests.train.samples import blobs, entry
 
 
 @dataclass
-class Pictures:
+class ListSource:
     """A source that is a list."""
 
     listed: Sequence[Entry]
@@ -73,7 +73,7 @@ BROKEN = entry("broken.png", b"not an image")
         ([BROKEN, png(28, 28), BROKEN], ((28, 28), 1)),
     ],
 )
-def test_size_follows_from_the_pictures(entries: list[Entry], expected: tuple[tuple[int, int], int]) -> None:
+def test_size_follows_from_the_images(entries: list[Entry], expected: tuple[tuple[int, int], int]) -> None:
     shape = choose_shape(entries)
     assert (shape.size, shape.channels) == expected
 
@@ -97,7 +97,7 @@ def test_no_more_are_probed_than_needed() -> None:
 def test_more_than_the_budget_gives_a_random_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "PIXEL_BUDGET", 10 * 12 * 12)
     images = blobs(30)
-    source = Pictures([entry(f"{n}.png", encode_png(image)) for n, image in enumerate(images)])
+    source = ListSource([entry(f"{n}.png", encode_png(image)) for n, image in enumerate(images)])
     gathered = [read_training_images([source], TrainOptions(seed=seed), lambda done, total: None) for seed in (0, 0, 1)]
     assert [part.warnings for part in gathered] == [
         ["10 of 30 images fit into memory; the model is trained on a random sample"]
@@ -118,7 +118,7 @@ def test_learn_saves_a_model_that_works() -> None:
     seen: list[Progress] = []
     read: list[tuple[int, int]] = []
     model, refused = train_and_save(
-        [Pictures(entries)],
+        [ListSource(entries)],
         settings,
         TrainOptions(dim=4, epochs=2, preset="tiny"),
         reading=lambda done, total: read.append((done, total)),
@@ -133,22 +133,22 @@ def test_learn_saves_a_model_that_works() -> None:
     numbers = json.loads((model.path / "metrics.json").read_text())
     assert (numbers["images"], numbers["refused"], numbers["sources"]) == (40, 1, "a list")
     assert np.isfinite([numbers[name] for name in ("loss", "reconstruction", "invariance")]).all()
-    picture = Image.open(io.BytesIO((model.path / "reconstructions.png").read_bytes()))
-    assert picture.size == (8 * 14 * 8, 4 * 14 * 8)  # 8 across, 2 double rows, 14 pixels each, 8-fold
+    image = Image.open(io.BytesIO((model.path / "reconstructions.png").read_bytes()))
+    assert image.size == (8 * 14 * 8, 4 * 14 * 8)  # 8 across, 2 double rows, 14 pixels each, 8-fold
     assert not any(settings.checkpoints.glob("*"))
 
 
-def test_too_few_pictures_leave_no_model() -> None:
+def test_too_few_images_leave_no_model() -> None:
     settings = load_settings()
     entries = [entry(f"{n}.png", encode_png(image)) for n, image in enumerate(blobs(5))]
     with raises(TrainingError, 5, 32, hint=""):
-        train_and_save([Pictures(entries)], settings)
+        train_and_save([ListSource(entries)], settings)
     assert saved_models.default(settings.models) is None
 
 
 def test_a_disk_that_fills_while_the_model_is_saved_costs_nothing() -> None:
     settings = load_settings()
-    source = Pictures([entry(f"{n}.png", encode_png(image)) for n, image in enumerate(blobs(40))])
+    source = ListSource([entry(f"{n}.png", encode_png(image)) for n, image in enumerate(blobs(40))])
     options = TrainOptions(dim=4, epochs=4, preset="tiny")
     expected, _ = train_and_save([source], settings.model_copy(update={"home": settings.home / "other"}), options)
     settings.home.mkdir(exist_ok=True)
