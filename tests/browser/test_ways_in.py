@@ -47,7 +47,7 @@ def test_picked_with_all_that_is_to_be_seen(start: Page, served: Served, file: P
     expect(first).to_contain_text(f"p{found[0].percentile:.0f}")
     expect(first).to_contain_text(str(found[0].label))
     expect(start.locator("#meaning")).to_contain_text("smaller is nearer")
-    drawn(start, "#query-picture")
+    drawn(start, "#query-image")
     drawn(start, "#reconstruction")
     assert (
         start.evaluate("() => getComputedStyle(document.querySelector('#results img')).imageRendering") == "pixelated"

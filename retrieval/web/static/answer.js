@@ -1,9 +1,9 @@
 // Shows an answer, and explains its numbers in words.
 
-import { announce, hush, say } from "./banner.js";
+import { announce, hideMessage, showMessage } from "./banner.js";
 import { $, count, sentence } from "./dom.js";
 import { showHits } from "./grid.js";
-import { learn } from "./picture.js";
+import { remember } from "./images.js";
 import { showReconstruction } from "./query.js";
 import { filterText, kind } from "./state.js";
 
@@ -21,7 +21,7 @@ const PERCENTILE = "p3: as near as the closest 3% of neighbours here.";
  */
 export function showAnswer(state, { hits, note, reconstruction }, { word, clear }) {
   const some = hits.length > 0;
-  learn(hits);
+  remember(hits);
   showHits($("#results"), hits, state, Boolean(note) && some);
   showReconstruction(reconstruction);
   $("#title").textContent = some ? count(hits.length, "nearest image") : "Nothing found";
@@ -31,9 +31,9 @@ export function showAnswer(state, { hits, note, reconstruction }, { word, clear 
   if (text) {
     const hint = note && some ? "The nearest images are shown anyway." : "";
     const filtered = !some && filterText(state) !== "";
-    say("info", text, { hint, actions: filtered ? [["Clear the filters", clear]] : [] });
+    showMessage("info", text, { hint, actions: filtered ? [["Clear the filters", clear]] : [] });
   } else {
-    hush();
+    hideMessage();
   }
   announce(`${text ?? ""} ${count(hits.length, "result")}`);
 }

@@ -1,11 +1,11 @@
-// Requests to the service. Everything that goes wrong with one is a Problem.
+// Requests to the service. Every failure is thrown as a Problem.
 
 const DEADLINE = 95_000; // longer than the service's own deadline, so that its message is the one shown
 
 export const NETWORK = 0;
 export const NO_ANSWER = 504;
 
-/** What went wrong: an HTTP status, NETWORK or NO_ANSWER; `seconds`: the service's Retry-After, or 0. */
+/** status: an HTTP status, NETWORK or NO_ANSWER; seconds: the service's Retry-After, or 0. */
 export class Problem extends Error {
   constructor(status, message = "", seconds = 0) {
     super(message);
@@ -48,7 +48,7 @@ export function search(state, { file, filter, reconstruct, ...options }) {
     for (const id of state.like) form.append("like", id);
     for (const id of state.unlike) form.append("unlike", id);
   } else if (file) {
-    form.append("image", file, file.name || "picture");
+    form.append("image", file, file.name || "image");
   } else {
     form.append("id", state.id);
   }

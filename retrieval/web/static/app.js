@@ -1,8 +1,8 @@
-// The page. The address holds the query; everything that is shown follows from it.
+// The page. The address contains the query; everything shown is derived from it.
 
 import { showAnswer, showNone } from "./answer.js";
 import { Problem, call, search, whenLocked } from "./api.js";
-import { hush, isRetrying, say } from "./banner.js";
+import { hideMessage, isRetrying, showMessage } from "./banner.js";
 import { $ } from "./dom.js";
 import { fitCanvas, whenDrawn } from "./draw.js";
 import { setFacets, showChoice, whenChanged } from "./filters.js";
@@ -10,14 +10,15 @@ import { relink, showSample, showSkeleton } from "./grid.js";
 import { showHeader } from "./header.js";
 import { whenGiven } from "./inputs.js";
 import { askKey, isAsking } from "./login.js";
-import { known, learn } from "./picture.js";
+import { pointOf, remember } from "./images.js";
 import { explain, explainState, tooLarge } from "./problems.js";
 import { nameQuery, showQuery, titleOf } from "./query.js";
-import { asking, filterText, fromUrl, keep, kept, kind, toUrl, withExample, withoutExample } from "./state.js";
+import { filterText, fromUrl, keepUpload, kind, queryFor, toUrl, uploadOf } from "./state.js";
+import { withExample, withoutExample } from "./state.js";
 
-const LATE = 300; // milliseconds until a skeleton is shown, until a message is, and between two status requests
-const SLOW = 3000;
-const LOOK = 60_000;
+const SKELETON_DELAY = 300; // milliseconds until empty tiles are shown
+const MESSAGE_DELAY = 3000; // milliseconds until a message says that it takes long
+const STATUS_INTERVAL = 60_000; // milliseconds between two status requests
 const SAMPLE = 12;
 const UPLOAD = 20 * 2 ** 20; // bytes, until the service says otherwise
 
@@ -25,14 +26,14 @@ const [answer, results, sample, title, others] = ["#answer", "#results", "#sampl
 let state = fromUrl("");
 let status = null;
 let running = null;
-let boots = 0;
-let deals = 0;
+let loads = 0;
+let sampleLoads = 0;
 
 const START = "Or start from one of these";
 const atStart = () => kind(state) === "start";
 
 /** Go to another query, with an entry in the history. `move`: scroll to its results. */
-function go(next, { replace = false, move = false, word = null } = {}) {
+function navigate(next, { replace = false, move = false, word = null } = {}) {
   const same = toUrl(next) === toUrl(state) && next.upload === state.upload;
   if (!replace && !same) history.replaceState({ ...history.state, y: scrollY }, "");
   history[replace || same ? "replaceState" : "pushState"]({ upload: next.upload }, "", toUrl(next));
@@ -43,16 +44,16 @@ function go(next, { replace = false, move = false, word = null } = {}) {
 }
 
 /** Show the query of a history entry. */
-function open(entry, y) {
-  const upload = kept(entry?.upload) ? entry.upload : null;
+function showEntry(entry, y) {
+  const upload = uploadOf(entry?.upload) ? entry.upload : null;
   const next = fromUrl(location.search, upload);
   show(next, { y });
   if (!atStart()) return;
   if (entry?.upload) {
     history.replaceState(null, "", toUrl(next));
-    say("info", "Your image is not kept when the page is reloaded.", { hint: "Choose it once more." });
+    showMessage("info", "Your image is not kept when the page is reloaded.", { hint: "Choose it once more." });
   } else if (/[?&](id|like)=/.test(location.search)) {
-    say("info", "This address names no image.", { hint: "Choose another." });
+    showMessage("info", "This address contains no image id.", { hint: "Choose another." });
   }
 }
 
@@ -69,38 +70,39 @@ function show(next, { y = null, word = null } = {}) {
   results.hidden = start;
   $("#meaning").hidden ||= start;
   if (held) title.focus({ preventScroll: true });
-  retitle();
-  if (start) home(y);
-  else find({ y, word });
+  updateTitle();
+  if (start) showStart(y);
+  else runSearch({ y, word });
 }
 
-const retitle = () => (document.title = atStart() ? "retrieval" : `${titleOf(state)} – retrieval`);
+const updateTitle = () => (document.title = atStart() ? "retrieval" : `${titleOf(state)} – retrieval`);
 
-function home(y) {
-  hush();
+function showStart(y) {
+  hideMessage();
   results.replaceChildren();
   relink(sample, state);
-  if (!sample.childElementCount) boot();
-  else sayState();
+  if (!sample.childElementCount) load();
+  else showState();
   if (y !== null) scrollTo(0, y);
 }
 
-async function find({ y = null, word = null, quietly = false } = {}) {
+async function runSearch({ y = null, word = null, quietly = false } = {}) {
   running?.abort();
   const asked = state;
   const mine = (running = new AbortController());
   const inTime = (act) => () => mine === running && !isAsking() && act();
-  const late = quietly ? [] : [setTimeout(inTime(wait), LATE), setTimeout(inTime(saySlow), SLOW)];
-  if (!quietly) hush();
+  const delays = [[showSearching, SKELETON_DELAY], [showSlow, MESSAGE_DELAY]];
+  const late = quietly ? [] : delays.map(([act, delay]) => setTimeout(inTime(act), delay));
+  if (!quietly) hideMessage();
   results.setAttribute("aria-busy", "true");
-  identify(asked, !quietly);
+  fetchNames(asked, !quietly);
   let found = null;
   try {
-    const [file, filter] = [kept(asked.upload)?.file, filterText(asked)];
+    const [file, filter] = [uploadOf(asked.upload)?.file, filterText(asked)];
     const reconstruct = status?.state !== "no-model";
     found = await search(asked, { file, filter, reconstruct, signal: mine.signal, ask: !quietly });
   } catch (problem) {
-    if (mine === running) failed(problem);
+    if (mine === running) showProblem(problem);
   } finally {
     late.forEach(clearTimeout);
     if (mine === running) results.removeAttribute("aria-busy");
@@ -110,13 +112,13 @@ async function find({ y = null, word = null, quietly = false } = {}) {
   if (y !== null) scrollTo(0, y);
 }
 
-function wait() {
+function showSearching() {
   title.textContent = "Searching…";
   showSkeleton(results, state.k);
 }
 
-function saySlow() {
-  say("wait", "Still working…", { hint: "This takes longer than usual.", actions: [["Cancel", cancel]] });
+function showSlow() {
+  showMessage("wait", "Still working…", { hint: "This takes longer than usual.", actions: [["Cancel", cancel]] });
 }
 
 function cancel() {
@@ -124,37 +126,37 @@ function cancel() {
   running = null;
   results.removeAttribute("aria-busy");
   showNone();
-  say("info", "The search was cancelled.", { actions: [["Search again", () => find()]] });
+  showMessage("info", "The search was cancelled.", { actions: [["Search again", () => runSearch()]] });
 }
 
 /** Fetch names and labels of images that are known by their id only. */
-async function identify(asked, ask) {
-  const ids = [asked.id, ...asked.like, ...asked.unlike].filter((id) => id && !known(id));
+async function fetchNames(asked, ask) {
+  const ids = [asked.id, ...asked.like, ...asked.unlike].filter((id) => id && !pointOf(id));
   if (!ids.length) return;
   const answers = await Promise.allSettled(ids.map((id) => call(`./api/points/${encodeURIComponent(id)}`, { ask })));
-  learn(answers.filter((each) => each.status === "fulfilled").map((each) => each.value));
+  remember(answers.filter((each) => each.status === "fulfilled").map((each) => each.value));
   if (asked !== state) return;
   nameQuery(state);
-  retitle();
+  updateTitle();
 }
 
 /** Load everything: at first, after a key was entered, and at each retry. */
-async function boot({ quietly = false } = {}) {
-  const mine = (boots += 1);
+async function load({ quietly = false } = {}) {
+  const mine = (loads += 1);
   const ask = !quietly;
   readFacets(ask);
   if (!atStart()) {
     readStatus(ask);
-    find({ quietly });
+    runSearch({ quietly });
     return;
   }
-  // Images that are shown already stay, so that a retry does not disturb the user.
-  const dealt = sample.querySelector("a") ? null : deal(ask).catch((problem) => problem);
+  // Images that are already shown stay, so that a retry does not disturb the user.
+  const loading = sample.querySelector("a") ? null : loadSample(ask).catch((problem) => problem);
   const ready = await readStatus(ask);
-  const problem = await dealt;
-  if (mine !== boots || !atStart() || !ready) return;
-  if (problem) failed(problem);
-  else if (isRetrying()) hush();
+  const problem = await loading;
+  if (mine !== loads || !atStart() || !ready) return;
+  if (problem) showProblem(problem);
+  else if (isRetrying()) hideMessage();
 }
 
 /** Fetch the status; returns whether the start page can be used. */
@@ -163,7 +165,7 @@ async function readStatus(ask) {
   try {
     fresh = await call("./api/status", { ask });
   } catch (problem) {
-    if (atStart()) failed(problem);
+    if (atStart()) showProblem(problem);
     return false;
   }
   const moved = status !== null && status.collection !== fresh.collection;
@@ -171,15 +173,15 @@ async function readStatus(ask) {
   showHeader(status);
   fitCanvas(status);
   if (moved) readFacets(false);
-  return !atStart() || sayState();
+  return !atStart() || showState();
 }
 
-/** Show what is wrong, if anything is; returns whether all is well. */
-function sayState() {
+/** Show the problem that the status reports; returns whether there is none. */
+function showState() {
   const wrong = status && explainState(status);
   if (!wrong) return true;
   const kindOf = status.state === "engine-down" ? "error" : "info";
-  say(kindOf, wrong.text, { hint: wrong.hint, code: status.state, retry: () => boot({ quietly: true }) });
+  showMessage(kindOf, wrong.text, { hint: wrong.hint, code: status.state, retry: () => load({ quietly: true }) });
   return false;
 }
 
@@ -190,13 +192,13 @@ async function readFacets(ask) {
 }
 
 /** Show random images to start from. */
-async function deal(ask) {
-  const mine = (deals += 1);
-  const late = setTimeout(() => sample.childElementCount || showSkeleton(sample, SAMPLE), LATE);
+async function loadSample(ask) {
+  const mine = (sampleLoads += 1);
+  const late = setTimeout(() => sample.childElementCount || showSkeleton(sample, SAMPLE), SKELETON_DELAY);
   try {
     const { points } = await call(`./api/sample?n=${SAMPLE}`, { ask });
-    if (mine !== deals) return;
-    learn(points);
+    if (mine !== sampleLoads) return;
+    remember(points);
     showSample(sample, points, state);
   } catch (problem) {
     if (!sample.querySelector("a")) sample.replaceChildren();
@@ -212,43 +214,47 @@ function headStart() {
   title.textContent = others.hidden ? "No images to start from" : START;
 }
 
-function failed(problem) {
+function showProblem(problem) {
   if (!(problem instanceof Problem)) throw problem;
   if (!atStart()) showNone();
   const facts = { bytes: status?.upload_bytes ?? UPLOAD, filtered: filterText(state) !== "" };
   const { text, hint, seconds, action } = explain(problem, facts);
   const actions = {
-    again: ["Try again", () => boot()],
-    key: ["Enter the key", () => boot()],
-    start: ["Start over", () => go(fromUrl(""))],
+    again: ["Try again", () => load()],
+    key: ["Enter the key", () => load()],
+    start: ["Start over", () => navigate(fromUrl(""))],
     clear: ["Clear the filters", clear],
   };
-  const retry = seconds ? () => boot({ quietly: true }) : null;
-  say("error", text, { hint, code: problem.status, actions: action ? [actions[action]] : [], retry, seconds });
+  const retry = seconds ? () => load({ quietly: true }) : null;
+  showMessage("error", text, { hint, code: problem.status, actions: action ? [actions[action]] : [], retry, seconds });
 }
 
-const clear = () => go({ ...state, label: [], source: [] }, { replace: atStart() });
+const clear = () => navigate({ ...state, label: [], source: [] }, { replace: atStart() });
 
-function take(file, many = 1) {
+function searchWithFile(file, many = 1) {
   const most = status?.upload_bytes ?? UPLOAD;
   if (file.size > most) {
     const { text, hint } = tooLarge(most, file.size);
-    say("error", text, { hint, code: 413 });
+    showMessage("error", text, { hint, code: 413 });
   } else if (!file.size) {
-    say("error", "This file is empty.", { hint: "Choose another image.", code: 422 });
+    showMessage("error", "This file is empty.", { hint: "Choose another image.", code: 422 });
   } else {
     const word = many > 1 ? `Searched with the first of ${many} images; only one can be used at a time.` : null;
-    go(asking(state, { upload: keep(file) }), { move: true, word });
+    navigate(queryFor(state, { upload: keepUpload(file) }), { move: true, word });
   }
 }
 
-const refuse = (text, hint) => say("error", text, { hint });
+const showError = (text, hint) => showMessage("error", text, { hint });
 
 whenLocked(askKey);
-whenGiven({ take, refuse, follow: (id) => go(asking(state, { id }), { move: true }) });
-whenDrawn((file) => (file ? take(file) : refuse("Nothing is drawn yet.", "Draw in the black square first.")));
-whenChanged((choice) => go({ ...state, ...choice }, { replace: atStart() }));
-others.addEventListener("click", () => deal(true).catch(failed));
+const searchWithId = (id) => navigate(queryFor(state, { id }), { move: true });
+const searchWithDrawing = (file) =>
+  file ? searchWithFile(file) : showError("Nothing is drawn yet.", "Draw in the black square first.");
+
+whenGiven({ take: searchWithFile, refuse: showError, follow: searchWithId });
+whenDrawn(searchWithDrawing);
+whenChanged((choice) => navigate({ ...state, ...choice }, { replace: atStart() }));
+others.addEventListener("click", () => loadSample(true).catch(showProblem));
 
 document.addEventListener("click", (event) => {
   const { target } = event;
@@ -256,15 +262,15 @@ document.addEventListener("click", (event) => {
   const plain = !event.button && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
   if (link && plain) {
     event.preventDefault();
-    go(fromUrl(new URL(link.href).search), { move: true });
+    navigate(fromUrl(new URL(link.href).search), { move: true });
   }
   const list = target.closest("[data-example]")?.dataset.example;
   if (list) {
     const { id } = target.closest("[data-id]").dataset;
-    go(state[list].includes(id) ? withoutExample(state, id) : withExample(state, id, list), { move: true });
+    navigate(state[list].includes(id) ? withoutExample(state, id) : withExample(state, id, list), { move: true });
   }
   const removed = target.closest("[data-remove]")?.dataset.remove;
-  if (removed) go(withoutExample(state, removed));
+  if (removed) navigate(withoutExample(state, removed));
 });
 
 // A jump to a fragment would add a history entry, and every entry here is a query.
@@ -274,10 +280,10 @@ $(".skip").addEventListener("click", (event) => {
 });
 
 history.scrollRestoration = "manual";
-addEventListener("popstate", (event) => open(event.state, event.state?.y ?? 0));
-setInterval(() => document.hidden || readStatus(false), LOOK);
+addEventListener("popstate", (event) => showEntry(event.state, event.state?.y ?? 0));
+setInterval(() => document.hidden || readStatus(false), STATUS_INTERVAL);
 
-open(history.state, null);
+showEntry(history.state, null);
 if (!atStart()) {
   readStatus(true);
   readFacets(true);

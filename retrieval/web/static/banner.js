@@ -16,7 +16,7 @@ let due = false;
  * actions: buttons, as [label, function]
  * retry: called once after `seconds`, when the page is visible
  */
-export function say(kind, text, { hint = "", code = "", actions = [], retry = null, seconds = 5 } = {}) {
+export function showMessage(kind, text, { hint = "", code = "", actions = [], retry = null, seconds = 5 } = {}) {
   const news = box.hidden || box.dataset.text !== text;
   const held = box.contains(document.activeElement);
   stop();
@@ -35,7 +35,7 @@ export function say(kind, text, { hint = "", code = "", actions = [], retry = nu
 }
 
 /** Hide the banner. */
-export function hush() {
+export function hideMessage() {
   const held = box.contains(document.activeElement);
   stop();
   box.hidden = true;

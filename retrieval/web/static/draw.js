@@ -2,7 +2,7 @@
 
 import { $ } from "./dom.js";
 
-const LARGEST = 64; // models of larger images have not learned from drawings
+const LARGEST = 64; // models of larger images are not trained on drawings
 const SIDE = 224;
 const PEN = 0.085; // width of the pen and size of the figure as shares of the side, about as in MNIST
 const FIGURE = 0.63;
@@ -70,7 +70,7 @@ function paint(target, lines) {
   }
 }
 
-/** The strokes centred and scaled, as the digits of the usual collections are. */
+/** The strokes, centred and scaled like the digits of MNIST. */
 function centred() {
   const [xs, ys] = [0, 1].map((axis) => strokes.flat().map((point) => point[axis]));
   const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];

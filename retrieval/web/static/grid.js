@@ -1,8 +1,8 @@
 // The grids of hits and of images to start from. Each image is a link that searches with it.
 
 import { count, el, shorten } from "./dom.js";
-import { nameOf, stored } from "./picture.js";
-import { asking, toUrl } from "./state.js";
+import { nameOf, storedImage } from "./images.js";
+import { queryFor, toUrl } from "./state.js";
 
 const PATH = 44; // characters shown; the title has the whole path
 const SKELETON = 20;
@@ -33,7 +33,7 @@ export function showSkeleton(list, number) {
 export function relink(list, state) {
   for (const item of list.children) {
     const { id } = item.dataset;
-    if (id) item.querySelector("a").href = toUrl(asking(state, { id }));
+    if (id) item.querySelector("a").href = toUrl(queryFor(state, { id }));
   }
 }
 
@@ -67,8 +67,8 @@ function result(hit, rank, state, lazy) {
 const link = (id, words, state, lazy) =>
   el(
     "a",
-    { class: "mat", href: toUrl(asking(state, { id })), "data-go": true, "aria-label": words, title: words },
-    stored(id, { lazy }),
+    { class: "mat", href: toUrl(queryFor(state, { id })), "data-go": true, "aria-label": words, title: words },
+    storedImage(id, { lazy }),
   );
 
 function percentile(share) {

@@ -57,7 +57,7 @@ export function tooLarge(most, size = 0) {
 
 const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes % 2 ** 20 ? 1 : 0)} MB`;
 
-/** What the status says is wrong, in the service's own words; null if all is well. */
+/** The problem that the status reports, as the service words it; null if there is none. */
 export function explainState({ state, message }) {
   if (state === "ready") return null;
   return { text: sentence(message ?? "not ready yet"), hint: state === "engine-down" ? RETRY : THEN };

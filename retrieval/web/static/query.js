@@ -1,8 +1,8 @@
 // Shows the query beside its reconstruction, or the examples as chips.
 
 import { $, el, shorten } from "./dom.js";
-import { known, nameOf, picture, stored } from "./picture.js";
-import { kept, kind } from "./state.js";
+import { imageElement, nameOf, pointOf, storedImage } from "./images.js";
+import { kind, uploadOf } from "./state.js";
 
 const PATH = 44;
 const CHIP = 18;
@@ -24,28 +24,29 @@ export function nameQuery(state) {
 
 function queryFigure(state) {
   const what = kind(state);
-  const id = "query-picture";
+  const id = "query-image";
   if (what === "upload") {
-    const { url, name } = kept(state.upload);
-    return figure(picture(url, { id, alt: "Your image" }), "Your image", name);
+    const { url, name } = uploadOf(state.upload);
+    return figure(imageElement(url, { id, alt: "Your image" }), "Your image", name);
   }
   if (what !== "id") return null;
   const name = nameOf(state.id);
-  return figure(stored(state.id, { id, alt: `The image ${name}` }), "Searched with", name, known(state.id)?.label);
+  const image = storedImage(state.id, { id, alt: `The image ${name}` });
+  return figure(image, "Searched with", name, pointOf(state.id)?.label);
 }
 
 /** Show the reconstruction, once there is an answer. */
 export function showReconstruction(source) {
   $("#reconstruction")?.closest("figure").remove();
   if (!source?.startsWith("data:image/")) return;
-  const image = picture(source, { id: "reconstruction", alt: "What the model sees in it" });
-  $("#figures").append(figure(image, "What the model sees", "reconstructed from the embedding that is compared"));
+  const image = imageElement(source, { id: "reconstruction", alt: "The reconstruction" });
+  $("#figures").append(figure(image, "Reconstruction", "decoded from the embedding that is compared"));
 }
 
 /** The page's title, in the browser's tab. */
 export function titleOf(state) {
   const what = kind(state);
-  if (what === "upload") return kept(state.upload).name;
+  if (what === "upload") return uploadOf(state.upload).name;
   return what === "id" ? nameOf(state.id) : "Examples";
 }
 
@@ -73,6 +74,7 @@ function chip(id, list) {
   const name = nameOf(id);
   const title = `${words}: ${name}`;
   const remove = { type: "button", "data-remove": id, "aria-label": `Remove ${name} (${words})`, title };
-  const short = known(id)?.label ?? shorten(name.slice(name.lastIndexOf("/") + 1), CHIP);
-  return el("li", { class: list, "data-id": id }, el("button", remove, sign, stored(id), el("span", {}, short), "×"));
+  const short = pointOf(id)?.label ?? shorten(name.slice(name.lastIndexOf("/") + 1), CHIP);
+  const button = el("button", remove, sign, storedImage(id), el("span", {}, short), "×");
+  return el("li", { class: list, "data-id": id }, button);
 }

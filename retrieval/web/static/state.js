@@ -1,4 +1,4 @@
-// The query. It is in the address, so that it can be shared and gone back to; only uploads are in memory.
+// The query. It is kept in the address, so that links and the back button work; only uploads are kept in memory.
 
 export const SIZES = [10, 20, 50, 100];
 const SIZE = 20;
@@ -45,7 +45,7 @@ export function toUrl(state) {
 }
 
 /** Another query, with the same number of results and filters. */
-export function asking(state, { id = null, upload = null } = {}) {
+export function queryFor(state, { id = null, upload = null } = {}) {
   return { ...state, id, upload, like: [], unlike: [] };
 }
 
@@ -81,11 +81,11 @@ const quoted = (text) => `"${text.replace(/["\\]/g, "\\$&")}"`;
 const unique = (values) => [...new Set(values)];
 
 const uploads = new Map();
-const session = Date.now(); // so that keys from before a reload find nothing
+const session = Date.now(); // makes keys from before a reload invalid
 let made = 0;
 
-/** Keep a file until the page is closed or UPLOADS more came; returns its key. */
-export function keep(file) {
+/** Keep a file until the page is closed or UPLOADS newer files were kept; returns its key. */
+export function keepUpload(file) {
   const key = `${session}-${(made += 1)}`;
   uploads.set(key, { file, name: file.name || "image", url: URL.createObjectURL(file) });
   for (const [oldest, { url }] of uploads) {
@@ -96,4 +96,4 @@ export function keep(file) {
   return key;
 }
 
-export const kept = (key) => uploads.get(key);
+export const uploadOf = (key) => uploads.get(key);

@@ -1,4 +1,4 @@
-// Image elements, and what is known of stored images.
+// Image elements, and the points of stored images.
 
 import { el } from "./dom.js";
 
@@ -8,12 +8,12 @@ const TILE = 168;
 
 const points = new Map();
 
-/** Remember stored images by their id. */
-export function learn(found) {
+/** Remember points by their id. */
+export function remember(found) {
   for (const point of found) points.set(point.id, point);
 }
 
-export const known = (id) => points.get(id);
+export const pointOf = (id) => points.get(id);
 
 /** `digits/7/00012.png`; the beginning of the id if the image is not known. */
 export function nameOf(id) {
@@ -22,13 +22,13 @@ export function nameOf(id) {
 }
 
 /** A stored image's thumbnail. */
-export function stored(id, options = {}) {
+export function storedImage(id, options = {}) {
   const { width, height } = points.get(id) ?? {};
-  return picture(`./images/${encodeURIComponent(id)}.jpg`, { width, height, ...options });
+  return imageElement(`./images/${encodeURIComponent(id)}.jpg`, { width, height, ...options });
 }
 
-/** An image element, replaced by words if it cannot be loaded. width, height: of the original. */
-export function picture(src, { width, height, alt = "", lazy = false, id = null } = {}) {
+/** An image element; text takes its place if the image cannot be loaded. width, height: of the original. */
+export function imageElement(src, { width, height, alt = "", lazy = false, id = null } = {}) {
   const image = el("img", { id, alt, loading: lazy ? "lazy" : "eager", ...size(width, height) });
   const crisp = (w, h) => image.classList.toggle("tiny", Math.max(w, h) <= TINY);
   if (width && height) crisp(width, height);
