@@ -108,7 +108,7 @@ Labels = Annotated[
         metavar="folder",
         rich_help_panel=FIELDS,
         show_default="no labels",
-        help="Take each image's label from the name of its folder; training does not use it.",
+        help="Take each image's label from the name of its folder; labels are not used for training.",
     ),
 ]
 MetricsFile = Annotated[
@@ -118,7 +118,7 @@ MetricsFile = Annotated[
 LogJson = Annotated[bool, typer.Option("--log-json", rich_help_panel=OUTPUT, help="Log to stderr, as JSON lines.")]
 MaxFailures = Annotated[
     int,
-    typer.Option(min=0, rich_help_panel=LIMITS, help="Stop when more images than this are newly refused."),
+    typer.Option(min=0, rich_help_panel=LIMITS, help="Stop if more images than this are newly refused."),
 ]
 
 SOURCES = "folders, archives, Parquet files, lists of paths, data sets or URLs"

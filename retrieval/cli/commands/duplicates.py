@@ -42,7 +42,7 @@ def duplicates(
         typer.Option(
             metavar="DIR",
             rich_help_panel=ACTION,
-            help="Move all but the image to keep into this folder, with a file that can undo it.",
+            help="Move all but the image to keep into this folder; its undo.jsonl lists the moves.",
         ),
     ] = None,
     undo: Annotated[

@@ -55,7 +55,7 @@ def evaluate(
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Measure retrieval quality beside three baselines.
+    """Measure retrieval quality against three baselines.
 
     The baselines are raw pixels, PCA and an untrained encoder. Without --labels it measures how often a distorted copy
     finds its original; the model is trained to ignore such distortions, so treat that as indicative only.

@@ -27,8 +27,8 @@ def export(
 ) -> None:
     """Write ids, embeddings and payloads to one file.
 
-    The file is the same from both engines, and the model is not needed. There is no snapshot: what a job writes during
-    the export may be in the file or not.
+    The file is the same from both engines, and the model is not needed. The export is not a snapshot: what a
+    job writes meanwhile may or may not be included.
 
     $ retrieval export embeddings.parquet
     $ retrieval export sevens.npz --where 'label=7'

@@ -30,8 +30,8 @@ def forget(
 ) -> None:
     """Remove a retired source from the collection.
 
-    Removes its points, its refused images from the ledger, and its record; image files are not touched. Shows what
-    would be removed and asks first.
+    Removes its points, its record, and its entries in the ledger of refused images; image files are not touched. Shows
+    what would be removed and asks for confirmation.
 
     $ retrieval forget old-scans --dry-run
     $ retrieval forget old-scans --yes

@@ -129,8 +129,8 @@ def ingest(
 ) -> None:
     """Store the sources' images; skip what is unchanged.
 
-    Encodes new and changed images only. An image that cannot be used is named with the reason, the others are stored,
-    and the exit code is 3. A killed run is resumed by the next one.
+    Encodes new and changed images only. An image that cannot be used is named with the reason; the others are stored,
+    and the exit code is 3. The next run resumes a killed one.
 
     $ retrieval ingest digits --labels folder
     $ retrieval ingest s3://bucket/scans --prune --errors refused.jsonl

@@ -75,7 +75,7 @@ def reindex(
         typer.Option(
             metavar="SHARE",
             rich_help_panel=GATE,
-            help="How much lower than in the live collection the copies found and P@5 may be.",
+            help="Maximum drop of "copies found" and P@5 below those of the live collection.",
         ),
     ] = f"{MAX_DROP:.0%}",
     max_delete: Annotated[
@@ -83,7 +83,7 @@ def reindex(
         typer.Option(
             metavar="SHARE",
             rich_help_panel=GATE,
-            help="How much smaller than the live collection the new one may be.",
+            help="Maximum share by which the new collection may be smaller than the live one.",
         ),
     ] = f"{MAX_DELETE:.0%}",
     max_failures: MaxFailures = MAX_FAILURES,

@@ -34,7 +34,9 @@ def search(
     ] = False,
     list_: Annotated[
         Path | None,
-        typer.Option("--list", rich_help_panel=QUERIES, help="File with more images, one per line; - for stdin."),
+        typer.Option(
+            "--list", rich_help_panel=QUERIES, help="File that lists more images, one path per line; - for stdin."
+        ),
     ] = None,
     like: Annotated[
         list[str] | None,
@@ -47,7 +49,7 @@ def search(
     unlike: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="IMAGE", rich_help_panel=QUERIES, help="With --like: and unlike this one; may be repeated."
+            metavar="IMAGE", rich_help_panel=QUERIES, help="With --like: but unlike this one; may be repeated."
         ),
     ] = None,
     k: Annotated[int, typer.Option("-k", "--k", rich_help_panel=SELECTION, help="Hits per query.")] = K,
@@ -79,7 +81,7 @@ def search(
         typer.Option("--keep-copies", rich_help_panel=SELECTION, help="Show each exact copy as a hit of its own."),
     ] = False,
     include_self: Annotated[
-        bool, typer.Option(rich_help_panel=SELECTION, help="Do not leave out the query image itself.")
+        bool, typer.Option(rich_help_panel=SELECTION, help="Also show the query image itself.")
     ] = False,
     limit: Annotated[
         int | None,

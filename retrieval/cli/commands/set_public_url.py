@@ -19,7 +19,7 @@ def set_public_url(
 ) -> None:
     """Show images in the Qdrant dashboard.
 
-    Writes the URL of its image into every point. The collection remembers it for later ingests and re-indexes.
+    Stores in every point the URL of its image. Later ingests and re-indexes of the collection do the same.
 
     $ retrieval set-public-url http://127.0.0.1:8000
     $ retrieval set-public-url https://images.example.org --alias scans

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: Json = False) -> None:
     """Show the engine, its nodes, collection, model and sources.
 
-    Answers also while a node is away, with what can be found out.
+    While a node is down, it shows what the others report.
 
     $ retrieval status
     $ retrieval status --alias scans --json

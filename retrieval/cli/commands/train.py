@@ -68,7 +68,7 @@ def train(
             min=1,
             rich_help_panel=TRAINING,
             show_default="by the preset and the number of images",
-            help="How often each image is seen.",
+            help="Number of passes over the images.",
         ),
     ] = None,
     time_budget: Annotated[
@@ -118,7 +118,9 @@ def train(
     ] = None,
     process: Annotated[
         int | None,
-        typer.Option(metavar="I", rich_help_panel=HOSTS, help="Number of this process, from 0; 0 saves the model."),
+        typer.Option(
+            metavar="I", rich_help_panel=HOSTS, help="Index of this process, from 0; process 0 saves the model."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

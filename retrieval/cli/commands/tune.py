@@ -59,7 +59,7 @@ def tune(
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Measure index settings, choose the cheapest good one.
+    """Measure index settings and choose the cheapest good one.
 
     Tries exact search, HNSW graphs, int8 embeddings and on-disk storage on a copy of the collection, and drops the
     copy. Needs a Qdrant server.
