@@ -75,7 +75,7 @@ def reindex(
         typer.Option(
             metavar="SHARE",
             rich_help_panel=GATE,
-            help="Maximum drop of "copies found" and P@5 below those of the live collection.",
+            help="Maximum drop of copies found and of P@5, compared with the live collection.",
         ),
     ] = f"{MAX_DROP:.0%}",
     max_delete: Annotated[
