@@ -42,7 +42,7 @@ class LiveCollection:
         return self.load(self.meta.model)
 
     def reconstruct(self, codes: Float32[np.ndarray, "n d"]) -> UInt8[np.ndarray, "n h w c"]:
-        """What the decoder makes of embeddings, in [0, 255]."""
+        """Reconstructions of embeddings, u8 in [0, 255]."""
         pixels: UInt8[np.ndarray, "n h w c"] = np.rint(self.encoder.decode(codes) * 255).astype(np.uint8)
         return pixels
 
@@ -214,7 +214,7 @@ def recommend(
     Raises UsageError when an example cannot be used, or `like` is empty.
     """
     if not like:
-        raise UsageError("none is given, only images to be unlike", option="like", hint="name at least one")
+        raise UsageError("at least one image is needed", option="like", hint="name an image that hits should be like")
     examples = [*like, *unlike]
     asked = prepare(store, live, examples)
     for query, item in zip(examples, asked, strict=True):

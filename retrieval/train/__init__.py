@@ -1,1 +1,1 @@
-"""Training: arrays in, weights and numbers out. Nothing here opens an image file."""
+"""Training: images in, weights and metrics out. Image files are read by `sources`."""

@@ -27,7 +27,7 @@ def loss(
     objective: Objective = "invariant",
     how: Distortion = DRAWN,
 ) -> tuple[Array, Terms]:
-    """The loss of a batch of clean images in [0,1], and its terms.
+    """The loss of a batch of undistorted images in [0, 1], and its terms.
 
     reconstruction: binary cross-entropy between the decoder's output and the clean image, mean over pixels
     invariance, variance, covariance: the terms of VICReg (Bardes et al. 2022, arXiv 2105.04906), computed on the
