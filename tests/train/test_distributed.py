@@ -186,7 +186,7 @@ def test_whichever_is_killed_the_other_ends_and_the_run_goes_on(together: list[d
     assert len(list((pair.home / "models").glob("*/weights.safetensors"))) == 1  # named by its weights
 
 
-@pytest.mark.parametrize(("process", "absent"), [(0, "others"), (1, "process 0")])
+@pytest.mark.parametrize(("process", "absent"), [(0, "the other processes"), (1, "process 0")])
 def test_who_waits_in_vain_says_so(process: int, absent: str, pair: Pair) -> None:
     pair.start(process, deadline=1)
     (error,) = pair.errors()
