@@ -43,7 +43,7 @@ def test_pca_of_fewer_images_or_pixels_than_dimensions() -> None:
     assert np.linalg.norm(codes[0] - codes[1]) == pytest.approx(np.linalg.norm(flat[0] - flat[1]), rel=1e-3)
 
 
-def test_pca_of_images_all_alike() -> None:
+def test_pca_of_identical_images() -> None:
     images = np.full((5, 8, 8, 1), 7, np.uint8)
     np.testing.assert_allclose(baselines.fit_pca(images, 4, seed=0)(images), 0, atol=1e-3)
 

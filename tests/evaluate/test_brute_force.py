@@ -1,4 +1,4 @@
-"""Nearest codes and ranks against loops that nobody can get wrong, and against scikit-learn."""
+"""Nearest neighbours and ranks against naive loops and scikit-learn."""
 
 import doctest
 import math
@@ -65,7 +65,7 @@ def test_bytes_give_the_same_hits_as_floats() -> None:
     assert distances.dtype == np.float32
 
 
-def test_in_parts_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_give_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     codes, queries = random_codes(101), random_codes(23, seed=1)
     whole = nearest(queries, codes, 3)
     monkeypatch.setattr(brute_force, "TABLE", 4 * len(codes))
@@ -83,7 +83,7 @@ def test_far_from_zero_nothing_is_lost_to_rounding() -> None:
     assert (distances[:, 1] > 0).all()
 
 
-def test_what_is_infinitely_far_is_no_hit() -> None:
+def test_infinite_distances_are_no_hits() -> None:
     squared = np.array([np.inf, 4, np.inf, 1], np.float32)
     codes = np.array([[0.0], [2.0], [0.0], [1.0]], np.float32)
     rows, distances = exact_nearest(squared, np.float32(np.inf), np.zeros(1, np.float32), codes, 3)
@@ -106,7 +106,7 @@ def test_a_tie_for_the_last_place_gives_no_more_than_k_and_loses_nothing_nearer(
         (0, 3, 1, "", ["0 queries", "3 codes"]),
     ],
 )
-def test_what_cannot_be_asked(queries: int, codes: int, k: int, option: str, named: list[object]) -> None:
+def test_arguments_out_of_range_are_refused(queries: int, codes: int, k: int, option: str, named: list[object]) -> None:
     with raises(UsageError, *named, option=option):
         nearest(random_codes(queries), random_codes(codes), k)
 

@@ -1,4 +1,4 @@
-"""The job on real digits, against slow twins: every number is worked out again by loops and scikit-learn."""
+"""The job on real digits, against slow twins: every score is recomputed by loops and scikit-learn."""
 
 import functools
 import math
@@ -70,7 +70,7 @@ def digits(count: int, skip: int = 0) -> list[Item]:
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    """Codes of four numbers by random weights: a bad model, so that there is something to count."""
+    """A model of four dimensions with random weights: bad, so that the scores differ from 1."""
     return untrained_encoder(ModelConfig((28, 28), 1, 4, (4, 4), (0, 0)), seed=7)
 
 
@@ -108,7 +108,7 @@ def codes_of(encoder: Encoder, items: Sequence[Item]) -> np.ndarray:
     return encoder.encode(np.stack([decode(data, "", (28, 28), 1).pixels for data, _ in items])).astype(float)
 
 
-def test_each_asks_the_others(settings: Settings, encoder: Encoder) -> None:
+def test_images_query_each_other(settings: Settings, encoder: Encoder) -> None:
     items = [*digits(150), *digits(10), (digits(1, 200)[0][0], "alone")]  # with copies, and a label of its own
     report = run(settings, encoder, items)
     expected = slow_twin(codes_of(encoder, items), range(161), range(161), items)
@@ -127,7 +127,7 @@ def test_raw_pixels_are_what_brute_force_on_pixels_finds(settings: Settings, enc
     assert {name: said[name] for name in expected} == pytest.approx(expected, abs=1e-4)
 
 
-def test_others_ask(settings: Settings, encoder: Encoder) -> None:
+def test_a_separate_query_set(settings: Settings, encoder: Encoder) -> None:
     searched, asking = digits(100), [*digits(30, 300), *digits(5)]
     report = evaluate(settings, encoder, [ListSource(searched)], [ListSource(asking, "more")], k=K)
     items = [*searched, *asking]
@@ -164,7 +164,7 @@ def test_copies_are_ranked_as_by_a_loop(settings: Settings, encoder: Encoder) ->
     assert said["copy_recall_at_1"] == pytest.approx(np.mean(np.array(expected) == 1), abs=1e-4)
 
 
-def test_without_labels_copies_are_counted(settings: Settings, encoder: Encoder) -> None:
+def test_without_labels_copies_are_scored(settings: Settings, encoder: Encoder) -> None:
     report = run(settings, encoder, [(data, None) for data, _ in digits(60)])
     said = report.to_json()
     assert "p_at_k" not in said["scores"][0]
@@ -177,7 +177,7 @@ def test_without_labels_copies_are_counted(settings: Settings, encoder: Encoder)
 
 
 @pytest.mark.parametrize("labels", [["x"] * 60, [None] * 59 + ["x"]], ids=["all the same", "only one"])
-def test_labels_that_tell_nothing_apart_are_not_counted(
+def test_labels_that_are_all_the_same_or_unique_are_not_scored(
     labels: list[str | None], settings: Settings, encoder: Encoder
 ) -> None:
     items = [(data, label) for (data, _), label in zip(digits(60), labels, strict=True)]
@@ -186,9 +186,7 @@ def test_labels_that_tell_nothing_apart_are_not_counted(
     assert any("all the same" in note for note in said["notes"])
 
 
-def test_images_without_a_label_among_others_are_no_queries_but_wrong_hits(
-    settings: Settings, encoder: Encoder
-) -> None:
+def test_unlabelled_images_are_no_queries_but_count_as_wrong_hits(settings: Settings, encoder: Encoder) -> None:
     items = [(data, None if n % 3 == 0 else label) for n, (data, label) in enumerate(digits(60))]
     said = run(settings, encoder, items).to_json()
     assert said["labelled"] == 40
@@ -213,7 +211,7 @@ def test_a_limit_takes_the_same_queries_each_time(settings: Settings, encoder: E
     assert len(asked.data.queries) == 20
 
 
-def test_what_would_not_fit_is_left_out_at_random(
+def test_images_beyond_the_pixel_budget_are_left_out_at_random(
     settings: Settings, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(data, "PIXEL_BUDGET", 28 * 28 * 30)
@@ -222,7 +220,7 @@ def test_what_would_not_fit_is_left_out_at_random(
     assert any(note.startswith("70 images, chosen at random, are left out") for note in report.notes)
 
 
-def test_codes_that_are_all_alike_find_no_copy(settings: Settings, encoder: Encoder) -> None:
+def test_identical_embeddings_find_no_copy(settings: Settings, encoder: Encoder) -> None:
     known = run(settings, encoder, digits(60)).data
     collapsed = score("dead", np.ones((60, 4), np.float32), np.ones((60, 4), np.float32), known, K, lambda n: None)
     assert (collapsed.copy_ranks == 60).all()
@@ -263,7 +261,7 @@ def test_k_out_of_range(settings: Settings, encoder: Encoder) -> None:
     assert run(settings, encoder, digits(10), k=9).k == 9
 
 
-def test_images_that_are_all_one(settings: Settings, encoder: Encoder) -> None:
+def test_identical_images(settings: Settings, encoder: Encoder) -> None:
     (data, _), *_ = digits(1)
     said = run(settings, encoder, [(data, str(n % 2)) for n in range(10)]).to_json()
     assert said["labelled"] == 0  # each is left out of the others' hits
@@ -278,7 +276,7 @@ def test_without_a_collection_the_engine_is_left_out_or_missed(settings: Setting
         run(settings, encoder, digits(20), alias="others", must_compare=True)
 
 
-def test_progress_is_told(settings: Settings, encoder: Encoder) -> None:
+def test_progress_is_reported(settings: Settings, encoder: Encoder) -> None:
     told: dict[str, tuple[int, int]] = {}
     run(settings, encoder, digits(50), step=lambda what, done, total: told.update({what: (done, total)}))
     for name in (f"model {encoder.fingerprint[:8]}", "raw pixels", "PCA", "untrained"):

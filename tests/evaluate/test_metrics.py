@@ -49,7 +49,7 @@ def test_r_precision_equals_scikit_learns_precision_of_the_first_r(right: list[b
     assert r_precision(ranks_of(list(enumerate(right)))) == pytest.approx(expected)
 
 
-def test_codes_that_are_all_alike_gain_nothing() -> None:
+def test_identical_embeddings_gain_nothing() -> None:
     found = ranks(np.zeros(100), np.zeros(10))
     assert average_precision(found) == pytest.approx(0.1)
     assert r_precision(found) == 0
@@ -72,7 +72,7 @@ def test_a_missing_hit_counts_as_wrong() -> None:
     assert precision_at_k(["7"], [[]], k=4) == 0
 
 
-def test_what_cannot_be_measured() -> None:
+def test_no_queries_or_ranks_are_refused() -> None:
     with raises(UsageError, 0, option="k"):
         precision_at_k(["7"], [["7"]], k=0)
     with raises(UsageError, "0 queries", hint=""):

@@ -33,7 +33,7 @@ def test_better_than_the_best_baseline() -> None:
     )
 
 
-def test_worse_than_one_of_them() -> None:
+def test_worse_than_one_baseline() -> None:
     found = report(FAIR, POOR, GOOD)
     assert found.helped is False
     assert found.verdict.startswith("learning did not help: P@1 ")

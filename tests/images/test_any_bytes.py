@@ -1,4 +1,4 @@
-"""Bytes that nobody thought of: pixels or BadImage, never anything else."""
+"""Random bytes decode to pixels or raise BadImage, never anything else."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Whatever the bytes are: pixels, or a BadImage with one plain line; never anything else, never a warning."""
+"""Any bytes decode to pixels or raise a BadImage with one plain line; no other exception, no warning."""
 
 import struct
 import subprocess
@@ -46,7 +46,7 @@ def test_an_empty_file() -> None:
     ],
     ids=["text", "svg", "bare eps", "ico", "pcx", "eps"],
 )
-def test_anything_but_the_promised_formats(data: bytes) -> None:
+def test_unsupported_formats_are_refused(data: bytes) -> None:
     assert "(PNG, JPEG, WEBP, GIF, BMP, TIFF, PPM, AVIF, HEIF)" in reason(data)
 
 
@@ -165,7 +165,7 @@ def test_filters_are_as_before_after_many_threads() -> None:
     [MemoryError(), SyntaxError("odd"), ValueError("a\nb"), OSError("x"), EOFError(), ZeroDivisionError("0")],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_a_plugin_raises(raised: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_exception_of_a_plugin_becomes_bad_image(raised: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: object) -> None:
         raise raised
 

@@ -1,4 +1,4 @@
-"""The pipeline against plain computations: formats, channels, resizing, determinism, and what `probe` foretells."""
+"""The pipeline against plain computations: formats, channels, resizing, determinism, and `probe`."""
 
 import io
 import subprocess
@@ -40,7 +40,7 @@ def test_a_png_comes_back_pixel_by_pixel() -> None:
         ("HEIF", {"quality": 95}, 12),
     ],
 )
-def test_every_promised_format(kind: str, options: dict[str, object], tolerance: int) -> None:
+def test_every_supported_format(kind: str, options: dict[str, object], tolerance: int) -> None:
     if kind == "HEIF":
         import pillow_heif
 
@@ -122,7 +122,7 @@ def test_an_animation_gives_its_first_frame(kind: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
-def test_probe_foretells_what_decode_finds(mode: str) -> None:
+def test_probe_agrees_with_decode(mode: str) -> None:
     data = file_of(Image.new("RGB", (9, 5), "teal").convert("L" if mode == "I;16" else mode), "TIFF")
     if mode == "I;16":
         data = file_of(Image.fromarray(np.full((5, 9), 999, np.uint16)), "TIFF")

@@ -1,4 +1,4 @@
-"""What decoding takes: little beside the decoded image, for all readers together no more than there is room for."""
+"""Memory for decoding: little besides the decoded image, and for all readers together within the budget."""
 
 import json
 import struct
@@ -76,7 +76,7 @@ def test_a_hundred_megapixels_take_little_more_than_their_pixels(tmp_path: Path,
 
 
 @needs_proc
-def test_several_at_once_take_no_more_than_there_is_room_for(tmp_path: Path) -> None:
+def test_decoding_several_images_keeps_to_the_budget(tmp_path: Path) -> None:
     files = [png(tmp_path / f"{n}.png", 5_000, 5_000, bytes((n, n, n)), 2) for n in range(4)]
     peak, means = taken(files, 150 * MB)
     assert peak < 200 * MB  # each takes 100
@@ -94,7 +94,7 @@ def test_an_image_that_takes_too_much_by_itself_is_refused(monkeypatch: pytest.M
     )
 
 
-def test_processes_share_a_room() -> None:
+def test_processes_share_a_budget() -> None:
     import multiprocessing
 
     room = MemoryBudget(100, multiprocessing.get_context("spawn"))
@@ -114,7 +114,7 @@ def test_processes_share_a_room() -> None:
     assert not freed.is_alive()
 
 
-def test_reader_processes_get_the_room_of_their_pool() -> None:
+def test_reader_processes_get_the_budget_of_their_pool() -> None:
     with start_pool(1) as pool:
         assert pool.submit(is_shared).result() is True
 

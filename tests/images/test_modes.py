@@ -1,4 +1,4 @@
-"""Every way a file can hold a pixel, made plain: 16 bits, palettes, CMYK, alpha."""
+"""Image modes: 16 bits, palettes, CMYK, alpha."""
 
 import io
 

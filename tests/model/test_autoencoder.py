@@ -1,4 +1,4 @@
-"""The network: any size, its weights there and back, and a clear no to what does not fit."""
+"""The network: any size, weights flattened and restored, and errors for what does not fit."""
 
 from dataclasses import replace
 from functools import partial
@@ -77,7 +77,7 @@ def test_sizes_out_of_range_are_refused(size: tuple[int, int]) -> None:
         ModelConfig(size, 1, 4, (8, 8), (0, 0))
 
 
-def test_other_nonsense_is_refused() -> None:
+def test_other_values_out_of_range_are_refused() -> None:
     with raises(ModelError, "channels = 2", 1, 3):
         replace(CONFIG, channels=2)
     with raises(ModelError, "dim = 0"):
@@ -88,7 +88,7 @@ def test_other_nonsense_is_refused() -> None:
         replace(CONFIG, blocks=(1,))
 
 
-def test_config_survives_json() -> None:
+def test_config_round_trips_through_json() -> None:
     assert (
         ModelConfig.from_json({**CONFIG.to_json(), "image_size": [12, 12], "widths": [8, 8], "blocks": [0, 0]})
         == CONFIG
@@ -98,7 +98,7 @@ def test_config_survives_json() -> None:
 @pytest.mark.parametrize(
     ("change", "named"), [({"depth": 3}, "depth"), ({"channels": "grey"}, "grey"), ({"image_size": None}, "NoneType")]
 )
-def test_config_that_is_none_is_refused(change: dict[str, object], named: str) -> None:
+def test_json_that_is_no_config_is_refused(change: dict[str, object], named: str) -> None:
     with raises(ModelError, named):
         ModelConfig.from_json({**CONFIG.to_json(), **change})
 
@@ -123,7 +123,7 @@ def test_pixel_unshuffle_equals_its_definition() -> None:
     np.testing.assert_array_equal(pixel_unshuffle(jnp.asarray(x)), expected)
 
 
-def test_weights_there_and_back_encode_the_same() -> None:
+def test_flattened_weights_encode_the_same() -> None:
     graph, params = build(CONFIG, seed=1)
     flat = {name: np.asarray(array) for name, array in to_flat(params).items()}
     again_graph, again = from_flat(CONFIG, flat)
@@ -146,7 +146,7 @@ def test_weights_that_do_not_fit_are_refused() -> None:
         from_flat(CONFIG, {**flat, name: jnp.zeros(5)})
 
 
-def test_the_seed_decides_the_first_weights() -> None:
+def test_the_seed_determines_the_initial_weights() -> None:
     first, same, other = (to_flat(build(CONFIG, seed)[1])["encoder.dense.kernel"] for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, same)
     assert not np.array_equal(first, other)

@@ -28,7 +28,7 @@ def test_a_batch_gives_the_codes_of_its_images_one_at_a_time(encoder: Encoder) -
     assert np.ptp(codes, axis=0).min() > 0.01  # images differ, so do their codes
 
 
-def test_folding_the_norm_layers_changes_no_code() -> None:
+def test_folding_batch_norm_changes_no_embedding() -> None:
     rng = np.random.default_rng(0)
     graph, params = build(CONFIG, 0)
     params = jax.tree.map(lambda leaf: leaf + rng.uniform(0.05, 0.5, leaf.shape).astype(np.float32), params)
@@ -40,7 +40,7 @@ def test_folding_the_norm_layers_changes_no_code() -> None:
     np.testing.assert_allclose(quick(images), expected, atol=1e-5)
 
 
-def test_no_images_no_codes(encoder: Encoder) -> None:
+def test_no_images_give_no_embeddings(encoder: Encoder) -> None:
     assert encoder.encode(blobs(1)[:0]).shape == (0, CONFIG.dim)
 
 
@@ -57,7 +57,7 @@ def test_images_of_another_size_are_refused(encoder: Encoder, shape: tuple[int, 
         encoder.encode(np.zeros(shape, np.uint8))
 
 
-def test_codes_that_are_not_finite_are_refused(weights: dict[str, np.ndarray]) -> None:
+def test_embeddings_that_are_not_finite_are_refused(weights: dict[str, np.ndarray]) -> None:
     broken = {**weights, "encoder.dense.bias": np.full(CONFIG.dim, np.nan, np.float32)}
     with raises(BadCode, "bad00000", "finite", hint=""):
         Encoder(SavedModel(CONFIG, broken, "bad00000", {}, Path("not-saved"))).encode(blobs(1))

@@ -1,4 +1,4 @@
-"""Models on disk: what is saved comes back, what is damaged is named, what was there stays until the new is whole."""
+"""Models on disk: round trips, errors that name damaged files, and replacement that survives crashes."""
 
 import json
 import os
@@ -169,7 +169,7 @@ def test_killed_while_it_replaces(saved: SavedModel, number: int) -> None:
 
 
 def test_at_every_moment_there_is_a_model_to_load(saved: SavedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looked at after each rename; and when each of them fails, one after the other, until none does."""
+    """Checked after each rename, and with each rename failing in turn."""
     moved, fails = 0, 0
 
     def watched(honest: Callable[..., None]) -> Callable[..., None]:
@@ -201,10 +201,10 @@ def test_at_every_moment_there_is_a_model_to_load(saved: SavedModel, monkeypatch
     assert [file.name for file in saved.path.parent.iterdir()] == [saved.path.name]
 
 
-def test_all_is_synced_before_it_bears_its_name(
+def test_files_are_synced_before_they_are_renamed(
     tmp_path: Path, weights: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a marker that survives a power cut could name a model of empty files."""
+    """Otherwise a power cut could leave a default model with empty files."""
     synced: set[tuple[int, int]] = set()
     unsynced: list[str] = []
     fsync, rename = os.fsync, os.rename
@@ -289,7 +289,7 @@ def test_the_default_moves_in_one_step(saved: SavedModel, monkeypatch: pytest.Mo
     assert saved_models.default(models) == other.path
 
 
-def test_a_model_is_brought_whole(saved: SavedModel, tmp_path: Path) -> None:
+def test_a_model_is_copied_completely(saved: SavedModel, tmp_path: Path) -> None:
     models = tmp_path / "elsewhere" / "models"
     brought = saved_models.copy_to_home(models, saved)
     assert (brought.path, brought.fingerprint) == (models / saved.fingerprint[:16], saved.fingerprint)
@@ -303,7 +303,7 @@ def test_a_model_is_brought_whole(saved: SavedModel, tmp_path: Path) -> None:
     assert saved_models.default(models) is None
 
 
-def test_a_damaged_one_is_replaced_by_the_one_that_is_brought(saved: SavedModel, tmp_path: Path) -> None:
+def test_a_damaged_model_is_replaced_by_the_copy(saved: SavedModel, tmp_path: Path) -> None:
     models = tmp_path / "elsewhere" / "models"
     path = saved_models.copy_to_home(models, saved).path
     for name in ("weights.safetensors", "config.json", "metrics.json"):
@@ -315,7 +315,7 @@ def test_a_damaged_one_is_replaced_by_the_one_that_is_brought(saved: SavedModel,
     assert saved_models.copy_to_home(models, saved).path == path
 
 
-def test_a_model_that_does_not_fit_the_disk_is_not_brought_in_part(saved: SavedModel, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_partial_copy(saved: SavedModel, tmp_path: Path) -> None:
     models = tmp_path / "elsewhere" / "models"
     with file_size_limit(1000), raises(ModelError, models / saved.fingerprint[:16], "File too large", hint=""):
         saved_models.copy_to_home(models, saved)

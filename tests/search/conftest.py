@@ -46,7 +46,7 @@ class Shelf:
 
 @pytest.fixture(params=["embedded", "server"])
 def shelf(request: pytest.FixtureRequest, root: Path, own_home: Path) -> Iterator[Shelf]:
-    """What searches are asked of."""
+    """The store and collection that tests search."""
     url = None if request.param == "embedded" else request.getfixturevalue("qdrant_url")
     place = Place(own_home, url, f"test-search-{next(numbers)}")
     place.ingest(root, SHADES)

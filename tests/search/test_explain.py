@@ -1,4 +1,4 @@
-"""Two images explained: each number is that of brute force over the whole collection."""
+"""Comparing two images: each number equals that of brute force over the whole collection."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -100,7 +100,7 @@ def test_by_id_and_by_name(place: tuple[Store, LiveCollection]) -> None:
     assert explain(store, live, by_id).distance == explain(store, live, [held(3), held(4)]).distance
 
 
-def test_each_is_shown_as_the_decoder_sees_it(place: tuple[Store, LiveCollection]) -> None:
+def test_reconstructions_are_those_of_the_decoder(place: tuple[Store, LiveCollection]) -> None:
     store, live = place
     found = explain(store, live, [held(3), file(70)])
     encoder = Blocks()
@@ -111,9 +111,7 @@ def test_each_is_shown_as_the_decoder_sees_it(place: tuple[Store, LiveCollection
         np.testing.assert_allclose(pixels, theirs, atol=1)
 
 
-def test_a_rank_beyond_the_farthest_is_not_told(
-    place: tuple[Store, LiveCollection], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rank_beyond_the_limit_is_none(place: tuple[Store, LiveCollection], monkeypatch: pytest.MonkeyPatch) -> None:
     store, live = place
     _, ranks = expected(3, 4)
     assert 2 < min(ranks) < max(ranks)
@@ -125,7 +123,7 @@ def test_a_rank_beyond_the_farthest_is_not_told(
 
 
 @pytest.mark.parametrize("bad", [Stored("pictures/nosuch.png"), Query.of("torn.png", lambda: b"not an image")])
-def test_one_that_cannot_be_used_is_named(place: tuple[Store, LiveCollection], bad: Query | Stored) -> None:
+def test_an_unusable_image_is_named(place: tuple[Store, LiveCollection], bad: Query | Stored) -> None:
     store, live = place
     for pair in ([bad, held(1)], [held(1), bad]):
         with raises(UsageError, bad.name):

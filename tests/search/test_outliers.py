@@ -1,4 +1,4 @@
-"""What does not belong comes first, whether it is far away or only hard to draw, and a blank page is nothing odd."""
+"""Outliers: far or badly reconstructed images come first, and a blank page is no outlier."""
 
 import contextlib
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def grey(pixels: np.ndarray) -> bytes:
 
 
 def foreign() -> dict[str, bytes]:
-    """What is no digit: a bright photo, noise, a page with a black corner."""
+    """Images that are not digits: a bright photo, noise, a page with a black corner."""
     corner = np.full((SIDE, SIDE), 255)
     corner[:9, :9] = 0
     return {
@@ -102,8 +102,8 @@ def test_numbers_are_those_of_brute_force(edge: EdgeStore, tmp_path: Path) -> No
         assert each.name == f"pictures/{name}"
 
 
-def test_an_odd_kind_in_numbers_is_told_by_its_reconstruction(edge: EdgeStore, tmp_path: Path) -> None:
-    """Ten fine chessboards are near one another, but to this decoder they are grey."""
+def test_a_group_of_outliers_is_found_by_reconstruction(edge: EdgeStore, tmp_path: Path) -> None:
+    """Ten fine chessboards are close to each other, but this decoder reconstructs them as grey."""
     boards = {}
     for n in range(10):
         board = CHESS.copy()
@@ -115,7 +115,7 @@ def test_an_odd_kind_in_numbers_is_told_by_its_reconstruction(edge: EdgeStore, t
     assert all(each.error is not None and each.error > 0.9 for each in found)
 
 
-def test_two_odd_ones_of_a_kind_do_not_hide_each_other(edge: EdgeStore, tmp_path: Path) -> None:
+def test_two_similar_outliers_do_not_hide_each_other(edge: EdgeStore, tmp_path: Path) -> None:
     twins = {"twin/a.png": grey(np.full((SIDE, SIDE), 255)), "twin/b.png": grey(np.full((SIDE, SIDE), 254))}
     copies = {f"twin/copy{n}.png": twins["twin/a.png"] for n in range(NEIGHBOURS + 3)}
     found = outliers(edge, put(put_digits(tmp_path / "pictures", COUNT), {**twins, **copies}), tmp_path, 12)
@@ -123,7 +123,7 @@ def test_two_odd_ones_of_a_kind_do_not_hide_each_other(edge: EdgeStore, tmp_path
     assert {each.why for each in found[: len(copies) + 2]} == {"far from all others"}
 
 
-def test_images_that_cannot_be_read_are_judged_by_distance(edge: EdgeStore, tmp_path: Path) -> None:
+def test_unreadable_images_are_scored_by_distance(edge: EdgeStore, tmp_path: Path) -> None:
     root = put(put_digits(tmp_path / "pictures", COUNT), foreign())
     live = filled(edge, {"pictures": root}, tmp_path / "ledgers")
     for name in foreign():
@@ -137,7 +137,7 @@ def test_images_that_cannot_be_read_are_judged_by_distance(edge: EdgeStore, tmp_
     assert all(each.error is None and each.to_json()["reconstruction_error"] is None for each in blind)
 
 
-def test_a_file_that_has_become_another_is_not_held_against_its_code(edge: EdgeStore, tmp_path: Path) -> None:
+def test_a_changed_file_is_not_compared_with_the_old_embedding(edge: EdgeStore, tmp_path: Path) -> None:
     root = put_digits(tmp_path / "pictures", COUNT)
     live = filled(edge, {"pictures": root}, tmp_path / "ledgers")
     (root / "004.png").write_bytes(grey(CHESS))
@@ -164,7 +164,7 @@ def test_blank_pages_are_well_reconstructed(edge: EdgeStore, tmp_path: Path) -> 
         assert error < typical
 
 
-def test_all_alike(edge: EdgeStore, tmp_path: Path) -> None:
+def test_identical_images(edge: EdgeStore, tmp_path: Path) -> None:
     root = put_digits(tmp_path / "pictures", 1)
     put(root, {f"{n}.png": (root / "000.png").read_bytes() for n in range(30)})
     found = outliers(edge, root, tmp_path, 40)
@@ -172,8 +172,8 @@ def test_all_alike(edge: EdgeStore, tmp_path: Path) -> None:
     assert {(each.score, each.distance) for each in found} == {(0.0, 0.0)}
 
 
-def test_most_of_them_alike(edge: EdgeStore, tmp_path: Path) -> None:
-    """Where half are copies of one image the typical deviation is none; numbers stay numbers that mean something."""
+def test_mostly_identical_images(edge: EdgeStore, tmp_path: Path) -> None:
+    """If half of the images are copies, the median absolute deviation is zero; scores must stay finite and useful."""
     root = put(put_digits(tmp_path / "pictures", 20), foreign())
     put(root, {f"copy/{n}.png": (root / "000.png").read_bytes() for n in range(60)})
     found = outliers(edge, root, tmp_path, 3)
@@ -190,14 +190,14 @@ def test_an_empty_collection(edge: EdgeStore, tmp_path: Path) -> None:
     assert find_outliers(edge, live, {}, 5) == []
 
 
-def test_progress_is_told_to_the_end(edge: EdgeStore, tmp_path: Path) -> None:
+def test_progress_is_reported_to_the_end(edge: EdgeStore, tmp_path: Path) -> None:
     live: LiveCollection = filled(edge, {"pictures": put_digits(tmp_path / "pictures", 30)}, tmp_path / "ledgers")
     told: list[tuple[int, int]] = []
     find_outliers(edge, live, {}, 5, lambda *said: told.append(said))
     assert told[-1] == (30, 30)
 
 
-def test_deviations_hardly_move_for_outliers() -> None:
+def test_outliers_hardly_change_the_scores_of_others() -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(10, 2, 2001)
     found = robust_scores(values)
@@ -213,7 +213,7 @@ def test_deviations_hardly_move_for_outliers() -> None:
 
 
 def test_the_command_shows_each_beside_its_reconstruction(home: Path, call: Call) -> None:  # noqa: F811
-    """By a real model, if a poor one: all are read and reconstructed, the oddest first."""
+    """With a real, poorly trained model: all are read and reconstructed, highest scores first."""
     strange = put(home.parent / "strange", {"photo.png": encode_png(photo(60, 60))})
     assert call("ingest", strange).code == 0
     page = home.parent / "odd.html"

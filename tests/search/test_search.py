@@ -1,4 +1,4 @@
-"""Queries in, clean results out, on both engines and against brute force."""
+"""Searching, on both engines, compared with brute force."""
 
 import dataclasses
 import itertools
@@ -77,7 +77,7 @@ def test_k_counts_contents_not_copies(shelf: Shelf) -> None:
     assert [hit.path for hit in own[1:]] == others[:3]
 
 
-def test_a_percentile_says_how_many_neighbours_are_nearer(shelf: Shelf) -> None:
+def test_a_percentile_is_the_share_of_closer_neighbours(shelf: Shelf) -> None:
     codes = codes_of(shelf, [key for key in shelf.names() if not key.startswith("copy/")])
     apart = np.linalg.norm(codes[:, None] - codes, axis=2)
     np.fill_diagonal(apart, np.inf)
@@ -97,7 +97,7 @@ def shelf_row(shelf: Shelf) -> int:
     return [key for key in shelf.names() if not key.startswith("copy/")].index(GREY)
 
 
-def test_percentiles_are_learned_again_when_the_collection_has_grown(shelf: Shelf) -> None:
+def test_a_grown_collection_is_calibrated_again(shelf: Shelf) -> None:
     before = fit(shelf.store, shelf.live.collection)
     assert before == shelf.live.meta
     more = shelf.root.parent / "more"
@@ -112,7 +112,7 @@ def test_percentiles_are_learned_again_when_the_collection_has_grown(shelf: Shel
     assert after.neighbours != before.neighbours
 
 
-def test_what_is_not_alike_is_told(shelf: Shelf) -> None:
+def test_results_without_a_match_are_flagged(shelf: Shelf) -> None:
     stripes = np.zeros((SIDE, SIDE, 1), np.uint8)
     stripes[:, ::2] = 255
     odd = Query.of("stripes", lambda: encode_png(255 - np.triu(stripes[..., 0])[..., None]))
@@ -164,7 +164,7 @@ def test_filters_hold_and_say_when_nothing_meets_them(shelf: Shelf) -> None:
     assert (nothing.hits, nothing.note) == ([], NOTHING_MEETS)
 
 
-def test_stored_images_ask_without_a_model(shelf: Shelf) -> None:
+def test_stored_images_need_no_model(shelf: Shelf) -> None:
     bare = LiveCollection(shelf.live.collection, shelf.live.meta, never)  # type: ignore[arg-type]
     names = [f"pictures/{GREY}", point_id("pictures", GREY), "pictures/nothing.png", point_id("pictures", "x")]
     results = list(search(shelf.store, bare, map(Stored, names), SearchOptions(k=3)))
@@ -177,7 +177,7 @@ def test_stored_images_ask_without_a_model(shelf: Shelf) -> None:
     assert [result.hits for result in mixed] == [by_image.hits, by_image.hits, []]
 
 
-def test_one_bad_query_spoils_no_other(shelf: Shelf) -> None:
+def test_a_bad_query_does_not_affect_the_others(shelf: Shelf) -> None:
     bad = Query.of("text", lambda: b"not an image")
     results = ask(shelf, shelf.query(GREY), bad, shelf.query("dark/000.png"), k=2)
     assert [len(result.hits) for result in results] == [2, 0, 2]
@@ -185,7 +185,7 @@ def test_one_bad_query_spoils_no_other(shelf: Shelf) -> None:
     assert results[1].to_json() == {"query": "text", "hits": [], "error": results[1].refused}
 
 
-def test_queries_may_be_without_end(shelf: Shelf) -> None:
+def test_queries_may_be_infinite(shelf: Shelf) -> None:
     asked = itertools.count()
 
     def endless() -> Iterator[Query]:
@@ -204,7 +204,7 @@ def test_other_sizes_and_colours_go_through_the_one_pipeline(shelf: Shelf) -> No
     assert {found.path, *(name.removeprefix("pictures/") for name in found.copies)} == COPIES
 
 
-def test_more_like_some_and_less_like_others(shelf: Shelf) -> None:
+def test_recommend(shelf: Shelf) -> None:
     like: list[Query | Stored] = [shelf.query("dark/000.png"), Stored("pictures/dark/003.png")]
     unlike: list[Query | Stored] = [shelf.query("light/002.png")]
     found = recommend(shelf.store, shelf.live, like, unlike, SearchOptions(k=10))
@@ -241,7 +241,7 @@ def test_numbers_out_of_range(option: str, value: float) -> None:
     assert "--" not in str(caught.value), "the command line's spelling is none of Python's business"
 
 
-def test_a_collection_of_before_has_no_percentiles(shelf: Shelf) -> None:
+def test_a_collection_without_calibration_has_no_percentiles(shelf: Shelf) -> None:
     old = dataclasses.replace(shelf.live.meta, neighbours=(), neighbours_of=0)
     hit = Hit("id", 9.0, {"source": "s", "path": "p", "sha256": "c"})
     found = postprocess(shelf.query(GREY), [hit], old, SearchOptions(max_percentile=1.0))

@@ -1,4 +1,4 @@
-"""Views of an image: the fast sampling against a slow one, and what may and may not differ."""
+"""Views: the fast sampling compared with a slow one, and the limits of each distortion."""
 
 import math
 from dataclasses import replace
@@ -81,7 +81,7 @@ def test_crops_lie_within_the_image_and_keep_their_share() -> None:
     assert (ratio < 1.34).all()
 
 
-def test_bends_are_smooth_and_of_variance_one() -> None:
+def test_the_elastic_field_is_smooth_and_has_variance_one() -> None:
     field = np.asarray(augment.elastic_field(jax.random.key(0), 500, 28, 20))
     assert field.shape == (500, 28, 20, 2)
     np.testing.assert_allclose(field.std(axis=0), 1, atol=0.2)

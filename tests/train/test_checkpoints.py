@@ -1,4 +1,4 @@
-"""A run that was interrupted, politely or not, ends with the same weights as one that was not."""
+"""A run that was interrupted or killed ends with the same weights as one that was not."""
 
 import gc
 import subprocess
@@ -124,7 +124,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     assert untimed(resumed.metrics) == untimed(trained.metrics)
 
 
-def test_state_survives_and_older_ones_go(tmp_path: Path) -> None:
+def test_a_state_round_trips_and_older_checkpoints_are_deleted(tmp_path: Path) -> None:
     checkpoints.save(tmp_path / "run", some_state(1))
     checkpoints.save(tmp_path / "run", some_state(2, step=12))
     assert sorted(entry.name for entry in (tmp_path / "run").iterdir()) == ["12", "12.json"]
@@ -180,7 +180,7 @@ def test_a_full_disk_ends_the_run_and_keeps_the_last_checkpoint(tmp_path: Path) 
     assert checkpoints.restore(tmp_path, some_state()) is not None
 
 
-def test_too_little_room_is_said_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_disk_space_is_reported_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoints.save(tmp_path, some_state())
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2**20))
     with raises(TrainingError, tmp_path, "1 MiB", hint=""):

@@ -1,4 +1,4 @@
-"""Training on several devices gives what one gives."""
+"""Training on several devices gives the same losses as on one."""
 
 import json
 import os
@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 EVEN, UNEVEN = 32, 28
-"""Batches that eight devices can share, and cannot."""
+"""Batches that eight devices can split evenly, and cannot."""
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""What cannot be learned from is refused, and what has gone wrong is said, with what to do."""
+"""Unusable data is refused, and failed runs are reported with a hint."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def test_too_few_images_are_refused() -> None:
         train(blobs(31), recipe())
 
 
-def test_images_all_alike_are_refused() -> None:
+def test_identical_images_are_refused() -> None:
     with raises(TrainingError, 40, "same", hint=""):
         train(blobs(1).repeat(40, axis=0), recipe())
 
@@ -38,7 +38,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(
         train(images, recipe())
 
 
-def test_a_code_that_collapses_ends_the_run(
+def test_a_collapsed_embedding_ends_the_run(
     images: UInt8[np.ndarray, "n h w c"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(optimiser, "LEARNING_RATE", 3e-5)
@@ -47,7 +47,7 @@ def test_a_code_that_collapses_ends_the_run(
         train(images, recipe(epochs=20))
 
 
-def test_a_reconstruction_no_better_than_the_mean_ends_a_long_run_and_is_told_of_a_short_one(
+def test_a_reconstruction_no_better_than_the_mean_is_an_error_of_a_long_run_and_a_warning_of_a_short_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     short = train(noise(96), recipe(epochs=1))
@@ -59,7 +59,7 @@ def test_a_reconstruction_no_better_than_the_mean_ends_a_long_run_and_is_told_of
         train(noise(96), recipe(epochs=1))
 
 
-def test_batches_smaller_than_the_code_are_told_of() -> None:
+def test_batches_smaller_than_the_dimension_are_a_warning() -> None:
     (warning,) = recipe_warnings(recipe(), batch=3)
     assert [part for part in (3, 4, "--dim 2") if not mentions(warning, part)] == []
     assert (

@@ -1,4 +1,4 @@
-"""Two processes train one model as one process would; when one is lost, the other says so and the run can go on."""
+"""Two processes train the same model as one; when one is lost, the other reports it and the run can resume."""
 
 import json
 import os
@@ -133,7 +133,7 @@ def pair(home: Path, image_folder: Path) -> Iterator[Pair]:
 
 @pytest.fixture(scope="module")
 def together(home: Path, image_folder: Path) -> list[dict[str, Any]]:
-    """What two processes say of a run that nothing disturbs."""
+    """The output of two processes in an undisturbed run."""
     pair = Pair(home, image_folder)
     pair.start(0, 1)
     ended = pair.end()
@@ -168,7 +168,9 @@ def test_process_0_saves_the_model_and_the_others_say_the_same(together: list[di
 
 
 @pytest.mark.long
-def test_whichever_is_killed_the_other_ends_and_the_run_goes_on(together: list[dict[str, Any]], pair: Pair) -> None:
+def test_when_one_process_is_killed_the_other_ends_and_the_run_can_resume(
+    together: list[dict[str, Any]], pair: Pair
+) -> None:
     for lost in (1, 0):
         pair.start(0, 1)
         error = pair.kill(lost)
@@ -187,13 +189,13 @@ def test_whichever_is_killed_the_other_ends_and_the_run_goes_on(together: list[d
 
 
 @pytest.mark.parametrize(("process", "absent"), [(0, "the other processes"), (1, "process 0")])
-def test_who_waits_in_vain_says_so(process: int, absent: str, pair: Pair) -> None:
+def test_a_process_that_waits_in_vain_times_out(process: int, absent: str, pair: Pair) -> None:
     pair.start(process, deadline=1)
     (error,) = pair.errors()
     assert [part for part in (f"process {process} of 2", absent, "127.0.0.1", "1 s") if not mentions(error, part)] == []
 
 
-def test_other_images_are_told_of_by_all(pair: Pair, image_folder: Path, tmp_path: Path) -> None:
+def test_all_processes_report_different_images(pair: Pair, image_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(image_folder, tmp_path / "images")
     (tmp_path / "images" / "00.png").unlink()
     pair.start(0, 1, odd=tmp_path / "images")
@@ -202,7 +204,7 @@ def test_other_images_are_told_of_by_all(pair: Pair, image_folder: Path, tmp_pat
     assert [part for part in ("process 1", "process 0") if not mentions(first, part)] == []
 
 
-def test_a_batch_is_shared_evenly_or_not_at_all() -> None:
+def test_a_batch_is_split_evenly_or_refused() -> None:
     assert [count_devices(32, 1, 8), count_devices(28, 1, 8), count_devices(32, 2, 8), count_devices(28, 2, 8)] == [
         8,
         4,
@@ -214,7 +216,7 @@ def test_a_batch_is_shared_evenly_or_not_at_all() -> None:
 
 
 @pytest.mark.parametrize("coordinator", ["host", ":1234", "host:", "host:0", "host:65536", "host:http", "host:-1"])
-def test_no_coordinators(coordinator: str) -> None:
+def test_bad_coordinators_are_refused(coordinator: str) -> None:
     with raises(UsageError, "HOST:PORT", coordinator, option="coordinator"):
         Hosts(coordinator, 2, 0)
 

@@ -1,4 +1,4 @@
-"""The train job: what it makes of a source's images, and the model it leaves behind."""
+"""The train job: how it reads a source's images, and the model that it saves."""
 
 import io
 import json
@@ -94,7 +94,7 @@ def test_no_more_are_probed_than_needed() -> None:
     assert 200 <= len(read) <= 220
 
 
-def test_more_than_the_budget_gives_a_random_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_beyond_the_budget_give_a_random_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "PIXEL_BUDGET", 10 * 12 * 12)
     images = blobs(30)
     source = ListSource([entry(f"{n}.png", encode_png(image)) for n, image in enumerate(images)])
@@ -110,7 +110,7 @@ def test_more_than_the_budget_gives_a_random_part(monkeypatch: pytest.MonkeyPatc
     assert all(image.tobytes() in known for image in first)
 
 
-def test_learn_saves_a_model_that_works() -> None:
+def test_a_saved_model_works() -> None:
     settings = load_settings()
     images = blobs(40)
     entries = [entry(f"{n}.png", encode_png(image)) for n, image in enumerate(images)]
@@ -146,7 +146,7 @@ def test_too_few_images_leave_no_model() -> None:
     assert saved_models.default(settings.models) is None
 
 
-def test_a_disk_that_fills_while_the_model_is_saved_costs_nothing() -> None:
+def test_a_disk_full_while_saving_loses_nothing() -> None:
     settings = load_settings()
     source = ListSource([entry(f"{n}.png", encode_png(image)) for n, image in enumerate(blobs(40))])
     options = TrainOptions(dim=4, epochs=4, preset="tiny")

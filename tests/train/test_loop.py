@@ -1,4 +1,4 @@
-"""Training: the seed decides everything, the loss goes down, and a run ends when it should."""
+"""Training: results depend only on the seed, the loss falls, and a run ends when it should."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def weight_bytes(trained: TrainResult) -> dict[str, bytes]:
 
 
 def untimed(numbers: dict[str, float]) -> dict[str, float]:
-    """All that the seed decides."""
+    """The results that depend only on the seed."""
     return {name: value for name, value in numbers.items() if name != "seconds"}
 
 
@@ -40,7 +40,7 @@ def test_the_same_seed_gives_the_same_bytes(images: UInt8[np.ndarray, "n h w c"]
     assert [line["step"] for line in lines] == [3, 6, 9, 12]
 
 
-def test_the_loss_goes_down_and_the_code_comes_alive(
+def test_the_loss_falls_and_the_dimensions_become_active(
     images: UInt8[np.ndarray, "n h w c"], trained: TrainResult
 ) -> None:
     longer = train(images, recipe(epochs=40)).metrics
@@ -62,7 +62,7 @@ def test_metrics_are_the_means_of_the_last_round(trained: TrainResult) -> None:
     assert trained.history[-1].items() <= {**trained.metrics, "seconds": trained.history[-1]["seconds"]}.items()
 
 
-def test_a_step_is_taken_at_the_rate_of_its_share(
+def test_each_step_uses_the_scheduled_learning_rate(
     images: UInt8[np.ndarray, "n h w c"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shares: list[float] = []
@@ -76,7 +76,7 @@ def test_a_step_is_taken_at_the_rate_of_its_share(
     assert shares == pytest.approx([n / 6 for n in range(6)])
 
 
-def test_the_rate_rises_and_falls() -> None:
+def test_the_learning_rate_rises_and_falls() -> None:
     rates = [optimiser.learning_rate(share) for share in np.linspace(0, 1, 101).tolist()]
     assert [rates[0], rates[-1]] == pytest.approx([0, 0], abs=1e-9)
     top = int(np.argmax(rates))
@@ -86,7 +86,7 @@ def test_the_rate_rises_and_falls() -> None:
 
 
 class Clock:
-    """In place of `time`: so many seconds go by each time it is looked at."""
+    """Replaces `time`: each call advances it by a number of seconds."""
 
     def __init__(self, tick: float) -> None:
         self.now, self.tick = 1000.0, tick
@@ -112,12 +112,12 @@ def test_a_budget_ends_a_run_that_would_go_on(
     assert train(images, replace(recipe(), budget=3600.0)).metrics["step"] == 12  # whichever ends first
 
 
-def test_a_budget_that_is_gone_before_the_first_step_is_refused(images: UInt8[np.ndarray, "n h w c"]) -> None:
+def test_a_budget_used_up_by_the_setup_is_refused(images: UInt8[np.ndarray, "n h w c"]) -> None:
     with raises(TrainingError, "0.001 s", hint=""):
         train(images, replace(recipe(), epochs=None, budget=0.001))
 
 
-def test_setting_up_is_no_part_of_the_share(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setup_does_not_count_as_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(0)
     monkeypatch.setattr(loop, "time", clock)
     run = RunClock(None, 10.0, started=clock.now)
@@ -139,7 +139,7 @@ def test_a_small_collection_holds_nothing_out_and_a_large_one_a_twentieth(traine
     assert lines[-1]["step"] == (1300 - 65) // 32
 
 
-def test_a_run_that_no_longer_gets_better_is_stopped_at_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stalled_run_stops_with_its_best_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "PATIENCE", 2)
     monkeypatch.setattr(
         loop, "learning_rate", lambda share: 0.02 if share < 0.02 else -0.01

@@ -1,4 +1,4 @@
-"""Whether images may be mirrored: digits no, photos of things yes, and symmetric spots yes."""
+"""Whether images may be mirrored: digits may not, photos and symmetric spots may."""
 
 import io
 import zipfile

@@ -1,4 +1,4 @@
-"""The terms of the loss on codes small enough to work out by hand."""
+"""The terms of the loss, on embeddings small enough to work out by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -12,17 +12,17 @@ from retrieval.train.types import Objective
 from tests.train.samples import CONFIG, blobs
 
 
-def test_a_constant_code_is_dead() -> None:
+def test_a_constant_embedding_has_variance_term_one() -> None:
     assert float(variance_term(jnp.full((6, 3), 2.5))) == pytest.approx(
         1 - 0.01, abs=1e-6
     )  # sqrt(1e-4) keeps its gradient
 
 
-def test_a_code_that_varies_enough_is_not_dead() -> None:
+def test_an_embedding_that_varies_enough_has_variance_term_zero() -> None:
     assert float(variance_term(jnp.array([[-1.0, 5.0], [1.0, -5.0]]))) == 0
 
 
-def test_dead_is_the_mean_over_dimensions() -> None:
+def test_the_variance_term_is_the_mean_over_dimensions() -> None:
     codes = jnp.array([[-0.5, 3.0, 7.0], [0.5, -3.0, 7.0]])  # standard deviations 0.5, 3 and 0
     assert float(variance_term(codes)) == pytest.approx((0.5 + 0 + 0.99) / 3, abs=1e-3)
 

@@ -1,4 +1,4 @@
-"""What is chosen from the data, and what the user's word changes."""
+"""The defaults that are chosen from the data, and the options that override them."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_the_default_recipe_fits_the_data() -> None:
     assert colour.distortion != grey.distortion
 
 
-def test_what_is_asked_for_comes_first() -> None:
+def test_the_users_choices_win() -> None:
     images = np.zeros((40, 28, 28, 1), np.uint8)
     asked = default_recipe(images, dim=16, epochs=3, objective="denoising", budget=60.0)
     assert (asked.model.dim, asked.epochs, asked.objective, asked.budget) == (16, 3, "denoising", 60)

@@ -1,4 +1,4 @@
-"""The last touch: codes turned so that views of an image lie close, and a decoder that still understands them."""
+"""Whitening: views of an image lie close together, and the decoder inverts the transform."""
 
 import doctest
 
@@ -21,7 +21,7 @@ def test_the_worked_examples_hold() -> None:
     assert doctest.testmod(optimiser) == (0, 1)
 
 
-def test_turned_codes_vary_alike_within_images() -> None:
+def test_whitened_embeddings_have_equal_variance_within_images() -> None:
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(5, 5))
     first, second = rng.normal(size=(2, 4000, 5)) @ mixing
@@ -31,7 +31,7 @@ def test_turned_codes_vary_alike_within_images() -> None:
     assert np.linalg.cond(after) < 5 < np.linalg.cond(before)
 
 
-def test_the_decoder_draws_the_same_before_and_after() -> None:
+def test_whitening_does_not_change_reconstructions() -> None:
     graph, state = build(CONFIG, seed=3)
     images = blobs(64)
     clean = jnp.asarray(images, jnp.float32) / 255
@@ -43,7 +43,7 @@ def test_the_decoder_draws_the_same_before_and_after() -> None:
     assert not np.allclose(after.encoder(clean), before.encoder(clean), atol=0.01)
 
 
-def test_without_views_codes_are_only_centred() -> None:
+def test_without_views_embeddings_are_only_centred() -> None:
     graph, state = build(CONFIG, seed=3)
     images = blobs(64)
     clean = jnp.asarray(images, jnp.float32) / 255
@@ -52,7 +52,7 @@ def test_without_views_codes_are_only_centred() -> None:
     np.testing.assert_array_equal(after.decoder.turn_back[...], np.eye(CONFIG.dim))
 
 
-def test_no_more_images_are_looked_at_than_needed() -> None:
+def test_no_more_images_are_used_than_needed() -> None:
     graph, state = build(CONFIG, seed=3)
     few = blobs(96)
     many = np.concatenate([np.resize(few, (MOST_IMAGES, *few.shape[1:])), blobs(40, seed=9)])
@@ -61,5 +61,5 @@ def test_no_more_images_are_looked_at_than_needed() -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_codes_have_length_one(encoder: Encoder, images: UInt8[np.ndarray, "n h w c"]) -> None:
+def test_embeddings_have_length_one(encoder: Encoder, images: UInt8[np.ndarray, "n h w c"]) -> None:
     np.testing.assert_allclose(np.linalg.norm(encoder.encode(images), axis=1), 1, atol=1e-5)
