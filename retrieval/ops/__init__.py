@@ -1,1 +1,1 @@
-"""For whoever runs it: the history of jobs, and what is wrong and how to fix it."""
+"""For operators: the history of jobs, `doctor`, and the export of a collection."""

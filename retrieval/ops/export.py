@@ -1,7 +1,7 @@
-"""A collection as one file, Parquet or `.npz`, for all the tools that read these: ids, codes and payloads.
+"""Export a collection to a Parquet or `.npz` file: ids, embeddings and payloads.
 
-The collection is read twice, a page at a time: first to see which fields there are and of what kind, then to write.
-An `.npz` is made from the Parquet file, column by column, so that the two never differ.
+The collection is read twice, a page at a time: first to find the fields and their types, then to write them. An `.npz`
+is made from a Parquet file, column by column, so that the two never differ.
 """
 
 import itertools
@@ -30,23 +30,23 @@ from retrieval.util.files import open_atomic, write_error
 from retrieval.util.reporting import ReportCount, ignore
 
 PAGE = 1000
-"""Points asked for at once, and rows that are converted at once."""
+"""Points read at once, and rows converted at once."""
 GROUP_BYTES = 2 * 2**20
-"""Of codes and payloads in a row group of the file, about; one is in memory at once, and Arrow's copies of it."""
+"""Approximate bytes of embeddings and payloads in a row group; one is in memory at once, and Arrow's copies of it."""
 EXACT = 2**53
-"""Whole numbers up to it are the same as float64."""
+"""Largest whole number up to which float64 holds all exactly."""
 FORMAT = 1
-"""Of the file; another when a program that reads this one would read it wrongly."""
+"""Version of the file's format; raised when programs that read the earlier one would read a file wrongly."""
 OWN = ("id", "code", "metadata")
-"""What a user's field cannot be called in the file: two columns, and in an `.npz` what the file says of itself."""
+"""Names in the file that a user's field cannot have: two columns, and in an `.npz` the file's metadata."""
 PREFIX = "payload."
-"""Before the name of a user's field that is called so."""
+"""Added before the name of a user's field that would have such a name."""
 
 Kind = Literal["text", "whole", "number", "truth"]
 TYPES = {"text": pa.string(), "whole": pa.int64(), "number": pa.float64(), "truth": pa.bool_()}
 DTYPES = {"whole": "<i8", "number": "<f8", "truth": "|b1"}
 FILLERS: dict[Kind, Any] = {"text": "", "whole": 0, "number": np.nan, "truth": False}
-"""What stands in an `.npz` where a field is missing."""
+"""Values for missing fields in an `.npz`."""
 T = TypeVar("T")
 
 
@@ -60,9 +60,15 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ExportSummary:
-    """What was written: `points` of them; `found` are in the collection afterwards, others where a job wrote meanwhile.
+    """What was written.
 
-    columns: their names · bytes: of the file · where: the filter, in words.
+    model: fingerprint of the collection's model
+    points: number of points written
+    found: number in the collection afterwards; it differs if a job wrote meanwhile
+    columns: names of the columns
+    where: the filter, as text
+    bytes: size of the file
+    seconds: duration of the export
     """
 
     file: Path
@@ -89,20 +95,32 @@ def export(
     where: str | Filter | None = None,
     report: ReportCount = ignore,
 ) -> ExportSummary:
-    """Write the alias's collection, or what of it meets the filter, to the file, in the order of the ids.
+    """Write the points of the alias's collection to a file, in the order of their ids.
 
-    Columns: `id`, text · `code`, float32[dim], to the bit what the engine holds · the fields of `FIELDS`, whether or
-    not a point has them · the user's own fields, by name. Each column is of one type: text, int64, float64 or bool;
-    int64 and float64 together are float64 while that is exact, and any other mixture is text, as are lists and objects:
-    what is not text itself is then written as JSON. A missing field is null; in an `.npz`, which has none, it is "", 0,
-    NaN or False, and `NAME.missing` (bool) says where.
+    The columns are:
 
-    The file's metadata says what it is: one JSON object, under the key `retrieval` of a Parquet file, as the array
-    `metadata` of an `.npz`. The file replaces an older one when it is whole. The engine keeps no snapshot: each point
-    is as it was when it was read, and what a job writes meanwhile may be in the file or not.
+    - `id`: text
+    - `code`: the embedding, float32[dim], bit by bit as the engine holds it
+    - the fields of `FIELDS`, whether or not a point has them
+    - the user's fields, sorted by name
 
-    Raises UsageError for a file that cannot be written or a filter that cannot be meant, NoCollection, StoreError when
-    a job changed the kind of a field meanwhile, RetrievalError when the disk refuses; the old file is then still there.
+    Each column has one type: text, int64, float64 or bool. A mixture of int64 and float64 is float64 if that is exact.
+    Any other mixture is text, and so are lists and objects, which are written as JSON. A missing field is null. An
+    `.npz` has no null: there it is "", 0, NaN or False, and the bool array `NAME.missing` marks it.
+
+    The file's metadata is a JSON object under the key `retrieval` of a Parquet file, in the array `metadata` of an
+    `.npz`. An existing file is replaced when the new one is complete. There is no snapshot: each point is written as
+    it was when it was read, and what a job writes during the export may be in the file or not.
+
+    store: the engine
+    alias: of the collection
+    file: to write, `.parquet` or `.npz`
+    where: only points that match this filter
+    report: called with the number of points written, and their total
+
+    Raises UsageError for a file that cannot be written or a filter that is malformed or names an unknown field,
+    NoCollection, StoreError when a job changed the type of a field meanwhile, RetrievalError when the disk refuses;
+    an existing file is then unchanged.
     """
     started = time.monotonic()
     check_file(file)
@@ -131,7 +149,7 @@ def export(
             taken = os.fstat(draft.fileno()).st_size
     except OSError as error:
         raise RetrievalError(
-            f"{file} cannot be written: {error.strerror or error}; what was there before is still there",
+            f"{file} cannot be written: {error.strerror or error}; an existing file is unchanged",
             hint="make room or choose another place, and run the same command again",
         ) from error
     names = ("id", "code", *(column.name for column in columns))
@@ -140,9 +158,9 @@ def export(
 
 
 def check_file(file: Path) -> None:
-    """Raise UsageError for a name that does not say what is to be written, or a place where nothing can be."""
+    """Raise UsageError for a name with another suffix, or a folder that cannot be written to."""
     if file.suffix.lower() not in (".parquet", ".npz"):
-        raise UsageError(f"{file}: its name must end in .parquet or .npz, which says what is written")
+        raise UsageError(f"{file}: its name must end in .parquet or .npz")
     if file.is_dir():
         raise UsageError(f"{file} is a folder", hint="name a file")
     try:
@@ -153,7 +171,7 @@ def check_file(file: Path) -> None:
 
 
 def describe_file(meta: CollectionMeta, alias: str, collection: str, where: str | None) -> dict[str, Any]:
-    """What the file says of itself, but for the number of its points."""
+    """The file's metadata, without the number of its points."""
     kept = ("model", "dim", "distance", "image_size", "channels", "sources")
     facts = meta.to_json()
     own = {"format": FORMAT, "alias": alias, "collection": collection}
@@ -161,7 +179,7 @@ def describe_file(meta: CollectionMeta, alias: str, collection: str, where: str 
 
 
 def survey(store: Store, collection: str, where: Filter | None) -> tuple[list[Column], int, int]:
-    """The columns, the number of points, and the bytes of a payload, on average."""
+    """The columns, the number of points, and the mean bytes of a payload."""
     kinds: dict[str, set[str]] = {}
     points = size = 0
     for page in store.scroll(collection, where, page=PAGE):
@@ -174,7 +192,7 @@ def survey(store: Store, collection: str, where: Filter | None) -> tuple[list[Co
 
 
 def find_kind(value: object) -> str:
-    """Of one value: a Kind, `long` for a whole number that float64 does not hold, `other` for what JSON has besides."""
+    """A value's Kind; `long` for a whole number that float64 cannot hold exactly, `other` for lists and objects."""
     if isinstance(value, bool):
         return "truth"
     if isinstance(value, int):
@@ -183,7 +201,7 @@ def find_kind(value: object) -> str:
 
 
 def find_common_kind(kinds: set[str]) -> Kind:
-    """The kind of a column whose values are of those.
+    """The kind of a column with values of these kinds.
 
     >>> common({"whole", "number"}), common({"long", "number"}), common({"truth", "whole"})
     ('number', 'text', 'text')
@@ -196,7 +214,7 @@ def find_common_kind(kinds: set[str]) -> Kind:
 
 
 def choose_columns(kinds: dict[str, set[str]]) -> list[Column]:
-    """Our own fields in their order, then the user's by name; each has a name of its own in the file."""
+    """Our own fields in their order, then the user's by name, each with a unique name in the file."""
     columns = []
     for name, field in FIELDS.items():
         usual = {"whole" if field.kind == "number" else "text"}
@@ -212,20 +230,20 @@ def choose_columns(kinds: dict[str, set[str]]) -> list[Column]:
 
 
 def cut_groups(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    """So many at a time, however the engine has cut its pages: both then write the same row groups."""
+    """Groups of `size` items, however large the engine's pages are, so that both engines write the same row groups."""
     while group := list(itertools.islice(items, size)):
         yield group
 
 
 def make_table(collection: str, points: Sequence[Point], columns: Sequence[Column], dim: int) -> pa.Table:
-    """The points as rows; raises StoreError for a field that is not of its column's kind, or has none."""
+    """The points as rows. Raises StoreError for a field of another kind than its column, or without a column."""
     known = {column.field for column in columns}
     new = {name for point in points for name in point.payload.keys() - known if point.payload[name] is not None}
     codes = codes_of(points)
     starts = pa.array(np.arange(0, codes.size + 1, dim, dtype=np.int32))
     try:
         if new:
-            raise pa.ArrowInvalid(f"a field {min(new)!r} came")
+            raise pa.ArrowInvalid(f"new field {min(new)!r}")
         fields = [
             pa.array(
                 [convert_value(point.payload.get(column.field), column.kind) for point in points], TYPES[column.kind]
@@ -242,13 +260,13 @@ def make_table(collection: str, points: Sequence[Point], columns: Sequence[Colum
 
 
 def make_schema(columns: Sequence[Column]) -> pa.Schema:
-    """Of the Parquet file."""
+    """The schema of the Parquet file."""
     own = [pa.field("id", pa.string(), nullable=False), pa.field("code", pa.list_(pa.float32()))]
     return pa.schema([*own, *(pa.field(column.name, TYPES[column.kind]) for column in columns)])
 
 
 def convert_value(value: Any, kind: Kind) -> Any:
-    """A value as its column has it."""
+    """Convert a value to its column's kind."""
     if kind == "text" and value is not None and not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False, sort_keys=True)
     return float(value) if kind == "number" and type(value) is int else value
@@ -261,7 +279,7 @@ def write_parquet(
     facts: dict[str, Any],
     report: Callable[[int], None],
 ) -> int:
-    """Write the tables, a row group each, and then what the file says of itself; returns the number of points."""
+    """Write each table as a row group, then the metadata. Returns the number of points."""
     written = 0
     with pq.ParquetWriter(file, make_schema(columns), compression="zstd", store_schema=False) as writer:
         for part in tables:
@@ -294,19 +312,19 @@ def write_npz(file: BinaryIO, whole: BinaryIO, columns: Sequence[Column], dim: i
 
 
 def read_column(parquet: pq.ParquetFile, name: str) -> Iterator[pa.ChunkedArray]:
-    """A column, piece by piece."""
+    """A column, in pieces of PAGE rows."""
     for group in range(parquet.metadata.num_row_groups):
         column = parquet.read_row_group(group, columns=[name]).column(name)
         yield from (column.slice(start, PAGE) for start in range(0, len(column), PAGE))
 
 
 def measure_width(part: pa.ChunkedArray) -> int:
-    """Characters of the longest text, at least 1, for which numpy has a type."""
+    """Length of the longest text, at least 1, because numpy has no shorter text type."""
     return max(1, pc.max(pc.utf8_length(part)).as_py() or 0) if pa.types.is_string(part.type) else 1
 
 
 def fill_missing(part: pa.ChunkedArray, kind: Kind) -> np.ndarray:
-    """With the kind's filler where a value is missing."""
+    """The piece with the kind's filler for missing values."""
     whole = part.fill_null(FILLERS[kind])
     return np.array(whole.to_pylist()) if kind == "text" else whole.to_numpy()
 
@@ -314,7 +332,7 @@ def fill_missing(part: pa.ChunkedArray, kind: Kind) -> np.ndarray:
 def write_array(
     archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...], arrays: Iterable[np.ndarray]
 ) -> None:
-    """An array of that shape, written piece by piece."""
+    """Write an array of this shape to the archive, piece by piece."""
     with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
         header = {"descr": dtype, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(member, header)

@@ -14,7 +14,7 @@ from retrieval.util.files import write_json
 from retrieval.util.process import is_dead, this_process
 
 MOST = 1000
-"""Runs that are kept: an hourly job's last six weeks."""
+"""Maximum number of records: six weeks of an hourly job."""
 RUNNING = "running"
 OUTCOMES = {
     **dict.fromkeys((0, REFUSED), "done"),
@@ -27,9 +27,9 @@ OUTCOMES = {
 
 
 class JobRecord:
-    """A run that is being recorded, from construction to `end`; `facts` go into the record.
+    """The record of a run, from construction to `end`. `facts` are added to it.
 
-    A home that cannot be written to costs the record, never the job.
+    If the home cannot be written to, the record is lost and the job continues.
     """
 
     def __init__(self, folder: Path, job: str, alias: str) -> None:
@@ -52,7 +52,7 @@ class JobRecord:
         self._write()
 
     def end(self, exit_code: int) -> None:
-        """Write how it ended."""
+        """Record how the run ended."""
         self.exit_code = exit_code
         seconds = round(time.monotonic() - self._started, 2)
         outcome = OUTCOMES.get(exit_code, "failed")
@@ -66,10 +66,10 @@ class JobRecord:
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
-    """The records, the newest first; a run whose process is gone without a word is `killed`."""
+    """The records, newest first. A run that recorded no end and whose process is gone is `killed`."""
     found = []
     for file in list_files(folder):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # gone meanwhile, or damaged
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # deleted meanwhile, or damaged
             record = dict(json.loads(file.read_text("utf-8")))
             if record["outcome"] == RUNNING and is_dead(record):
                 record["outcome"] = "killed"
@@ -78,11 +78,11 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """The records' files, the newest first; their names begin with the time."""
+    """The records' files, newest first, by the time in their names."""
     return sorted(folder.glob("*.json"), reverse=True)
 
 
 def summarize(facts: Mapping[str, Any]) -> str:
-    """What a run did, for one line of a table."""
+    """What a run did, in a few words for a table."""
     counts = [f"{facts[name]:,} {name}" for name in ("encoded", "copied", "deleted", "failed") if facts.get(name)]
     return str(facts.get("error") or ", ".join(counts))
