@@ -100,13 +100,13 @@ def make_group(store: Store, collection: str, ids: list[str]) -> Group | None:
     place, reason = choose_best([point.payload for point in points])
     kept = points[place]
 
-    def member(number: int) -> GroupMember:
+    def make_member(number: int) -> GroupMember:
         point = points[number]
         assert point.code is not None
         assert kept.code is not None
         distance = float(np.linalg.norm(point.code - kept.code))
         return GroupMember(point.id, point.payload, distance, point.payload["sha256"] == kept.payload["sha256"])
 
-    others = [member(number) for number in range(len(points)) if number != place]
+    others = [make_member(number) for number in range(len(points)) if number != place]
     others.sort(key=lambda other: (other.distance, other.name))
-    return Group(member(place), reason, tuple(others))
+    return Group(make_member(place), reason, tuple(others))

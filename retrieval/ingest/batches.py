@@ -67,13 +67,13 @@ class BatchEncoder:
         """Batches of `size` items each."""
         items = iter(items)
         while window := list(itertools.islice(items, size)):
-            batch = self._batch(window)
+            batch = self._make_batch(window)
             yield batch
             self._recent |= {p.payload["sha256"]: p.code for p in batch.points if p.code is not None}
             for old in list(self._recent)[: -4 * size]:
                 del self._recent[old]
 
-    def _batch(self, window: Sequence[Item]) -> Batch:
+    def _make_batch(self, window: Sequence[Item]) -> Batch:
         options, batch = self._run.options, Batch()
         for refused in (item for item in window if isinstance(item, Refused)):
             image = refused.entry
@@ -98,12 +98,12 @@ class BatchEncoder:
                 batch.payloads[image.id] = payload
             else:
                 fresh.append((image.id, item, payload))
-        codes = self._codes([item for _, item, _ in fresh], batch)
+        codes = self._find_or_encode([item for _, item, _ in fresh], batch)
         batch.points = [Point(id_, codes[item.sha256], payload) for id_, item, payload in fresh]
         batch.points += [item.point for item in window if isinstance(item, Copied)]
         return batch
 
-    def _codes(self, items: Sequence[Loaded], batch: Batch) -> dict[str, Code]:
+    def _find_or_encode(self, items: Sequence[Loaded], batch: Batch) -> dict[str, Code]:
         """SHA-256 → embedding, encoded now where it is not known."""
         wanted = {item.sha256: item for item in items}
         codes: dict[str, Code] = {}

@@ -40,16 +40,16 @@ class Ledger:
             except (ValueError, KeyError, TypeError):
                 continue
 
-    def knows(self, entry: Entry) -> bool:
+    def has_row(self, entry: Entry) -> bool:
         """Whether the image has a row."""
         return (entry.source, entry.key) in self._rows
 
     def mark_listed(self, entry: Entry) -> None:
         """Keep the image's row, if it has one, when the ledger is closed: the image is still there."""
-        if self.knows(entry):
+        if self.has_row(entry):
             self._listed.add((entry.source, entry.key))
 
-    def reason(self, entry: Entry) -> str | None:
+    def find_reason(self, entry: Entry) -> str | None:
         """Why the image was refused for its content; None if it was not, or has changed since."""
         row = self._rows.get((entry.source, entry.key))
         if row is None:

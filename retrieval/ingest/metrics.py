@@ -32,7 +32,7 @@ def write_metrics(
     registry = CollectorRegistry()
     success = f"retrieval_{job}_last_success_timestamp_seconds"
 
-    def gauge(name: str, text: str, value: float, **labels: str) -> None:
+    def add_gauge(name: str, text: str, value: float, **labels: str) -> None:
         made = Gauge(f"retrieval_{job}_{name}", text, ["alias", *labels], registry=registry)
         made.labels(summary.alias, *labels.values()).set(value)
 
@@ -40,11 +40,11 @@ def write_metrics(
     images = Gauge(f"retrieval_{job}_images", "Images by outcome.", ["alias", "outcome"], registry=registry)
     for name in COUNTS:
         images.labels(summary.alias, name).set(getattr(summary, name))
-    gauge("duration_seconds", "How long the run took.", summary.seconds)
-    gauge("exit_code", "0 done, 3 some images refused, others failed.", exit_code)
-    gauge("last_run_timestamp_seconds", "When the last run ended.", now)
+    add_gauge("duration_seconds", "How long the run took.", summary.seconds)
+    add_gauge("exit_code", "0 done, 3 some images refused, others failed.", exit_code)
+    add_gauge("last_run_timestamp_seconds", "When the last run ended.", now)
     if ended := now if exit_code in _DONE else read_last_success(file, success, summary.alias):
-        gauge("last_success_timestamp_seconds", "When the last completed run ended.", ended)
+        add_gauge("last_success_timestamp_seconds", "When the last completed run ended.", ended)
     if gate:
         rows = Gauge(f"retrieval_{job}_gate", "What the gate measured.", ["alias", "check"], registry=registry)
         for row in gate:

@@ -148,7 +148,7 @@ class Planner:
         options, ledger, summary, like = self.run.options, self.run.ledger, self.run.summary, self.run.others.like
         summary.described += (entry.source, entry.key) in options.metadata
         old, said = here.payload if here else None, select_user_fields(there.payload) if there else {}
-        refused = ledger.reason(entry)
+        refused = ledger.find_reason(entry)
 
         def is_good(stored: Payload) -> bool:
             return is_same_file(entry, stored) and not (refused and is_stale(stored))

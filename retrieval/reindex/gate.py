@@ -118,17 +118,17 @@ class ReindexGate:
         options = self.options
         limit = f"at most {100 * options.max_drop:g} points lower (--max-drop)"
 
-        def row(name: str, new: float | None, old: float | None) -> GateCheck:
+        def compare(name: str, new: float | None, old: float | None) -> GateCheck:
             worse = None if new is None or old is None else old - new > options.max_drop
             return GateCheck(name, new, limit, None if worse is None else not worse, old)
 
         shared = sample.shared
         if self.before is None or not shared:
-            copies = row("copies found", None, None)
+            copies = compare("copies found", None, None)
         else:
             use_compilation_cache(self.run.settings.xla_cache)
             copied = sample.make_copies(self.encoder.config, self.before.config)
-            copies = row(
+            copies = compare(
                 "copies found",
                 measure_copies_found(self.store, self.candidate, self.encoder, copied, K),
                 measure_copies_found(self.store, self.live, self.before, copied, K),
@@ -138,7 +138,10 @@ class ReindexGate:
             return [copies]
         theirs = self.store.retrieve(self.live, [point.id for point in labelled], codes=True)
         new = self.measure_precision(self.candidate, labelled)
-        return [copies, row("P@5", new, self.measure_precision(self.live, [theirs[point.id] for point in labelled]))]
+        return [
+            copies,
+            compare("P@5", new, self.measure_precision(self.live, [theirs[point.id] for point in labelled])),
+        ]
 
     def measure_precision(self, collection: str, points: Sequence[Point]) -> float | None:
         """P@5 of the points' embeddings as queries: share of the labelled hits with the query's label; None without.

@@ -21,7 +21,7 @@ from retrieval.reindex.change_detection import has_changed
 from retrieval.reindex.gate import ReindexGate
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import GateCheck, ReindexOutcome
-from retrieval.reindex.preflight import check_disk_space, check_engine, check_model, open_recorded_sources
+from retrieval.reindex.preflight import check_engine, check_model, check_room_for_copy, open_recorded_sources
 from retrieval.reindex.run import ReindexRun
 from retrieval.reindex.swap import adopt_default_model, mark_ready, read_back, swap, tidy
 from retrieval.schema.records import CollectionMeta, seconds_since
@@ -100,7 +100,7 @@ def reindex(
             return outcome
         layout = merge_layout(store, meta.layout, options.layout)
         sources = open_recorded_sources(store, meta, live, settings)
-        check_disk_space(store, live, (meta.dim, meta.dim))
+        check_room_for_copy(store, live, (meta.dim, meta.dim))
         same = options.if_changed and layout == meta.layout and not has_changed(run, sources)
         if same and options.fresh:
             outcome.state = "unchanged"
@@ -109,7 +109,7 @@ def reindex(
         encoder = choose(sources)
         outcome.model = encoder.fingerprint
         check_model(settings.models, encoder)
-        check_disk_space(store, live, (meta.dim, encoder.config.dim))
+        check_room_for_copy(store, live, (meta.dim, encoder.config.dim))
         if same and encoder.fingerprint == meta.model:
             outcome.state = "unchanged"
             return outcome

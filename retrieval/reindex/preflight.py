@@ -58,7 +58,7 @@ def check_model(models: Path, encoder: ImageEncoder) -> None:
         )
 
 
-def check_disk_space(store: Store, live: str, dims: Sequence[int]) -> None:
+def check_room_for_copy(store: Store, live: str, dims: Sequence[int]) -> None:
     """Raise StoreError when a second copy does not fit on the disk.
 
     dims: size of the live collection's embeddings, and of the new ones

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from retrieval.errors import StoreError
-from retrieval.ops.doctor.job import diagnose
+from retrieval.ops.doctor.job import run_checks
 from retrieval.reindex.job import reindex
 from retrieval.reindex.rollback import rollback
 from retrieval.store.base import resolve
@@ -23,7 +23,7 @@ SECONDS = 60
 
 def wrong(place: Place) -> dict[str, str]:
     """What `doctor` finds wrong with the cluster, by check; the model is on no disk here."""
-    found = diagnose(lambda: place.settings, place.alias)
+    found = run_checks(lambda: place.settings, place.alias)
     return {row.check: row.found for row in found if row.state == "error" and "model" not in row.check}
 
 

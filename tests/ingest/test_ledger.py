@@ -62,8 +62,8 @@ def test_each_engine_has_rows_of_its_own_and_a_damaged_line_costs_only_itself(tm
     lines = ledger.path.read_text("utf-8").splitlines()
     ledger.path.write_text("\n".join([lines[0], lines[1][:20], "7", lines[2]]), "utf-8")
     again = Ledger(folder, "here", "images")
-    assert [again.reason(entry) for entry in entries] == ["bad a.png", None, "bad c.png"]
-    assert Ledger(folder, "elsewhere", "images").reason(entries[0]) is None
+    assert [again.find_reason(entry) for entry in entries] == ["bad a.png", None, "bad c.png"]
+    assert Ledger(folder, "elsewhere", "images").find_reason(entries[0]) is None
 
 
 def test_rows_of_images_that_are_gone_go(run: Run, root: Path, tmp_path: Path) -> None:

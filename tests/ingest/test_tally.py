@@ -19,14 +19,14 @@ def root(tmp_path: Path) -> Path:
 
 
 def pages(root: Path) -> list[tuple[Rows, Tally]]:
-    return list(SourceSpec("trip", str(root), labels=False).pages(Settings(home=root.parent)))
+    return list(SourceSpec("trip", str(root), labels=False).list_pages(Settings(home=root.parent)))
 
 
 def worked(*pages: Rows) -> Tally:
     """What the workers say of their pages."""
     total = Tally()
     for page in pages:
-        total = total.plus(Tally().with_images("trip", [row[0] for row in page]))
+        total = total.plus(Tally().add_images("trip", [row[0] for row in page]))
     return total
 
 

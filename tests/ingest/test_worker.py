@@ -52,12 +52,12 @@ def test_a_worker_takes_over_what_users_wrote_since(place: Place, call: Call, tm
                 collection=left,
                 holder=held.holder,
                 model=saved,
-                origins={"digits": SourceSpec("digits", str(digits), labels=False)},
+                specs={"digits": SourceSpec("digits", str(digits), labels=False)},
                 options=IngestOptions(public_url=store.metadata(left).public_url),
                 ledger=Ledger(settings.refused, store.location, place.alias),
                 others=OtherCollections(live, same_model=True),
             )
-            ((listed, _),) = job.origins["digits"].pages(settings)
+            ((listed, _),) = job.specs["digits"].list_pages(settings)
             part = Worker(job).work("digits", listed)
         assert (part.counts["unchanged"], part.counts["encoded"]) == (len(keys), 0)
         found = {p.payload["path"]: p.payload for page in store.scroll(left) for p in page}

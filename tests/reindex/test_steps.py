@@ -20,7 +20,7 @@ from retrieval.reindex import candidate
 from retrieval.reindex.candidate import add_counts, open_candidate, settle
 from retrieval.reindex.job import reindex
 from retrieval.reindex.outcome import ReindexOutcome
-from retrieval.reindex.preflight import check_disk_space
+from retrieval.reindex.preflight import check_room_for_copy
 from retrieval.reindex.rollback import rollback
 from retrieval.reindex.swap import (
     adopt_default_model,
@@ -317,11 +317,11 @@ def test_codes_that_are_longer_need_more_room(own_home: Path, root: Path, monkey
         taken, _ = store.disk_usage(live) or (0, 0)
         for free, dims in ((taken, (4, 4)), (taken, (4, 2)), (2 * taken, (4, 8)), (taken, (8, 4))):
             monkeypatch.setattr(type(store), "disk_usage", lambda self, name, free=free: (taken, free))
-            check_disk_space(store, live, dims)
+            check_room_for_copy(store, live, dims)
         for free, dims in ((taken - 1, (4, 4)), (taken - 1, (8, 4)), (2 * taken - 1, (4, 8))):
             monkeypatch.setattr(type(store), "disk_usage", lambda self, name, free=free: (taken, free))
             with raises(StoreError, live, "MiB", hint="retrieval collections --prune"):
-                check_disk_space(store, live, dims)
+                check_room_for_copy(store, live, dims)
 
 
 def test_a_collection_that_does_not_find_its_own(store: Store, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,10 +24,10 @@ def doctor(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
     $ retrieval doctor --json --qdrant-url http://127.0.0.1:6333
     """
     from retrieval.config import load_settings
-    from retrieval.ops.doctor.job import diagnose
+    from retrieval.ops.doctor.job import run_checks
 
     found = []
-    for finding in diagnose(lambda: load_settings(qdrant_url=qdrant_url), alias):
+    for finding in run_checks(lambda: load_settings(qdrant_url=qdrant_url), alias):
         found.append(finding)
         if not as_json:
             print_finding(finding)

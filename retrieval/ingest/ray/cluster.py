@@ -57,7 +57,7 @@ def work_on_ray(job: WorkerJob, address: str | None, workers: int | None) -> Ite
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
         size = workers or gpus or max(1, int(resources.get("CPU", 1)))
-        made = read_datasource(make_datasource(list(job.origins.values()), job), num_cpus=0).map_batches(
+        made = read_datasource(make_datasource(list(job.specs.values()), job), num_cpus=0).map_batches(
             Actor,
             fn_constructor_args=(job,),
             batch_size=1,
@@ -139,7 +139,7 @@ def silence_stderr() -> Iterator[None]:
         os.close(before)
 
 
-def make_datasource(origins: Sequence[SourceSpec], job: WorkerJob) -> "Datasource":
+def make_datasource(specs: Sequence[SourceSpec], job: WorkerJob) -> "Datasource":
     """A Ray data source with one read task for each of our sources and one row for each page."""
     from ray.data.block import BlockMetadata
     from ray.data.datasource import Datasource, ReadTask
@@ -147,7 +147,7 @@ def make_datasource(origins: Sequence[SourceSpec], job: WorkerJob) -> "Datasourc
     class Listings(Datasource):
         def get_read_tasks(self, *_: Any, **__: Any) -> "list[ReadTask]":
             unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
-            return [ReadTask(make_reader(origin, job), unknown) for origin in origins]
+            return [ReadTask(make_reader(spec, job), unknown) for spec in specs]
 
         def estimate_inmemory_data_size(self) -> None:
             return None
@@ -155,7 +155,7 @@ def make_datasource(origins: Sequence[SourceSpec], job: WorkerJob) -> "Datasourc
     return Listings()  # type: ignore[no-untyped-call]
 
 
-def make_reader(origin: SourceSpec, job: WorkerJob) -> Callable[[], "Iterator[pa.Table]"]:
+def make_reader(spec: SourceSpec, job: WorkerJob) -> Callable[[], "Iterator[pa.Table]"]:
     """A function that lists a source in a Ray task. An error of ours is returned as a row, and the end as another.
 
     If the task dies, Ray runs the listing again and skips as many rows as it had received.
@@ -164,11 +164,11 @@ def make_reader(origin: SourceSpec, job: WorkerJob) -> Callable[[], "Iterator[pa
     def read() -> "Iterator[pa.Table]":
         try:
             listed = Tally()
-            for page, listed in origin.pages(job.settings):  # noqa: B007 - the last tally counts all pages
-                yield make_ray_row(source=origin.name, page=json.dumps(page))
-            yield make_ray_row(source=origin.name, page="", part=PageResult(origin.name, listed=listed).to_json())
+            for page, listed in spec.list_pages(job.settings):  # noqa: B007 - the last tally counts all pages
+                yield make_ray_row(source=spec.name, page=json.dumps(page))
+            yield make_ray_row(source=spec.name, page="", part=PageResult(spec.name, listed=listed).to_json())
         except RetrievalError as error:
-            yield make_ray_row(source=origin.name, page="", **pack_error(error))
+            yield make_ray_row(source=spec.name, page="", **pack_error(error))
 
     return read
 

@@ -39,24 +39,24 @@ def run_on_ray(target: Target, planner: Planner, ray: RayCluster) -> Generator[N
         collection=target.collection,
         holder=target.held.holder,
         model=load_collection_model(ray.settings, target.collection, target.encoder.fingerprint),
-        origins={source.name: SourceSpec(source.name, source.spec, source.labels) for source in run.sources},
+        specs={source.name: SourceSpec(source.name, source.spec, source.labels) for source in run.sources},
         options=replace(run.options, ray=None),
         ledger=run.ledger,
         others=run.others,
     )
     contents = array("Q")
-    listed, worked = dict[str, Tally](), dict.fromkeys(job.origins, Tally())
-    for part in work_on_ray(job, ray.address, run.options.workers):
-        if part.listed is not None:
-            listed[part.source] = part.listed
+    listed, worked = dict[str, Tally](), dict.fromkeys(job.specs, Tally())
+    for result in work_on_ray(job, ray.address, run.options.workers):
+        if result.listed is not None:
+            listed[result.source] = result.listed
             continue
         target.held.check()
-        worked[part.source] = worked[part.source].plus(part.tally)
-        contents.frombytes(bytes.fromhex(part.contents))
+        worked[result.source] = worked[result.source].plus(result.tally)
+        contents.frombytes(bytes.fromhex(result.contents))
         for name in WORK:
-            setattr(summary, name, getattr(summary, name) + part.counts[name])
-        planner.add_seen(part.source, part.seen)
-        record_page(part, run)
+            setattr(summary, name, getattr(summary, name) + result.counts[name])
+        planner.add_seen(result.source, result.seen)
+        record_page(result, run)
         yield
     check_all_done(listed, worked)
     if not run.options.force:  # two workers may have encoded the same content at the same time
@@ -77,16 +77,16 @@ def check_all_done(listed: Mapping[str, Tally], worked: Mapping[str, Tally]) -> 
             )
 
 
-def record_page(part: PageResult, run: IngestRun) -> None:
+def record_page(result: PageResult, run: IngestRun) -> None:
     """Record in the ledger which of the page's images were refused, and which no longer are."""
-    source = next(source for source in run.sources if source.name == part.source)
+    source = next(source for source in run.sources if source.name == result.source)
 
-    def entry(key: str, size: int = 0, time: int = 0) -> Entry:
-        return Entry(part.source, key, size, time, None, partial(source.read, key))
+    def make_entry(key: str, size: int = 0, time: int = 0) -> Entry:
+        return Entry(result.source, key, size, time, None, partial(source.read, key))
 
-    run.ledger.settle([entry(key) for key in part.settled])
-    if part.refused:
-        items = [Refused(entry(*row), *why) for *row, why in ((*one[:3], one[3:]) for one in part.refused)]
+    run.ledger.settle([make_entry(key) for key in result.settled])
+    if result.refused:
+        items = [Refused(make_entry(*row), *why) for *row, why in ((*one[:3], one[3:]) for one in result.refused)]
         run.report_refused(run.ledger.add(items))
         run.summary.refused += items
         run.summary.newly_refused += sum(not item.again for item in items)

@@ -40,14 +40,14 @@ class SourceSpec:
         """Open the source. Raises SourceError if it cannot be reached."""
         return open_source(self.spec, settings, name=self.name, labels=self.labels)
 
-    def pages(self, settings: Settings) -> Iterator[tuple[Rows, "Tally"]]:
+    def list_pages(self, settings: Settings) -> Iterator[tuple[Rows, "Tally"]]:
         """List the source; yields pages, each with the tally of all images so far. Raises SourceError.
 
         Pages are cut by number only, so that listing an unchanged source again yields the same pages.
         """
         tally = Tally()
         for page in cut_pages(self.open(settings).entries(), math.inf):
-            tally = tally.with_images(self.name, [entry.key for entry in page])
+            tally = tally.add_images(self.name, [entry.key for entry in page])
             yield [[entry.key, entry.bytes, entry.mtime_ns, entry.label] for entry in page], tally
 
 
@@ -57,7 +57,7 @@ class Tally(NamedTuple):
     images: int = 0
     marks: int = 0
 
-    def with_images(self, source: str, keys: Sequence[str]) -> "Tally":
+    def add_images(self, source: str, keys: Sequence[str]) -> "Tally":
         """The tally with these images of a source added."""
         return self.plus(Tally(len(keys), sum(shorten_id(point_id(source, key)) for key in keys)))
 
@@ -80,7 +80,7 @@ class WorkerJob:
     collection: str
     holder: str
     model: SavedModel
-    origins: dict[str, SourceSpec]
+    specs: dict[str, SourceSpec]
     options: IngestOptions
     ledger: Ledger
     others: OtherCollections
@@ -114,10 +114,10 @@ class PageResult:
     @classmethod
     def from_json(cls, text: str) -> "PageResult":
         """Parse what `to_json` wrote."""
-        part = cls(**json.loads(text))
-        part.tally = Tally(*part.tally)
-        part.listed = None if part.listed is None else Tally(*part.listed)
-        return part
+        result = cls(**json.loads(text))
+        result.tally = Tally(*result.tally)
+        result.listed = None if result.listed is None else Tally(*result.listed)
+        return result
 
 
 class Worker:
@@ -142,7 +142,7 @@ class Worker:
         """
         job = self._job
         if source not in self._sources:
-            self._sources[source] = job.origins[source].open(self._settings)
+            self._sources[source] = job.specs[source].open(self._settings)
         read = self._sources[source].read
         entries = [Entry(source, key, size, time, label, partial(read, key)) for key, size, time, label in rows]
         run = IngestRun(
@@ -155,7 +155,7 @@ class Worker:
             job.others,
         )
         planner, coder = Planner(run), BatchEncoder(run, self._encoder)
-        part = PageResult(source, tally=Tally().with_images(source, [entry.key for entry in entries]))
+        result = PageResult(source, tally=Tally().add_images(source, [entry.key for entry in entries]))
         config = self._encoder.config
         page, size, channels = planner.plan_page(entries), config.image_size, config.channels
         items: Iterator[Item] = (
@@ -167,12 +167,12 @@ class Worker:
         for batch in coder.make_batches(items, BATCHES * choose_batch_size(config, job.options)):
             self._lock.check()
             write_batch(run, batch)
-            part.refused += [[*pack_entry(r), r.reason, r.lasting, r.again, r.held] for r in batch.refused]
-            part.settled += [entry.key for entry in batch.entries if job.ledger.knows(entry)]
+            result.refused += [[*pack_entry(r), r.reason, r.lasting, r.again, r.held] for r in batch.refused]
+            result.settled += [entry.key for entry in batch.entries if job.ledger.has_row(entry)]
             contents += [sha[:16] for sha in batch.encoded]
-        part.counts = {name: getattr(run.summary, name) for name in WORK}
-        part.seen, part.contents = planner.pack_seen(source), "".join(contents)
-        return part
+        result.counts = {name: getattr(run.summary, name) for name in WORK}
+        result.seen, result.contents = planner.pack_seen(source), "".join(contents)
+        return result
 
 
 def pack_entry(refused: Refused) -> list[Any]:

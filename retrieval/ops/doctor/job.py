@@ -19,7 +19,7 @@ from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
 
 
-def diagnose(load: Callable[[], Settings], alias: str) -> Iterator[Finding]:
+def run_checks(load: Callable[[], Settings], alias: str) -> Iterator[Finding]:
     """Check all that the alias needs; yields each finding as soon as it is known.
 
     Nothing is changed, except that a server wakes an index that it had put to sleep. This takes seconds, and up to
@@ -37,14 +37,14 @@ def diagnose(load: Callable[[], Settings], alias: str) -> Iterator[Finding]:
         yield from run_check(check, context)
     try:
         with open_store(context.settings, fail_fast=True) as store:
-            yield from diagnose_engine(context, store)
+            yield from run_engine_checks(context, store)
     except Locked as error:  # embedded: another process has it open
         yield dataclasses.replace(describe_failure("engine", error, "try again when that is done"), state="warning")
     except (RetrievalError, OSError) as error:
         yield describe_failure("engine", error, "start it, or set QDRANT_URL right")
 
 
-def diagnose_engine(context: MachineContext, store: Store) -> Iterator[Finding]:
+def run_engine_checks(context: MachineContext, store: Store) -> Iterator[Finding]:
     """Check the engine, then the collection. Raises StoreUnavailable when no node answers."""
     aliases = store.aliases()
     known = aliases.get(context.alias)
