@@ -1,4 +1,4 @@
-"""Find the images that look like a given image, in collections nobody has labelled."""
+"""Find the images that look like a given image, in collections that nobody has labelled."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ __all__ = ["Index", "Stored"]
 
 
 def __getattr__(name: str) -> Any:
-    """`from retrieval import Index` imports what it takes only then: the command line starts without."""
+    """Import `Index` and `Stored` on first use, so that the command line starts without them."""
     if name == "Index":
         from retrieval.api import Index
 

@@ -1,4 +1,4 @@
-"""`python -m retrieval` is `retrieval`."""
+"""`python -m retrieval`, the same as `retrieval`."""
 
 from retrieval.cli import main
 

@@ -49,11 +49,11 @@ SOURCES_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class CollectionStatus:
-    """What there is to know of the live collection.
+    """Facts about the live collection.
 
     collection: its name
     points: number of images
-    dashboard: URL of the engine's own page on it, None where there is none
+    dashboard: URL of its page in the engine's dashboard; None if there is none
     model_found: whether its model is on this machine
     """
 
@@ -73,7 +73,7 @@ class Index:
     """
 
     def __init__(self, store: Store, settings: Settings, alias: str = DEFAULT_ALIAS) -> None:
-        """Prefer `open`, which makes the store and closes it."""
+        """Prefer `open`, which opens the store and closes it."""
         self.store, self.settings, self.alias = store, settings, alias
         self._follower = AliasFollower(store, alias, self._load)
         self._sources = OpenSources(settings)
@@ -101,9 +101,7 @@ class Index:
         with contextlib.ExitStack() as stack:
             store = stack.enter_context(open_store(settings))
             collection = resolve(store, alias)
-            store.metadata(
-                collection
-            )  # opens it, so that damage to this collection shows now; others need not be whole
+            store.metadata(collection)  # opens it, so that damage is found now; other collections may be damaged
             if model is not None:
                 model_of(store, collection, settings, model)
             index = cls(store, settings, alias)
@@ -119,7 +117,7 @@ class Index:
 
         where: a filter that hits must meet, as text in the language of `--where` or as a `Filter`
         options: as in `search.options.SearchOptions`
-        Raises BadImage for something that is no image, UsageError for options that make no sense.
+        Raises BadImage if the query is not an image, UsageError for invalid options.
         """
         (result,) = self._following.search([as_query(image)], self.options(k=k, where=where, **options))
         if result.refused is not None:
@@ -129,7 +127,7 @@ class Index:
     def search_many(
         self, images: Iterable[ImageLike], k: int = K, *, where: "str | Filter | None" = None, **options: Any
     ) -> Iterator[SearchHits]:
-        """As `search`, for many images in batches; something that is no image has no hits, and its `note` says why."""
+        """As `search`, for many images in batches; a query that is not an image has no hits and a `note` that says why."""
         for result in self.stream(map(as_query, images), self.options(k=k, where=where, **options)):
             yield SearchHits(result, self.rows)
 
@@ -147,7 +145,7 @@ class Index:
         return SearchHits(self.recommend([*map(as_query, like)], [*map(as_query, unlike)], chosen), self.rows)
 
     def stream(self, queries: Iterable[Query | Stored], options: SearchOptions) -> Iterator[Result]:
-        """Results in the order of the queries, of which there may be endlessly many; searched in batches."""
+        """Yield results in the order of the queries, searched in batches; there may be any number of queries."""
         queries = iter(queries)
         while batch := list(itertools.islice(queries, BATCH)):
             yield from self._following.search(batch, options)
@@ -171,7 +169,7 @@ class Index:
         """The second half of a search, for encoded queries of one collection, in one request to the engine.
 
         If that collection has been dropped meanwhile, its successor is searched, with the queries prepared again for
-        it: the queries come back as they were searched with.
+        it; the prepared queries that were used are returned.
         """
         first, queries = items[0].live, [item.query for item in items]
 
@@ -233,7 +231,7 @@ class Index:
         )
 
     def outliers(self, limit: int = 50, *, report: ReportCount = ignore) -> "list[Outlier]":
-        """The images that fit least, the oddest first."""
+        """The images that are farthest from the others or reconstructed worst, strongest outliers first."""
         from retrieval.search.outliers import find_outliers
 
         return find_outliers(self.store, self.live(), self.sources(), limit, report)
@@ -330,7 +328,7 @@ class Index:
         return self.image(self._following.ask(lambda live: stored_point(self.store, live.collection, query.name)))
 
     def reconstruct(self, ids: Sequence[str]) -> "dict[str, UInt8[np.ndarray, 'h w c']]":
-        """What the decoder makes of stored embeddings, in [0, 255], by point id."""
+        """Reconstructions of stored images from their embeddings, in [0, 255], by point id."""
 
         def question(live: LiveCollection) -> "dict[str, UInt8[np.ndarray, 'h w c']]":
             points = list(self.store.retrieve(live.collection, ids, codes=True).values())
@@ -346,7 +344,7 @@ class Index:
         return result_rows(results, self.sources(), self.read)
 
     def close(self) -> None:
-        """Close the engine; hits that were found can still be looked at."""
+        """Close the engine; the images of earlier hits can still be shown."""
         self._closed = True
         self._last.close()
 

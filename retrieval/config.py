@@ -1,4 +1,4 @@
-"""Settings: flags, then environment, then `retrieval.toml` in the working folder. Each has its one home here."""
+"""All settings: from options, then the environment, then `retrieval.toml` in the working folder."""
 
 from pathlib import Path
 from typing import Any
@@ -20,43 +20,45 @@ TOML = "retrieval.toml"
 
 
 class Settings(BaseSettings):
-    """Where things live and which engine holds the codes."""
+    """Where files are, and which engine holds the embeddings."""
 
     model_config = SettingsConfigDict(env_prefix="RETRIEVAL_", env_ignore_empty=True, extra="forbid", toml_file=TOML)
 
     home: Path = Field(default_factory=lambda: user_data_path("retrieval", appauthor=False))
-    """Everything the program keeps: models, embedded collections, downloads, caches."""
+    """Folder for everything the program stores: models, embedded collections, downloads, caches."""
 
     data: Path | None = None
-    """Folder that holds named IDX data sets, one folder each; looked at before any download."""
+    """Folder with named IDX data sets, one subfolder each; used before anything is downloaded."""
 
     qdrant_url: str | None = Field(default=None, validation_alias=AliasChoices("qdrant_url"))
-    """A Qdrant server, `http://host:6333`, or several nodes of one cluster with commas between, of which another is
-    asked when one does not answer; without it codes live in the embedded engine under `home`."""
+    """URL of a Qdrant server, `http://host:6333`, or of several nodes of a cluster, separated by commas: if one does not
+    answer, another is tried. Without it, the embedded engine under `home` is used."""
 
     qdrant_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("qdrant_api_key"))
-    """The server's API key; never by a flag, which other users of the machine could read."""
+    """The server's API key. There is no option for it, because other users of the machine could read that."""
 
     qdrant_from_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("qdrant_from_api_key"))
-    """The key of `migrate --from`'s server where `--to` names another; neither server is sent the other's."""
+    """API key of the server of `migrate --from`, if `--to` names another; no server is sent the key of the other."""
 
     public_url: str | None = None
-    """Where `retrieval serve` is reached by those who look at the dashboard: the start of every `image_url`."""
+    """URL at which users of the dashboard reach `retrieval serve`: the start of every `image_url`."""
 
     api_key: SecretStr | None = None
-    """What clients of `retrieval serve` must show; from the environment or the file only, as above."""
+    """The API key that clients of `retrieval serve` must send; only from the environment or the file, as above."""
 
     @field_validator("public_url")
     @classmethod
-    def _absolute(cls, url: str | None) -> str | None:
-        """Without a slash at its end; raises ValueError for what no browser could open."""
+    def _check_public_url(cls, url: str | None) -> str | None:
+        """Remove a slash at the end. Raises ValueError for a URL that no browser could open."""
         if url is None:
             return None
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise ValueError(f"{redact(url)!r} is not like http://host:8000")
         if parts.username or parts.password:
-            raise ValueError("it must not hold a user or a password: everybody who sees the collection can read it")
+            raise ValueError(
+                "it must not contain a user or a password: everyone who can see the collection can read it"
+            )
         return url.rstrip("/")
 
     @property
@@ -69,12 +71,12 @@ class Settings(BaseSettings):
 
     @property
     def refused(self) -> Path:
-        """The records of refused images."""
+        """Folder for the ledgers of refused images."""
         return self.home / "refused"
 
     @property
     def jobs(self) -> Path:
-        """The history of runs."""
+        """Folder for the history of jobs."""
         return self.home / "jobs"
 
     @property
@@ -102,11 +104,11 @@ class Settings(BaseSettings):
 
 
 def load_settings(**flags: Any) -> Settings:
-    """Read the settings; flags that are None were not given. Raises UsageError naming the bad setting."""
+    """Read the settings; options that are None were not given. Raises UsageError that names the wrong setting."""
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         raise UsageError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    except ValueError as error:  # a toml file that does not parse
+    except ValueError as error:  # a TOML file that cannot be parsed
         raise UsageError(f"{TOML}: {error}") from error

@@ -1,7 +1,7 @@
-"""The whole way on real digits, with no server: train, ingest, search, and count how often it is right.
+"""The demo: train, ingest and search on real digits, without a server, and measure how often the hits are right.
 
-`mnist-sample` is split once and for all into 4,000 digits to index and 1,000 to query, which the program has
-never seen. The labels count hits afterwards; nothing learns from them.
+`mnist-sample` has a fixed split into 4,000 digits to index and 1,000 to query, on which the model is not trained. The
+labels are used only to measure precision.
 """
 
 from collections.abc import Callable
@@ -35,12 +35,12 @@ ALIAS = "demo"
 INDEXED, QUERIED = "mnist-sample:train", "mnist-sample:test"
 K = 5
 EPOCHS = 20
-"""Fewer than `train` would choose: a newcomer is waiting, and it is enough to beat raw pixels well."""
+"""Fewer than `train` would choose, so that the demo is quick; enough to be clearly better than raw pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What the demo found; the two P@5 are over the same queries and the same indexed images."""
+    """The result of the demo; both P@5 are of the same queries and the same indexed images."""
 
     model: SavedModel
     summary: IngestSummary
@@ -67,7 +67,7 @@ def run_demo(
     training: Callable[[Progress], None] = lambda progress: None,
     step: Callable[[str], None] = lambda text: None,
 ) -> DemoResult:
-    """Run it; a second run finds its model and its codes and only searches."""
+    """Run the demo; a second run reuses the model and the embeddings, and only searches."""
     indexed, queried = open_source(INDEXED, settings), open_source(QUERIED, settings)
     use_compilation_cache(settings.xla_cache)
     model = find_trained(store, settings)
@@ -91,7 +91,7 @@ def run_demo(
 
 
 def find_trained(store: Store, settings: Settings) -> SavedModel | None:
-    """The model of an earlier demo, when its collection and the model are both still there."""
+    """The model of an earlier demo, if both its collection and the model still exist."""
     try:
         mark = store.metadata(resolve(store, ALIAS)).model
         return saved_models.load(saved_models.find(settings.models, mark))
@@ -100,7 +100,7 @@ def find_trained(store: Store, settings: Settings) -> SavedModel | None:
 
 
 def measure_pixels(indexed: Source, queried: Source, model: SavedModel) -> float:
-    """P@5 of the plain pixels, by brute force."""
+    """Measure P@5 of raw pixels, by brute force."""
     size, channels = model.config.image_size, model.config.channels
 
     def load(source: Source) -> tuple[np.ndarray, list[str]]:

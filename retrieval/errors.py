@@ -1,6 +1,6 @@
-"""Every error a user can meet: one line that says what, where and what to do, and an exit code.
+"""All errors that users can see: each is one line with what is wrong, where, and what to do, and has an exit code.
 
-The core raises these; only `cli` turns them into exit codes and only `web` into HTTP statuses.
+The lower rooms raise them; only `cli` turns them into exit codes, and only `web` into HTTP statuses.
 """
 
 from collections.abc import Callable
@@ -12,15 +12,15 @@ INTERRUPTED = 130
 TERMINATED = 143
 """Exit code after SIGTERM."""
 DEFAULT_ALIAS = "images"
-"""The alias that every command means where none is named."""
+"""The alias that is used if none is given."""
 
 
 class RetrievalError(Exception):
     """Something went wrong that the user can act on.
 
-    message: what is wrong, where, with both values
-    hint: what to do about it, as a command or in words; empty where nothing can be done
-    option: the argument that is wrong, as Python spells it (`max_distance`)
+    message: what is wrong and where, with both values
+    hint: what to do about it, as a command or in words; empty if nothing can be done
+    option: the wrong argument by its name in Python (`max_distance`)
     """
 
     exit_code = 1
@@ -30,7 +30,7 @@ class RetrievalError(Exception):
         self.message, self.hint, self.option = message, hint, option
 
     def text(self, spell: Callable[[str], str] = str) -> str:
-        """The whole of it in one line; `spell` writes the option as its reader knows it.
+        """Message and hint in one line; `spell` turns the option into the name that the reader knows.
 
         >>> UsageError("-1 is less than 0", option="max_distance", hint="give 0 or more").text()
         'max_distance: -1 is less than 0; give 0 or more'
@@ -47,7 +47,7 @@ class RetrievalError(Exception):
 
 
 def with_alias(command: str, alias: str | None) -> str:
-    """The command as it is typed for this alias; the default one (also None) need not be named.
+    """The command with the option for this alias; nothing is added for the default alias or None.
 
     >>> with_alias("retrieval reindex", "digits"), with_alias("retrieval reindex", "images")
     ('retrieval reindex --alias digits', 'retrieval reindex')
@@ -62,7 +62,7 @@ class UsageError(RetrievalError):
 
 
 class FilterError(UsageError):
-    """A filter is not understood; `context` are lines that point at the place."""
+    """A filter cannot be parsed; `context` are lines that point at the place."""
 
     def __init__(self, message: str, *context: str, hint: str = "", option: str = "") -> None:
         super().__init__(message, hint=hint, option=option)
@@ -74,11 +74,11 @@ class SourceError(RetrievalError):
 
 
 class BadImage(RetrievalError):
-    """One image cannot be used; the rest of the run goes on."""
+    """An image cannot be used; the run continues with the others."""
 
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(f"{where}: {reason}")
-        self.args = where, reason  # what another process makes it from again
+        self.args = where, reason  # pickle makes it from these again in another process
         self.where = where
         self.reason = reason
 
@@ -88,31 +88,31 @@ class ModelError(RetrievalError):
 
 
 class TrainingError(RetrievalError):
-    """Training cannot start or has gone wrong (too few images, NaN, collapsed code)."""
+    """Training cannot start, or has failed (too few images, NaN, collapsed embedding)."""
 
 
 class StoreError(RetrievalError):
-    """The engine refused, or what it holds is not what was expected."""
+    """The engine refused a request, or its data are not as expected."""
 
 
 class NoCollection(StoreError):
-    """The alias points at nothing yet."""
+    """The alias does not exist yet."""
 
 
 class NotOurs(StoreError):
-    """A collection that something else made, though it may be called as ours are."""
+    """A collection that another program made, even if its name looks like ours."""
 
 
 class BadCode(StoreError):
-    """A code that must never be written: wrong shape, wrong type, or not finite."""
+    """An embedding that must not be written: its shape or type is wrong, or it is not finite."""
 
 
 class StoreUnavailable(StoreError):
-    """The engine does not answer, or answers that it cannot."""
+    """The engine does not answer, or reports that it is unavailable."""
 
 
 class StoreDamaged(StoreError):
-    """The embedded folder does not hold what its manifest says."""
+    """The embedded folder does not contain what its manifest lists."""
 
 
 class Locked(StoreError):
@@ -122,6 +122,6 @@ class Locked(StoreError):
 
 
 class GateRefused(RetrievalError):
-    """A new collection is not as good as it has to be; the live one stays."""
+    """A new collection does not pass the gate; the live one stays."""
 
     exit_code = 5

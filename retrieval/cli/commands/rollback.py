@@ -26,8 +26,8 @@ def rollback(
 ) -> None:
     """Go back to the previous collection and its model.
 
-    Carries over the labels, fields and images written since, then moves alias and model in one step. Images that only
-    the other model has encoded are counted, with the command that ingests them.
+    Carries over the labels, fields and images written since, then moves alias and model in one step. Counts the images
+    that only the newer model has encoded, and prints the command that ingests them.
 
     $ retrieval rollback
     $ retrieval rollback --as-it-was
