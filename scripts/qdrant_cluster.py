@@ -15,22 +15,22 @@ from qdrant_node import START_SECONDS, Node, free_port
 NODES = 3
 KINDS = ("http", "grpc", "p2p")
 BELOW_EPHEMERAL = (10_000, 30_000)
-"""Ports that the system gives to nobody by itself, so that they are free again after a restart."""
+"""Ports outside the ephemeral range, so that they are still free after a restart."""
 TICK_MS = "50"
-"""To move an alias takes one tick and a half: 145 ms with Qdrant's own 100, asked of the leader, and 77 ms so."""
+"""Moving an alias takes one and a half ticks: 145 ms with Qdrant's default of 100, 77 ms with this."""
 APART_SECONDS = 2
-"""Nodes that join at the same moment get in each other's way."""
+"""Nodes that join at the same time disturb each other."""
 
 
 class Cluster:
-    """Folders `node-1` to `node-3`; `cluster.json` remembers the ports by which the nodes know each other."""
+    """Folders `node-1` to `node-3`; `cluster.json` holds the ports under which the nodes know each other."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         self.nodes = [Node(self.folder / f"node-{number}") for number in range(1, NODES + 1)]
 
     def start(self) -> list[str]:
-        """Start what does not run; returns the nodes' URLs once each of them knows all the others."""
+        """Start the nodes that do not run; returns their URLs once each of them knows all others."""
         ports = self._ports()
         with ThreadPoolExecutor(NODES) as pool:  # at once: after a restart none is ready before most of them are
             urls = list(pool.map(lambda number: self._start(number, ports), range(NODES)))
@@ -59,7 +59,7 @@ class Cluster:
         return self.nodes[number].start(own["http"], options, environment)
 
     def _ports(self) -> list[dict[str, int]]:
-        """Those of an earlier start, for the nodes' storage names them; else free ones."""
+        """The ports of an earlier start, because the nodes' storage names them; otherwise free ones."""
         record = self.folder / "cluster.json"
         if record.exists():
             return list(json.loads(record.read_text()))
@@ -75,14 +75,14 @@ class Cluster:
 
 
 def listens(port: int) -> bool:
-    """Whether anybody accepts connections there."""
+    """Whether a process accepts connections on the port."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def peers(url: str) -> int:
-    """How many nodes the cluster has, as this one knows."""
+    """Number of nodes in the cluster, according to this one."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"{url}/cluster", timeout=5) as answer:
         return len(json.load(answer)["result"].get("peers", {}))

@@ -1,7 +1,7 @@
 """One Qdrant server on loopback: start it, find it again, stop it.
 
-The server inherits a locked file, so "is it running" is "is the lock held": a process id that another program
-has since been given is never mistaken for it, and never killed.
+The server inherits a locked file, and runs as long as the lock is held: so a process id that another program has
+received since is never mistaken for the server, and never killed.
 """
 
 import json
@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from qdrant_binary import Problem, acquired, binary, wait_for
+from qdrant_binary import Problem, acquire, binary, wait_for
 
 START_SECONDS = 30
 STOP_SECONDS = 15
@@ -26,7 +26,7 @@ Server = subprocess.Popen[bytes]
 
 
 class Node:
-    """A server that keeps everything in one folder: `storage/`, `snapshots/`, `qdrant.log`, `server.json`."""
+    """A server with all its files in one folder: `storage/`, `snapshots/`, `qdrant.log`, `server.json`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
@@ -39,11 +39,11 @@ class Node:
         options: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> str:
-        """Start unless it runs; returns the URL once it answers a query. `http_port` 0 means any free one."""
+        """Start the server unless it runs; returns the URL once it answers a query. `http_port` 0: any free port."""
         program = binary()
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lock_file() as lock:
-            if not acquired(lock.fileno()):
+            if not acquire(lock.fileno()):
                 return self._running()
             url = f"http://127.0.0.1:{free_port(HTTP_PORT) if http_port is None else http_port or free_port()}"
             server = self._spawn([str(program), *options], url, dict(environment or {}), lock)
@@ -51,17 +51,17 @@ class Node:
             return url
 
     def stop(self) -> str:
-        """Stop it: politely, then by force; returns what was done."""
+        """Stop the server by SIGTERM, then by SIGKILL; returns what was done."""
         if not self.folder.is_dir():
             return f"nothing runs in {self.folder}"
         with self._lock_file() as lock:
-            if acquired(lock.fileno()):
+            if acquire(lock.fileno()):
                 return f"nothing runs in {self.folder}"
             record = json.loads(self.record.read_text())
             for sign in (signal.SIGTERM, signal.SIGKILL):
                 os.kill(record["pid"], sign)
                 try:
-                    wait_for(lambda: acquired(lock.fileno()), STOP_SECONDS, f"{record['url']} does not stop")
+                    wait_for(lambda: acquire(lock.fileno()), STOP_SECONDS, f"{record['url']} does not stop")
                     return f"stopped {record['url']} ({sign.name})"
                 except Problem:
                     if sign is signal.SIGKILL:
@@ -101,7 +101,7 @@ class Node:
         return server
 
     def _ready(self, server: Server, url: str) -> bool:
-        """Raises Problem when the server has ended: something else may be answering on its port."""
+        """Whether the server answers. Raises Problem if it has ended: another process may use its port."""
         if server.poll() is not None:
             errors = [line for line in self.log.read_text(errors="replace").split("\n") if "Error: " in line]
             why = errors[-1].strip() if errors else f"exit code {server.returncode}"
@@ -133,7 +133,7 @@ def answers(url: str) -> bool:
     except urllib.error.HTTPError as refusal:
         refusal.close()
         if refusal.code in (401, 403):
-            raise Problem(f"{url} wants another key: set QDRANT__SERVICE__API_KEY as it was started with") from None
+            raise Problem(f"{url} needs another key: set QDRANT__SERVICE__API_KEY as at its start") from None
         return False
     except OSError:
         return False

@@ -1,8 +1,8 @@
-"""The article's autoencoder by its own recipe: the row that scripts/bench_quality holds the others against.
+"""The article's autoencoder by its own recipe: the row with which scripts/bench_quality compares the others.
 
 Nathan Hubens, "Build a simple Image Retrieval System with an Autoencoder" (2018): the network of its notebook, a code
 of 4×4×8 numbers, trained for 2 epochs by Adam on the mean squared error in batches of 32. Runs in .venv-bench, which
-holds Keras and nothing of ours.
+contains Keras and none of our packages.
 """
 
 import os
@@ -28,13 +28,13 @@ def main() -> int:
     import keras
 
     keras.utils.set_random_seed(0)
-    images = scaled(Path("../train.npy"))
+    images = load_scaled(Path("../train.npy"))
     autoencoder, encoder = networks()
     fitting = time.perf_counter()
     autoencoder.fit(images, images, epochs=EPOCHS, batch_size=BATCH, verbose=0)
     ended = time.perf_counter()
     peak = peak_bytes()
-    for name, part in (("train", images), ("test", scaled(Path("../test.npy")))):
+    for name, part in (("train", images), ("test", load_scaled(Path("../test.npy")))):
         codes = encoder.predict(part, batch_size=PREDICT_BATCH, verbose=0)
         np.save(f"{name}.npy", codes.reshape(len(part), -1))
     report = {"train_seconds": ended - fitting, "command_seconds": ended - started, "peak_bytes": peak}
@@ -42,8 +42,8 @@ def main() -> int:
     return 0
 
 
-def scaled(file: Path) -> Any:
-    """Its images as f32 in [0,1]."""
+def load_scaled(file: Path) -> Any:
+    """The images of a file, as f32 in [0, 1]."""
     return np.load(file).astype(np.float32) / 255
 
 

@@ -1,6 +1,6 @@
-"""What scripts/bench_quality runs as processes of its own: the data, and each row but the article's.
+"""The processes that scripts/bench_quality starts: one for the data, and one per row except the article's.
 
-As `quality_rows.py KIND …` in a folder of the row's own; the pictures lie above it as train.npy and test.npy.
+Runs as `quality_rows.py KIND …` in a folder for the row; the images are train.npy and test.npy in the folder above.
 """
 
 import json
@@ -21,7 +21,7 @@ Images = UInt8[np.ndarray, "n h w c"]
 Codes = Float32[np.ndarray, "n d"]
 
 BLOCK = 4096
-"""Pictures held as float32 at a time while PCA is fitted."""
+"""Number of images held as float32 at a time while PCA is fitted."""
 SPLITS = ("train", "test")
 
 
@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def data(name: str) -> None:
-    """Pictures and labels of both splits as `train.npy`, u8[n, h, w, c], and `train-labels.npy` (test likewise).
+    """Write images and labels of both splits as `train.npy`, u8[n, h, w, c], and `train-labels.npy` (test likewise).
 
     cifar10.zip is cut in two first, `train.zip` and `test.zip`, so that training cannot see a query.
     """
@@ -70,12 +70,12 @@ def cut(whole: Path) -> None:
 
 
 def raw() -> None:
-    """The pixels themselves, in [0,1]: nothing to train and nothing to encode."""
+    """Raw pixels, in [0, 1]: nothing is trained or encoded."""
     finish({"train_seconds": None, "command_seconds": None, "peak_bytes": None}, flat)
 
 
 def pca(dim: str) -> None:
-    """The first `dim` principal components of the training pictures, exactly."""
+    """The first `dim` principal components of the training images, exactly."""
     started = time.perf_counter()
     mean, axes = principal_axes(np.load("../train.npy"), int(dim))
     seconds = time.perf_counter() - started
@@ -84,7 +84,7 @@ def pca(dim: str) -> None:
 
 
 def principal_axes(images: Images, dim: int) -> tuple[Float32[np.ndarray, " p"], Float32[np.ndarray, "p {dim}"]]:
-    """The mean picture, in [0,1], and the `dim` directions of largest variance about it."""
+    """The mean image, in [0,1], and the `dim` directions of largest variance about it."""
     pixels = images.reshape(len(images), -1)
     mean = pixels.mean(axis=0, dtype=np.float64) / 255
     scatter = np.zeros((pixels.shape[1], pixels.shape[1]))
@@ -96,7 +96,7 @@ def principal_axes(images: Images, dim: int) -> tuple[Float32[np.ndarray, " p"],
 
 
 def ours(source: str, *options: str) -> None:
-    """`retrieval train` on the source, as a user runs it for the first time: nothing is compiled yet."""
+    """`retrieval train` on the source, as for a user's first run: nothing is compiled yet."""
     from retrieval.config import load_settings
 
     cache = load_settings().xla_cache
@@ -126,8 +126,8 @@ def flat(images: Images) -> Codes:
 def finish(report: Mapping[str, float | None], encode: Callable[[Images], Codes]) -> None:
     """Write the codes of both splits, then report and encode on demand."""
     images = np.load("../train.npy")
-    for split, pictures in (("test", np.load("../test.npy")), ("train", images)):
-        np.save(f"{split}.npy", encode(pictures))
+    for split, pixels in (("test", np.load("../test.npy")), ("train", images)):
+        np.save(f"{split}.npy", encode(pixels))
     serve(report, lambda: encode(images))
 
 

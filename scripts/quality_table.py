@@ -1,4 +1,4 @@
-"""The rows of scripts/bench_quality: what is known of each, how it is counted, and the table."""
+"""The rows of scripts/bench_quality: their figures, their precision, and the table."""
 
 import statistics
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def count(run: Run, folder: Path) -> None:
 
 
 def others(rows: np.ndarray) -> np.ndarray:
-    """Neighbours i64[n, k] without the query itself, i64[n, k-1]; it need not be among them when it has copies.
+    """Neighbours i64[n, k] without the query itself, i64[n, k-1]; if it has copies, it may be missing.
 
     >>> others(np.array([[0, 2], [2, 1], [0, 1]])).tolist()
     [[2], [2], [0]]

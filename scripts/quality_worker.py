@@ -1,8 +1,8 @@
-"""Both ends of the talk between scripts/bench_quality and the processes that it compares: JSON, one object a line.
+"""The protocol between scripts/bench_quality and the processes that it compares: JSON, one object per line.
 
-Each row of the table is a process of its own: its peak memory is its own, and its libraries meet no others. It
-trains, writes the codes of all images and reports; then it encodes once more for every line that it is sent, so
-that several can be timed in turn, on a machine that others use too.
+Each row of the table has a process of its own, so that its peak memory can be measured and libraries do not conflict.
+A process trains, writes the embeddings of all images and reports; then it encodes again for each line that it receives,
+so that several processes can be timed in turn, even on a machine in use.
 """
 
 import contextlib
@@ -25,17 +25,17 @@ STOP_SECONDS = 10.0
 
 
 class Failed(Exception):
-    """A process ended or was too slow; what it printed on stderr says why."""
+    """A process ended or was too slow; its stderr says why."""
 
 
 class Worker:
-    """A process that has trained; `report` is what it said of it. It ends with the `with` block."""
+    """A process that has finished training; `report` is its report. It ends with the `with` block."""
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
         """Start it in `folder` and wait until it has trained. Raises Failed."""
         self.name = name
         folder.mkdir(parents=True)
-        # a session of its own, so that what it has started ends with it
+        # a new session, so that its children can be ended with it
         self._process = subprocess.Popen(
             command,
             cwd=folder,
@@ -59,7 +59,7 @@ class Worker:
         return float(self._answer(ENCODE_SECONDS)["seconds"])
 
     def stop(self) -> None:
-        """End it and all that it started."""
+        """End the process and its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(STOP_SECONDS)
@@ -77,7 +77,7 @@ class Worker:
         self.stop()
 
     def _answer(self, seconds: float) -> dict[str, Any]:
-        """The next line; the process is ended when it does not come in time."""
+        """Read the next line; ends the process if none comes in time."""
         assert self._process.stdout
         deadline = threading.Timer(seconds, self._process.kill)
         deadline.start()
@@ -92,7 +92,7 @@ class Worker:
 
 
 def serve(report: Mapping[str, Any], encode: Callable[[], object]) -> None:
-    """The process's side: give the report, then encode for each line until there are no more."""
+    """Run in the process: write the report, then encode once for each line on stdin."""
     print(json.dumps(report), flush=True)
     for _ in sys.stdin:
         started = time.perf_counter()
@@ -101,8 +101,8 @@ def serve(report: Mapping[str, Any], encode: Callable[[], object]) -> None:
 
 
 def peak_bytes(whose: int = resource.RUSAGE_SELF) -> int:
-    """Most memory that this process (or, RUSAGE_CHILDREN, the largest it started) has held.
+    """Peak memory of this process, or of its largest child (RUSAGE_CHILDREN), in bytes.
 
-    Linux counts in what the parent held when it started the process, so the parent must be small.
+    Linux includes what the parent held when it started the process, so the parent must be small.
     """
     return resource.getrusage(whose).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

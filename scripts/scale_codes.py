@@ -1,4 +1,4 @@
-"""Codes of a collection as large as wished: each image of MNIST, distorted at random again and again, encoded."""
+"""Embeddings for a collection of any size: images of MNIST, randomly distorted again and again, and encoded."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ BATCH = 1000
 
 
 def scale_codes(settings: Settings, count: int, queries: int, file: Path) -> Float32[np.ndarray, "n d"]:
-    """Codes of `count` views of the training images, then of `queries` views of test images; kept in the file."""
+    """Embeddings of `count` views of training images, then of `queries` views of test images; cached in the file."""
     if file.exists():
         return np.load(file, mmap_mode="r")  # type: ignore[no-any-return]
     encoder = make_encoder(settings, load_model(settings, None))
