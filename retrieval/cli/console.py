@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from retrieval.sources.read import Refused
     from retrieval.train.loop import Progress as Training
+    from retrieval.util.reporting import ReportCount, ReportStep
 
 SHOWN_REFUSALS = 10
 
@@ -74,6 +75,18 @@ def progress_bar(*columns: str) -> Iterator["Progress"]:
     )
     with Progress(*layout, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield progress
+
+
+def count_task(bar: "Progress", description: str, total: int | None = None, **fields: Any) -> "ReportCount":
+    """A callback that shows a number done and a total on the bar; `fields` are those of `progress_bar`."""
+    task = bar.add_task(description, total=total, **fields)
+    return lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def step_task(bar: "Progress", description: str) -> "ReportStep":
+    """A callback that shows the current step, a number done and a total on the bar."""
+    task = bar.add_task(description, total=None)
+    return lambda step, done, total: bar.update(task, description=step, completed=done, total=total)
 
 
 def training_task(bar: "Progress") -> "Callable[[Training], None]":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.cli.console import echo, progress_bar
+from retrieval.cli.console import echo, progress_bar, step_task
 from retrieval.cli.help import ACTION, OUTPUT, SELECTION
 from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.cli.render.formats import Output, choose_output, groups_printer
@@ -88,12 +88,9 @@ def duplicates(
         progress_bar() as bar,
         groups_printer(form, index) as show,
     ):
-        task = bar.add_task("Comparing", total=None)
-
-        def step(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
-        for group in index.duplicates(summary, max_distance=max_distance, max_percentile=max_percentile, step=step):
+        for group in index.duplicates(
+            summary, max_distance=max_distance, max_percentile=max_percentile, step=step_task(bar, "Comparing")
+        ):
             show(group)
             if apply or html:
                 found.append(group)

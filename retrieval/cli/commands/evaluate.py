@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.console import echo, exit_if_refused, print_json, progress_bar, stdout
+from retrieval.cli.console import echo, exit_if_refused, print_json, progress_bar, stdout, step_task
 from retrieval.cli.help import ENGINE, OUTPUT, SELECTION
 from retrieval.cli.options import SOURCES, AnyModel, Json, Labels, QdrantUrl, open_sources
 from retrieval.cli.render.tables import print_table
@@ -73,11 +73,6 @@ def evaluate(
     sources = open_sources(source, settings, labels=labels)
     asking = open_sources(queries, settings, labels=labels) if queries else None
     with progress_bar() as bar:
-        task = bar.add_task("Reading", total=None)
-
-        def step(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
         report = job.evaluate(
             settings,
             encoder,
@@ -87,7 +82,7 @@ def evaluate(
             must_compare=alias is not None,
             k=k,
             limit=limit or job.LIMIT,
-            step=step,
+            step=step_task(bar, "Reading"),
         )
     if as_json:
         print_json(report.to_json())

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.console import echo, print_json, print_warnings, progress_bar
+from retrieval.cli.console import count_task, echo, print_json, print_warnings, progress_bar
 from retrieval.cli.help import SELECTION
 from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.errors import DEFAULT_ALIAS
@@ -38,8 +38,7 @@ def export(
     from retrieval.store import open_store
 
     with open_store(load_settings(qdrant_url=qdrant_url)) as store, progress_bar() as bar:
-        task = bar.add_task("Exporting", total=None)
-        summary = job(store, alias, file, where, lambda done, total: bar.update(task, completed=done, total=total))
+        summary = job(store, alias, file, where, count_task(bar, "Exporting"))
     if as_json:
         print_json(summary.to_json())
     else:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.console import echo, print_json, progress_bar
+from retrieval.cli.console import count_task, echo, print_json, progress_bar
 from retrieval.cli.help import ACTION
 from retrieval.cli.job_context import record_job
 from retrieval.cli.options import Alias, Json, QdrantUrl
@@ -51,10 +51,7 @@ def forget(
         if not yes and not typer.confirm(f"Forget {escape_unprintable(name)}, {found.points:,} points?", err=True):
             raise typer.Exit(1)
         with record_job("forget", alias, settings.jobs) as run, open_store(settings) as store, progress_bar() as bar:
-            task = bar.add_task("Removing", total=found.points)
-            found = job.forget(
-                store, alias, name, settings.refused, lambda done, total: bar.update(task, completed=done, total=total)
-            )
+            found = job.forget(store, alias, name, settings.refused, count_task(bar, "Removing", total=found.points))
             run.facts |= found.to_json()
     if as_json:
         print_json(found.to_json())

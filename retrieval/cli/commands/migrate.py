@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.console import print_json, progress_bar, stdout
+from retrieval.cli.console import count_task, print_json, progress_bar, stdout
 from retrieval.cli.help import ACTION, ENGINE
 from retrieval.cli.options import Alias, Json
 from retrieval.errors import DEFAULT_ALIAS, UsageError
@@ -68,10 +68,7 @@ def migrate(
         source.check()
         target.check()
         bar = stack.enter_context(progress_bar())
-        task = bar.add_task("Copying", total=None)
-        summary = job.migrate(
-            source, target, alias, lambda done, total: bar.update(task, completed=done, total=total), yes=yes
-        )
+        summary = job.migrate(source, target, alias, count_task(bar, "Copying"), yes=yes)
     if as_json:
         print_json(summary.to_json())
     else:

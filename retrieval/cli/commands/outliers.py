@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.console import print_json, progress_bar
+from retrieval.cli.console import count_task, print_json, progress_bar
 from retrieval.cli.help import OUTPUT, SELECTION
 from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.cli.render.tables import print_table
@@ -39,8 +39,7 @@ def outliers(
     from retrieval.config import load_settings
 
     with Index.open(alias, settings=load_settings(qdrant_url=qdrant_url)) as index, progress_bar() as bar:
-        task = bar.add_task("Searching", total=None)
-        found = index.outliers(limit, report=lambda done, total: bar.update(task, completed=done, total=total))
+        found = index.outliers(limit, report=count_task(bar, "Searching"))
         if html:
             from retrieval.gallery.review import write_outliers
 

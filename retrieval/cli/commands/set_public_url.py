@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.console import echo, print_json, progress_bar
+from retrieval.cli.console import count_task, echo, print_json, progress_bar
 from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.errors import DEFAULT_ALIAS
 
@@ -32,10 +32,7 @@ def set_public_url(
     settings = load_settings(qdrant_url=qdrant_url, public_url=url)
     assert settings.public_url is not None
     with open_store(settings) as store, progress_bar() as bar:
-        task = bar.add_task("Writing", total=None)
-        collection, changed = image_url.set_public_url(
-            store, alias, settings.public_url, lambda done, total: bar.update(task, completed=done, total=total)
-        )
+        collection, changed = image_url.set_public_url(store, alias, settings.public_url, count_task(bar, "Writing"))
         page = None if as_json else dashboard_url(store, alias)
     if as_json:
         print_json({"alias": alias, "collection": collection, "public_url": settings.public_url, "changed": changed})

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from retrieval.cli.commands.train_child import parse_hosts, train_in_a_child
-from retrieval.cli.console import exit_if_refused, print_json, print_warnings, progress_bar, stdout, training_task
+from retrieval.cli.console import (
+    count_task,
+    exit_if_refused,
+    print_json,
+    print_warnings,
+    progress_bar,
+    stdout,
+    training_task,
+)
 from retrieval.cli.help import HOSTS, MODEL, OUTPUT, TRAINING
 from retrieval.cli.options import SOURCES, Json, open_sources
 from retrieval.cli.parse import parse_seconds, parse_size
@@ -167,10 +175,7 @@ def draw_preview(file: Path, sources: Sequence["Source"], options: "TrainOptions
     from retrieval.train.preview import preview
 
     with progress_bar() as bar:
-        task = bar.add_task("Reading", total=None)
-        refused, warnings = preview(
-            file, sources, options, lambda done, total: bar.update(task, completed=done, total=total)
-        )
+        refused, warnings = preview(file, sources, options, count_task(bar, "Reading"))
     if as_json:
         print_json({"preview": str(file), "warnings": warnings})
     else:
@@ -190,12 +195,11 @@ def train_with_progress(
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(event_files(tensorboard)) if tensorboard and first else lambda line: None
         bar = stack.enter_context(progress_bar("note"))
-        reading = bar.add_task("Reading", total=None, note="")
         return job.train_and_save(
             sources,
             settings,
             options,
-            reading=lambda done, total: bar.update(reading, completed=done, total=total),
+            reading=count_task(bar, "Reading", note=""),
             training=training_task(bar),
             log=log,
         )

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.console import print_json, progress_bar, stdout
+from retrieval.cli.console import print_json, progress_bar, stdout, step_task
 from retrieval.cli.help import ACTION, SELECTION
 from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.cli.parse import parse_share
@@ -76,12 +76,7 @@ def tune(
     least = parse_share("--min-recall", min_recall)
     settings = load_settings(qdrant_url=qdrant_url)
     with open_store(settings) as store, progress_bar() as bar:
-        task = bar.add_task("tune", total=None)
-
-        def step(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
-
-        rows = list(job.tune(store, alias, builds=index_search.BUILDS, step=step))
+        rows = list(job.tune(store, alias, builds=index_search.BUILDS, step=step_task(bar, "Measuring")))
     chosen = index_search.choose_index(rows, least, max_p95 / 1000, on_disk=on_disk)
     if as_json:
         print_json({"chosen": chosen and chosen.to_json(), "measured": [row.to_json() for row in rows]})
