@@ -1,4 +1,4 @@
-# Sourced by scripts/setup and scripts/lock: finds the two tools that everything else is made with.
+# Sourced by scripts/setup and scripts/lock: finds Python and uv.
 # shellcheck shell=bash
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
@@ -7,7 +7,7 @@ die() {
   exit 1
 }
 
-# Prints the path of a Python that the project runs on; $PYTHON, when set, is the only candidate.
+# Prints the path of a Python that can run the project; $PYTHON, if set, is the only candidate.
 find_python() {
   local name found candidates=(python3.13 python3.12 python3.11 python3)
   [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
@@ -22,8 +22,8 @@ if (3, 11) <= sys.version_info[:2] < (3, 14):
     "install one, or name it: PYTHON=/path/to/python $0"
 }
 
-# Prints uv's path: the one on PATH, else the project's own copy, which pip brings by checksum. `--target`
-# needs neither the venv module nor leave to write into the system's Python.
+# Prints uv's path: the one on PATH, or else the project's copy, which pip installs by checksum. `--target` needs
+# neither the venv module nor permission to write into the system's Python.
 find_uv() {
   local python=$1
   if uv --version >/dev/null 2>&1; then
@@ -33,7 +33,7 @@ find_uv() {
   if ! cmp -s requirements-uv.txt .uv/made-from || ! .uv/bin/uv --version >/dev/null 2>&1; then
     "$python" -m pip --version >/dev/null 2>&1 ||
       die "neither uv nor pip here; install one of them ($python has no pip module)"
-    say "bringing uv"
+    say "installing uv"
     rm -rf .uv
     PIP_ROOT_USER_ACTION=ignore "$python" -m pip install --quiet --retries 2 --disable-pip-version-check --no-deps --require-hashes \
       --only-binary :all: --target .uv -r requirements-uv.txt >&2 ||
@@ -43,7 +43,7 @@ find_uv() {
   printf '%s\n' "$PWD/.uv/bin/uv"
 }
 
-# uv does not read pip's configuration: hand it the index and the certificates that pip would use.
+# Passes pip's index and certificates to uv, which does not read pip's configuration.
 share_pip_settings() {
   local python=$1 value
   if [ -z "${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}" ]; then

@@ -89,11 +89,11 @@ def main() -> None:
         if debug:
             raise
         if isinstance(error, RetrievalError):
-            said = redact(error.text(as_flag))
+            text = redact(error.text(as_flag))
             if logs.is_json():
-                logs.log("error", logging.ERROR, reason=said, exit_code=error.exit_code)
+                logs.log("error", logging.ERROR, reason=text, exit_code=error.exit_code)
             else:
-                for line in (f"error: {said}", *getattr(error, "context", ())):
+                for line in (f"error: {text}", *getattr(error, "context", ())):
                     echo(line, err=True)
             sys.exit(error.exit_code)
         echo(redact(f"error: {type(error).__name__}: {error} (a bug; {DEBUG} shows the traceback)"), err=True)

@@ -54,8 +54,8 @@ def read_lines(file: Path) -> Iterator[str]:
             for number, line in enumerate(iter(partial(text.readline, LONGEST + 1), b""), start=1):
                 if len(line) > LONGEST:
                     raise UsageError(f"--list {file}: line {number:,} is longer than {LONGEST:,} bytes; is it a list?")
-                if said := os.fsdecode(line.rstrip(b"\r\n")):
-                    yield said
+                if name := os.fsdecode(line.rstrip(b"\r\n")):
+                    yield name
     except OSError as error:
         raise UsageError(f"--list {file}: cannot be read: {error.strerror}") from error
 

@@ -47,8 +47,8 @@ class SearchHits(Sequence[Hit]):
     def __repr__(self) -> str:
         lines = [f"{hit.distance:.4f}  {hit.name}" for hit in self]
         note = [self.note] if self.note else []
-        said = [f"{self.result.query.name}: {len(self)} hits", *note, *lines]
-        return "\n".join(map(escape_unprintable, said))
+        text = [f"{self.result.query.name}: {len(self)} hits", *note, *lines]
+        return "\n".join(map(escape_unprintable, text))
 
     def _repr_html_(self) -> str:
         """For Jupyter."""

@@ -135,8 +135,8 @@ def fragment_row(row: Row) -> str:
         fragment_cell(image_html(hit.read, hit.path, hit.name), hit.nearness, full_name(hit.source, hit.name))
         for hit in row.hits[:MAX_FRAGMENT_HITS]
     ]
-    said = row.note or (None if row.hits else row.refused or NOTHING_ELSE)
-    note = f"<div>{escape(said)}</div>" if said else ""
+    remark = row.note or (None if row.hits else row.refused or NOTHING_ELSE)
+    note = f"<div>{escape(remark)}</div>" if remark else ""
     return f'<div style="display:flex;flex-wrap:wrap;gap:12px;margin:8px 0">{"".join(cells)}</div>{note}'
 
 

@@ -46,7 +46,7 @@ async def docs_page() -> FileResponse:
 
 @page.get("/favicon.ico")
 async def icon() -> Response:
-    """No content: the page brings its own icon."""
+    """No content: the page contains its icon."""
     return Response(status_code=204)
 
 
@@ -95,10 +95,10 @@ def describe_api(app: FastAPI) -> dict[str, Any]:
 async def handle_retrieval_error(request: Request, error: Exception) -> Response:
     """Answer a `RetrievalError`; one with a status of 500 or more is also counted and logged in full."""
     assert isinstance(error, RetrievalError)
-    said = respond_to_error(error)
-    if said.status_code >= 500:
+    response = respond_to_error(error)
+    if response.status_code >= 500:
         service_of(request).count(error)
-    return said
+    return response
 
 
 async def handle_malformed(_: Request, error: Exception) -> Response:

@@ -47,5 +47,7 @@ def export(
             f" ({summary.bytes / 1e6:,.1f} MB, {summary.seconds:.1f} s)"
         )
     if summary.found != summary.points:
-        said = f"{summary.points:,} points written, but {summary.found:,} are there now: a job wrote during the export"
-        print_warnings([f"{said}; rerun the command when the job is done"])
+        problem = (
+            f"{summary.points:,} points written, but {summary.found:,} are there now: a job wrote during the export"
+        )
+        print_warnings([f"{problem}; rerun the command when the job is done"])

@@ -91,8 +91,8 @@ def tune(
         apply_layout(alias, settings, chosen.layout, least, as_json=as_json)
     elif not as_json:
         apply_it = with_alias("retrieval tune --apply", alias)
-        said = f"{chosen.layout} is the cheapest that finds {least:g}; to use it: {apply_it}"
-        stdout().print(said, soft_wrap=True)
+        advice = f"{chosen.layout} is the cheapest that finds {least:g}; to use it: {apply_it}"
+        stdout().print(advice, soft_wrap=True)
 
 
 def print_rows(rows: "list[IndexMeasurement]", chosen: "IndexMeasurement | None", console: "Console") -> None:

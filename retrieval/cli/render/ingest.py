@@ -106,8 +106,8 @@ def print_summary(
         table.add_row(*values, f"{summary.seconds:.1f}")
         console.print(table)
     else:
-        said = ", ".join(f"{number:,} {name}" for name, number in numbers.items())
-        console.print(f"{summary.found:,} images: {said} in {summary.seconds:.1f} s", soft_wrap=True)
+        counts = ", ".join(f"{number:,} {name}" for name, number in numbers.items())
+        console.print(f"{summary.found:,} images: {counts} in {summary.seconds:.1f} s", soft_wrap=True)
     print_gone(summary)
     print_skipped(summary)
     if summary.stale:

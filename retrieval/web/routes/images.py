@@ -25,7 +25,7 @@ FRESH = "private, max-age=60"
 
 @router.get(
     "/images/{id}.{kind}",
-    summary="An image: jpg is its thumbnail, png its own pixels",
+    summary="An image: jpg is a thumbnail, png has its own pixels",
     response_class=Response,
     responses={200: {"content": {"image/jpeg": {}, "image/png": {}}}, 304: {}, **problems(400, 404, 503)},
 )

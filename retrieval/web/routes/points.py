@@ -81,7 +81,7 @@ async def facets(service: ServiceDep) -> dict[str, list[Count]]:
 
 @router.get("/sample", summary="Random images", response_model=Sample, responses=problems(400, 503))
 async def sample(service: ServiceDep, n: Annotated[int, Query(ge=1, le=MAX_SAMPLE)] = 12) -> dict[str, Any]:
-    """Different ones at each call."""
+    """Random images, different ones in each answer."""
 
     def ask() -> list[dict[str, Any]]:
         return [{"id": point.id, **point.payload} for point in service.index.sample(n)]

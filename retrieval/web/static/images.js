@@ -39,8 +39,8 @@ export function imageElement(src, { width, height, alt = "", lazy = false, id = 
 }
 
 function missing(alt, id) {
-  const said = alt ? { role: "img", "aria-label": `${alt}, no image` } : {};
-  return el("span", { id, class: "nothing", ...said }, "no image");
+  const attributes = alt ? { role: "img", "aria-label": `${alt}, no image` } : {};
+  return el("span", { id, class: "nothing", ...attributes }, "no image");
 }
 
 /** Size of the thumbnail: large images are scaled down, small ones enlarged by a whole factor. */

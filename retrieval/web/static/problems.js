@@ -22,7 +22,7 @@ const WORDS = {
  * seconds: until it is retried automatically, or none
  */
 export function explain({ status, message, seconds }, { bytes, filtered }) {
-  const said = sentence(message || "something went wrong in the service");
+  const own = sentence(message || "something went wrong in the service");
   const [text, hint, action] = WORDS[status] ?? [];
   if (text) return { text, hint, action };
   switch (status) {
@@ -32,8 +32,8 @@ export function explain({ status, message, seconds }, { bytes, filtered }) {
         : { text: "You are offline.", hint: "This page continues when the connection is back.", seconds: EVERY };
     case 400:
       return filtered
-        ? { text: said, hint: "Change the filters, or clear them.", action: "clear" }
-        : { text: said, hint: "Choose another image.", action: "start" };
+        ? { text: own, hint: "Change the filters, or clear them.", action: "clear" }
+        : { text: own, hint: "Choose another image.", action: "start" };
     case 413:
       return tooLarge(bytes);
     case 422:
@@ -44,9 +44,9 @@ export function explain({ status, message, seconds }, { bytes, filtered }) {
     }
     case 502:
     case 503:
-      return { text: said, hint: RETRY, seconds: EVERY };
+      return { text: own, hint: RETRY, seconds: EVERY };
     default:
-      return { text: said, hint: "Try again later.", action: "again" };
+      return { text: own, hint: "Try again later.", action: "again" };
   }
 }
 

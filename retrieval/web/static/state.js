@@ -15,9 +15,9 @@ export function kind(state) {
 }
 
 export function fromUrl(query, upload = null) {
-  const said = new URLSearchParams(query);
-  const ids = (name) => unique(said.getAll(name).filter((each) => ID.test(each))).slice(0, EXAMPLES);
-  const k = Number(said.get("k"));
+  const parameters = new URLSearchParams(query);
+  const ids = (name) => unique(parameters.getAll(name).filter((each) => ID.test(each))).slice(0, EXAMPLES);
+  const k = Number(parameters.get("k"));
   const [id = null] = ids("id");
   const unlike = ids("unlike");
   let like = ids("like");
@@ -28,19 +28,19 @@ export function fromUrl(query, upload = null) {
     like,
     unlike: like.length || upload ? unlike : [],
     k: Number.isInteger(k) && k >= 1 && k <= MOST ? k : SIZE,
-    label: unique(said.getAll("label")),
-    source: unique(said.getAll("source")),
+    label: unique(parameters.getAll("label")),
+    source: unique(parameters.getAll("source")),
   };
 }
 
 export function toUrl(state) {
-  const said = new URLSearchParams();
+  const parameters = new URLSearchParams();
   const what = kind(state);
-  if (what === "id") said.set("id", state.id);
-  for (const list of ["like", "unlike"]) for (const id of state[list]) said.append(list, id);
-  if (what !== "start" || state.k !== SIZE) said.set("k", state.k);
-  for (const field of ["label", "source"]) for (const value of state[field]) said.append(field, value);
-  const text = String(said);
+  if (what === "id") parameters.set("id", state.id);
+  for (const list of ["like", "unlike"]) for (const id of state[list]) parameters.append(list, id);
+  if (what !== "start" || state.k !== SIZE) parameters.set("k", state.k);
+  for (const field of ["label", "source"]) for (const value of state[field]) parameters.append(field, value);
+  const text = String(parameters);
   return text ? `./?${text}` : "./";
 }
 
