@@ -1,4 +1,4 @@
-"""Real digits, an encoder whose codes can be worked out by hand, and collections of both, filled by the real ingest."""
+"""Real digits, an encoder whose embeddings can be computed by hand, and collections filled by the real ingest."""
 
 import functools
 import hashlib
@@ -22,7 +22,7 @@ SIDE, BLOCK = 28, 4
 
 
 class Blocks:
-    """The code is the mean light of each block of 4×4 pixels; the decoder paints the blocks again."""
+    """The embedding is the mean brightness of each block of 4×4 pixels; the decoder draws these blocks."""
 
     def __init__(self, channels: int = 1) -> None:
         self.config = ModelConfig((SIDE, SIDE), channels, (SIDE // BLOCK) ** 2 * channels, (8, 8), (0, 0))
@@ -41,7 +41,7 @@ class Blocks:
     def unexplained_variance(
         self, images: UInt8[np.ndarray, "n h w c"], codes: Float32[np.ndarray, "n d"]
     ) -> Float32[np.ndarray, " n"]:
-        """As the real one reckons it, of this decoder's pictures."""
+        """As the real one, with this decoder's images."""
         return Encoder.unexplained_variance(self, images, codes)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""`retrieval duplicates` with a real model: found, printed, moved away and put back."""
+"""`retrieval duplicates` with a real model: duplicates are found, printed, moved away and moved back."""
 
 import csv
 import io
@@ -18,7 +18,7 @@ COPIES = 12
 
 @pytest.fixture
 def planted(home: Path, pictures: Path, call: Call, tmp_path: Path) -> Path:
-    """A folder of copies of two of the pictures, ingested beside them: exact ones, and a JPEG."""
+    """A folder of copies of two of the images, ingested as another source: exact ones, and a JPEG."""
     first, second = sorted(pictures.rglob("*.png"))[:2]
     files = {f"{n}.png": first.read_bytes() for n in range(COPIES)}
     files["odd\nname.jpg"] = file_of(Image.open(second), "JPEG", quality=85)

@@ -1,4 +1,4 @@
-"""Copies of real digits are told from other digits of the same class, which look alike too."""
+"""Copies of real digits are distinguished from other digits of the same class, which look similar too."""
 
 import io
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def compared(a: UInt8[np.ndarray, "n h w c"], b: UInt8[np.ndarray, "n h w c"]) -
 
 
 def file(image: Image.Image, kind: str, **options: int) -> Picture:
-    """What the pipeline makes of the image's file."""
+    """The image as the pipeline decodes its file."""
     out = io.BytesIO()
     image.save(out, kind, **options)
     return decode(out.getvalue(), "copy", (SIDE, SIDE), 3 if image.mode == "RGB" else 1).pixels
@@ -37,7 +37,7 @@ def resized(side: int) -> Callable[[Picture], Picture]:
 
 
 def shifted(down: int, right: int) -> Callable[[Picture], Picture]:
-    """Moved, with nothing where nothing comes from."""
+    """Shifted; the pixels that become free are 0."""
 
     def move(pixels: Picture) -> Picture:
         wide = np.pad(pixels, ((2, 2), (2, 2), (0, 0)))
@@ -68,7 +68,7 @@ COPIES: dict[str, tuple[Callable[[Picture], Picture], float]] = {
     "darker": (lit(0.5, 0), 1.0),
     "stronger": (lit(1.4, 0), 0.95),
 }
-"""How a copy is made, and the share of them that are known for copies at least."""
+"""How a copy is made, and the least share of them that must be recognised."""
 
 
 @pytest.mark.parametrize("name", COPIES)
@@ -158,7 +158,7 @@ def test_each_pair_is_judged_for_itself() -> None:
 
 
 def test_blurring_is_what_it_says() -> None:
-    """Against a slow twin, pixel by pixel."""
+    """Compared with a slow computation, pixel by pixel."""
     picture = noise(6, 5, 2)
     slow = np.empty((6, 5, 2))
     weight = {-1: 1, 0: 2, 1: 1}

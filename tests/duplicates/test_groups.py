@@ -1,4 +1,4 @@
-"""Which picture of a group is kept, and who belongs together."""
+"""Which image of a group is kept, and which belong together."""
 
 from typing import Any
 
@@ -70,7 +70,7 @@ def test_the_order_in_which_they_come_does_not_matter() -> None:
 
 
 def slow(rows: int, pairs: list[tuple[int, int]]) -> list[list[int]]:
-    """Groups that grow until nothing joins any more."""
+    """Groups that grow until no pair extends them."""
     groups = [{row} for row in range(rows)]
     changed = True
     while changed:

@@ -1,4 +1,4 @@
-"""Planted copies are found by the engine and the eye, on both engines, and nothing that is no copy."""
+"""Planted copies are found on both engines, and nothing that is no copy."""
 
 import contextlib
 import hashlib
@@ -61,7 +61,7 @@ def plant(root: Path) -> Path:
 def found(
     store: Store, live: LiveCollection, sources: Mapping[str, Source], max_distance: float | None = None
 ) -> tuple[dict[str, Group], DuplicateSummary]:
-    """Groups by the name of the one to keep."""
+    """Groups by the name of the image to keep."""
     summary = DuplicateSummary()
     groups = list(find_duplicates(store, live.collection, sources, summary, max_distance=max_distance))
     assert (summary.groups, summary.duplicates) == (len(groups), sum(len(group.others) for group in groups))
@@ -103,7 +103,7 @@ def test_planted_copies_are_found_and_nothing_else(store: Store, alias: str, tmp
 
 
 def test_crowds_of_exact_copies_do_not_hide_each_other(edge: EdgeStore, tmp_path: Path) -> None:
-    """More copies of a picture, and of its JPEG, than candidates of a point."""
+    """More copies of an image, and of its JPEG, than a point has candidates."""
     root = put_digits(tmp_path / "pictures", 20)
     crowd = CANDIDATES + 3
     put(root, {f"png/{n}.png": (root / "000.png").read_bytes() for n in range(crowd)})
@@ -207,7 +207,7 @@ def test_progress_is_told_to_the_end(edge: EdgeStore, tmp_path: Path) -> None:
 
 
 def test_the_candidates_are_those_of_brute_force(store: Store, alias: str) -> None:
-    """Same contents, and the pairs of nearest of other content, of random codes in crowds."""
+    """Exact copies, and nearest pairs of other content, among random embeddings with many copies."""
     rng = np.random.default_rng(0)
     dim, count = 3, 150
     centres = rng.normal(size=(40, dim))

@@ -1,4 +1,4 @@
-"""Files are moved, never lost: whatever happens on the way, the undo file brings back every byte."""
+"""Files are moved, never lost: wherever the program is killed, the undo file restores every byte."""
 
 import contextlib
 import hashlib
@@ -33,7 +33,7 @@ def data(number: int) -> bytes:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A picture and its three copies, and two others."""
+    """An image and its three copies, and two others."""
     root = put(tmp_path / "pictures", {KEEP: data(0), **dict.fromkeys(COPIES, data(0))})
     os.utime(root / KEEP, (1, 1))
     return put(root, {name: data(number) for number, name in enumerate(OTHERS, start=1)})
@@ -265,7 +265,7 @@ def test_a_path_that_leads_out_is_never_moved(root: Path, tmp_path: Path, path: 
 
 
 def test_a_sources_name_that_leads_out(root: Path, tmp_path: Path) -> None:
-    """`..` is a name that a source may have."""
+    """A source may be named `..`."""
     known: dict[str, Source] = {"..": Folder("..", root), "pictures": Folder("pictures", root)}
     before = tree(root)
     group = Group(member("pictures", KEEP), "oldest", (member("..", "c3.png"),))
@@ -293,7 +293,7 @@ def test_only_files_of_folders_on_this_machine(root: Path, tmp_path: Path) -> No
 
 
 def test_a_file_that_two_sources_list_is_no_copy_of_itself(edge: EdgeStore, root: Path, tmp_path: Path) -> None:
-    """One folder lies in the other: the same file is two points, and moving one would take the other away."""
+    """One folder is inside the other: a file is two points, and moving one would remove the other."""
     for name in COPIES[1:]:
         (root / name).unlink()
     live = filled(edge, {"pictures": root, "sub": root / "sub"}, tmp_path / "ledgers")

@@ -1,4 +1,4 @@
-"""An embedded collection, a folder of pictures, and an encoder whose codes can be worked out by hand.
+"""An embedded collection, a folder of images, and an encoder whose embeddings can be computed by hand.
 
 For whole jobs: a folder of 2,000 digits, a home with a model, and what an uninterrupted run stores of the one by the
 other.
@@ -33,7 +33,7 @@ Run = Callable[..., IngestSummary]
 
 
 class Quadrants:
-    """The code is the mean of each quadrant, in [0, 1]; `encoded` counts images."""
+    """The embedding is the mean of each quadrant, in [0, 1]; `encoded` counts images."""
 
     config = ModelConfig((SIDE, SIDE), 1, 4, (8, 8), (0, 0))
     fingerprint = "0123456789abcdef" * 4
@@ -63,7 +63,7 @@ def encoder() -> Quadrants:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Thirty pictures, all different, in three folders."""
+    """Thirty images, all different, in three folders."""
     rng = np.random.default_rng(0)
     for number in range(30):
         file = tmp_path / "root" / "abc"[number % 3] / f"{number:02d}.png"
@@ -84,7 +84,7 @@ def run(store: Store, encoder: Quadrants, root: Path, tmp_path: Path) -> Run:
 
 
 def by_path(store: Store) -> dict[str, Point]:
-    """Every point with its code, by its image's key."""
+    """Every point with its embedding, by its image's key."""
     pages = store.scroll(resolve(store, ALIAS), codes=True)
     return {point.payload["path"]: point for page in pages for point in page}
 
@@ -101,7 +101,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def homes(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two homes: `model` holds a model and what was compiled for it, `whole` every digit too, by one run."""
+    """Two homes: `model` holds a model and its compiled code, `whole` also a collection of every digit."""
 
     def make(folder: Path) -> None:
         make_model(folder / "model")
@@ -122,7 +122,7 @@ def model_home(homes: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def uninterrupted(homes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Point]:
-    """Every digit's point after one run without trouble."""
+    """Every digit's point after one undisturbed run."""
     points = Place(copy(homes / "whole", tmp_path_factory.mktemp("whole") / "home"), None, ALIAS).points()
     assert len(points) == DIGITS
     return points

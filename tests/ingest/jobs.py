@@ -1,4 +1,4 @@
-"""Whole jobs as a user runs them: processes that a test may stop, and a look at what they have stored."""
+"""Whole jobs as a user runs them: processes that a test may stop, and functions to read what they stored."""
 
 import dataclasses
 import json
@@ -50,7 +50,7 @@ Process = subprocess.Popen[str]
 
 
 def make_model(home: Path, seed: int = 7) -> SavedModel:
-    """A model that has learned nothing, which is as good for storing what it makes; the default from now on."""
+    """An untrained model, set as the default; it is enough to test storing."""
     weights = {name: np.asarray(array) for name, array in to_flat(build(MODEL, seed)[1]).items()}
     model = saved_models.save(home / "models", MODEL, weights, {}, reconstructions=b"")
     saved_models.set_default(model)
@@ -58,7 +58,7 @@ def make_model(home: Path, seed: int = 7) -> SavedModel:
 
 
 def make_digits(folder: Path, count: int) -> Path:
-    """So many different digits as PNG files, in a folder for each label."""
+    """This many different digits as PNG files, in a folder for each label."""
     seen: set[bytes] = set()
     for entry in open_dataset("mnist-sample:train", Settings(home=folder), "digits", None).entries():
         pixels = entry.read()[-28 * 28 :]
@@ -73,7 +73,7 @@ def make_digits(folder: Path, count: int) -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a test's job keeps its codes: a home of its own, and an alias of its own on a server that others share."""
+    """Where a test's job stores embeddings: a home of its own, and an alias of its own on a shared server."""
 
     home: Path
     url: str | None
@@ -90,7 +90,7 @@ class Place:
 
     @property
     def stored(self) -> int:
-        """Points that the engine has acknowledged, -1 before there is a collection; asks without disturbing the job."""
+        """Points that the engine has acknowledged, -1 before there is a collection; does not disturb the job."""
         if self.url:
             return count(self.url, self.alias)
         root = self.home / "embedded"
@@ -101,7 +101,7 @@ class Place:
         return int(json.loads((root / "collections" / collection / "manifest.json").read_text())["count"])
 
     def points(self) -> dict[str, Point]:
-        """Every point by id, with its code, read without the command line."""
+        """Every point by id, with its embedding, read without the command line."""
         with open_store(Settings(home=self.home, qdrant_url=self.url)) as store:
             store.check()
             pages = list(store.scroll(resolve(store, self.alias), codes=True))
@@ -110,18 +110,18 @@ class Place:
         return found
 
     def collections(self) -> list[str]:
-        """Those made for its alias, those without an alias too."""
+        """Collections made for its alias, including those without an alias."""
         with open_store(Settings(home=self.home, qdrant_url=self.url)) as store:
             return [name for name in store.collections() if name.startswith(f"{self.alias}-2")]
 
     def options(self, url: str | None = None) -> list[str]:
-        """Of the command line, that make it use this place."""
+        """Options of the command line that select this place."""
         server = url or self.url
         return ["--alias", self.alias, *(["--qdrant-url", server] if server else [])]
 
     @contextmanager
     def started(self, *arguments: object, url: str | None = None) -> Iterator[Process]:
-        """`retrieval ingest` in a session of its own, none of which outlives the block. url: a proxy's."""
+        """`retrieval ingest` in a session of its own, which is killed at the end of the block. url: a proxy's."""
         with subprocess.Popen(
             [sys.executable, "-c", COUNTING, self._encoded, "ingest", *map(str, arguments), *self.options(url)],
             env=environment(self.home),
@@ -137,13 +137,13 @@ class Place:
                     os.killpg(process.pid, signal.SIGKILL)
 
     def ingest(self, *arguments: object, url: str | None = None) -> Done:
-        """`started`, and run to its end."""
+        """Run `started` to its end."""
         with self.started(*arguments, url=url) as process:
             return finished(process)
 
 
 def count(url: str, collection: str, where: dict[str, Any] | None = None) -> int:
-    """Points as the server itself says, -1 where there is no such collection or alias."""
+    """Points as the server counts them, -1 if there is no such collection or alias."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     body = json.dumps({"exact": True, "filter": where}).encode()
     endpoint = f"{url}/collections/{collection}/points/count"
@@ -159,13 +159,13 @@ def count(url: str, collection: str, where: dict[str, Any] | None = None) -> int
 
 
 def finished(process: Process) -> Done:
-    """What the process left behind."""
+    """The output and exit code of the process."""
     out, err = process.communicate(timeout=SECONDS)
     return Done(process.returncode, out, err)
 
 
 def until(condition: Callable[[], bool], process: Process) -> None:
-    """Wait for something that the process has to bring about."""
+    """Wait for something that the process must do."""
     end = time.monotonic() + SECONDS
     while not condition():
         assert process.poll() is None, f"it was over before that: {process.communicate()}"
@@ -174,7 +174,7 @@ def until(condition: Callable[[], bool], process: Process) -> None:
 
 
 def nobody_is_left(process: Process) -> None:
-    """The whole session of a dead process ends, its workers with it."""
+    """Wait until the whole session of a dead process has ended, its workers too."""
     end = time.monotonic() + SECONDS
     while left := members(process.pid):
         assert time.monotonic() < end, f"processes that outlived the one that started them: {left}"
@@ -182,14 +182,14 @@ def nobody_is_left(process: Process) -> None:
 
 
 def members(group: int) -> list[str]:
-    """Processes of a group that live: one that is dead and that nobody has asked about does not count."""
+    """Living processes of a group, without zombies."""
     command = ["ps", "-A", "-o", "pgid=", "-o", "state=", "-o", "args="]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     return [line for line in listed if int(line.split()[0]) == group and line.split()[1][0] != "Z"]
 
 
 def is_locked(place: Place) -> bool:
-    """Whether a job writes to the place; on a server, also when it has died while it did."""
+    """Whether a job holds the place's lock; on a server, also after it has died."""
     if place.url is None:
         lock = place.home / "embedded" / "lock"
         return (lock.parent / "holder.json").exists() and not is_free(lock)
@@ -207,7 +207,7 @@ def is_free(lock: Path) -> bool:
 
 
 def same_points(found: dict[str, Point], expected: dict[str, Point]) -> None:
-    """The same ids, payloads but for the time of their writing, and codes."""
+    """The same ids, payloads (except for their time), and embeddings."""
     assert found.keys() == expected.keys()
     for id_, point in expected.items():
         assert {**found[id_].payload, "ingested_at": ""} == {**point.payload, "ingested_at": ""}

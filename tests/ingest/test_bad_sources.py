@@ -1,4 +1,4 @@
-"""Files that are bad, go, grow, change or bear strange names, and roots that are not there."""
+"""Files that are damaged, disappear, grow, change or have strange names, and roots that do not exist."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def ingest(place: Place, call: Call) -> Call:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Keys of the images that were opened, of runs too short for processes."""
+    """Keys of the images that were opened, in runs too short for decoding processes."""
     keys: list[str] = []
 
     def load(fetch: Callable[[], bytes], where: str, size: tuple[int, int], channels: int) -> ReadResult:
@@ -49,12 +49,12 @@ def ledgers(place: Place) -> list[Path]:
 
 
 def counts(done: Done) -> tuple[int, ...]:
-    """Of the images found: encoded, unchanged, refused."""
+    """Numbers of images encoded, unchanged, refused."""
     return tuple(done.object[name] for name in ("found", "encoded", "unchanged", "failed"))
 
 
 def spoil(folder: Path) -> dict[Path, bytes]:
-    """Five of the files, and what was in them."""
+    """Five of the files, and their contents."""
     files = random.Random(0).sample(sorted(folder.glob("*/*.png")), 5)
     whole = {file: file.read_bytes() for file in files}
     first = whole[files[0]]

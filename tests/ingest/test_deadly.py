@@ -21,7 +21,7 @@ def decode(data, where, *rest):
     return whole(data, where, *rest)
 read.decode = decode
 """
-"""What every Python process runs as it starts: a decoder with two defects, which end or hold its own process."""
+"""Run by every Python process at its start: a decoder with two defects, which crash its process or make it hang."""
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def deadly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spoil(folder: Path, words: dict[str, str]) -> None:
-    """Pictures that any other decoder takes: behind the end of each stands a word."""
+    """Images that any other decoder accepts, with a word after the end of each."""
     some = next(folder.glob("*/*.png")).read_bytes()
     for number, (name, word) in enumerate(words.items()):
         (folder / name).write_bytes(some + word.encode() + bytes([number]))
@@ -68,7 +68,7 @@ def test_a_crash_costs_its_image_and_nothing_else(place: Place, tmp_path: Path, 
 @pytest.mark.usefixtures("deadly")
 @pytest.mark.parametrize("place", ["server"], indirect=True)
 def test_a_worker_of_ray_dies_of_an_image_once(place: Place, tmp_path: Path) -> None:
-    """Ray starts it again and gives it the same page, for ever: the second time it decodes in a process apart."""
+    """Ray restarts the worker with the same page, again and again: the second time it decodes in a separate process."""
     folder = make_digits(tmp_path / "digits", 40)
     spoil(folder, {"deadly.png": "deadly"})
     done = place.ingest(folder, "--json", "--runner", "ray", "--workers", 1)

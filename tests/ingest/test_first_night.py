@@ -29,7 +29,7 @@ from retrieval.train import recipe
 recipe.default_epochs = lambda images, seen: 4
 cli.main()
 """
-"""The real command, whose trainings are short."""
+"""The real command, with short trainings."""
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def few(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=ENGINES)
 def fresh(request: pytest.FixtureRequest, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A home with nothing in it, and on the server an alias that no other test uses; trainings are short."""
+    """An empty home, and on the server an alias that no other test uses; trainings are short."""
     monkeypatch.setattr(recipe, "default_epochs", lambda images, seen: 4)
     if request.param == "embedded":
         yield Place(own_home, None, ALIAS)

@@ -1,4 +1,4 @@
-"""A disk that fills up under the embedded engine: refused while there is room left, and nothing is broken."""
+"""A disk that fills up under the embedded engine: writes are refused in time, and nothing is damaged."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ MOUNT = 'mount -t tmpfs -o size=600m none "$0" && echo mounted && exec cat'
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 600 MB, in a namespace of its own: nobody needs to be root, and it goes when the process goes."""
+    """A disk of 600 MB, in a namespace of its own: it needs no root and disappears with the process."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", MOUNT, str(folder)]
@@ -32,7 +32,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def leave(disk: Path, megabytes: int) -> None:
-    """Fill the disk but for so much."""
+    """Fill the disk except for this much."""
     filler = disk / "filler"
     filler.touch()
     room = shutil.disk_usage(disk).free + filler.stat().st_size - megabytes * 2**20

@@ -1,4 +1,4 @@
-"""kill -9, Ctrl-C and a polite kill, at any moment: what is stored stays, and the next run does the rest."""
+"""kill -9, Ctrl-C and SIGTERM at any moment: what was stored is kept, and the next run does the rest."""
 
 import os
 import random
@@ -16,13 +16,13 @@ from tests.ingest.jobs import Place, finished, is_locked, nobody_is_left, same_p
 
 BATCH = 64
 WINDOW = 3 * BATCH
-"""Images in flight at most: being written, ready to be written, being encoded."""
+"""Maximum number of images in flight: being written, ready to be written, being encoded."""
 LAST = 1600
-"""Images encoded at the latest kill: the others are the time until it comes."""
+"""Images encoded at the last kill, at most; the rest allows for the time until the signal arrives."""
 
 
 def moments(count: int = 10, seed: int = 4) -> list[tuple[int, float]]:
-    """Images encoded and seconds after that, spread over the run; at first there is only a collection."""
+    """Number of encoded images, and seconds after that, at which to kill, spread over the run."""
     rng = random.Random(seed)
     return [(int(LAST * (n + rng.random()) / count) if n else 0, rng.uniform(0, 0.05)) for n in range(count)]
 

@@ -1,4 +1,4 @@
-"""--shards and its like: a new collection is made so, an old one is not changed, and the next re-index asks again."""
+"""--shards and similar options apply to a new collection, not to an existing one, and can change at a re-index."""
 
 from pathlib import Path
 

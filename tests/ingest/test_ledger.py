@@ -1,4 +1,4 @@
-"""Refused images are written down, not opened again until they change, and forgotten once they are well."""
+"""Refused images are recorded, not opened again until they change, and removed from the record once they are good."""
 
 import json
 from pathlib import Path

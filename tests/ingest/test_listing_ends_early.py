@@ -1,4 +1,4 @@
-"""A listing that ends early looks like deletions: no point goes unless its source says that the image is gone."""
+"""A listing that ends early looks like deletions: a point goes only if its source confirms that its image is gone."""
 
 # ruff: noqa: F811 - fixtures are asked for by the names under which they were imported
 
@@ -36,7 +36,7 @@ Go = Callable[..., IngestSummary]
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Sixty pictures, five of them in the folder that is listed last: less than --max-delete."""
+    """Sixty images, five of them in the folder that is listed last: less than --max-delete."""
     rng = np.random.default_rng(0)
     for folder, count in FOLDERS.items():
         (tmp_path / "trip" / folder).mkdir(parents=True)
@@ -76,7 +76,7 @@ def at_the_listing_of(folder: str, do: Callable[[], object], patch: pytest.Monke
 
 
 def packed(folder: Path, file: Path, mode: str = "w") -> Path:
-    """The folder's pictures as a tar."""
+    """The folder's images as a tar."""
     with tarfile.open(file, mode) as tar:  # type: ignore[call-overload]
         for picture in sorted(folder.rglob("*.png")):
             tar.add(picture, picture.relative_to(folder).as_posix())
@@ -84,7 +84,7 @@ def packed(folder: Path, file: Path, mode: str = "w") -> Path:
 
 
 def without_its_last(members: int, file: Path) -> None:
-    """Cut a tar where a member begins, as a copy that broke off may be."""
+    """Cut a tar where a member begins, like an interrupted copy."""
     with tarfile.open(file) as tar:
         at = tar.getmembers()[-members].offset
     os.truncate(file, at)
@@ -94,7 +94,7 @@ def without_its_last(members: int, file: Path) -> None:
 def test_a_root_that_goes_away_while_it_is_listed(
     go: Go, stored: Callable[[], set[str]], pictures: Path, monkeypatch: pytest.MonkeyPatch, back: bool
 ) -> None:
-    """Unmounted or renamed; in its place there may be another, empty one."""
+    """Unmounted or renamed; an empty folder may be in its place."""
     assert go(pictures).encoded == 60
 
     def away() -> None:
@@ -135,7 +135,7 @@ def test_what_is_asked_for_right_before_it_is_deleted(
     pictures: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An image that is back when the limit has been looked at stays."""
+    """An image that is back after the limit was checked is kept."""
     go(pictures)
     away = pictures.with_name("away.png")
     for file in ("c/00.png", "c/01.png"):
@@ -192,7 +192,7 @@ def test_the_lock_is_looked_at_before_each_request(
 
 
 def test_a_reindex_loses_none_either(tmp_path: Path, pictures: Path, own_home: Path) -> None:
-    """The new collection would be made of what is left of the tar, and the gate lets a tenth go."""
+    """The new collection would lack the tar's lost images, and the gate allows that, since they are under a tenth."""
     settings, old, new = Settings(home=own_home), Quadrants(), Quadrants()
     file = packed(pictures, tmp_path / "trip.tar")
     with open_store(settings) as edge:

@@ -18,7 +18,7 @@ from tests.ingest.jobs import Place, make_digits
 
 
 def loaded(file: Path, key_column: str = "path", sources: Sequence[str] = ("cats",)) -> dict[str, Payload]:
-    """What it says of the first source's images, by key."""
+    """The fields of the first source's images, by key."""
     said = load_metadata(file, key_column, sources)
     return {key: fields for (source, key), fields in said.items() if source == sources[0]}
 

@@ -1,4 +1,4 @@
-"""A model from anywhere is brought into the home before a collection is made by it: whoever searches finds it there."""
+"""A model from another folder is copied to the home before a collection is made with it, so that searches find it."""
 
 import shutil
 from contextlib import closing
@@ -31,7 +31,7 @@ def niceness(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_collection_is_made_by_a_model_that_whoever_searches_can_load(
     place: Place, call: Call, tmp_path: Path
 ) -> None:
-    """By a first ingest, and by a re-index; the folder that was named is gone afterwards, as a stick is."""
+    """By a first ingest and by a re-index; the given folder is gone afterwards, like a USB stick."""
     digits, models = make_digits(tmp_path / "digits", 12), place.home / "models"
     query = next(digits.rglob("*.png"))
     for number, command in enumerate((("ingest", digits), ("reindex", *LOOSE))):

@@ -1,4 +1,4 @@
-"""Images of formats that are not taken are counted and named; those that Pillow reads for sure are taken."""
+"""Images of unsupported formats are counted and named; formats that Pillow always reads are supported."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What the pipeline writes and says between its batches, and what it remembers of its sources."""
+"""What the pipeline writes and reports between batches, and what it records of its sources."""
 
 import time
 from dataclasses import replace
@@ -27,7 +27,7 @@ from tests.ingest.conftest import ALIAS, Quadrants, Run, by_path
 
 
 def told(store: Store, encoder: Quadrants, root: Path, options: IngestOptions) -> list[tuple[int, int, bool]]:
-    """At each report: images encoded, points stored, and whether the time goes on."""
+    """At each report: images encoded, points stored, and whether time has passed."""
     heard: list[tuple[int, int, bool]] = []
     last, began = 0.0, time.monotonic()
 

@@ -1,4 +1,4 @@
-"""Points of images that are gone: removed when asked, in this source only, and never many by mistake."""
+"""Points of images that are gone are removed on request, in this source only, and never many by mistake."""
 
 import shutil
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_more_than_the_limit_is_refused_unless_yes(run: Run, root: Path, store: 
 def test_the_limit_holds_for_each_source_and_the_counts_for_all(
     run: Run, root: Path, store: Store, encoder: Quadrants, tmp_path: Path
 ) -> None:
-    """Two of ten are too many, though they are not of forty; one of ten and one of thirty are two deleted."""
+    """Two of ten are too many, but not two of forty; one of ten and one of thirty are two deletions."""
     sources = [Folder("other", Path(shutil.copytree(root / "a", tmp_path / "other"))), Folder("root", root)]
 
     def prune() -> IngestSummary:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.parametrize("place", ["server"], indirect=True)
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Digits in folders, some of them twice, and a file that is no picture."""
+    """Digits in folders, some of them twice, and a file that is not an image."""
     root = make_digits(tmp_path / "digits", 1200)
     some = sorted(root.rglob("*.png"))[:COPIES]
     for number, file in enumerate(some):
@@ -94,7 +94,7 @@ def test_the_command_is_killed(place: Place, digits: Path, uninterrupted: dict[s
 
 @pytest.mark.long
 def test_a_listing_is_killed_and_made_again(place: Place, tmp_path: Path) -> None:
-    """Slow at first and quick the second time: Ray passes over what it had before by number, and nothing is missed."""
+    """Slow at first and quick the second time: Ray skips the rows that it had before, and no image is missed."""
     make_digits(tmp_path / "web" / "digits", 1200)
     killed: list[int] = []
 
@@ -111,7 +111,7 @@ def test_a_listing_is_killed_and_made_again(place: Place, tmp_path: Path) -> Non
                 super().do_GET()
 
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     handler = functools.partial(Handler, directory=tmp_path / "web")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -124,7 +124,7 @@ def test_a_listing_is_killed_and_made_again(place: Place, tmp_path: Path) -> Non
 
 
 def kill_the_lister(place: Place) -> list[int]:
-    """Kill the processes of the place's Ray that list."""
+    """Kill the processes of the place's Ray that list a source."""
     listing = [number for number, command in processes(place).items() if "Listings" in command]
     for number in listing:
         os.kill(number, signal.SIGKILL)
@@ -139,7 +139,7 @@ def test_what_makes_no_sense(place: Place, digits: Path, call: Call) -> None:
 
 
 def processes(place: Place) -> dict[int, str]:
-    """Of the place's home, by number, with their command lines; Ray's have names of their own."""
+    """Ray's processes of the place's home: pid → command line."""
     mark, found = f"RETRIEVAL_HOME={place.home}".encode(), {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""A server that dies, hangs or answers badly in the middle of a run: the run goes on by itself."""
+"""A server that dies, hangs or returns errors in the middle of a run: the run continues by itself."""
 
 import os
 import random
@@ -29,7 +29,7 @@ BATCH = 64
 
 @pytest.fixture
 def server(qdrant_binary: Path, tmp_path: Path) -> Iterator[Path]:
-    """The folder of a server of this test's own."""
+    """The folder of this test's own server."""
     folder = tmp_path / "server"
     with servers.running(folder):
         yield folder
@@ -42,7 +42,7 @@ def there(server: Path, model_home: Path, own_home: Path) -> Place:
 
 
 def goes_on(process: Process, place: Place, expected: dict[str, Point]) -> None:
-    """The run ends well, and has encoded each image once."""
+    """The run succeeds, and has encoded each image once."""
     done = finished(process)
     assert done.code == 0, done.err
     assert done.object["encoded"] == DIGITS == place.encoded
@@ -74,7 +74,7 @@ def test_stopped_for_half_a_minute(server: Path, there: Place, digits: Path, uni
 
 @pytest.fixture
 def retries() -> Iterator[list[RetryDetails]]:
-    """What is tried again while the test runs."""
+    """Requests that are retried while the test runs."""
     seen: list[RetryDetails] = []
 
     def note(details: RetryDetails) -> None:
@@ -88,7 +88,7 @@ def retries() -> Iterator[list[RetryDetails]]:
 def test_stopped_for_longer_than_a_request_may_take(
     server: Path, root: Path, tmp_path: Path, retries: list[RetryDetails]
 ) -> None:
-    """What is sent again is carried out as often when the server goes on: that does no harm."""
+    """A repeated request is executed as often as it was sent, once the server continues, which does no harm."""
 
     def stop(summary: IngestSummary) -> None:
         if summary.done == 10:

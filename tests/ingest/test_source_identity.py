@@ -1,4 +1,4 @@
-"""One name, one root: two folders with one base name are kept apart, and one that was moved is known again."""
+"""One name, one root: two folders of one name are distinguished, and a moved folder is recognised."""
 
 # ruff: noqa: F811 - fixtures are asked for by the names under which they were imported
 
@@ -33,7 +33,7 @@ COUNT = 10
 
 
 def card(folder: Path, seed: int) -> Path:
-    """A camera's card: the names are the same on each, and so are the sizes."""
+    """A camera's memory card: names and sizes are the same on each."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True)
     for number in range(COUNT):
@@ -58,7 +58,7 @@ def meta(store: Store, name: str) -> Callable[[], CollectionMeta]:
 
 @pytest.fixture
 def told(store: Store, name: str, meta: Callable[[], CollectionMeta]) -> Callable[..., None]:
-    """Change what the collection says of the only source's root."""
+    """Change what the collection records of its only source's root."""
 
     def tell(**fields: str) -> None:
         known = meta()
@@ -139,7 +139,7 @@ def test_the_same_path_on_another_host(
 
 
 def test_the_same_path_with_another_inode(go: Go, told: Callable[..., None], tmp_path: Path) -> None:
-    """A disk mounted anew, of which images may have gone, is not the next card in the same reader."""
+    """A disk that is mounted again, perhaps with fewer images, is told from the next card in the same reader."""
     root = card(tmp_path / "DCIM", 0)
     go(root)
     told(inode="1:2")

@@ -1,4 +1,4 @@
-"""Images that were good and are none any more: their points stay, marked, until they are good again or pruned."""
+"""Images that can no longer be decoded: their points are kept, marked stale, until they are good again or pruned."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def test_restored_with_its_old_time(run: Run, root: Path, store: Store, encoder:
 
 
 def test_spoiled_with_its_old_size_and_time(run: Run, root: Path, store: Store) -> None:
-    """Seen only where every image is opened; it stays refused then, and is not taken for restored."""
+    """Noticed only when every image is opened; it is then still refused, not restored."""
     run()
     good, status = (root / KEY).read_bytes(), (root / KEY).stat()
     (root / KEY).write_bytes(bytes(len(good)))
@@ -147,7 +147,7 @@ def test_all_say_the_same_on_both_engines(place: Place, ours: Call, tmp_path: Pa
 
 @pytest.mark.parametrize("place", ["embedded"], indirect=True)
 def test_a_reindex_goes_on_past_them(place: Place, ours: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One is no image any more, one cannot be read now; the candidate of an earlier run holds both."""
+    """One is no longer an image, one cannot be read now; the candidate of an earlier run holds both."""
     monkeypatch.setattr(os, "nice", lambda by: by)
     folder = make_digits(tmp_path / "digits", 30)
     spoiled, away = sorted(folder.glob("*/*.png"))[:2]

@@ -1,4 +1,4 @@
-"""Whether a listing that Ray made again passed over an image: counted, and told apart, by what the parts say."""
+"""A repeated listing by Ray that skipped an image is detected from the tallies of the pages."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def pages(root: Path) -> list[tuple[Rows, Tally]]:
 
 
 def worked(*pages: Rows) -> Tally:
-    """What the workers say of their pages."""
+    """The tallies that the workers report."""
     total = Tally()
     for page in pages:
         total = total.plus(Tally().add_images("trip", [row[0] for row in page]))
@@ -41,7 +41,7 @@ def test_the_same_images_make_the_same_pages(root: Path, monkeypatch: pytest.Mon
 
 
 def test_an_image_that_was_passed_over(root: Path) -> None:
-    """One is removed and one added: the second listing's second page begins one later, and the numbers are right."""
+    """One is removed and one added: the second listing's second page begins one image later, and the counts agree."""
     (first, _), _ = pages(root)
     (root / "0" / "0000.png").unlink()
     put(root, "2/9999.png")

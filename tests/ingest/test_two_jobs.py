@@ -1,4 +1,4 @@
-"""Two ingests at once on one alias: one works, the other says who does, and afterwards all is well."""
+"""Two ingests at once on one alias: one works, the other names it, and afterwards all images are stored."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What a worker of a Ray cluster makes of a page, without Ray: the same as one process makes of it."""
+"""A worker of a Ray cluster, run without Ray, does with a page what one process does."""
 
 from contextlib import closing
 from pathlib import Path

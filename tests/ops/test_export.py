@@ -1,4 +1,4 @@
-"""`retrieval export`: what the file holds is what the engine holds, the same from both, whole or not there at all."""
+"""`retrieval export`: the file holds what the engine holds, is the same from both, and is complete or absent."""
 
 import json
 import os
@@ -72,7 +72,7 @@ USERS: list[dict[str, Any]] = [
     {"odd": {"b": 1, "a": "ä"}, "label.missing": "x", "nothing": None, "large": 0.5},
     {"odd": None, "odder": True},
 ]
-"""What users may have said, by metadata files and by other programs: fields of one kind, and odd ones of several."""
+"""Users' fields, from metadata files and from other programs: of one type, and of several."""
 EXPECTED: dict[str, tuple[pa.DataType, list[Any]]] = {
     "a.b": (pa.int64(), [None, None, 1, None, None]),
     "payload.code": (pa.string(), ["A-1", None, None, None, None]),
@@ -87,7 +87,7 @@ EXPECTED: dict[str, tuple[pa.DataType, list[Any]]] = {
     "seen": (pa.bool_(), [True, False, None, None, None]),
     "weight": (pa.float64(), [2.0, -1.5, None, None, None]),
 }
-"""What becomes of them, in the order of the columns."""
+"""Their columns in the file, in order."""
 
 
 def odd_points() -> list[Point]:

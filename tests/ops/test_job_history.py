@@ -1,4 +1,4 @@
-"""The history of runs: what each left behind, however it ended."""
+"""The history of runs: the record of each, however it ended."""
 
 import json
 import os

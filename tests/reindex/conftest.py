@@ -1,4 +1,4 @@
-"""Both engines, each with sixty pictures that are searched already."""
+"""Both engines, each with a live collection of sixty images."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ OLD, NEW, WIDE = Shades(1), Shades(2), Shades(3, dim=7)
 
 @pytest.fixture(autouse=True)
 def compiled(xla_cache: Path) -> None:
-    """What the gate makes copies with is compiled once."""
+    """The gate's distortions are compiled once."""
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["embedded", "server"])
 def place(request: pytest.FixtureRequest, root: Path, own_home: Path) -> Iterator[Place]:
-    """The pictures by OLD's codes."""
+    """The images with OLD's embeddings."""
     if request.param == "embedded":
         made = Place(own_home, None, "images")
         made.ingest(root, OLD)

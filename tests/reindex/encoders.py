@@ -1,4 +1,4 @@
-"""Encoders without a network: quick, so that a test can re-index often, and wrong in the ways that a gate must see."""
+"""Encoders without a network: fast, so that tests can re-index often, and faulty in ways that the gate must detect."""
 
 import hashlib
 
@@ -11,7 +11,7 @@ SIDE = 8
 
 
 class Shades:
-    """The code is the image's mean light, and how some patches differ from it; which ones, the seed says."""
+    """The embedding is the image's mean brightness, and how patches chosen by the seed differ from it."""
 
     def __init__(self, seed: int = 0, dim: int = 4) -> None:
         self.config = ModelConfig((SIDE, SIDE), 1, dim, (8, 8), (0, 0))
@@ -27,26 +27,26 @@ class Shades:
     def unexplained_variance(
         self, images: UInt8[np.ndarray, "n h w c"], codes: np.ndarray
     ) -> Float32[np.ndarray, " n"]:
-        """It has no decoder: nothing is ever missed."""
+        """There is no decoder, so no query is flagged as without a match."""
         return np.zeros(len(images), np.float32)
 
 
 class Constant(Shades):
-    """All images have the same code."""
+    """All images have the same embedding."""
 
     def encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
         return np.full((len(images), self.config.dim), 0.5, np.float32)
 
 
 class Blank(Shades):
-    """All codes are zero."""
+    """All embeddings are zero."""
 
     def encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
         return np.zeros((len(images), self.config.dim), np.float32)
 
 
 class Crowded(Shades):
-    """Codes of the right kind, all of them near one place far away."""
+    """Good embeddings, shifted so that all of them are near one distant point."""
 
     def encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
         codes: np.ndarray = super().encode(images) + 8
@@ -54,7 +54,7 @@ class Crowded(Shades):
 
 
 class OneWay(Shades):
-    """Codes that differ in one direction only."""
+    """Embeddings that differ in one direction only."""
 
     def encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
         codes = super().encode(images)
@@ -63,7 +63,7 @@ class OneWay(Shades):
 
 
 class NotFinite(Shades):
-    """One image in twenty has no code."""
+    """One image in twenty has an embedding that is not finite."""
 
     def encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
         codes = super().encode(images)
@@ -72,7 +72,7 @@ class NotFinite(Shades):
 
 
 class WrongDimension(Shades):
-    """Codes that are longer than the model says."""
+    """Embeddings of a larger dimension than the model's configuration says."""
 
     def encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
         codes = super().encode(images)
@@ -80,7 +80,7 @@ class WrongDimension(Shades):
 
 
 class Noise(Shades):
-    """Different images have different codes, which mean nothing."""
+    """Different images have different embeddings, which are random."""
 
     def encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
         seeds = [int(hashlib.sha256(image.tobytes()).hexdigest()[:8], 16) for image in images]
@@ -89,7 +89,7 @@ class Noise(Shades):
 
 
 class Fickle(Shades):
-    """The same image never gets the same code twice."""
+    """The same image never gets the same embedding twice."""
 
     def __init__(self, seed: int = 0, dim: int = 4) -> None:
         super().__init__(seed, dim)

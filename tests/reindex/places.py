@@ -1,4 +1,4 @@
-"""A collection of sixty pictures on either engine, and a re-index of it as a process that may be killed."""
+"""A collection of sixty images on either engine, and a re-index of it as a process that may be killed."""
 
 import subprocess
 import sys
@@ -42,11 +42,11 @@ def watch(name, outcome):
 with place.opened() as store:
     reindex(store, alias, lambda sources: encoders.Shades(int(seed)), place.settings, step=watch)
 """
-"""A re-index that is killed where that step begins, or so many seconds later."""
+"""A re-index that is killed when the given step begins, or that many seconds later."""
 
 
 def make_pictures(root: Path, count: int = PICTURES) -> Path:
-    """Different pictures in a folder for each shade."""
+    """Different images in a folder for each shade."""
     rng = np.random.default_rng(0)
     for number in range(count):
         shade = list(LIGHT)[number % len(LIGHT)]
@@ -75,14 +75,14 @@ class Place:
             yield store
 
     def ingest(self, root: Path, encoder: Shades) -> str:
-        """The collection made of the root's pictures, with the shades as labels."""
+        """Ingest the root's images, with the shades as labels."""
         with self.opened() as store:
             source = Folder("pictures", root, labels=True)
             ingest(store, encoder, [source], self.alias, ledgers=self.settings.refused)
             return resolve(store, self.alias)
 
     def killed(self, step: str, seed: int, seconds: float = 0.0) -> None:
-        """Re-index with that seed's encoder, killed where the step begins, or so much later."""
+        """Re-index with this seed's encoder, killed when the step begins, or that much later."""
         arguments = [str(self.home), self.url or "", self.alias, step, str(seed), str(seconds)]
         done = subprocess.run(
             [sys.executable, "-c", CHILD, *arguments],
@@ -96,7 +96,7 @@ class Place:
         assert done.returncode == -9, done.stderr
 
     def answers(self, store: Store, root: Path, encoders: list[Shades]) -> CollectionMeta:
-        """The alias's collection holds each picture, by the codes of the model that it names."""
+        """Check that the alias's collection holds each image, with embeddings of the model that it names."""
         live = resolve(store, self.alias)
         meta = store.metadata(live)
         encoder = next(encoder for encoder in encoders if encoder.fingerprint == meta.model)

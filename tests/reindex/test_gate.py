@@ -1,4 +1,4 @@
-"""The gate: models that must not go live, each stopped by its row, with the live collection as it was."""
+"""The gate: models that must not go live are each stopped by one check, and the live collection is unchanged."""
 
 import contextlib
 from collections.abc import Sequence
@@ -101,7 +101,7 @@ def test_one_code_of_sixty_that_is_not_its_images(store: Store, place: Place, sh
 
 
 def test_a_model_that_hardly_tells_images_apart(store: Store, place: Place) -> None:
-    """Each row has its own reason: codes that are nearly the same, and codes that differ in one direction only."""
+    """Each check fails for its own reason: nearly equal embeddings, or embeddings that differ in one direction only."""
     with raises(GateRefused, "spread", "0.02") as refusal:
         reindex(store, place.alias, lambda sources: Crowded(), place.settings)
     assert not mentions(refusal.value.message, "effective rank")

@@ -1,4 +1,4 @@
-"""kill -9 where each step begins, and in the middle of some: the alias always answers, and the next run goes on."""
+"""kill -9 at the start of each step, and in the middle of some: the alias always answers, and the next run resumes."""
 
 import signal
 from pathlib import Path

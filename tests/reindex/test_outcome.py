@@ -1,4 +1,4 @@
-"""What a re-index says of itself, word for word: scripts read it."""
+"""The JSON of a re-index, literally, because scripts read it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whoever searches meanwhile gets whole answers, each from one collection by the encoder that made it."""
+"""Searches during a re-index get complete results, each from one collection with the encoder that made it."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ def pixels(file: Path) -> np.ndarray:
 
 
 def fitting(result: Result, rows: Mapping[str, int], codes: Sequence[np.ndarray], number: int) -> list[int]:
-    """The models by whose codes all distances of an answer are right; rows: of the codes, by an image's key."""
+    """The models whose embeddings give all distances of a result. rows: image's key → row of the embeddings."""
     found = [rows[hit.path] for hit in result.hits]
     distances = [hit.distance for hit in result.hits]
     return [
@@ -97,7 +97,7 @@ def test_the_next_request_sees_a_swap(store: Store, place: Place, root: Path) ->
 
 def test_a_collection_that_is_dropped_under_a_request(store: Store, place: Place, root: Path) -> None:
     class Slow(Shades):
-        """While it encodes, the collection that was resolved goes."""
+        """Drop the resolved collection while it encodes."""
 
         def encode(self, images: np.ndarray) -> np.ndarray:
             if resolve(store, place.alias) == old:

@@ -1,4 +1,4 @@
-"""Images that cannot be read for a passing reason: no change, no news, and no end to a re-index."""
+"""Images that temporarily cannot be read are no change, are not newly refused, and do not stop a re-index."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.reindex.places import PICTURES, Place
 
 
 def again(store: Store, place: Place, root: Path, **options: int) -> IngestSummary:
-    """Ingest the pictures once more."""
+    """Ingest the images again."""
     source = Folder("pictures", root, labels=True)
     return ingest(store, OLD, [source], place.alias, IngestOptions(**options), ledgers=place.settings.refused)  # type: ignore[arg-type]
 
@@ -30,7 +30,7 @@ def run(store: Store, place: Place, encoder: Shades, **options: object) -> Reind
 
 
 def dangle(root: Path, count: int) -> list[Path]:
-    """Links to nothing."""
+    """Dangling links."""
     links = [root / "dark" / f"link-{number}.png" for number in range(count)]
     for number, link in enumerate(links):
         link.symlink_to(root / f"away-{number}.data")  # of no image's suffix, so that only the link is listed

@@ -1,4 +1,4 @@
-"""A re-index on both engines: what is made, swapped, kept and dropped, and what is refused before it begins."""
+"""A re-index on both engines: what is made, swapped, kept and dropped, and what is refused before it starts."""
 
 import dataclasses
 import datetime as dt
@@ -143,7 +143,7 @@ def test_clocks_of_two_machines_may_differ(store: Store, place: Place) -> None:
 
 
 def test_a_name_in_the_future_is_no_age(store: Store, place: Place) -> None:
-    """Names go on from the newest, which a machine with a wrong clock may have made; the time of making does not."""
+    """A name sorts after the newest, which a machine with a wrong clock may have made; the recorded time is true."""
     live = resolve(store, place.alias)
     late = f"{place.alias}-29990101t000000z-00000000"
     store.create_collection(late, store.metadata(live))
@@ -270,7 +270,7 @@ def test_an_alias_that_does_not_answer_goes_back(
             if name == "read back":
                 patch.setattr(type(store), "query", lambda *arguments: [[]])
 
-        with raises(StoreError, place.alias, f"{old} again"):
+        with raises(StoreError, place.alias, f"back to {old}"):
             reindex(store, place.alias, lambda sources: NEW, place.settings, step=step)
     assert resolve(store, place.alias) == old
     place.answers(store, root, [OLD])

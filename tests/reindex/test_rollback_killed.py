@@ -1,4 +1,4 @@
-"""kill -9 at each point of a rollback: the next one finishes it, and none ever leads to what was left."""
+"""kill -9 at each point of a rollback: the next one finishes it, and none goes back to the collection that was left."""
 
 import contextlib
 import subprocess
@@ -69,7 +69,7 @@ def killed(place: Place, point: str) -> None:
 
 
 def history(store: Store, place: Place) -> tuple[str, str, str]:
-    """Two that were live before the one that is; the model of the second is on this machine."""
+    """Two earlier collections and the live one; the model of the second is on this machine."""
     saved = model(place.settings.models, 1)
     first, second = left(store, place, BEFORE, "ready"), f"{place.alias}-20000102t000000z-{saved.fingerprint[:8]}"
     store.create_collection(second, replace(meta(), model=saved.fingerprint))
@@ -94,7 +94,7 @@ def test_the_next_one_does_what_was_left_to_do(place: Place, point: str) -> None
 
 @pytest.mark.parametrize("point", [point for point, reached in POINTS.items() if reached != "nothing is done"])
 def test_none_leads_to_what_was_left(place: Place, point: str) -> None:
-    """Though a new collection has become the live one meanwhile, and no rollback was run again."""
+    """Even if a new collection has gone live meanwhile, and no rollback was run again."""
     with place.opened() as store:
         first, good, bad = history(store, place)
     killed(place, point)

@@ -1,4 +1,4 @@
-"""What users say of their images outlives a re-index that goes on, and a way back."""
+"""Users' fields survive a resumed re-index, and a rollback."""
 
 import dataclasses
 import shutil
@@ -29,19 +29,19 @@ URL = "http://127.0.0.1:8000"
 
 
 def captions(root: Path, text: str = "caption of") -> dict[tuple[str, str], Payload]:
-    """A row of a metadata file for each picture."""
+    """A row of a metadata file for each image."""
     keys = [file.relative_to(root).as_posix() for file in sorted(root.rglob("*.png"))]
     return {("pictures", key): {"caption": f"{text} {key}"} for key in keys}
 
 
 def say(store: Store, place: Place, root: Path, encoder: Shades = OLD, **options: Any) -> None:
-    """Ingest the pictures again, with what the user has to say now."""
+    """Ingest the images again, with the user's fields of now."""
     source = Folder("pictures", root, labels=True)
     ingest(store, encoder, [source], place.alias, IngestOptions(**options), ledgers=place.settings.refused)
 
 
 def payloads(store: Store, place: Place) -> dict[str, Payload]:
-    """Of what is live, by key."""
+    """Fields of the live collection's images, by key."""
     return payloads_of(store, resolve(store, place.alias))
 
 
@@ -52,7 +52,7 @@ def payloads_of(store: Store, collection: str) -> dict[str, Payload]:
 
 
 def complete(store: Store, place: Place, root: Path) -> None:
-    """Every picture has its caption, its label and its address."""
+    """Check that every image has its caption, its label and its URL."""
     found = payloads(store, place)
     assert len(found) == len(list(root.rglob("*.png")))
     assert {key: payload.get("caption") for key, payload in found.items()} == {
@@ -94,7 +94,7 @@ def test_what_was_taken_away_or_replaced_since_does_not_come_back(store: Store, 
 
 
 def grown(store: Store, place: Place, root: Path, encoder: Shades) -> list[str]:
-    """A re-index to the encoder, then two pictures more, and captions, addresses; returns old and new collection."""
+    """Re-index with the encoder, then add two images, captions and URLs; returns old and new collection."""
     old = resolve(store, place.alias)
     reindex(store, place.alias, lambda sources: encoder, place.settings)
     shutil.copy(root / "dark" / "000.png", root / "dark" / "more.png")

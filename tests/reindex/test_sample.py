@@ -1,4 +1,4 @@
-"""The images that the gate looks at: which points, which pixels, how many copies of each."""
+"""The gate's sample: which points, which pixels, how many copies of each."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.reindex.places import PICTURES, Place
 
 @pytest.fixture
 def place(root: Path, own_home: Path) -> Place:
-    """The engine makes no difference here."""
+    """The embedded engine, since the engine makes no difference here."""
     made = Place(own_home, None, "images")
     made.ingest(root, OLD)
     return made

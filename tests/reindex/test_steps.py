@@ -46,11 +46,11 @@ from tests.store.conftest import codes, meta, points
 from tests.store.locks import taken_over
 
 BEFORE, AFTER, LATER = "20000101t000000z", "20990101t000000z", "20990102t000000z"
-"""When a collection was made, as its name says: before the live one, and after it."""
+"""Times in collections' names: before the live one, and after it."""
 
 
 class Lost:
-    """A lock that another job has taken over; the real one's tests are with the store's."""
+    """A lock that another job has taken over; the real lock is tested with the store."""
 
     holder = ""
 
@@ -59,7 +59,7 @@ class Lost:
 
 
 def model(models: Path, number: int) -> SavedModel:
-    """A model as it is saved, with nothing in it."""
+    """A saved model without weights."""
     return saved_models.save(models, OLD.config, {"bias": np.full(1, number, np.float32)}, {}, reconstructions=b"")
 
 
@@ -197,7 +197,7 @@ def tidied(store: Store, place: Place) -> None:
 def test_what_does_not_answer_is_neither_dropped_nor_passed_over(
     store: Store, place: Place, job: Callable[[Store, Place], object], operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error that passes, once, while it is found out what to keep, what to drop and where to go."""
+    """A temporary error, once, while the collections to keep, to drop and to go back to are determined."""
     live = resolve(store, place.alias)
     older, before = left(store, place, BEFORE, "ready"), left(store, place, "20000102t000000z", "ready")
     honest, failed = getattr(type(store), operation), list[str]()
@@ -259,7 +259,7 @@ def test_the_alias_stays_when_the_one_before_does_not_answer(
         return honest(self, collection, asked, k) if resolve(self, place.alias) == live else [[]]  # type: ignore[arg-type]
 
     monkeypatch.setattr(type(store), "query", query)
-    with raises(StoreError, place.alias, f"{live} again"):
+    with raises(StoreError, place.alias, f"back to {live}"):
         rollback(store, place.alias, place.settings)
     assert (resolve(store, place.alias), store.metadata(live).state) == (live, "ready")
 
@@ -341,7 +341,7 @@ def test_an_alias_that_another_program_moved(store: Store, place: Place) -> None
     live = resolve(store, place.alias)
     new, third = (left(store, place, when, "filling") for when in (AFTER, LATER))
     store.move_alias(place.alias, third)
-    with raises(StoreError, new, f"{live} again", third):
+    with raises(StoreError, new, f"back to {live}", third):
         read_back(store, place.alias, new, live)
     assert resolve(store, place.alias) == live
     store.move_alias(place.alias, new)
@@ -352,13 +352,13 @@ def test_an_alias_that_another_program_moved(store: Store, place: Place) -> None
 def test_an_alias_goes_back_from_a_collection_that_was_emptied_meanwhile(store: Store, place: Place) -> None:
     live, empty = resolve(store, place.alias), left(store, place, AFTER, "filling", count=0)
     store.move_alias(place.alias, empty)
-    with raises(StoreError, empty, f"{live} again", "point"):
+    with raises(StoreError, empty, f"back to {live}", "point"):
         read_back(store, place.alias, empty, live)
     assert resolve(store, place.alias) == live
 
 
 def test_an_alias_is_not_moved_back_once_the_lock_is_lost(place: Place, qdrant_url: str) -> None:
-    """What another job has made of it meanwhile stays; and it is said."""
+    """What another job has done to the alias meanwhile is kept, and the error says so."""
     if place.url is None:
         return
     with place.opened() as store, contextlib.closing(Connection(qdrant_url, None, TimeLimits())) as other:

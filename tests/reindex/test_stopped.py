@@ -47,7 +47,7 @@ CAPTIONS = 20
 
 @contextmanager
 def stopped(place: Place, step: str) -> Iterator["subprocess.Popen[str]"]:
-    """A re-index that has stopped itself where the step begins."""
+    """A re-index that has stopped itself at the start of the step."""
     arguments = [str(place.home), place.url or "", place.alias, step]
     with subprocess.Popen(
         [sys.executable, "-c", CHILD, *arguments],
@@ -64,7 +64,7 @@ def stopped(place: Place, step: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 def until_taken(work: object) -> None:
-    """Do it as soon as the lock of the one that is stopped has ended."""
+    """Call it as soon as the stopped job's lock has expired."""
     assert callable(work)
     end = time.monotonic() + SECONDS
     while True:

@@ -1,4 +1,4 @@
-"""Tuning on a real server: what is measured is true, the cheapest good one is chosen, a re-index applies it."""
+"""Tuning on a real server: measurements are right, the cheapest good index is chosen, a re-index applies it."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -68,7 +68,7 @@ def filled(
     name: str,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[tuple[Store, str]]:
-    """A collection of 1,200 codes behind an alias of its own."""
+    """A collection of 1,200 embeddings with an alias of its own."""
     monkeypatch.setattr(index_search, "EFS", (16, 64))
     monkeypatch.setattr(job, "QUERIES", 20)
     monkeypatch.setattr(job, "WARM", 2)

@@ -1,4 +1,4 @@
-"""What a metadata file says of the images, from the command line into the points of both engines."""
+"""Fields of a metadata file, from the command line to the points of both engines."""
 
 import math
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ def test_a_number_that_is_none_is_missing_on_both_engines(engine: Store, root: P
 
 @pytest.fixture
 def twins(tmp_path: Path) -> tuple[Path, Path]:
-    """Two sources that hold a key of the same name, which is another image in each."""
+    """Two sources with a key of the same name, which is a different image in each."""
     make_digits(tmp_path / "all", 2)
     first, second = sorted((tmp_path / "all").rglob("*.png"))
     for name, file in (("cats", first), ("dogs", second)):
