@@ -34,8 +34,8 @@ def set_public_url(store: Store, alias: str, public_url: str, report: ReportCoun
         meta, total, seen, changed = store.metadata(collection), store.count(collection), 0, 0
         store.set_metadata(collection, replace(meta, public_url=public_url))
         for page in store.scroll(collection):
-            told = {point.id: {**point.payload, **make_image_url(public_url, point.id)} for point in page}
-            fresh = {point.id: told[point.id] for point in page if told[point.id] != point.payload}
+            updated = {point.id: {**point.payload, **make_image_url(public_url, point.id)} for point in page}
+            fresh = {point.id: updated[point.id] for point in page if updated[point.id] != point.payload}
             held.check()
             store.set_payload(collection, fresh)
             seen, changed = seen + len(page), changed + len(fresh)

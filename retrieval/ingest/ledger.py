@@ -32,7 +32,7 @@ class Ledger:
         try:
             lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
         except (OSError, UnicodeDecodeError) as error:
-            raise StoreError(f"{self.path} cannot be read: {error}", hint="remove it") from error
+            raise StoreError(f"{self.path} cannot be read: {error}", hint="delete it") from error
         for line in lines:
             try:
                 row = json.loads(line)

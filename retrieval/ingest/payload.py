@@ -12,38 +12,38 @@ MEASURED = FIELDS.keys() - {"label"}
 """Fields that are set from the image and its location."""
 
 
-def make_payload(item: Loaded, before: Payload, given: Payload, shown: Payload) -> Payload:
+def make_payload(item: Loaded, before: Payload, given: Payload, image_url: Payload) -> Payload:
     """The payload of an image's point. It is flat, because the dashboard shows payloads unchanged.
 
     item: the image as it was read
     before: an earlier payload, whose user's fields are kept
     given: the user's fields in this run
-    shown: the `image_url` field
+    image_url: the `image_url` field
     """
-    entry, picture = item.entry, item.image
+    entry, image = item.entry, item.image
     own = {
         "source": entry.source,
         "path": entry.key,
         "sha256": item.sha256,
         "bytes": entry.bytes,
         "mtime_ns": entry.mtime_ns,
-        "width": picture.width,
-        "height": picture.height,
+        "width": image.width,
+        "height": image.height,
         "ingested_at": utc_now(),
     }
-    return arrange(own, {**select_user_fields(before), **given}, shown)
+    return arrange(own, {**select_user_fields(before), **given}, image_url)
 
 
-def replace_user_fields(payload: Payload, said: Payload, shown: Payload) -> Payload:
+def replace_user_fields(payload: Payload, user_fields: Payload, image_url: Payload) -> Payload:
     """Replace the user's fields of a payload with those of another collection."""
     own = {key: value for key, value in payload.items() if key in MEASURED and key != "image_url"}
-    return arrange(own, said, shown)
+    return arrange(own, user_fields, image_url)
 
 
-def arrange(own: Payload, said: Payload, shown: Payload) -> Payload:
+def arrange(own: Payload, user_fields: Payload, image_url: Payload) -> Payload:
     """A whole payload, with its fields in the order in which the dashboard shows them."""
-    label = {"label": said["label"]} if "label" in said else {}
-    return {**shown, **label, **own, **said}
+    label = {"label": user_fields["label"]} if "label" in user_fields else {}
+    return {**image_url, **label, **own, **user_fields}
 
 
 def select_user_fields(payload: Payload) -> Payload:

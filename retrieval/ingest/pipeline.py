@@ -70,7 +70,7 @@ def fill(
     )
     planner = Planner(run)
 
-    def tell() -> None:
+    def report_progress() -> None:
         summary.seconds = time.monotonic() - started
         report(summary)
 
@@ -84,15 +84,15 @@ def fill(
             done = run_here(target, planner, [listing.entries for listing in listings])
         for _ in stack.enter_context(contextlib.closing(done)):
             check_failures(summary, options)
-            tell()
+            report_progress()
         if options.prune and (missed := find_overlooked(planner)):
             for _ in stack.enter_context(contextlib.closing(run_here(target, planner, [iter(missed)]))):
-                tell()
+                report_progress()
         summary.passed_over = {} if options.ray else {source.name: find_passed_over(source) for source in sources}
         ledger.write_passed_over(summary.passed_over)
         if options.prune:
             prune(planner, target.held)
-        tell()
+        report_progress()
     return summary
 
 

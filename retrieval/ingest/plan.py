@@ -147,7 +147,7 @@ class Planner:
         """What to do with one image; None for nothing."""
         options, ledger, summary, like = self.run.options, self.run.ledger, self.run.summary, self.run.others.like
         summary.described += (entry.source, entry.key) in options.metadata
-        old, said = here.payload if here else None, select_user_fields(there.payload) if there else {}
+        old, user_fields = here.payload if here else None, select_user_fields(there.payload) if there else {}
         refused = ledger.find_reason(entry)
 
         def is_good(stored: Payload) -> bool:
@@ -157,16 +157,16 @@ class Planner:
             payload = self._update(entry, id_, there.payload)
             return check_payload(entry, payload) or Copied(Point(id_, there.code, payload))
         if old is not None and is_good(old) and not options.force:
-            base = replace_user_fields(old, said, make_image_url(options.public_url, id_)) if like else old
+            base = replace_user_fields(old, user_fields, make_image_url(options.public_url, id_)) if like else old
             payload = self._update(entry, id_, base)
             if payload != old:
                 return check_payload(entry, payload, held=True) or PayloadUpdate(id_, payload)
             summary.unchanged += 1
             return None
         if old is None:
-            image = ToOpen.of(entry, id_, said, held=False)
+            image = ToOpen.of(entry, id_, user_fields, held=False)
         else:
-            image = ToOpen.of(entry, id_, replace_user_fields(old, said, {}) if like else old, held=True)
+            image = ToOpen.of(entry, id_, replace_user_fields(old, user_fields, {}) if like else old, held=True)
         ledger.mark_listed(entry)
         if refused and not options.retry_failed:
             return Refused(image, refused, lasting=True, again=True, held=image.held)

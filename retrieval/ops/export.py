@@ -129,14 +129,14 @@ def export(
     chosen = parse(where) if isinstance(where, str) else where
     if chosen is not None:
         check_fields(store, collection, chosen)
-    said = where if where is None or isinstance(where, str) else repr(where)
+    condition = where if where is None or isinstance(where, str) else repr(where)
     columns, total, size = survey(store, collection, chosen)
     rows = max(1, GROUP_BYTES // (4 * meta.dim + size))
     page = min(PAGE, rows)
     points = itertools.chain.from_iterable(store.scroll(collection, chosen, codes=True, page=page))
     pages = (make_table(collection, group, columns, meta.dim) for group in cut_groups(points, page))
     tables = map(pa.concat_tables, cut_groups(pages, rows // page))
-    facts = describe_file(meta, alias, collection, said)
+    facts = describe_file(meta, alias, collection, condition)
     try:
         with open_atomic(file) as draft:
             if file.suffix.lower() == ".npz":
@@ -154,7 +154,7 @@ def export(
         ) from error
     names = ("id", "code", *(column.name for column in columns))
     found, seconds = store.count(collection, chosen), time.monotonic() - started
-    return ExportSummary(file, alias, collection, meta.model, written, found, names, said, taken, seconds)
+    return ExportSummary(file, alias, collection, meta.model, written, found, names, condition, taken, seconds)
 
 
 def check_file(file: Path) -> None:
@@ -307,8 +307,8 @@ def write_npz(file: BinaryIO, whole: BinaryIO, columns: Sequence[Column], dim: i
                 gaps = (part.is_null().to_numpy() for part in read_column(parquet, name))
                 write_array(archive, f"{name}.missing", "|b1", (rows,), gaps)
         with archive.open("metadata.npy", "w") as member:
-            said = np.array(parquet.metadata.metadata[b"retrieval"].decode())
-            np.lib.format.write_array(member, said, allow_pickle=False)
+            metadata = np.array(parquet.metadata.metadata[b"retrieval"].decode())
+            np.lib.format.write_array(member, metadata, allow_pickle=False)
 
 
 def read_column(parquet: pq.ParquetFile, name: str) -> Iterator[pa.ChunkedArray]:

@@ -32,7 +32,7 @@ def open_recorded_sources(store: Store, meta: CollectionMeta, live: str, setting
     would lack the other images. Raises UsageError if another source has taken its place.
     """
     if not meta.sources:
-        raise SourceError(f"{live} records no source", hint="ingest one first: retrieval ingest SOURCE")
+        raise SourceError(f"{live} has no recorded source", hint="ingest one first: retrieval ingest SOURCE")
     sources = []
     for name, spec in meta.sources.items():
         with hint_at_forget(name, alias_of(live)):

@@ -63,15 +63,16 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
         known = read_metadata(store, list_family(store, alias))
         marked = [name for name, meta in known.items() if meta.state == "rolling-back"]
         # a killed rollback moved the alias away from this one, and did not do what comes after
-        begun = next((name for name in reversed(marked) if time_of(name) > time_of(live)), None)
-        left, back = (begun, live) if begun else (live, find_previous(store, alias, live))
-        meta = store.metadata(left) if begun else mark_ready(store, left)  # keeps a mark, should this be killed too
+        interrupted = next((name for name in reversed(marked) if time_of(name) > time_of(live)), None)
+        left, back = (interrupted, live) if interrupted else (live, find_previous(store, alias, live))
+        # an interrupted rollback's mark is kept, in case this one is killed too
+        meta = store.metadata(left) if interrupted else mark_ready(store, left)
         old = store.metadata(back)
         check_answer(store, back)  # only one query: a rollback must not need every peer of a cluster
         saved_models.load_by_fingerprint(settings.models, old.model)
-        brought = SyncCounts() if as_it_was else sync_earlier(store, held, left, back)
+        synced = SyncCounts() if as_it_was else sync_earlier(store, held, left, back)
         held.check()
-        if not begun:
+        if not interrupted:
             leave_collection(store, alias, back, left, meta)
         adopt_default_model(settings.models, meta.model, old.model)
         for name in dict.fromkeys([left, *marked]):
@@ -83,9 +84,9 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
             old.model,
             store.count(back),
             old.created,
-            carried=brought.points,
-            missing=dict(brought.missing),
-            next=list_ingest_commands(meta, alias, sorted(brought.missing)),
+            carried=synced.points,
+            missing=dict(synced.missing),
+            next=list_ingest_commands(meta, alias, sorted(synced.missing)),
         )
 
 

@@ -66,9 +66,9 @@ def copy_newer(store: Store, held: Held, left: str, back: str) -> SyncCounts:
                 points.append(replace(point, payload={**select_user_fields(known), **point.payload}))
                 continue
             done.missing[str(point.payload.get("source"))] += newer
-            told = {**known, **select_user_fields(point.payload), **make_image_url(meta.public_url, point.id)}
-            if known and told != known:
-                payloads[point.id] = told
+            updated = {**known, **select_user_fields(point.payload), **make_image_url(meta.public_url, point.id)}
+            if known and updated != known:
+                payloads[point.id] = updated
         held.check()
         store.upsert(back, points)
         store.set_payload(back, payloads)

@@ -102,9 +102,9 @@ def drop_unused(store: Store) -> list[str]:
     return dropped
 
 
-def drop(store: Store, held: Held, doomed: list[str]) -> list[str]:
+def drop(store: Store, held: Held, names: list[str]) -> list[str]:
     """Drop these collections. Returns their names."""
-    for name in doomed:
+    for name in names:
         held.check()
         store.drop_collection(name)
-    return doomed
+    return names
