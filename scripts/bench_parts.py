@@ -46,9 +46,9 @@ class Place:
         command = [sys.executable, "-m", "retrieval", *arguments]
         subprocess.run(command, env=self.environment, check=True, timeout=DEADLINE, stdout=subprocess.DEVNULL)
 
-    def measured(self, *arguments: str) -> tuple[str, int]:
+    def measure_command(self, *arguments: str) -> tuple[str, int]:
         """Run a command; returns its output and its peak memory in bytes."""
-        return measured([sys.executable, "-m", "retrieval", *arguments], self.environment)
+        return measure_command([sys.executable, "-m", "retrieval", *arguments], self.environment)
 
     def qdrant(self, action: str) -> str:
         script = [sys.executable, str(Path(__file__).with_name("qdrant")), action, "--dir", str(self.folder / "qdrant")]
@@ -95,7 +95,7 @@ sys.exit(code)
 """
 
 
-def measured(command: Sequence[str], environment: Mapping[str, str]) -> tuple[str, int]:
+def measure_command(command: Sequence[str], environment: Mapping[str, str]) -> tuple[str, int]:
     """Run a command; returns its output and its peak memory in bytes.
 
     A small process starts it, because Linux counts the memory of the parent at the start.
@@ -112,7 +112,7 @@ def measured(command: Sequence[str], environment: Mapping[str, str]) -> tuple[st
         return done.stdout, int(peak.read()) * 1024
 
 
-def timed(work: Callable[[], object]) -> float:
+def time_call(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

@@ -82,28 +82,28 @@ def table(runs: list[Run], train: int, test: int) -> Table:
         drawn.add_row(
             ROWS[row],
             str(one.dim),
-            spread([run.p5 for run in same]),
-            spread([run.p5_loo for run in same]),
-            timed([run.train_seconds for run in same], article),
-            timed([run.command_seconds for run in same], None),
+            mean_and_deviation([run.p5 for run in same]),
+            mean_and_deviation([run.p5_loo for run in same]),
+            format_times([run.train_seconds for run in same], article),
+            format_times([run.command_seconds for run in same], None),
             f"{speed} ({one.encode_ratio:.2f}×)" if one.encode_ratio else speed or "–",
             f"{max(run.peak_bytes or 0 for run in same) / 2**20:,.0f} MiB" if one.peak_bytes else "–",
         )
     return drawn
 
 
-def spread(values: list[float]) -> str:
+def mean_and_deviation(values: list[float]) -> str:
     """
-    >>> spread([0.9851]), spread([0.98, 0.99])
+    >>> mean_and_deviation([0.9851]), mean_and_deviation([0.98, 0.99])
     ('0.9851', '0.9850 ± 0.0071')
     """
     mean = f"{statistics.mean(values):.4f}"
     return f"{mean} ± {statistics.stdev(values):.4f}" if len(values) > 1 else mean
 
 
-def timed(seconds: list[float | None], reference: float | None) -> str:
+def format_times(seconds: list[float | None], reference: float | None) -> str:
     """
-    >>> timed([64.0], 32.0), timed([64.0], None), timed([None], 32.0)
+    >>> format_times([64.0], 32.0), format_times([64.0], None), format_times([None], 32.0)
     ('64.0 s (2.0×)', '64.0 s', '–')
     """
     known = [value for value in seconds if value is not None]

@@ -68,7 +68,7 @@ def row_section(row: Row) -> str:
 def hit_figure(row: Row, rank: int, hit: Tile) -> str:
     """A hit: rank, distance, label and path under its image."""
     where = full_name(hit.source, hit.name)
-    kind = {True: "same", False: "other", None: ""}[row.right(hit)]
+    kind = {True: "same", False: "other", None: ""}[row.is_match(hit)]
     caption = f'<span class="rank">{rank}</span><b>{hit.nearness}</b>{label_html(hit.label, kind)}{path_html(where)}'
     return figure_html(hit.read, where, f"hit {rank}: {where}, distance {hit.distance:.4f}", caption, "hit")
 

@@ -64,7 +64,7 @@ class Row:
     refused: str | None = None
     note: str | None = None
 
-    def right(self, hit: Tile) -> bool | None:
+    def is_match(self, hit: Tile) -> bool | None:
         """Whether the hit has the query's label; None if either has no label."""
         return None if self.label is None or hit.label is None else hit.label == self.label
 

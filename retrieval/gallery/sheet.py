@@ -30,7 +30,9 @@ def sheet_line(row: Row) -> Line:
     """A row as a line of the contact sheet."""
     query = Cell(tile_pixels(row.read, row.query), "query", row.query, row.label or "")
     hits = [
-        Cell(tile_pixels(hit.read, hit.path), f"{rank}  ·  {hit.nearness}", hit.name, hit.label or "", row.right(hit))
+        Cell(
+            tile_pixels(hit.read, hit.path), f"{rank}  ·  {hit.nearness}", hit.name, hit.label or "", row.is_match(hit)
+        )
         for rank, hit in enumerate(row.hits[:MAX_HITS], start=1)
     ]
     return Line(query, hits, row.refused or NOTHING_ELSE)

@@ -29,12 +29,15 @@ Answer = tuple[PreparedQuery, Result]
 
 
 @dataclass(eq=False)
-class Waiting:
+class QueuedSearch:
     """A prepared search in the queue."""
 
     prepared: PreparedQuery
     options: SearchOptions
     future: "asyncio.Future[Answer]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+Answers = dict[QueuedSearch, Answer | Exception]
 
 
 class Batcher:
@@ -43,7 +46,7 @@ class Batcher:
     def __init__(self, index: Index, threads: Executor, metrics: Metrics, waiting: int) -> None:
         """waiting: maximum number of searches in the queue."""
         self._index, self._threads, self._metrics, self._most = index, threads, metrics, waiting
-        self._queue: list[Waiting] = []
+        self._queue: list[QueuedSearch] = []
         self._running: set[asyncio.Task[None]] = set()
 
     async def search(self, prepared: PreparedQuery, options: SearchOptions) -> Answer:
@@ -53,7 +56,7 @@ class Batcher:
         """
         if len(self._queue) >= self._most:
             raise HTTPException(503, TOO_BUSY)
-        item = Waiting(prepared, options)
+        item = QueuedSearch(prepared, options)
         self._queue.append(item)
         if len(self._running) < BATCHES:
             task = asyncio.create_task(self._run())
@@ -75,9 +78,9 @@ class Batcher:
                 else:
                     item.future.set_result(outcome)
 
-    def _work(self, batch: Sequence[Waiting]) -> "list[Answer | Exception]":
+    def _work(self, batch: Sequence[QueuedSearch]) -> "list[Answer | Exception]":
         """An answer or an error for each search, in their order."""
-        done: dict[Waiting, Answer | Exception] = {}
+        done: Answers = {}
         for some in group_by(batch, lambda item: item.prepared.live.collection):
             try:
                 prepared = dict(zip(some, self._encode([item.prepared for item in some]), strict=True))
@@ -97,7 +100,7 @@ class Batcher:
         with self._metrics.stage("encode"):
             return encode_all(items)
 
-    def _ask(self, items: Sequence[Waiting], prepared: Sequence[PreparedQuery]) -> "dict[Waiting, Answer | Exception]":
+    def _ask(self, items: Sequence[QueuedSearch], prepared: Sequence[PreparedQuery]) -> Answers:
         """One request to the engine, for searches with the same options."""
         try:
             with self._metrics.stage("engine"):
@@ -107,6 +110,6 @@ class Batcher:
         return dict(zip(items, answers, strict=True))
 
 
-def group_by(items: Sequence[Waiting], key: Callable[[Waiting], Any]) -> Iterator[list[Waiting]]:
+def group_by(items: Sequence[QueuedSearch], key: Callable[[QueuedSearch], Any]) -> Iterator[list[QueuedSearch]]:
     """Group the items that have the same key."""
     return (list(group) for _, group in groupby(sorted(items, key=key), key))

@@ -42,7 +42,7 @@ class Metrics:
 
     def follow(self, facts: Callable[[], Facts]) -> None:
         """At each scrape, export what `facts` returns: `up`, `alias` and, if it is up, the fields of the status."""
-        self.registry.register(Current(facts))
+        self.registry.register(CurrentGauges(facts))
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -60,7 +60,7 @@ class Metrics:
         return Histogram(name, METRICS[name], labels, buckets=buckets, registry=self.registry)
 
 
-class Current(Collector):
+class CurrentGauges(Collector):
     """Gauges whose values are computed at each scrape."""
 
     def __init__(self, facts: Callable[[], Facts]) -> None:

@@ -41,7 +41,7 @@ class SearchRequest(BaseModel):
     )
 
     @model_validator(mode="after")
-    def _sensible(self) -> "SearchRequest":
+    def _check_combination(self) -> "SearchRequest":
         if self.unlike and not self.like:
             raise ValueError("unlike without like")
         if self.like and (self.id or self.diverse or self.reconstruct):

@@ -41,10 +41,10 @@ class AccessControl:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        refused = self._refused(scope) if scope["type"] == "http" else None
+        refused = self._check(scope) if scope["type"] == "http" else None
         await (refused or self._app)(scope, receive, send)
 
-    def _refused(self, scope: Scope) -> Response | None:
+    def _check(self, scope: Scope) -> Response | None:
         headers, path = Headers(scope=scope), scope["path"]
         if not self._any_host and not is_here(headers.get("host", "")):
             return error_response(400, "without a key, this service can be reached as localhost only")
