@@ -62,7 +62,7 @@ def find_duplicates(
     by_pixels = max_distance is None
     with contextlib.closing(CandidateTable(store.metadata(collection), sources, by_pixels=by_pixels)) as table:
         limit = np.inf if max_distance is None else max_distance
-        table.fill(store, collection, limit, lambda done, total: step("Looking", done, total))
+        table.fill(store, collection, limit, lambda done, total: step("Searching", done, total))
         summary.points, summary.unread = len(table), table.unread
         if by_pixels and table.unread and table.unread == len(table):
             raise SourceError(

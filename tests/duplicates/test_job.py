@@ -165,7 +165,7 @@ def test_of_pictures_out_of_reach_only_exact_copies_are_found(edge: EdgeStore, t
     assert not any(("second", "001.png") in group for group in members)
     jpegs = [{("first", "2-60.jpg"), ("second", "2-60.jpg")}, {("first", "2-90.jpg"), ("second", "2-90.jpg")}]
     (third,) = (group for group in members if ("first", "002.png") in group)
-    assert third >= jpegs[0] | jpegs[1]  # of equal content, although only one of each could be looked at
+    assert third >= jpegs[0] | jpegs[1]  # exact copies too, although only one of each could be a candidate
 
 
 def test_a_file_that_has_become_another_is_out_of_reach(edge: EdgeStore, tmp_path: Path) -> None:
@@ -200,8 +200,8 @@ def test_progress_is_told_to_the_end(edge: EdgeStore, tmp_path: Path) -> None:
     live = filled(edge, {"pictures": root}, tmp_path / "ledgers")
     told: list[tuple[str, int, int]] = []
     list(find_duplicates(edge, live.collection, folder(root), DuplicateSummary(), step=lambda *said: told.append(said)))
-    assert {what for what, _, _ in told} == {"Looking", "Comparing"}
-    for what in ("Looking", "Comparing"):
+    assert {what for what, _, _ in told} == {"Searching", "Comparing"}
+    for what in ("Searching", "Comparing"):
         done, total = [said[1:] for said in told if said[0] == what][-1]
         assert done == total > 0
 

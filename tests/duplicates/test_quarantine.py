@@ -81,7 +81,7 @@ def test_all_but_the_kept_are_moved_and_come_back(groups: list[Group], root: Pat
     assert [m.origin for m in back] == [m.target for m in reversed(moved)]
     assert tree(root) == before
     assert tree(folder) == {UNDO: (folder / UNDO).read_bytes()}
-    assert list(undo_moves(folder / UNDO)) == []  # a second time there is nothing to do
+    assert list(undo_moves(folder / UNDO)) == []  # the second time there is nothing to move
     assert tree(root) == before
 
 
@@ -162,7 +162,7 @@ def test_a_line_cut_short_does_not_keep_the_others(groups: list[Group], root: Pa
     (folder / UNDO).write_bytes(whole + whole[:40])
     list(undo_moves(folder / UNDO))
     assert tree(root) == before
-    list(set_aside(groups, sources(root), folder))  # goes on behind the cut line
+    list(set_aside(groups, sources(root), folder))  # appends after the cut line
     list(undo_moves(folder / UNDO))
     assert tree(root) == before
 

@@ -99,7 +99,7 @@ def test_a_run_that_goes_wrong_is_stopped(place: Place, ingest: Call, tmp_path: 
     error = ingest(folder, "--max-failures", 2, "--batch-size", 10).error(1, "3 images", 2, option="--max-failures")
     assert any(key in error for key in bad)
     assert 0 < (stored := place.stored) < 195
-    done = ingest(folder, "--max-failures", 2, "--json")  # three of them are known now
+    done = ingest(folder, "--max-failures", 2, "--json")  # three of them were refused before
     assert (done.code, counts(done)) == (3, (200, 195 - stored, stored, 5))
 
 

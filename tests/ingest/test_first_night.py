@@ -86,7 +86,7 @@ def test_a_reindex_that_is_not_due_by_any_count_is_done(fresh: Place, call: Call
     said = call("reindex", "--train", "--if-older-than", "24h", "--json", *fresh.options())
     assert (said.code, said.object["outcome"], said.object["collection"]) == (0, "absent", None)
     assert call("reindex", "--train", "--if-changed", *fresh.options()).code == 0
-    call("reindex", "--train", *fresh.options()).error(1, repr(fresh.alias), "retrieval ingest SOURCE")  # asked for now
+    call("reindex", "--train", *fresh.options()).error(1, repr(fresh.alias), "retrieval ingest SOURCE")
     with open_store(Settings(home=fresh.home, qdrant_url=fresh.url)) as store:
         store.create_collection(f"{fresh.alias}-20261123t070000z-4f1c2a9b", meta())
     unlike_a_fresh_home = call("reindex", "--train", "--if-changed", *fresh.options())  # the alias was lost

@@ -37,7 +37,7 @@ def leave(disk: Path, megabytes: int) -> None:
     filler.touch()
     room = shutil.disk_usage(disk).free + filler.stat().st_size - megabytes * 2**20
     with filler.open("r+b") as file:
-        file.truncate(min(room, filler.stat().st_size))  # never freed for a moment on the way to less room
+        file.truncate(min(room, filler.stat().st_size))  # so that no space is freed for a moment
         os.posix_fallocate(file.fileno(), 0, room)
 
 

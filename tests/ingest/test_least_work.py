@@ -77,7 +77,7 @@ def test_one_new_file_is_one_encoding(run: Run, root: Path, encoder: Quadrants, 
     run()
     opened.clear()
     shutil.copy(root / "a" / "00.png", root / "a" / "copy.png")
-    (root / "b" / "new.png").write_bytes((root / "a" / "00.png").read_bytes() + b"\0")  # the same picture, other bytes
+    (root / "b" / "new.png").write_bytes((root / "a" / "00.png").read_bytes() + b"\0")  # the same pixels, other bytes
     summary = run()
     assert (summary.unchanged, summary.copied, summary.encoded) == (30, 1, 1)
     assert sorted(opened) == ["a/copy.png", "b/new.png"]
@@ -112,7 +112,7 @@ def test_a_label_or_a_field_changes_the_payload_and_opens_nothing(
     points = by_path(store)
     assert {point.payload["label"] for point in points.values()} == {"a", "b", "c"}
     assert points["a/00.png"].payload["weight"] == 2.5
-    run()  # without labels and fields: nothing is taken away
+    run()  # without labels and fields: those stored are kept
     assert by_path(store)["a/00.png"].payload == points["a/00.png"].payload
 
 

@@ -88,8 +88,8 @@ def test_too_many_stop_the_run(run: Run, root: Path, tmp_path: Path, store: Stor
     with raises(RetrievalError, "5 images", 4, "root/a/00.png", option="max_failures", hint=""):
         run(max_failures=4)
     assert len(rows(tmp_path)) == 5
-    assert len(by_path(store)) == 25  # what was on its way is stored
-    assert run(max_failures=4).failed == 5  # known now
+    assert len(by_path(store)) == 25  # batches in flight are stored
+    assert run(max_failures=4).failed == 5  # refused before, so not newly
 
 
 def test_a_retry_that_is_stopped_forgets_no_image(run: Run, root: Path, tmp_path: Path) -> None:

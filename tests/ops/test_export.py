@@ -200,11 +200,10 @@ def test_both_engines_give_the_same_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "utc_now", lambda: TIME)
-    monkeypatch.setattr(
-        module, "PAGE", 100
-    )  # several of them, and of row groups; a filter thins the server's pages out
+    # several pages and several row groups; the server's pages of filtered points are smaller
+    monkeypatch.setattr(module, "PAGE", 100)
     monkeypatch.setattr(module, "GROUP_BYTES", 90_000)
-    del qdrant_url  # is there, and cleaned
+    del qdrant_url  # only needed so that the server runs
     with closing(open_engine("embedded")) as embedded, closing(open_engine("server")) as server:
         fill(embedded, name, [*odd_points(), *plain(1500)[len(USERS) :]])
         migrate(embedded, server, f"{name}-alias")

@@ -173,7 +173,7 @@ def test_back_and_forth(store: Store, place: Place, root: Path) -> None:
     assert rollback(store, place.alias, place.settings).collection == first
     with raises(StoreError, place.alias, first, hint="retrieval reindex --model MODEL"):
         rollback(store, place.alias, place.settings)
-    fourth = run(store, place, WIDE).collection  # those rolled back go
+    fourth = run(store, place, WIDE).collection  # drops those that were rolled back
     assert place.mine(store) == [first, fourth]
     assert rollback(store, place.alias, place.settings).collection == first
 
@@ -239,7 +239,7 @@ def test_two_at_once(place: Place, root: Path) -> None:
         live = resolve(store, place.alias)
         with raises(Locked, f"pid {os.getpid()}", hint=""), place.opened() as other:
             run(other, place, NEW)
-        if place.url is None:  # all else waits for the same lock of the folder
+        if place.url is None:  # anything else would wait for the lock of the same folder
             return
         with raises(Locked, place.alias, "written", f"pid {os.getpid()}", hint=""):
             place.ingest(root, OLD)

@@ -112,7 +112,7 @@ def test_the_share_of_copies_that_find_their_original(store: Store, both: tuple[
     assert measure_copies_found(store, candidate, NEW, swapped, PICTURES) == 1
     wide = Shades(2)
     wide.config = replace(NEW.config, image_size=(SIDE, 2 * SIDE))
-    doubled = Copies(pixels.repeat(2, axis=2), contents)  # which each model takes its own way
+    doubled = Copies(pixels.repeat(2, axis=2), contents)  # each model resizes these itself
     assert measure_copies_found(store, candidate, NEW, doubled, 1) == 1
     seen: list[tuple[int, ...]] = []
     encode = wide.encode
