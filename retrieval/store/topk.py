@@ -27,7 +27,7 @@ MOST = 2**14
 """Maximum number of hits looked at beyond k: among even more copies or ties, any are as good."""
 
 
-def find_nearest(
+def find_topk(
     ask: Ask, queries: int, k: int, *, distinct: str | None = None, meets: Meets | None = None
 ) -> list[list[Hit]]:
     """At most k hits for each query, by (distance, id).

@@ -14,7 +14,7 @@ from retrieval.store.edge.catalog import EdgeCatalog
 from retrieval.store.edge.filters import edge_filter
 from retrieval.store.topk import (
     drop_mismatches,
-    find_nearest,
+    find_topk,
     make_check,
     restrict_to,
     select_fields,
@@ -111,7 +111,7 @@ class EdgeStore(EdgeCatalog):
                 answers = shard.edge.query_batch(edge.QueryBatchRequest(requests))
             return [[Hit(str(p.id), p.score, p.payload or {}) for p in answer] for answer in answers]
 
-        return find_nearest(ask, len(codes), k, distinct=distinct, meets=meets)
+        return find_topk(ask, len(codes), k, distinct=distinct, meets=meets)
 
     def recommend(self, collection: str, like: Codes, unlike: Codes, k: int, where: Filter | None = None) -> list[Hit]:
         """By Edge's `best_score`."""

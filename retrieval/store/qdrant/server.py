@@ -15,7 +15,7 @@ from retrieval.store.qdrant.filters import server_filter
 from retrieval.store.qdrant.index_config import search_params
 from retrieval.store.topk import (
     drop_mismatches,
-    find_nearest,
+    find_topk,
     make_check,
     restrict_to,
     select_fields,
@@ -136,7 +136,7 @@ class ServerStore(Catalog):
             answers = self._connection.query(self._client.query_batch_points, collection, requests)
             return [[Hit(str(p.id), p.score, p.payload or {}) for p in answer.points] for answer in answers]
 
-        return find_nearest(ask, len(codes), k, distinct=distinct, meets=meets)
+        return find_topk(ask, len(codes), k, distinct=distinct, meets=meets)
 
     def recommend(self, collection: str, like: Codes, unlike: Codes, k: int, where: Filter | None = None) -> list[Hit]:
         """By Qdrant's `best_score`."""
