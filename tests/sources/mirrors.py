@@ -1,4 +1,4 @@
-"""A web server on loopback whose paths are mirrors in different states of health."""
+"""A web server on loopback whose paths act as mirrors, some of them broken."""
 
 import contextlib
 import threading
@@ -60,7 +60,7 @@ def serving(content: bytes) -> Iterator[Mirrors]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         mirrors.base = f"http://127.0.0.1:{server.server_port}"

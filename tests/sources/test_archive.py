@@ -1,4 +1,4 @@
-"""Zip and tar: read in place, in the archive's order, and never trusted."""
+"""Zip and tar: read in place, in the archive's order; their members are not trusted."""
 
 import io
 import os
@@ -77,7 +77,7 @@ def test_lists_and_reads_in_the_archives_order(tmp_path: Path, opened: Open, kin
         max_size=4,
     )
 )
-def test_what_goes_in_comes_out(tmp_path_factory: pytest.TempPathFactory, kind: str, contents: Contents) -> None:
+def test_members_round_trip(tmp_path_factory: pytest.TempPathFactory, kind: str, contents: Contents) -> None:
     folder = tmp_path_factory.mktemp("packed")
     source = open_source(str(pack(folder, kind, contents)), Settings(home=folder))
     assert {entry.key: entry.read() for entry in source.entries()} == contents
@@ -217,7 +217,7 @@ def test_a_cursor_reads_as_a_file_does(data: bytes, reads: list[tuple[int, int]]
 def test_a_compressed_tar_is_not_unpacked_again_for_readers_that_overtake_each_other(
     tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch, kind: str, apart: int, cursors: int
 ) -> None:
-    """Two readers, `apart` images from each other; what is kept holds about 20."""
+    """Two readers, `apart` images from each other; the cache holds about 20."""
     contents = {f"{n}.png": os.urandom(1000) for n in range(160)}
     source = opened(pack(tmp_path, kind, contents))
     monkeypatch.setattr(tar, "CHUNK_BYTES", 512)

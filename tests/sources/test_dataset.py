@@ -1,4 +1,4 @@
-"""Data sets by name: where they are found, what their entries are, and damage."""
+"""Data sets by name: where they are found, their entries, and damaged files."""
 
 import gzip
 import hashlib
@@ -47,7 +47,7 @@ def make(folder: Path, *, fill: int = 0, count: int = 3, zipped: bool = False) -
 
 @pytest.fixture(autouse=True)
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No system data and no download, whatever the machine has."""
+    """Hide the machine's own data sets and forbid downloads."""
     monkeypatch.setattr(dataset, "SYSTEM_DATA", tmp_path / "system")
 
     def refuse(*_: object) -> None:
@@ -123,7 +123,7 @@ def load_script(name: str) -> ModuleType:
     return module
 
 
-def test_look_up_order(tmp_path: Path, own_home: Path) -> None:
+def test_lookup_order(tmp_path: Path, own_home: Path) -> None:
     settings = Settings(home=own_home, data=tmp_path / "mine")
     places = {4: own_home / "data", 3: tmp_path / "system", 2: tmp_path / "mine"}
     for fill, place in places.items():
@@ -137,7 +137,7 @@ def test_look_up_order(tmp_path: Path, own_home: Path) -> None:
 @pytest.mark.parametrize(
     "key", ["3", "00003", "000000", "-0001", "train/00000", "0000\u0661", "", "../00000", "9" * 4999]
 )
-def test_keys_that_are_none(tmp_path: Path, key: str) -> None:
+def test_invalid_keys(tmp_path: Path, key: str) -> None:
     make(tmp_path / "mnist")
     with raises(BadImage, "mnist:test"):
         open_source("mnist:test", Settings(home=tmp_path, data=tmp_path)).read(key)
@@ -149,7 +149,7 @@ def test_unknown_split(opened: Open) -> None:
 
 
 @pytest.mark.parametrize(("name", "instead"), [("mnist", "mnist-sample"), ("fashion-mnist", "dataset-fashion-mnist")])
-def test_offline_names_the_other_ways(tmp_path: Path, opened: Open, name: str, instead: str) -> None:
+def test_an_offline_error_names_alternatives(tmp_path: Path, opened: Open, name: str, instead: str) -> None:
     with raises(SourceError, name, "mirror.example: unreachable", hint=f"$RETRIEVAL_DATA/{name}/") as caught:
         opened(name)
     assert instead in caught.value.hint

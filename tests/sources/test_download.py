@@ -1,4 +1,4 @@
-"""Downloads against a real server on loopback: resumed, checked, bounded, from mirror to mirror."""
+"""Downloads from a real server on loopback: resumed, checked, limited, from one mirror to the next."""
 
 import gzip
 import hashlib
@@ -63,7 +63,7 @@ def test_a_connection_that_breaks_is_resumed(mirrors: Mirrors, target: Path) -> 
     assert mirrors.asked == [("breaks", None), ("good", f"bytes={third}-")]
 
 
-def test_a_later_run_goes_on_where_the_first_stopped(mirrors: Mirrors, target: Path) -> None:
+def test_a_later_run_resumes_the_download(mirrors: Mirrors, target: Path) -> None:
     with raises(SourceError, "127.0.0.1", "peer closed connection"):
         fetch(mirrors, target, "breaks")
     assert left(target) == {"file.gz.part"}
@@ -76,7 +76,7 @@ def test_a_later_run_goes_on_where_the_first_stopped(mirrors: Mirrors, target: P
 
 @pytest.mark.parametrize("mirror", ["no-range", "unknown-length", "good"])
 @pytest.mark.parametrize("have", [CONTENT[:1000], b"rubbish", CONTENT, CONTENT + b"more"])
-def test_whatever_lies_there_already(mirrors: Mirrors, target: Path, mirror: str, have: bytes) -> None:
+def test_any_existing_part_file(mirrors: Mirrors, target: Path, mirror: str, have: bytes) -> None:
     target.parent.mkdir(parents=True)
     target.with_name("file.gz.part").write_bytes(have)
     fetch(mirrors, target, mirror)

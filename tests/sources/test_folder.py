@@ -38,7 +38,7 @@ def test_labels_are_parent_folders(tmp_path: Path, opened: Open) -> None:
     }
 
 
-def test_lists_while_it_is_consumed(tmp_path: Path, opened: Open) -> None:
+def test_lists_lazily(tmp_path: Path, opened: Open) -> None:
     root = put(tmp_path / "pics", "a/1.png", "b/2.png")
     entries = opened(root).entries()
     assert next(entries).key == "a/1.png"

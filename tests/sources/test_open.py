@@ -1,4 +1,4 @@
-"""Which words mean which source, and what is said about words that mean none."""
+"""Which kind of source a path, URL or name opens, and the errors for those that open none."""
 
 import os
 from pathlib import Path

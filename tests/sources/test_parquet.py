@@ -1,4 +1,4 @@
-"""Parquet files with a column of images: which column, which keys and labels, little memory, and damage."""
+"""Parquet files with a column of images: the columns, keys and labels, memory, and damaged files."""
 
 import hashlib
 import io
@@ -151,7 +151,7 @@ def test_the_first_class_label_where_no_column_is_called_label(tmp_path: Path, o
 
 
 @pytest.mark.parametrize("metadata", [b"", b"[]", b"{", b'{"info": 1}', b'{"info": {"features": {"label": [1]}}}'])
-def test_metadata_that_says_nothing(tmp_path: Path, opened: Open, metadata: bytes) -> None:
+def test_metadata_without_features(tmp_path: Path, opened: Open, metadata: bytes) -> None:
     table = pa.table({"image": pa.array([b"1"]), "label": pa.array([4])})
     pq.write_table(table.replace_schema_metadata({"huggingface": metadata}), tmp_path / "x.parquet")
     assert only(opened(tmp_path / "x.parquet", labels=True)).label == "4"
@@ -210,7 +210,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_eight_readers_decode_each_row_once(
     tmp_path: Path, opened: Open, decoded: list[int], padding: int, group: int, portable: bool | None
 ) -> None:
-    """Many small row groups, and one that is larger than what is kept."""
+    """Many small row groups, and one that is larger than the cache."""
     data = [png(number % 256) + number.to_bytes(4, "big") + bytes(padding) for number in range(1000)]
     source = opened(put(tmp_path / "x.parquet", {"image": pa.array(data)}, row_group_size=group, use_dictionary=False))
     found = list(read.read_images(source.entries(), (2, 3), 3, workers=8, portable=portable))
@@ -220,10 +220,10 @@ def test_eight_readers_decode_each_row_once(
     assert sum(decoded) == len(data)
 
 
-def test_readers_at_several_places_do_not_make_each_other_begin_again(
+def test_readers_at_several_places_do_not_make_each_other_start_again(
     tmp_path: Path, opened: Open, decoded: list[int]
 ) -> None:
-    """As pages of a listing are read by the actors of a cluster."""
+    """As the actors of a cluster read pages of a listing."""
     data = [number.to_bytes(4, "big") * 50_000 for number in range(400)]
     source = opened(put(tmp_path / "x.parquet", {"image": pa.array(data)}, row_group_size=200, use_dictionary=False))
     entries = list(source.entries())
@@ -234,14 +234,14 @@ def test_readers_at_several_places_do_not_make_each_other_begin_again(
 
 
 @pytest.mark.parametrize("keep", [0, 3, 100, -10])
-def test_no_parquet(tmp_path: Path, opened: Open, keep: int) -> None:
+def test_files_that_are_not_parquet(tmp_path: Path, opened: Open, keep: int) -> None:
     whole = put(tmp_path / "x.parquet", {"image": pa.array([bytes(900)])}).read_bytes()
     (tmp_path / "x.parquet").write_bytes(whole[:keep])
     with raises(SourceError, tmp_path / "x.parquet", "Parquet", hint=""):
         opened(tmp_path / "x.parquet")
 
 
-def test_damage_in_the_middle_costs_the_rows_behind_it_and_no_others(tmp_path: Path, opened: Open) -> None:
+def test_damage_in_the_middle_loses_only_the_rows_after_it(tmp_path: Path, opened: Open) -> None:
     data = [random.Random(n).randbytes(1000) for n in range(30)]
     path = put(tmp_path / "x.parquet", {"image": pa.array(data)}, row_group_size=10, use_dictionary=False)
     raw = bytearray(path.read_bytes())
@@ -287,8 +287,8 @@ def test_a_name_with_a_dot_in_it(tmp_path: Path, opened: Open) -> None:
         assert only(opened(put(tmp_path / "x.parquet", {"my.img": column}))).read() == b"yes"
 
 
-def test_what_is_written_by_others(tmp_path: Path, opened: Open) -> None:
-    """A stream of row groups with nothing but bytes, zstd-compressed, in the older page format."""
+def test_files_of_other_writers(tmp_path: Path, opened: Open) -> None:
+    """A column of plain bytes, zstd-compressed, in several row groups and the older page format."""
     buffer = io.BytesIO()
     schema = pa.schema([("image", pa.binary())])
     with pq.ParquetWriter(buffer, schema, compression="zstd", data_page_version="1.0") as writer:

@@ -1,4 +1,4 @@
-"""Text files of paths: what their lines mean, and that nothing they name is ever dropped in silence."""
+"""Text files of paths: what their lines mean, and that every named file is listed or refused."""
 
 import os
 import pickle
@@ -45,7 +45,7 @@ def test_lines(tmp_path: Path, opened: Open, end: bytes) -> None:
 
 @given(st.sets(st.binary(min_size=1, max_size=12), min_size=1, max_size=6))
 def test_any_name(tmp_path_factory: pytest.TempPathFactory, names: set[bytes]) -> None:
-    """Bytes that are not UTF-8 among them; a list cannot hold a line's end, and NUL is no part of a name."""
+    """Names may hold bytes that are not UTF-8, but neither a line break nor NUL."""
     root = tmp_path_factory.mktemp("any")
     good = sorted(name for name in names if not set(name) & set(b"/\0\r\n"))
     paths = [root / os.fsdecode(b"x" + name + b".png") for name in good]
@@ -100,7 +100,7 @@ def test_only_what_is_named_can_be_read(tmp_path: Path, opened: Open) -> None:
     assert source.read("3.png") == PGM  # absolute in the list, but below its folder
 
 
-def test_the_key_of_an_outside_file_is_nobody_elses(tmp_path: Path, opened: Open) -> None:
+def test_the_key_of_an_outside_file_is_unique(tmp_path: Path, opened: Open) -> None:
     put(tmp_path, "out.png", data=b"outside")
     inside = f"root:{tmp_path}/out.png"
     put(tmp_path / "in", inside, data=b"inside")
@@ -109,7 +109,7 @@ def test_the_key_of_an_outside_file_is_nobody_elses(tmp_path: Path, opened: Open
     assert len(set(listed(source))) == 2
 
 
-def test_lists_while_it_is_consumed(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_lazily(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "1.png", "2.png")
     entries = opened(write(tmp_path / "list.txt", "1.png", "2.png")).entries()
     assert next(entries).key == "1.png"

@@ -48,7 +48,7 @@ KINDS: dict[str, Callable[[Path], Path]] = {
 
 
 def unsure(source: Source) -> set[str]:
-    """What is said of each key, of which none may be gone."""
+    """The reasons why keys are unsure; none of the keys may count as gone."""
     answer = check_presence(source, KEYS)
     assert answer.gone == set()
     assert answer.unsure.keys() == set(KEYS)
@@ -65,7 +65,7 @@ def test_gone_or_there(tmp_path: Path, opened: Open, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("another", [False, True])
-def test_a_source_that_went_away_or_was_exchanged(tmp_path: Path, opened: Open, kind: str, another: bool) -> None:
+def test_a_source_that_was_removed_or_replaced(tmp_path: Path, opened: Open, kind: str, another: bool) -> None:
     path = KINDS[kind](tmp_path)
     source = opened(path)
     listed(source)
@@ -79,7 +79,7 @@ def test_a_source_that_went_away_or_was_exchanged(tmp_path: Path, opened: Open, 
         assert check_presence(source, KEYS).gone == set(KEYS) - THERE, "a new listing is of what is there now"
 
 
-def test_a_folder_below_that_was_exchanged(tmp_path: Path, opened: Open) -> None:
+def test_a_subfolder_that_was_replaced(tmp_path: Path, opened: Open) -> None:
     """As when a disk is mounted on it."""
     root = files(tmp_path / "pics")
     source = opened(root)
@@ -93,7 +93,7 @@ def test_a_folder_below_that_was_exchanged(tmp_path: Path, opened: Open) -> None
     assert check_presence(source, ["b/3.png"]).gone == {"b/3.png"}, "the folder was removed from one that is there"
 
 
-def test_what_lies_there_instead_of_an_image(tmp_path: Path, opened: Open) -> None:
+def test_other_things_in_place_of_an_image(tmp_path: Path, opened: Open) -> None:
     root = files(tmp_path / "pics")
     (root / "a" / "2.png").unlink()
     (root / "a" / "2.png").mkdir()
@@ -109,7 +109,7 @@ def test_what_lies_there_instead_of_an_image(tmp_path: Path, opened: Open) -> No
     assert check_presence(source, keys) == Presence(gone={"a/2.png", "pipe.png", "folder.png", "loop/a/1.png"})
 
 
-def test_a_folder_that_cannot_be_looked_into(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_read(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     source = opened(files(tmp_path / "pics"))
     listed(source)
     before = Path.lstat

@@ -1,4 +1,4 @@
-"""Reading ahead: in order, bounded, and over as soon as nobody listens."""
+"""Reading ahead: in order, bounded, and stopped as soon as the reader is closed."""
 
 import hashlib
 import itertools
@@ -57,7 +57,7 @@ def test_an_unexpected_error_is_not_swallowed() -> None:
 
 
 @pytest.mark.timeout(60)
-def test_an_endless_source_is_read_ahead_only_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_ahead_of_an_endless_source_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read, "WINDOW", 16)
     png = encode_png(blobs(1)[0])
     listed = 0
@@ -76,7 +76,7 @@ def test_an_endless_source_is_read_ahead_only_so_far(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.timeout(120)
-def test_closing_early_drops_what_was_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_early_drops_tasks_that_have_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read, "THREADS", 1)
     png = encode_png(blobs(1)[0])
     fetched: list[int] = []
@@ -110,6 +110,6 @@ def test_a_worker_hands_over_its_result_before_sigterm_ends_it() -> None:
 
 
 def terminated() -> str:
-    """Ends by SIGTERM what runs it."""
+    """Send SIGTERM to its own process."""
     os.kill(os.getpid(), signal.SIGTERM)
     return "handed over"

@@ -1,4 +1,4 @@
-"""Folders by URL: listed while consumed, in order, and a failed listing is never taken for images that are gone."""
+"""Folders by URL: listed lazily and in order; a failed listing never looks like images that are gone."""
 
 import datetime as dt
 import functools
@@ -74,7 +74,7 @@ def test_any_name_is_listed_and_read_by_its_key(pairs: set[tuple[str, str]]) -> 
         memory.rm("/any", recursive=True)
 
 
-def test_lists_while_it_is_consumed(bucket: str, opened: Open) -> None:
+def test_lists_lazily(bucket: str, opened: Open) -> None:
     entries = opened(fill(bucket, "a/1.png", "b/2.png")).entries()
     assert next(entries).key == "a/1.png"
     fill(bucket, "b/3.png")
@@ -197,7 +197,7 @@ def test_times(info: dict[str, Any], expected: int) -> None:
 
 class Web(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture

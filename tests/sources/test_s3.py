@@ -1,4 +1,4 @@
-"""S3 as it really answers: a server on loopback, listed page by page, denied, emptied, silent."""
+"""S3, on a real server on loopback: listing by pages, denied requests, vanished objects, no answer."""
 
 import logging
 import os
@@ -37,7 +37,7 @@ class S3:
             self.fs.call_s3("put_object", Bucket=bucket, Key=key, Body=data)
 
     def allow(self, requests: int) -> None:
-        """So many more requests are answered, later ones are denied."""
+        """Answer that many more requests, then deny all others."""
         httpx.post(f"{self.endpoint}/moto-api/reset-auth", content=str(requests)).raise_for_status()
 
 

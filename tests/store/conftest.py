@@ -18,7 +18,7 @@ from retrieval.store.qdrant.server import ServerStore
 
 DIM = 8
 SHORT = TimeLimits(query=0.5, query_deadline=1, job=0.5, job_deadline=1, first_deadline=2)
-"""For servers that are not going to answer."""
+"""For servers that will not answer."""
 ENGINES = ("embedded", "server")
 numbers = itertools.count()
 
@@ -34,7 +34,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def open_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Store]]:
-    """`embedded` or `server` → an open store with nothing of this test's in it."""
+    """`embedded` or `server` → an open store without collections of this test."""
 
     def make(engine: str) -> Store:
         if engine == "embedded":
@@ -76,7 +76,7 @@ def codes(count: int, dim: int = DIM, seed: int = 0) -> Float32[np.ndarray, "n d
 
 
 def points(vectors: Float32[np.ndarray, "n d"]) -> list[Point]:
-    """One point a row; labels go 0, 1, 2, 0, 1, 2, ..."""
+    """One point per row; the labels are 0, 1, 2, 0, 1, 2, ..."""
     return [
         Point(
             point_id("cats", f"{n}.png"),

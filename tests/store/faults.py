@@ -1,4 +1,4 @@
-"""A proxy before a real server that fails on demand, and a stub that is no Qdrant at all."""
+"""A proxy in front of a real server that fails on demand, and a stub server that is not Qdrant."""
 
 import contextlib
 import http.server
@@ -21,20 +21,20 @@ class Refuse:
 
 
 LOSE = "lose the answer"
-"""Let the server do it, then hang up without a word: what a time-out looks like from the client's side."""
+"""Pass the request on, then hang up without an answer, as a time-out looks to the client."""
 
 RESET = "reset the connection"
-"""Hang up as a machine does that has gone down: nothing was done."""
+"""Hang up without passing the request on, as if the machine were down."""
 
 PASS = "pass"
-"""No fault: the next one waits for the request after."""
+"""No fault for this request; the next fault is for the next request."""
 
 Fault = Refuse | str
 
 
 @dataclass
 class Proxy:
-    """`faults` meet the next requests whose path ends in `on`, first come first served; the rest pass."""
+    """Apply `faults`, in order, to the next requests whose path ends in `on`; other requests pass."""
 
     url: str = ""
     on: str = ""
@@ -48,7 +48,7 @@ class Proxy:
 
 @contextlib.contextmanager
 def proxy(target: str) -> Iterator[Proxy]:
-    """A proxy on loopback before the target; with target "" every request must meet a fault."""
+    """A proxy on loopback in front of the target; with target "" there must be a fault for every request."""
     state = Proxy()
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -88,7 +88,7 @@ def proxy(target: str) -> Iterator[Proxy]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Keep quiet."""
+            """Log nothing."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)

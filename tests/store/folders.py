@@ -1,4 +1,4 @@
-"""An embedded folder with something in it, and other real processes to disturb it."""
+"""A filled folder of the embedded engine, and other processes that use it."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Locks as another job, another machine or an older version would leave them."""
+"""Lock records as other jobs, other machines or older versions leave them."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ def alias_is(alias: str) -> models.Filter:
 
 
 def records(connection: Connection, alias: str) -> list[dict[str, Any]]:
-    """What is stored of the alias's lock."""
+    """The stored record of the alias's lock."""
     found, _ = connection.query(connection.client.scroll, LOCKS, alias_is(alias))
     return [record.payload for record in found if record.payload]
 
 
 def change_record(connection: Connection, alias: str, **fields: object) -> None:
-    """As another version, another machine's clock or a later process would have it."""
+    """Change the record, as if another version, clock or process had written it."""
     connection.job(connection.client.set_payload, LOCKS, fields, alias_is(alias), wait=True)
 
 
@@ -29,7 +29,7 @@ def forget_fields(connection: Connection, alias: str, *fields: str) -> None:
 
 
 def taken_over(connection: Connection, name: str) -> Lock:
-    """The lock of another job, which has waited out the lease of whoever held it before."""
+    """Take over the lock as another job would after the lease has expired."""
     change_record(connection, name, lease=0.05, expires=0.0)
     other = Lock(connection)
     other.take(name)
@@ -37,7 +37,7 @@ def taken_over(connection: Connection, name: str) -> Lock:
 
 
 class Clock:
-    """The clock by which a lock is judged, set forward at will."""
+    """The clock of the locks, which a test can set forward."""
 
     def __init__(self) -> None:
         self.passed = 0.0

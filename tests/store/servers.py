@@ -1,4 +1,4 @@
-"""Real Qdrant servers for the tests, started and stopped the way a user does it: by `scripts/qdrant`."""
+"""Real Qdrant servers for the tests, started and stopped by `scripts/qdrant` as users do."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ FETCH_SECONDS = 900
 
 
 def qdrant(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run `scripts/qdrant` with no Qdrant setting of the caller's but the given ones."""
+    """Run `scripts/qdrant` with the given Qdrant settings only."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("QDRANT__")}
     return subprocess.run(
         [sys.executable, str(SCRIPT), *arguments],
@@ -29,7 +29,7 @@ def qdrant(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[
 
 @contextlib.contextmanager
 def running(folder: Path, **environment: str) -> Iterator[str]:
-    """The URL of a server that lives as long as the block."""
+    """The URL of a server that runs during the block."""
     started = qdrant("start", "--dir", str(folder), "--http-port", "0", **environment)
     assert started.returncode == 0, started.stderr
     try:
@@ -45,12 +45,12 @@ def pid(folder: Path) -> int:
 
 
 def url(folder: Path) -> str:
-    """Where that server answers."""
+    """URL of that server."""
     return str(json.loads((folder / "server.json").read_text())["url"])
 
 
 def kill(folder: Path) -> None:
-    """kill -9, and wait until it is gone."""
+    """Kill the server with SIGKILL, and wait until it is gone."""
     number = pid(folder)
     os.kill(number, signal.SIGKILL)
     end = time.monotonic() + 30

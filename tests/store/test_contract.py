@@ -1,4 +1,4 @@
-"""What `Store` promises, asked of both engines: collections, names, and points going in and out."""
+"""The contract of `Store`, tested on both engines: collections, names, reading and writing points."""
 
 import dataclasses
 
@@ -39,7 +39,7 @@ def test_codes_of_another_model_are_refused(store: Store, name: str) -> None:
         require_model(store, name, "4f1c2a9c" * 8)
 
 
-def test_how_to_make_what_an_alias_does_not_name(store: Store, name: str) -> None:
+def test_the_hint_for_an_alias_without_a_collection(store: Store, name: str) -> None:
     with raises(NoCollection, f"'{name}'", hint=f"retrieval ingest SOURCE --alias {name}"):
         resolve(store, name)
     if "images" not in store.aliases():
@@ -58,7 +58,7 @@ def test_how_to_make_what_an_alias_does_not_name(store: Store, name: str) -> Non
         (10_000, 45, [20, 20, 5]),  # a code of 10,000 numbers takes about 200 kB of JSON
     ],
 )
-def test_a_write_is_cut_into_batches(dim: int, count: int, sizes: list[int]) -> None:
+def test_a_write_is_split_into_batches(dim: int, count: int, sizes: list[int]) -> None:
     written = points(codes(count, dim=1))
     found = list(split_points(written, dim))
     assert [len(batch) for batch in found] == sizes
@@ -228,7 +228,7 @@ def test_count_with_filters(store: Store, name: str) -> None:
     assert store.count(name, both) == 1
 
 
-def test_a_collection_in_order_is_settled_and_takes_space(store: Store, name: str) -> None:
+def test_a_healthy_collection_is_settled_and_takes_space(store: Store, name: str) -> None:
     store.create_collection(name, meta())
     store.upsert(name, points(codes(50)))
     assert store.health(name) == CollectionHealth(settled=True)
@@ -243,7 +243,7 @@ def test_only_one_engine_has_an_index(store: Store) -> None:
     assert store.server is (None if store.engine == "embedded" else store)
 
 
-def test_the_collections_of_an_alias_in_the_order_of_their_making(store: Store, name: str) -> None:
+def test_the_collections_of_an_alias_are_in_order_of_creation(store: Store, name: str) -> None:
     made = []
     for _ in range(3):
         collection, created = next_name(store, name, "4f1c2a9b" * 8)

@@ -1,4 +1,4 @@
-"""Whether a server has Qdrant's own page: the real one with its pages and without, and ones that do not answer so."""
+"""Whether a server has Qdrant's own page: a real one with and without it, and servers that answer otherwise."""
 
 import contextlib
 import socket
@@ -30,7 +30,7 @@ def test_a_server_without_the_pages_has_no_dashboard(qdrant_url: str) -> None:
         assert dashboard_url(store, "images") is None
 
 
-def test_a_server_with_them_has_one_and_ingest_says_where(
+def test_a_server_with_the_pages_has_one_and_ingest_prints_its_url(
     qdrant_binary: Path, tmp_path: Path, own_home: Path, call: Call
 ) -> None:
     del qdrant_binary  # is there
@@ -46,7 +46,7 @@ def test_a_server_with_them_has_one_and_ingest_says_where(
             assert dashboard_url(store, "cats") == f"{url}/dashboard#/collections/cats"
 
 
-def test_ingest_names_no_page_that_is_not_there(tmp_path: Path, own_home: Path, qdrant_url: str, call: Call) -> None:
+def test_ingest_prints_no_url_without_a_page(tmp_path: Path, own_home: Path, qdrant_url: str, call: Call) -> None:
     make_model(own_home)
     digits = make_digits(tmp_path / "digits", 3)
     said = call("ingest", digits, "--qdrant-url", qdrant_url, "--alias", "test-no-dashboard")
@@ -78,7 +78,7 @@ def test_what_counts_as_a_page(qdrant_url: str, answer: Refuse, *, expected: boo
 
 @contextlib.contextmanager
 def dripping() -> Iterator[str]:
-    """A server that sends a header without end, a byte every now and then, until it is left."""
+    """A server that sends an endless header, one byte now and then, until the client hangs up."""
     left = threading.Event()
 
     def drip(listener: socket.socket) -> None:
@@ -102,12 +102,12 @@ def dripping() -> Iterator[str]:
 
 
 @pytest.mark.timeout(30)
-def test_one_that_drips_is_not_waited_for() -> None:
+def test_a_slow_server_is_not_waited_for() -> None:
     with dripping() as url:
         assert has_dashboard(url, seconds=0.3) is False
 
 
-def test_one_that_is_not_there() -> None:
+def test_a_server_that_is_down() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     assert has_dashboard(f"http://127.0.0.1:{port}") is False

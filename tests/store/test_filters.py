@@ -1,4 +1,4 @@
-"""Filters on both engines against an oracle that looks at every point, written apart from the product's own."""
+"""Filters on both engines, compared with an independent oracle that checks every point."""
 
 import datetime as dt
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ TIMES = [dt.datetime(2026, month, 3, 4, 5, 6, tzinfo=dt.UTC) for month in (1, 5,
 
 
 def payload(n: int) -> dict[str, Any]:
-    """Every kind of field, some of them missing here and there, some of mixed types."""
+    """Points with every kind of field, some missing, some of mixed types."""
     fields: dict[str, Any] = {
         "source": ("cats", "dogs")[n % 2],
         "path": f"{PATHS[n % 4]}{n:02}.png",
@@ -151,7 +151,7 @@ def test_a_filter_means_the_same_everywhere(filled: tuple[Store, str], where: Fi
 def test_what_is_wanted_and_excluded_is_not_found(
     filled: tuple[Store, str], field: str, values: tuple[Any, ...]
 ) -> None:
-    """A server of 1.16.3 finds it: the condition that it looks up in its index is not checked again."""
+    """Qdrant 1.16.3 finds it: it does not check a condition again that it has looked up in its index."""
     store, name = filled
     ids = tuple(point.id for point in POINTS[:2])
     for one, same in ((Match("id", ids), Match("id", ids[::-1])), (Match(field, values), Match(field, values[::-1]))):
@@ -164,7 +164,7 @@ def test_what_is_wanted_and_excluded_is_not_found(
 
 
 def test_of_two_bounds_on_one_side_both_hold(filled: tuple[Store, str]) -> None:
-    """A server of 1.16.3 heeds the strict one only."""
+    """Qdrant 1.16.3 applies only the strict one."""
     store, name = filled
     for where in (Range("width", gt=-1, gte=0.5), Range("width", gt=100, gte=100), Range("width", lt=700, lte=300.5)):
         found = {point.id for page in store.scroll(name, Filter(must=(where,))) for point in page}
@@ -189,7 +189,7 @@ def test_hits_without_the_field_are_each_a_value_of_their_own(filled: tuple[Stor
     assert all("label" not in hit.payload for hit in hits)
 
 
-def test_without_payloads_only_what_is_looked_at_is_sent(filled: tuple[Store, str]) -> None:
+def test_without_payloads_only_checked_fields_are_sent(filled: tuple[Store, str]) -> None:
     store, name = filled
     (bare,) = store.query(name, codes(1), 5, payload=False)
     (full,) = store.query(name, codes(1), 5)
@@ -199,7 +199,7 @@ def test_without_payloads_only_what_is_looked_at_is_sent(filled: tuple[Store, st
     assert all(hit.payload.keys() == {"sha256"} for hit in some)
 
 
-def test_more_copies_than_are_looked_at_do_not_go_on_for_ever(store: Store, name: str) -> None:
+def test_a_search_among_very_many_copies_ends(store: Store, name: str) -> None:
     many = MOST + 200
     code = codes(1)[0]
     written = [Point(point_id("cats", str(n)), code, {"sha256": "same", "source": "cats"}) for n in range(many)]

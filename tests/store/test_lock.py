@@ -1,4 +1,4 @@
-"""A lock per alias: one holder at a time, found out when it is lost, and free again when the holder is dead."""
+"""One lock per alias: a single holder, which notices if it has lost the lock; free again if the holder is dead."""
 
 import os
 import signal
@@ -56,7 +56,7 @@ def connection(qdrant_url: str) -> Iterator[Connection]:
 
 
 def winners(connection: Connection, alias: str) -> list[Lock]:
-    """Fifty that go for one alias at the same moment; those that believe they have it."""
+    """Fifty jobs take one alias at the same moment; returns the locks of those that succeed."""
     start = threading.Barrier(RACERS)
 
     def race(_: int) -> Lock | None:
@@ -73,7 +73,7 @@ def winners(connection: Connection, alias: str) -> list[Lock]:
 
 
 def taken_elsewhere(connection: Connection, alias: str, monkeypatch: pytest.MonkeyPatch, lease: float = 0.5) -> Lock:
-    """A lock whose holder is on another machine and does not renew it; by that machine's clock it ended long ago."""
+    """A lock whose holder, on another machine, does not renew it; by that machine's clock it expired long ago."""
     lock = Lock(connection)
     with monkeypatch.context() as patch:
         patch.setattr(lock_module, "LEASE_SECONDS", lease)
@@ -99,7 +99,7 @@ def test_one_of_fifty_gets_a_lock_that_is_free(connection: Connection, name: str
         only.release()
 
 
-def test_one_of_fifty_takes_over_from_a_holder_that_has_fallen_silent(
+def test_one_of_fifty_takes_over_from_a_holder_that_stopped_renewing(
     connection: Connection, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = taken_elsewhere(connection, name, monkeypatch)
@@ -114,7 +114,7 @@ def test_one_of_fifty_takes_over_from_a_holder_that_has_fallen_silent(
     only.release()
 
 
-def test_a_lock_that_was_taken_over_and_given_back_is_lost(
+def test_a_lock_that_was_taken_over_and_released_is_lost(
     connection: Connection, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lost = taken_elsewhere(connection, name, monkeypatch)
@@ -128,7 +128,7 @@ def test_a_lock_that_was_taken_over_and_given_back_is_lost(
     Lock(connection).take(name)
 
 
-def test_a_lock_whose_record_is_gone_is_lost_and_not_made_again(connection: Connection, name: str) -> None:
+def test_a_lock_whose_record_is_gone_is_lost_and_not_recreated(connection: Connection, name: str) -> None:
     lock = Lock(connection)
     lock.take(name)
     connection.job(connection.client.delete, LOCKS, alias_is(name))
@@ -153,10 +153,10 @@ def test_a_generation_only_grows(connection: Connection, name: str, monkeypatch:
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
-def test_a_clock_that_is_wrong_takes_no_lock_away(
+def test_a_wrong_clock_does_not_take_over_a_lock(
     connection: Connection, name: str, hours: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A holder that renews its lock is heard of, whatever its clock and ours say."""
+    """A holder that renews its lock keeps it, whatever its clock and ours say."""
     lock, over = Lock(connection), threading.Event()
     with monkeypatch.context() as patch:
         patch.setattr(lock_module, "LEASE_SECONDS", 2.0)
@@ -181,7 +181,7 @@ def test_a_clock_that_is_wrong_takes_no_lock_away(
     lock.release()
 
 
-def test_a_holder_that_was_silent_but_not_replaced_goes_on(
+def test_a_holder_that_did_not_renew_but_was_not_replaced_keeps_the_lock(
     connection: Connection, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent = taken_elsewhere(connection, name, monkeypatch, lease=300)
@@ -194,7 +194,7 @@ def test_a_holder_that_was_silent_but_not_replaced_goes_on(
 def test_a_record_of_an_older_version_is_understood(
     connection: Connection, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No generation, no lease, no time at which its process began; and it is deleted in the end."""
+    """It has no generation, lease or start time of its process, and is deleted on release."""
     monkeypatch.setattr(lock_module, "LEASE_SECONDS", 0.5)
     taken_elsewhere(connection, name, monkeypatch)
     forget_fields(connection, name, "generation", "lease", "process_started", "for")
@@ -213,7 +213,7 @@ def test_a_record_of_an_older_version_is_understood(
     Lock(connection).take(name)
 
 
-def test_what_is_given_back_is_free_to_an_older_version(connection: Connection, name: str) -> None:
+def test_an_older_version_can_take_a_released_lock(connection: Connection, name: str) -> None:
     lock = Lock(connection)
     lock.take(name)
     lock.release()
@@ -222,7 +222,7 @@ def test_what_is_given_back_is_free_to_an_older_version(connection: Connection, 
     assert {"holder", "token", "place", "pid", "command", "host", "since"} <= record.keys(), "these it reads"
 
 
-def test_another_process_is_named_and_lets_go_at_its_end(qdrant_url: str, name: str) -> None:
+def test_another_process_is_named_and_releases_its_lock_at_its_end(qdrant_url: str, name: str) -> None:
     with connected(qdrant_url) as store, python(HOLD, qdrant_url, name, "300") as other:
         assert line(other) == "holding"
         for _ in range(2):
@@ -245,7 +245,7 @@ def test_a_holder_that_was_killed_is_not_waited_for(qdrant_url: str, name: str) 
             held.check()
 
 
-def test_a_dead_process_of_another_machine_may_be_a_living_one(
+def test_a_process_of_another_machine_does_not_count_as_dead(
     qdrant_url: str, connection: Connection, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with python("", "") as dead:
@@ -293,7 +293,7 @@ def test_a_thread_renews_the_lock(qdrant_url: str, connection: Connection, name:
         assert ask(other) == "still holding"
 
 
-def test_lost_answers_and_refusals_that_pass_do_no_harm(qdrant_url: str, name: str) -> None:
+def test_lost_answers_and_passing_refusals_do_no_harm(qdrant_url: str, name: str) -> None:
     with proxy(qdrant_url) as faulty, connected(faulty.url) as store:
         faulty.fail("/points", PASS, LOSE, Refuse(503), LOSE)  # the first of them only looks who is there
         with store.lock(name) as held:
@@ -308,7 +308,7 @@ def test_lost_answers_and_refusals_that_pass_do_no_harm(qdrant_url: str, name: s
             pass
 
 
-def test_the_first_lock_of_a_server_may_be_asked_for_by_many(qdrant_binary: Path, tmp_path: Path) -> None:
+def test_many_jobs_may_take_the_first_lock_of_a_server_at_once(qdrant_binary: Path, tmp_path: Path) -> None:
     with servers.running(tmp_path) as url:
         connection = Connection(url, None, TimeLimits())
         assert len(winners(connection, "images")) == 1
@@ -366,7 +366,7 @@ def test_a_folder_closed_by_another_thread_is_free(root: Path) -> None:
 
 
 def ask(process: "subprocess.Popen[str]") -> str:
-    """Let the holder check its lock; what it finds."""
+    """Let the holder check its lock; returns its output."""
     assert process.stdin is not None
     process.stdin.write("\n")
     process.stdin.flush()

@@ -1,4 +1,4 @@
-"""However much the payloads hold: writes are cut by their bytes, and one that is too large is refused by name."""
+"""Large payloads: writes are split by their size, and a payload that is too large is refused by name."""
 
 import json
 from pathlib import Path
@@ -19,11 +19,11 @@ COUNT = 300
 
 
 def heavy(count: int) -> list[Point]:
-    """Each with 140 kB of texts."""
+    """Payloads with 140 kB of text each."""
     return [Point(point.id, point.code, {**point.payload, **COLUMNS}) for point in points(codes(count))]
 
 
-def test_batches_are_cut_by_what_they_take() -> None:
+def test_batches_are_split_by_their_size() -> None:
     written = heavy(100)
     found = list(split_points(written, 8))
     assert [point for batch in found for point in batch] == written
@@ -41,7 +41,7 @@ def test_small_payloads_are_never_more_than_a_request_takes(character: str) -> N
 
 
 def test_many_megabytes_of_payloads(store: Store, name: str, tmp_path: Path) -> None:
-    """More than the server takes in one request, into both engines and back, and from one into the other."""
+    """Write and read more than the server takes in one request, in both engines, and from one to the other."""
     store.create_collection(name, meta())
     written = heavy(COUNT)
     store.upsert(name, written)

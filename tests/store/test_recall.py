@@ -1,4 +1,4 @@
-"""Recall of an engine against brute force: both engines, and engines that do not tell the truth."""
+"""Recall against brute force, of both engines and of engines that return wrong results."""
 
 import dataclasses
 from collections.abc import Callable
@@ -52,7 +52,7 @@ Lie = Callable[[list[Hit]], list[Hit]]
     ],
     ids=["one is missing", "one four times", "far ones called near", "one that is not there"],
 )
-def test_an_engine_that_errs_or_lies_is_found_out(
+def test_wrong_results_of_an_engine_lower_recall(
     root: Path, lie: Lie, expected: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest = EdgeStore.query

@@ -1,4 +1,4 @@
-"""A server that drips is given up: the time for a call is for the whole of it, not for each read."""
+"""Time limits hold for whole calls, not for each read: servers that send one byte now and then are given up."""
 
 import json
 import os
@@ -46,7 +46,7 @@ ways = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 
 
 def given_up(server: Drip) -> bool:
-    """Whether nobody listened to an answer's end, and somebody hung up."""
+    """Whether the client hung up before the end of an answer."""
     end = time.monotonic() + 10
     while not server.given_up and time.monotonic() < end:
         time.sleep(EVERY)  # it notices with the next byte but one
@@ -122,7 +122,7 @@ def test_a_health_check_ends_by_itself(way: Answer) -> None:
         assert given_up(server)
 
 
-def test_what_is_quick_enough_is_heard_to_its_end() -> None:
+def test_answers_within_the_limit_are_read_to_the_end() -> None:
     with dripping(WAYS[1], {"/quick": b"{}"}) as server, enforce_time_limits(httpx.Client(trust_env=False)) as client:
         with limit_time(30):
             assert client.get(f"{server.url}/quick").json() == {}

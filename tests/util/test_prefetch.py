@@ -1,4 +1,4 @@
-"""A stage in a thread of its own: in order, bounded, and over as soon as nobody listens."""
+"""A stage in a thread of its own: in order, bounded, and stopped as soon as the reader is closed."""
 
 import threading
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from retrieval.util.prefetch import prefetch
 pytestmark = pytest.mark.timeout(60)
 
 
-def test_order_is_kept_and_the_work_is_another_threads() -> None:
+def test_order_is_kept_and_the_work_is_done_in_another_thread() -> None:
     threads = set()
 
     def items() -> Iterator[int]:
@@ -22,14 +22,14 @@ def test_order_is_kept_and_the_work_is_another_threads() -> None:
     assert threads.isdisjoint({threading.current_thread()})
 
 
-def test_it_runs_only_so_far_ahead() -> None:
+def test_running_ahead_is_bounded() -> None:
     made: list[int] = []
     enough, too_far = threading.Event(), threading.Event()
 
     def items() -> Iterator[int]:
         for number in range(1, 100):
             made.append(number)
-            if number == 4:  # one taken, two in the queue, one in the hand
+            if number == 4:  # one taken, two in the queue, one just made
                 enough.set()
             if number == 5:
                 too_far.set()
@@ -63,7 +63,7 @@ def test_closing_closes_what_it_reads_from() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
 
 
-def test_an_error_comes_through_after_what_was_made() -> None:
+def test_an_error_is_raised_after_the_items_before_it() -> None:
     def items() -> Iterator[int]:
         yield 1
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""A signal that comes while something is being written: held back until that is done, once."""
+"""A signal during a write is held back, once, until the write is complete."""
 
 import signal
 import threading
@@ -12,7 +12,7 @@ from retrieval.util.signals import STOPS, hold_signals
 
 @pytest.fixture(params=STOPS, ids=lambda stop: stop.name)
 def stop(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
-    """One of the signals; whatever a test makes of it is undone."""
+    """One of the signals; its handler is restored after the test."""
     before = {number: signal.getsignal(number) for number in STOPS}
     yield request.param
     for number, handler in before.items():
@@ -26,7 +26,7 @@ def noting(what: list[str]) -> Callable[[int, FrameType | None], None]:
     return note
 
 
-def test_the_first_waits_for_the_end_and_comes_once(stop: signal.Signals) -> None:
+def test_the_first_signal_is_delivered_once_at_the_end(stop: signal.Signals) -> None:
     happened: list[str] = []
     handler = noting(happened)
     signal.signal(stop, handler)
@@ -50,7 +50,7 @@ def test_a_second_one_is_not_held_back(stop: signal.Signals) -> None:
     assert happened == ["SIGTERM", "written", stop.name]
 
 
-def test_it_comes_though_the_block_fails(stop: signal.Signals) -> None:
+def test_it_is_delivered_even_if_the_block_fails(stop: signal.Signals) -> None:
     happened: list[str] = []
     signal.signal(stop, noting(happened))
 
@@ -64,7 +64,7 @@ def test_it_comes_though_the_block_fails(stop: signal.Signals) -> None:
     assert happened == [stop.name]
 
 
-def test_without_one_all_is_as_before(stop: signal.Signals) -> None:
+def test_handlers_are_restored_without_a_signal(stop: signal.Signals) -> None:
     happened: list[str] = []
     handler = noting(happened)
     signal.signal(stop, handler)
@@ -73,7 +73,7 @@ def test_without_one_all_is_as_before(stop: signal.Signals) -> None:
     assert (signal.getsignal(stop), happened) == (handler, [])
 
 
-def test_one_that_is_ignored_stays_so(stop: signal.Signals) -> None:
+def test_an_ignored_signal_stays_ignored(stop: signal.Signals) -> None:
     signal.signal(stop, signal.SIG_IGN)
     with hold_signals():
         assert signal.getsignal(stop) is signal.SIG_IGN

@@ -1,4 +1,4 @@
-"""What a crash leaves in the embedded folder, and damage that Edge itself does not notice."""
+"""The embedded folder after a crash, and damage that Edge itself does not notice."""
 
 import json
 import os
@@ -47,7 +47,7 @@ else:
     shard.Shard.count = die
     store.delete("a", [p.id for p in written[:300]])
 """
-"""Dies when two batches are applied and not synced; or when points are deleted and the manifest does not know."""
+"""Dies after two batches are applied but not synced, or after points are deleted but before the manifest is."""
 
 
 def segment_file(root: Path, pattern: str) -> Path:
@@ -132,7 +132,7 @@ def test_lost_payloads_are_found_when_read(root: Path) -> None:
         store.query("a", codes(1), 1)
 
 
-def test_the_way_out_of_damage(root: Path) -> None:
+def test_recovery_from_damage(root: Path) -> None:
     shutil.rmtree(root / "collections/a")
     with closing(EdgeStore(root)) as store:
         assert store.aliases() == {}

@@ -1,4 +1,4 @@
-"""The embedded engine alone: who holds the folder, and what is written when."""
+"""The embedded engine alone: the lock on its folder, and when it writes."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ def test_another_process_that_holds_the_folder_is_named(root: Path) -> None:
     assert not (root / "holder.json").exists()
 
 
-def test_a_holder_that_died_is_not_blamed(root: Path) -> None:
+def test_a_dead_holder_is_not_named(root: Path) -> None:
     with python("", root) as dead:
         dead.wait(timeout=30)
     with closing(EdgeStore(root)):
@@ -107,13 +107,13 @@ def test_a_stray_file_is_no_collection(root: Path) -> None:
 
 
 def on_disk(folder: Path) -> int:
-    """What `du` counts of the files: the holes in Edge's, which are megabytes of nothing, take no room."""
+    """The size of the files as `du` counts it, without the holes in Edge's files."""
     files = [str(file) for file in folder.rglob("*") if file.is_file()]
     counted = subprocess.run(["du", "--block-size=1", *files], capture_output=True, text=True, timeout=60, check=True)
     return sum(int(line.split()[0]) for line in counted.stdout.splitlines())
 
 
-def test_how_much_room_there_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_usage(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(root)
     with closing(EdgeStore(root)) as store:
         for free, left in ((RESERVE_BYTES + 7, 7), (RESERVE_BYTES, 0), (RESERVE_BYTES - 1, 0)):

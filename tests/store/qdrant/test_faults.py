@@ -1,4 +1,4 @@
-"""What the server engine tries again, when it gives up, and what it says then."""
+"""What the server engine retries, when it gives up, and its errors."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def test_a_server_that_hangs_is_given_up_and_found_again(qdrant_binary: Path, tm
         assert patient.count("a") == 1
 
 
-def test_passing_trouble_is_tried_again(faulty: Proxy, name: str) -> None:
+def test_passing_trouble_is_retried(faulty: Proxy, name: str) -> None:
     with connected(faulty.url) as store:
         store.create_collection(name, meta())
         passing = (Refuse(503), Refuse(500), Refuse(408), Refuse(429), Refuse(429, {"Retry-After": "0"}), LOSE, RESET)
@@ -75,7 +75,7 @@ def test_every_alias_move_is_one_call(faulty: Proxy, name: str) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422])
-def test_what_is_our_fault_is_not_tried_again(faulty: Proxy, name: str, status: int) -> None:
+def test_errors_in_our_requests_are_not_retried(faulty: Proxy, name: str, status: int) -> None:
     with connected(faulty.url) as store:
         store.create_collection(name, meta())
         faulty.fail("/count", *[Refuse(status, body=b'{"status": {"error": "Because."}}')] * 5)
@@ -110,7 +110,7 @@ def test_too_long_a_pause_is_not_waited_for(faulty: Proxy, name: str, seconds: s
             store.collections()
 
 
-def test_trouble_that_stays_ends_at_the_deadline(faulty: Proxy) -> None:
+def test_lasting_trouble_ends_at_the_deadline(faulty: Proxy) -> None:
     with connected(faulty.url, time_limits=SHORT) as store:
         faulty.fail("", *[Refuse(503)] * 1000)
         with raises(StoreUnavailable, faulty.url, "Service Unavailable", hint="QDRANT_URL"):

@@ -1,4 +1,4 @@
-"""Whatever a job changes, it changes under locks that it surely holds: each request by itself, and each try of it."""
+"""Every try of every request that changes something is sent only while the job surely holds the lock."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -55,7 +55,7 @@ READS: dict[str, Callable[[ServerStore, str], object]] = {
 
 @pytest.fixture
 def connection(qdrant_url: str) -> Iterator[Connection]:
-    """Another job's."""
+    """The connection of another job."""
     connection = Connection(qdrant_url, None, TimeLimits())
     yield connection
     connection.close()
@@ -69,7 +69,7 @@ def between(qdrant_url: str) -> Iterator[Proxy]:
 
 @pytest.fixture
 def served(between: Proxy, qdrant_url: str, name: str) -> Iterator[ServerStore]:
-    """A collection with five points, an alias of it, and two that are spare."""
+    """A collection with five points and an alias, and two spare collections."""
     with connected(between.url) as store:
         for collection in (name, f"{name}-spare", f"{name}-unused"):
             store.create_collection(collection, meta())
@@ -87,7 +87,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def changes_seen(between: Proxy) -> list[str]:
-    """Requests that arrived and would have changed something but locks."""
+    """Requests that arrived and would have changed anything except locks."""
     found = [httpx.Request(*request.split(" ", 1)) for request in between.seen if LOCKS not in request]
     return [f"{r.method} {r.url.path}" for r in found if find_change(r)]
 
@@ -95,7 +95,7 @@ def changes_seen(between: Proxy) -> list[str]:
 def test_nothing_is_changed_once_the_lock_is_lost(
     served: ServerStore, between: Proxy, connection: Connection, name: str, clock: Clock
 ) -> None:
-    """Of all that a store can do, by a job that slept through its lease."""
+    """All changes that a store can make, in a job that slept through its lease."""
     with served.lock(f"{name}-alias"):
         other = taken_over(connection, f"{name}-alias")
         clock.passed = LEASE_SECONDS
@@ -114,10 +114,10 @@ def test_nothing_is_changed_once_the_lock_is_lost(
         assert changes_seen(between)
 
 
-def test_each_of_many_requests_looks_by_itself(
+def test_each_request_checks_the_lock(
     served: ServerStore, connection: Connection, name: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lock goes after the first of the requests that one call of `upsert` makes."""
+    """The lock is lost after the first request of one call of `upsert`."""
 
     def split_points(written: list[Point], dim: int) -> Iterator[list[Point]]:
         yield written[:10]
@@ -131,7 +131,7 @@ def test_each_of_many_requests_looks_by_itself(
     assert served.count(name) == 10
 
 
-def test_each_try_of_a_request_looks_by_itself(
+def test_each_try_of_a_request_checks_the_lock(
     served: ServerStore, between: Proxy, connection: Connection, name: str, clock: Clock
 ) -> None:
     class Taking(list[Fault]):
@@ -152,8 +152,8 @@ def test_each_try_of_a_request_looks_by_itself(
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(1, 120)), min_size=1, max_size=5))
-def test_no_request_outlasts_the_bound(steps: list[tuple[int, int]]) -> None:
-    """However long the job pauses between requests, and however long these may take by themselves."""
+def test_no_request_outlasts_the_limit(steps: list[tuple[int, int]]) -> None:
+    """However long the job pauses between requests, and whatever their own time-outs."""
     passed, renewals, connection = 0.0, [0.0], Connection("http://127.0.0.1:1", None, TimeLimits())
 
     class Counted(Lock):
@@ -174,14 +174,14 @@ def test_no_request_outlasts_the_bound(steps: list[tuple[int, int]]) -> None:
     connection.close()
 
 
-def test_the_bound_leaves_the_server_time_before_the_lease_ends() -> None:
+def test_the_limit_leaves_the_server_time_before_the_lease_ends() -> None:
     assert 2 * TimeLimits().job <= AFTER_SECONDS <= LEASE_SECONDS - 2 * TimeLimits().job
 
 
-def test_the_bound_is_what_a_request_is_given(
+def test_a_request_gets_the_time_that_is_left(
     served: ServerStore, name: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Renewing takes long: what is left for the write is less than its own time-out."""
+    """Renewing takes so long that the time left for the write is less than its own time-out."""
     given: list[float] = []
     honest, timed = Lock.renew, httpx.Timeout
 
@@ -218,8 +218,10 @@ def test_two_aliases_of_one_collection_exclude_each_other(store: Store, name: st
         other.upsert(name, WRITTEN)
 
 
-def test_what_a_job_fills_is_nobody_elses(served: ServerStore, qdrant_url: str, name: str) -> None:
-    """Not to be dropped, nor to be given another alias, though no alias of the job points at it yet."""
+def test_other_jobs_cannot_change_a_collection_that_a_job_fills(
+    served: ServerStore, qdrant_url: str, name: str
+) -> None:
+    """Others can neither drop it nor give it an alias, although no alias of the job points at it yet."""
     with served.lock(f"{name}-alias"), connected(qdrant_url) as other:
         served.create_collection(f"{name}-new", meta())
         with other.lock(f"{name}-other"):
@@ -241,10 +243,10 @@ def test_a_lock_inside_a_lock_joins_it(store: Store, name: str) -> None:
 
 
 @pytest.mark.parametrize("step", ["move", "drop", "delete"])
-def test_what_cannot_be_undone_looks_right_before(
+def test_requests_that_cannot_be_undone_check_the_lock_right_before(
     served: ServerStore, between: Proxy, connection: Connection, name: str, step: str
 ) -> None:
-    """Though the lock was renewed a moment ago."""
+    """Even if the lock was renewed a moment ago."""
     with served.lock(f"{name}-alias") as held:
         held.check()
         taken_over(connection, f"{name}-alias")
@@ -278,7 +280,7 @@ class TakenMeanwhile(list[Fault]):
         ("delete", "/delete", "POST /collections/{0}/points/delete"),
     ],
 )
-def test_and_right_after(
+def test_requests_that_cannot_be_undone_check_the_lock_right_after(
     served: ServerStore, between: Proxy, connection: Connection, name: str, step: str, path: str, sent: str
 ) -> None:
     with served.lock(f"{name}-alias"), served.lock(f"{name}-spare"), served.lock(f"{name}-unused"):
@@ -299,10 +301,10 @@ def test_an_alias_that_another_program_moves_at_the_same_moment(
         served.move_alias(f"{name}-alias", f"{name}-spare")
 
 
-def test_a_worker_of_the_job_looks_before_each_write(
+def test_a_worker_of_the_job_checks_the_lock_before_each_write(
     served: ServerStore, qdrant_url: str, connection: Connection, name: str
 ) -> None:
-    """As Ray's do: on another machine, with the number of the job's lock."""
+    """As Ray's workers do: on another machine, with the holder of the job's lock."""
     with served.lock(name) as held, connected(qdrant_url) as worker:
         worker.join_lock(name, held.holder)
         before = records(connection, name)[0]["token"]

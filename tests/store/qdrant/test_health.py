@@ -1,4 +1,4 @@
-"""What a collection's condition says when a proxy spoils a real server's answers; `reindex` meets a real cluster."""
+"""A collection's health when a proxy changes a real server's answers; the tests of `reindex` use a real cluster."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def answer(result: dict[str, Any]) -> Refuse:
 
 
 def described(url: str, name: str, status: str) -> Refuse:
-    """What the server says of the collection, with another status."""
+    """The server's answer about the collection, with another status."""
     with urllib.request.urlopen(f"{url}/collections/{name}", timeout=30) as response:
         return answer({**json.load(response)["result"], "status": status})
 
@@ -71,7 +71,7 @@ def test_a_replica_that_does_not_answer(faulty: Proxy, name: str) -> None:
 
 
 def cluster(**differs: Any) -> dict[str, Any]:
-    """What node 1 of three says of the cluster."""
+    """The answer of node 1 of three about the cluster."""
     peers = {str(number): {"uri": f"http://node-{number}:6335/"} for number in (1, 7, 5)}
     whole = {"status": "enabled", "peer_id": 1, "peers": peers, "raft_info": RAFT, "consensus_thread_status": WORKING}
     return {**whole, "message_send_failures": {}, **differs}
@@ -114,7 +114,7 @@ def test_peers_and_replicas_of_a_cluster_that_are_away(faulty: Proxy, name: str)
 
 STOPPED = {"consensus_thread_status": "stopped_with_err", "err": "disk full"}
 STALE = silent(7, 5, at="2026-11-25T06:59:49Z")
-"""Eleven seconds before the node's last word: of a peer that was removed, another now has its address."""
+"""Failures eleven seconds before the node's report: of a removed peer, whose address another peer now has."""
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ STALE = silent(7, 5, at="2026-11-25T06:59:49Z")
     ],
     ids=["stale", "one fresh", "unknown address", "no time", "stopped", "stopped silently", "no leader"],
 )
-def test_what_a_node_says_of_its_peers(
+def test_troubles_that_a_node_reports_of_its_peers(
     faulty: Proxy, name: str, says: dict[str, Any], troubles: tuple[str, ...]
 ) -> None:
     with connected(faulty.url) as store:
@@ -167,7 +167,7 @@ def test_a_server_by_itself_is_described(faulty: Proxy, name: str) -> None:
             store.describe(f"{name}-none")
 
 
-def test_what_is_away_is_left_out_of_the_description(faulty: Proxy, name: str) -> None:
+def test_parts_that_do_not_answer_are_left_out_of_the_description(faulty: Proxy, name: str) -> None:
     with connected(faulty.url, time_limits=SHORT) as store:
         faulty.fail("/cluster", answer(cluster(message_send_failures=silent(7))), *[Refuse(503)] * 1000)
         facts = store.describe(name)
@@ -180,7 +180,7 @@ def test_what_is_away_is_left_out_of_the_description(faulty: Proxy, name: str) -
             store.describe(name)
 
 
-def test_a_collection_that_cannot_be_made_is_not_gone_on_with(faulty: Proxy, name: str) -> None:
+def test_a_collection_that_cannot_be_created_raises(faulty: Proxy, name: str) -> None:
     with connected(faulty.url, time_limits=SHORT) as store:
         store.aliases()
         faulty.fail(f"/{name}-new", *[Refuse(503)] * 1000)

@@ -1,4 +1,4 @@
-"""A layout as a real server has it: made, changed, and searched."""
+"""Layouts on a real server: created, changed and searched."""
 
 import time
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def test_the_default_is_one_copy_of_one_part(server: ServerStore, name: str) -> 
     assert config(server, name)["quantization_config"] is None
 
 
-def test_what_is_asked_for_is_made(server: ServerStore, name: str) -> None:
+def test_the_requested_layout_is_created(server: ServerStore, name: str) -> None:
     layout = Layout(shards=3, m=24, ef_construct=77, ef=99, int8=True)
     server.create_collection(name, replace(meta(), layout=layout))
     made = config(server, name)
@@ -49,7 +49,7 @@ def test_what_is_asked_for_is_made(server: ServerStore, name: str) -> None:
     assert server.metadata(name).layout == layout
 
 
-def test_payload_indexes_lie_in_files(server: ServerStore, name: str) -> None:
+def test_payload_indexes_are_on_disk(server: ServerStore, name: str) -> None:
     server.create_collection(name, meta())
     schema = httpx.get(f"{server.location}/collections/{name}", timeout=10).json()["result"]["payload_schema"]
     assert {field: each["params"]["on_disk"] for field, each in schema.items()} == dict.fromkeys(INDEXES, True)
@@ -82,7 +82,7 @@ def test_a_layout_survives_as_json() -> None:
     assert CollectionMeta.from_json("made-before", old).layout == DEFAULT
 
 
-def test_no_index_while_much_is_written(server: ServerStore, name: str) -> None:
+def test_no_index_during_a_bulk_load(server: ServerStore, name: str) -> None:
     server.create_collection(name, meta())
     server.create_collection(f"{name}-live", meta())
     server.defer_indexing(name)
@@ -93,7 +93,7 @@ def test_no_index_while_much_is_written(server: ServerStore, name: str) -> None:
     assert config(server, name)["optimizer_config"]["indexing_threshold"] == live != 0
 
 
-def test_a_query_may_search_otherwise_than_the_layout_says(server: ServerStore, name: str) -> None:
+def test_search_parameters_override_the_layout(server: ServerStore, name: str) -> None:
     layout = Layout(ef=99, int8=True)
     server.create_collection(name, replace(meta(), layout=layout))
     usual, other = search_params(layout, SearchParams()), search_params(layout, SearchParams(exact=True, ef=16))

@@ -1,4 +1,4 @@
-"""Several URLs of one cluster: which are refused, which node is asked, and when another. One server, two ways to it."""
+"""Several URLs of one cluster: which are refused, and which node is asked when. Here, two proxies to one server."""
 
 import socket
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ QUERY = "/query/batch"
 
 @pytest.fixture
 def nodes(qdrant_url: str) -> Iterator[tuple[Proxy, Proxy]]:
-    """Two ways to a server."""
+    """Two proxies to one server."""
     with proxy(qdrant_url) as first, proxy(qdrant_url) as second:
         yield first, second
 
@@ -43,7 +43,7 @@ def closed() -> Iterator[str]:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """A URL that takes connections and says nothing, as a node does that is stopped."""
+    """A URL that accepts connections and never answers, as a stopped node does."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(50)
@@ -51,7 +51,7 @@ def silent() -> Iterator[str]:
 
 
 def asked(node: Proxy, ending: str = QUERY) -> int:
-    """How many such requests have reached it."""
+    """How many such requests have reached the proxy."""
     return sum(request.endswith(ending) for request in node.seen)
 
 
@@ -138,7 +138,7 @@ def test_a_write_whose_answer_is_lost_is_done_again_by_another_node(nodes: tuple
         assert store.count(filled) == 4
 
 
-def test_a_node_that_is_not_there_or_silent_is_passed_by(
+def test_a_node_that_is_down_or_hangs_is_skipped(
     nodes: tuple[Proxy, Proxy], filled: str, closed: str, silent: str
 ) -> None:
     node = nodes[0]
@@ -149,7 +149,7 @@ def test_a_node_that_is_not_there_or_silent_is_passed_by(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422])
-def test_what_is_our_fault_is_asked_of_no_other_node(nodes: tuple[Proxy, Proxy], status: int) -> None:
+def test_errors_in_our_requests_are_not_sent_to_other_nodes(nodes: tuple[Proxy, Proxy], status: int) -> None:
     first, second = nodes
     with connected(f"{first.url},{second.url}") as store:
         store.aliases()
@@ -173,7 +173,7 @@ def test_when_none_answers_all_are_named(nodes: tuple[Proxy, Proxy], closed: str
         assert store.aliases() == known
 
 
-def test_each_node_speaks_for_itself(nodes: tuple[Proxy, Proxy], closed: str, silent: str) -> None:
+def test_each_node_is_described(nodes: tuple[Proxy, Proxy], closed: str, silent: str) -> None:
     first, second = nodes
     with connected(",".join([first.url, closed, silent, second.url]), time_limits=SHORT) as store:
         store.aliases()

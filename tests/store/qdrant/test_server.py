@@ -24,7 +24,7 @@ def test_open_store_picks_the_engine(qdrant_url: str, monkeypatch: pytest.Monkey
         assert (store.engine, store.location) == ("embedded", str(own_home / "embedded"))
         assert isinstance(store, EdgeStore)
     monkeypatch.setenv("QDRANT_URL", qdrant_url)
-    monkeypatch.setenv("QDRANT_API_KEY", KEY)  # a server without a key does not mind one
+    monkeypatch.setenv("QDRANT_API_KEY", KEY)  # a server without a key ignores it
     with open_store(load_settings()) as store:
         assert (store.engine, store.location) == ("server", qdrant_url)
         store.check()
@@ -65,12 +65,12 @@ def test_where_a_url_leads(url: str, location: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["http://host:6333#part", "https://host:6333/?key=1"])
-def test_a_url_with_more_than_a_place_is_refused(url: str) -> None:
+def test_a_url_with_a_query_or_fragment_is_refused(url: str) -> None:
     with raises(UsageError, "QDRANT_URL", "http://host:6333"):
         ServerStore(url)
 
 
-def test_a_closed_store_lets_its_connections_go(qdrant_url: str) -> None:
+def test_a_closed_store_closes_its_connections(qdrant_url: str) -> None:
     with connected(qdrant_url) as store:
         store.check()
     with raises(StoreError, "closed"):
