@@ -192,7 +192,7 @@ class Reader:
         if not in_turn and (self._workers_fetch or isinstance(self._decoders, Threads)):
             return partial(self._decoders.finish, self._decoders.begin(tasks), tasks)
         fetching = (self._in_turn if in_turn else self._fetchers).submit(self._fetch_and_begin, tasks)
-        return lambda: [read for begun, part in fetching.result() for read in self._decoders.finish(begun, part)]
+        return lambda: [read for started, part in fetching.result() for read in self._decoders.finish(started, part)]
 
     def close(self) -> None:
         """Stop; tasks that have not started are dropped."""
@@ -205,7 +205,7 @@ class Reader:
 
         Returns each part's future with its original tasks.
         """
-        begun, part, originals, size = [], list[Task](), list[Task](), 0
+        started, part, originals, size = [], list[Task](), list[Task](), 0
         for task in tasks:
             held, fetched = fetch_here(task)
             part.append(fetched)
@@ -215,9 +215,9 @@ class Reader:
                 self._budget.take(size)
                 future = self._decoders.begin(part)
                 future.add_done_callback(partial(self._budget.give, size))
-                begun.append((future, originals))
+                started.append((future, originals))
                 part, originals, size = [], [], 0
-        return begun
+        return started
 
 
 class Threads:
@@ -229,8 +229,8 @@ class Threads:
     def begin(self, tasks: Sequence[Task]) -> Future[list[ReadResult]]:
         return self._pool.submit(self._load, tasks)
 
-    def finish(self, begun: Future[list[ReadResult]], _tasks: Sequence[Task]) -> list[ReadResult]:
-        return begun.result()
+    def finish(self, started: Future[list[ReadResult]], _tasks: Sequence[Task]) -> list[ReadResult]:
+        return started.result()
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -260,9 +260,9 @@ class Processes:
                 self._pool = start_pool(self._number)
                 return self._pool.submit(self._load, tasks)
 
-    def finish(self, begun: Future[list[ReadResult]], tasks: Sequence[Task]) -> list[ReadResult]:
+    def finish(self, started: Future[list[ReadResult]], tasks: Sequence[Task]) -> list[ReadResult]:
         try:
-            return begun.result()
+            return started.result()
         except BrokenExecutor:
             return [self._read_alone(task) for task in tasks]
 

@@ -26,7 +26,7 @@ Codes = Float32[np.ndarray, "q d"]
 DIVERSITY = 0.5
 """Weight of differing from the hits chosen so far, against being near the query, in [0, 1]; Qdrant's default."""
 CANDIDATES = 100
-"""`diverse` chooses among this many nearest points, or ten for each hit asked for if that is more."""
+"""`diverse` chooses among this many nearest points, or among ten per requested hit if that is more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ class Server(Store, Protocol):
     def rebuild_index(self, collection: str, layout: Layout) -> None:
         """Start building another index over the stored codes, in the background, and record the layout.
 
-        Shards and replicas stay where they are. For collections that nobody searches.
+        Shards and replicas stay where they are. For collections that are not in use.
         """
 
     def defer_indexing(self, collection: str) -> None:

@@ -161,13 +161,13 @@ class Shard:
 
     def _verify(self) -> None:
         """Compare with the manifest, and search once, which alone reveals a lost vector file."""
-        said, found = self._manifest, self.count()
-        if (said.model, said.dim, said.distance) != (self.meta.model, self.meta.dim, self.meta.distance):
+        promised, found = self._manifest, self.count()
+        if (promised.model, promised.dim, promised.distance) != (self.meta.model, self.meta.dim, self.meta.distance):
             raise self._damaged("its metadata and its manifest name different models")
-        if found < said.count or (said.clean and found != said.count):
-            at_least = "" if said.clean else "at least "
-            raise self._damaged(f"it holds {found:,} points, its manifest says {at_least}{said.count:,}")
-        probe = edge.QueryRequest(limit=1, query=edge.Query.Nearest([0.0] * said.dim))
+        if found < promised.count or (promised.clean and found != promised.count):
+            at_least = "" if promised.clean else "at least "
+            raise self._damaged(f"it holds {found:,} points, its manifest says {at_least}{promised.count:,}")
+        probe = edge.QueryRequest(limit=1, query=edge.Query.Nearest([0.0] * promised.dim))
         with self.reading():
             answer = self.edge.query(probe)
         if len(answer) != min(1, found):

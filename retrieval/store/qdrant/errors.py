@@ -17,7 +17,7 @@ QDRANT_ERRORS = (ApiException, QdrantException, ValueError)
 def translate_error(
     error: Exception, node: str, nodes: Sequence[str], key_name: str, heard: str, spent: float
 ) -> StoreError:
-    """The error of ours that says what went wrong, where, and what to do.
+    """The error of ours: what went wrong, where, and what to do.
 
     node: the one asked last
     nodes: all of them
@@ -26,26 +26,26 @@ def translate_error(
     spent: seconds
     """
     status = error.status_code if isinstance(error, UnexpectedResponse) else None
-    says = reason(error)
+    words = reason(error)
     if status == 401:
         return StoreError(f"{node} needs an API key (401)", hint=f"set {key_name} to a valid one")
     if status == 403:
-        return StoreError(f"{node}: the key in {key_name} does not allow this (403: {says})", hint="use one that does")
-    if status == 404 and "ollection" in says:  # not a point that is not found
-        return NoCollection(f"{node}: {says} (404)")
+        return StoreError(f"{node}: the key in {key_name} does not allow this (403: {words})", hint="use one that does")
+    if status == 404 and "ollection" in words:  # not a point that is not found
+        return NoCollection(f"{node}: {words} (404)")
     if retry_after(error) is not False and len(nodes) > 1:
         return StoreUnavailable(
-            f"none of {', '.join(nodes)} answers ({heard or says}; tried for {spent:.0f} s)",
+            f"none of {', '.join(nodes)} answers ({heard or words}; tried for {spent:.0f} s)",
             hint="are they running, and is QDRANT_URL right?",
         )
     if retry_after(error) is not False:
         return StoreUnavailable(
-            f"{node} does not answer ({says}; tried for {spent:.0f} s)",
+            f"{node} does not answer ({words}; tried for {spent:.0f} s)",
             hint="is it running, and is QDRANT_URL right? To start one here: scripts/qdrant start",
         )
     if status in (400, 404, 409, 413, 422):
-        return StoreError(f"{node} refused: {says} ({status})")
-    return StoreError(f"{node} does not answer as Qdrant does ({says})", hint="is QDRANT_URL right?")
+        return StoreError(f"{node} refused: {words} ({status})")
+    return StoreError(f"{node} does not answer as Qdrant does ({words})", hint="is QDRANT_URL right?")
 
 
 def retry_after(error: Exception) -> bool | float:

@@ -78,7 +78,7 @@ class Lock:
         found = self._read([name]).get(name)
         if is_held(found) and found["holder"] not in (self.holder, *self._over) and not is_dead(found):
             found = self._watch(name, found)
-        begun = read_clock()
+        started = read_clock()
         record = {
             **this_process(),
             "alias": name,
@@ -101,7 +101,7 @@ class Lock:
         if stored["holder"] != self.holder:
             raise self._busy_error(name, stored)
         if not self._names:
-            self._renewed = begun
+            self._renewed = started
         self._names[name] = record["generation"]
 
     def check(self) -> None:
@@ -124,11 +124,11 @@ class Lock:
         """Extend the lease; raises as `verify`. Does not recreate a record that is gone."""
         with self._renewing:
             self._check_not_lost()
-            begun = read_clock()
+            started = read_clock()
             fresh = {"token": uuid.uuid4().hex, "expires": time.time() + LEASE_SECONDS}
             self._write(fresh, [*self._names])
             self.verify()
-            self._renewed = begun
+            self._renewed = started
 
     def verify(self) -> None:
         """Read the records of all held names.
