@@ -50,7 +50,7 @@ def write_outliers(
         return Row(each.name, read, decoded, each.payload.get("label"), note=note, refused="not reconstructed")
 
     notes = [
-        "Beside each image: its reconstruction from the embedding. The distance is to the fifth nearest neighbour."
+        "Beside each image: the reconstruction from its embedding. The distance is to the fifth nearest neighbour."
     ]
     write_html(path, list(map(row, found)), "Outliers", notes)
 
