@@ -55,7 +55,9 @@ class CandidateTable:
             for mark, point in zip(marks, page, strict=True):
                 self._ids.extend((mark >> 64, mark & 2**64 - 1))
                 self._contents.append(int(str(point.payload["sha256"])[:16] or "0", 16))
-            for row, (point, hits) in enumerate(zip(page, find_candidates(store, collection, page), strict=True), start):
+            for row, (point, hits) in enumerate(
+                zip(page, find_candidates(store, collection, page), strict=True), start
+            ):
                 for hit in hits:
                     if hit.id != point.id and hit.distance <= limit:
                         self._first.append(row)
