@@ -63,6 +63,9 @@ def dripping(way: Answer, quick: dict[str, bytes] | None = None) -> Iterator[Dri
                 connection.sendall(head + body)
                 return
             at_once, slowly = way()
+            if method == "HEAD" and at_once.endswith(b"\r\n\r\n"):
+                connection.sendall(at_once[:-2] + b"Connection: close\r\n\r\n")  # such an answer has no body
+                return
             connection.sendall(at_once)
             for number in range(len(slowly)):
                 try:

@@ -59,9 +59,10 @@ class UrlPath:
                 return getattr(self.fs, method)(*args, **options)
             except FileNotFoundError as error:
                 cause = error.__cause__
-                if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
-                    raise cause from error
-                raise
+                missing = isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410)
+                if cause is None or missing or not self.protocol.startswith("http"):
+                    raise
+                raise cause from error
 
     def open(self) -> BinaryIO:
         """Open the file to read and seek; raises SourceError."""

@@ -8,7 +8,6 @@ import dataclasses
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from retrieval.images.decode import encode_png
 from retrieval.sources.dataset import open_dataset
 from tests.conftest import made_once
 from tests.errors import mentions
+from tests.processes import RETRIEVAL, Process
 
 PICTURES = 200
 SECONDS = 120
@@ -77,16 +77,16 @@ def command(*arguments: object) -> list[str]:
 
 def run(*arguments: object, home: Path, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Done:
     """Run `retrieval` as a process of its own, its output in pipes."""
-    done = subprocess.run(
-        command(*arguments),
-        env=environment(home, **(env or {})),
-        cwd=home.parent,
-        input=stdin,
-        capture_output=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+    told = stdin.decode(errors="surrogateescape")
+    with Process(RETRIEVAL, *arguments, environment=environment(home, **(env or {})), folder=home.parent) as process:
+        return finished(process, told)
+
+
+def finished(process: Process, stdin: str = "") -> Done:
+    """What the process left behind."""
+    out, err = process.communicate(stdin, timeout=SECONDS)
+    assert process.returncode is not None
+    return Done(process.returncode, out, err)
 
 
 def done_well(*arguments: object, home: Path, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Done:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.conftest import SECONDS, Call, Trained, command, copy, done_well, environment, points
+from tests.cli.conftest import SECONDS, Call, Trained, copy, done_well, environment, finished, points
 from tests.conftest import made_once
+from tests.processes import RETRIEVAL, Process
 
 DIGITS = 4000
 """In mnist-sample:train; eight windows of ingest."""
@@ -30,23 +30,15 @@ def heed_ctrl_c() -> Iterator[None]:
 
 def stop_when(condition: Callable[[], bool], how: int, home: Path, *arguments: object) -> tuple[int, str]:
     """Start `retrieval` and send it a signal once the condition holds; returns its exit code and stderr."""
-    process = subprocess.Popen(
-        command(*arguments), env=environment(home), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    try:
+    with Process(RETRIEVAL, *arguments, environment=environment(home)) as process:
         end = time.monotonic() + SECONDS
         while not condition():
             assert process.poll() is None, "it was over before it could be stopped"
             assert time.monotonic() < end
             time.sleep(0.001)
         process.send_signal(how)
-        _, err = process.communicate(timeout=SECONDS)
-        return process.returncode, err
-    finally:
-        process.kill()
-        process.wait()
-        assert process.stderr
-        process.stderr.close()
+        done = finished(process)
+        return done.code, done.err
 
 
 def stored(home: Path) -> int:

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -28,7 +27,8 @@ from retrieval.sources.dataset import open_dataset
 from retrieval.store import open_store
 from retrieval.store.base import resolve
 from retrieval.store.qdrant.lock import LOCKS
-from tests.cli.conftest import SECONDS, Done, environment
+from tests.cli.conftest import SECONDS, Done, environment, finished
+from tests.processes import Process
 
 MODEL = ModelConfig((28, 28), 1, 16, (8, 16), (0, 0))
 
@@ -45,8 +45,6 @@ EncoderProcess.encode = encode_and_count
 cli.main()
 """
 """The real command; its first argument is a file that grows by a byte for each image it encodes, even when killed."""
-
-Process = subprocess.Popen[str]
 
 
 def make_model(home: Path, seed: int = 7) -> SavedModel:
@@ -122,13 +120,14 @@ class Place:
     @contextmanager
     def started(self, *arguments: object, url: str | None = None) -> Iterator[Process]:
         """`retrieval ingest` in a session of its own, which is killed at the end of the block. url: a proxy's."""
-        with subprocess.Popen(
-            [sys.executable, "-c", COUNTING, self._encoded, "ingest", *map(str, arguments), *self.options(url)],
-            env=environment(self.home),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
+        with Process(
+            COUNTING,
+            self._encoded,
+            "ingest",
+            *arguments,
+            *self.options(url),
+            environment=environment(self.home),
+            own_session=True,
         ) as process:
             try:
                 yield process
@@ -156,12 +155,6 @@ def count(url: str, collection: str, where: dict[str, Any] | None = None) -> int
             if refusal.code != 404:
                 raise
         return -1
-
-
-def finished(process: Process) -> Done:
-    """The output and exit code of the process."""
-    out, err = process.communicate(timeout=SECONDS)
-    return Done(process.returncode, out, err)
 
 
 def until(condition: Callable[[], bool], process: Process) -> None:

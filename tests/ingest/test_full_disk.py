@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from retrieval.schema.records import Point
-from tests.cli.conftest import Call, copy
+from tests.cli.conftest import Call, copy, finished
 from tests.conftest import need
 from tests.ingest.conftest import ALIAS, DIGITS
-from tests.ingest.jobs import Place, finished, same_points, until
+from tests.ingest.jobs import Place, same_points, until
 
 MOUNT = 'mount -t tmpfs -o size=600m none "$0" && echo mounted && exec cat'
 
@@ -51,7 +52,9 @@ def test_a_disk_that_fills_up(
     leave(disk, 400)
     with place.started(digits, "--batch-size", 32) as process:
         until(lambda: place.stored >= DIGITS // 10, process)
+        os.killpg(process.pid, signal.SIGSTOP)  # else it may be done before the disk is full
         leave(disk, 100)
+        os.killpg(process.pid, signal.SIGCONT)
         finished(process).error(1, place.home, "MiB", "RETRIEVAL_HOME")
     before = place.stored
     assert DIGITS // 10 <= before < DIGITS

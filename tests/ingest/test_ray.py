@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from retrieval.schema.records import Point, point_id
-from tests.cli.conftest import SECONDS, Call
+from tests.cli.conftest import SECONDS, Call, finished
 from tests.ingest.conftest import DIGITS
-from tests.ingest.jobs import Place, finished, is_locked, make_digits, same_points, until
+from tests.ingest.jobs import Place, is_locked, make_digits, same_points, until
 
 RAY = ("--runner", "ray", "--workers", 2)
 GONE, COPIES = 5, 3

@@ -17,9 +17,10 @@ from retrieval.ingest.summary import IngestSummary
 from retrieval.schema.records import Point
 from retrieval.sources.folder import Folder
 from retrieval.store.qdrant.connection import TimeLimits
-from tests.cli.conftest import copy
+from tests.cli.conftest import copy, finished
 from tests.ingest.conftest import ALIAS, DIGITS, Quadrants, by_path
-from tests.ingest.jobs import Place, Process, finished, same_points, until
+from tests.ingest.jobs import Place, same_points, until
+from tests.processes import Process
 from tests.store import servers
 from tests.store.conftest import connected
 from tests.store.faults import LOSE, PASS, RESET, Refuse, proxy

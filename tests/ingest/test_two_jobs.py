@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from retrieval.schema.records import Point
-from tests.cli.conftest import Call
+from tests.cli.conftest import Call, finished
 from tests.ingest.conftest import DIGITS
-from tests.ingest.jobs import Place, finished, is_locked, same_points, until
+from tests.ingest.jobs import Place, is_locked, same_points, until
 
 BATCH = 64
 

@@ -1,7 +1,5 @@
 """A collection of sixty images on either engine, and a re-index of it as a process that may be killed."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +14,8 @@ from retrieval.schema.records import CollectionMeta
 from retrieval.sources.folder import Folder
 from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
-from tests.cli.conftest import SECONDS, environment
+from tests.cli.conftest import environment, finished
+from tests.processes import ROOT, Process
 from tests.reindex.encoders import SIDE, Shades
 
 PICTURES = 60
@@ -84,16 +83,9 @@ class Place:
     def killed(self, step: str, seed: int, seconds: float = 0.0) -> None:
         """Re-index with this seed's encoder, killed when the step begins, or that much later."""
         arguments = [str(self.home), self.url or "", self.alias, step, str(seed), str(seconds)]
-        done = subprocess.run(
-            [sys.executable, "-c", CHILD, *arguments],
-            env=environment(Path(self.home)),
-            cwd=Path(__file__).parents[2],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-        assert done.returncode == -9, done.stderr
+        with Process(CHILD, *arguments, environment=environment(Path(self.home)), folder=ROOT) as process:
+            done = finished(process)
+        assert done.code == -9, done.err
 
     def answers(self, store: Store, root: Path, encoders: list[Shades]) -> CollectionMeta:
         """Check that the alias's collection holds each image, with embeddings of the model that it names."""

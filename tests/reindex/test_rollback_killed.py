@@ -1,8 +1,6 @@
 """kill -9 at each point of a rollback: the next one finishes it, and none goes back to the collection that was left."""
 
 import contextlib
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +11,8 @@ from retrieval.model import saved_models
 from retrieval.reindex import rollback as job
 from retrieval.reindex.rollback import rollback
 from retrieval.store.base import Store, resolve
-from tests.cli.conftest import SECONDS, environment
+from tests.cli.conftest import environment, finished
+from tests.processes import ROOT, Process
 from tests.reindex.places import Place
 from tests.reindex.test_steps import AFTER, BEFORE, left, model
 from tests.store.conftest import codes, meta, points
@@ -56,16 +55,10 @@ POINTS = {
 
 
 def killed(place: Place, point: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(place.home), place.url or "", place.alias, point],
-        env=environment(Path(place.home)),
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert done.returncode == -9, done.stderr
+    arguments = place.home, place.url or "", place.alias, point
+    with Process(CHILD, *arguments, environment=environment(Path(place.home)), folder=ROOT) as process:
+        done = finished(process)
+    assert done.code == -9, done.err
 
 
 def history(store: Store, place: Place) -> tuple[str, str, str]:

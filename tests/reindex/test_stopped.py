@@ -2,13 +2,12 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from retrieval.errors import Locked
@@ -16,6 +15,8 @@ from retrieval.reindex.job import reindex
 from retrieval.store.base import resolve
 from tests.cli.conftest import SECONDS, environment
 from tests.errors import mentions
+from tests.ingest.jobs import until
+from tests.processes import ROOT, Process
 from tests.reindex.conftest import NEW, OLD
 from tests.reindex.places import PICTURES, Place, make_pictures
 
@@ -46,18 +47,12 @@ CAPTIONS = 20
 
 
 @contextmanager
-def stopped(place: Place, step: str) -> Iterator["subprocess.Popen[str]"]:
+def stopped(place: Place, step: str) -> Iterator[Process]:
     """A re-index that has stopped itself at the start of the step."""
-    arguments = [str(place.home), place.url or "", place.alias, step]
-    with subprocess.Popen(
-        [sys.executable, "-c", CHILD, *arguments],
-        env=environment(Path(place.home)),
-        cwd=Path(__file__).parents[2],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    arguments = place.home, place.url or "", place.alias, step
+    with Process(CHILD, *arguments, environment=environment(Path(place.home)), folder=ROOT) as process:
         try:
-            assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1]), "it ended before that step"
+            until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, process)
             yield process
         finally:
             process.kill()
