@@ -39,7 +39,7 @@ def dying(name, honest):
 with place.opened() as store:
     for name in ("set_metadata", "move_alias"):
         setattr(type(store), name, dying(name, getattr(type(store), name)))
-    for name in ("read_back", "adopt"):
+    for name in ("read_back", "adopt_default_model"):
         setattr(job, name, dying(name, getattr(job, name)))
     job.rollback(store, alias, place.settings)
 """
@@ -49,7 +49,7 @@ POINTS = {
     "after 2. set_metadata": "marked",
     "after 1. move_alias": "moved",
     "after 1. read_back": "moved",
-    "after 1. adopt": "moved",
+    "after 1. adopt_default_model": "moved",
     "after 3. set_metadata": "done",
 }
 
