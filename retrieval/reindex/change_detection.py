@@ -10,7 +10,7 @@ from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.plan import Planner, ToOpen
 from retrieval.ingest.prune import find_removals
 from retrieval.ingest.summary import IngestSummary
-from retrieval.reindex.run import ReindexRun
+from retrieval.reindex.context import ReindexRun
 from retrieval.sources import Source
 from retrieval.sources.read import Refused, read_images
 

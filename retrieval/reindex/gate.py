@@ -13,9 +13,9 @@ from retrieval.evaluate.metrics import effective_rank
 from retrieval.ingest.summary import IngestSummary
 from retrieval.model.encoder import use_compilation_cache
 from retrieval.model.encoder_process import ImageEncoder
+from retrieval.reindex.context import ReindexRun
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import GateCheck
-from retrieval.reindex.run import ReindexRun
 from retrieval.reindex.sample import GateSample, measure_copies_found
 from retrieval.reindex.swap import SAME
 from retrieval.schema.filters import Filter, Match

@@ -18,11 +18,11 @@ from retrieval.model import saved_models
 from retrieval.model.encoder_process import EncoderProcess, ImageEncoder
 from retrieval.reindex.candidate import fill_and_catch_up, open_candidate, settle
 from retrieval.reindex.change_detection import has_changed
+from retrieval.reindex.context import ReindexRun
 from retrieval.reindex.gate import ReindexGate
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import GateCheck, ReindexOutcome
 from retrieval.reindex.preflight import check_engine, check_model, check_room_for_copy, open_recorded_sources
-from retrieval.reindex.run import ReindexRun
 from retrieval.reindex.swap import adopt_default_model, mark_ready, read_back, swap, tidy
 from retrieval.schema.records import CollectionMeta, seconds_since
 from retrieval.search.calibration import fit

@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from retrieval.errors import StoreError, UsageError
 from retrieval.evaluate.ann_recall import TIE
 from retrieval.reindex.candidate import CALM, wait_until_settled
-from retrieval.reindex.index_search import EXACT, IndexMeasurement, estimate_memory, list_efs
+from retrieval.reindex.tune_candidates import EXACT, IndexMeasurement, estimate_memory, list_efs
 from retrieval.schema.index_config import Layout
 from retrieval.schema.records import codes_of
 from retrieval.store.base import Held, SearchParams, Store, resolve

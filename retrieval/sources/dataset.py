@@ -17,9 +17,9 @@ from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.schema.records import Root, full_name
 from retrieval.sources.base import Entry
-from retrieval.sources.catalog import DATASETS, PACKAGED, SPLITS, SYSTEM_DATA, KnownDataset
 from retrieval.sources.download import ReportDownload, download
 from retrieval.sources.idx import read_pair
+from retrieval.sources.known_datasets import DATASETS, PACKAGED, SPLITS, SYSTEM_DATA, KnownDataset
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from retrieval.errors import RetrievalError, SourceError
 from retrieval.schema.records import Root
 from retrieval.sources.archive import ARCHIVE_SUFFIXES, Archive
 from retrieval.sources.base import Source, check_source_name, default_name, is_image
-from retrieval.sources.catalog import DATASET_NAMES, DATASETS
 from retrieval.sources.dataset import open_dataset
 from retrieval.sources.download import ReportDownload
 from retrieval.sources.filesystem import UrlPath
 from retrieval.sources.folder import File, Folder
+from retrieval.sources.known_datasets import DATASET_NAMES, DATASETS
 from retrieval.sources.pathlist import LIST_SUFFIX, PathList
 from retrieval.sources.presence import Snapshot, file_state, local_root
 from retrieval.sources.remote import RemoteFolder

@@ -9,10 +9,10 @@ from qdrant_client import models
 
 from retrieval.config import Settings
 from retrieval.errors import NoCollection, UsageError
-from retrieval.reindex import index_search
 from retrieval.reindex import tune as job
-from retrieval.reindex.index_search import BUILDS, IndexMeasurement, choose_index, estimate_memory
+from retrieval.reindex import tune_candidates
 from retrieval.reindex.tune import measure_recall, tune
+from retrieval.reindex.tune_candidates import BUILDS, IndexMeasurement, choose_index, estimate_memory
 from retrieval.schema.index_config import Layout
 from retrieval.store import open_store
 from retrieval.store.base import Store, resolve
@@ -69,7 +69,7 @@ def filled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[tuple[Store, str]]:
     """A collection of 1,200 embeddings with an alias of its own."""
-    monkeypatch.setattr(index_search, "EFS", (16, 64))
+    monkeypatch.setattr(tune_candidates, "EFS", (16, 64))
     monkeypatch.setattr(job, "QUERIES", 20)
     monkeypatch.setattr(job, "WARM", 2)
     with connected(qdrant_url) as store:
@@ -133,8 +133,8 @@ def test_the_command_measures_and_applies(
     call: Call,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(index_search, "EFS", (48,))
-    monkeypatch.setattr(index_search, "BUILDS", BUILDS[1:2])
+    monkeypatch.setattr(tune_candidates, "EFS", (48,))
+    monkeypatch.setattr(tune_candidates, "BUILDS", BUILDS[1:2])
     monkeypatch.setattr(job, "QUERIES", 20)
     place = Place(copy(model_home, own_home), qdrant_url, "test-tune")
     try:

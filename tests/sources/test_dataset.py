@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import decode
-from retrieval.sources import catalog, dataset, open_source
+from retrieval.sources import dataset, known_datasets, open_source
 from retrieval.sources.idx import read_idx
 from tests.errors import raises
 from tests.sources.conftest import Open, listed
@@ -110,7 +110,9 @@ def test_the_script_makes_the_sample(
     assert "train: 4,000 digits" in capsys.readouterr().out
     for stem in STEMS.values():
         name = f"{stem}-labels-idx1-ubyte.gz"
-        assert (read_idx(tmp_path / "out" / name, 1) == read_idx(catalog.PACKAGED / "mnist-sample" / name, 1)).all()
+        assert (
+            read_idx(tmp_path / "out" / name, 1) == read_idx(known_datasets.PACKAGED / "mnist-sample" / name, 1)
+        ).all()
 
 
 def load_script(name: str) -> ModuleType:

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from retrieval.config import Settings
 from retrieval.errors import SourceError
-from retrieval.sources import catalog, dataset, download, open_source
+from retrieval.sources import dataset, download, known_datasets, open_source
 from tests.errors import raises
 from tests.sources.mirrors import Mirrors, serving
 from tests.sources.test_dataset import make
@@ -144,7 +144,7 @@ def test_a_data_set_is_downloaded_once(tmp_path: Path, settings: Settings, monke
     labels = gzip.compress((published / "t10k-labels-idx1-ubyte").read_bytes())
     seen: list[str] = []
     with serving(images) as first, serving(labels) as second:
-        named = catalog.KnownDataset(
+        named = known_datasets.KnownDataset(
             "mnist",
             (f"{first.base}/good/", f"{second.base}/good/"),
             {
@@ -153,7 +153,7 @@ def test_a_data_set_is_downloaded_once(tmp_path: Path, settings: Settings, monke
             },
         )
         monkeypatch.setattr(dataset, "SYSTEM_DATA", tmp_path / "system")
-        monkeypatch.setitem(catalog.DATASETS, "mnist", named)
+        monkeypatch.setitem(known_datasets.DATASETS, "mnist", named)
         source = open_source("mnist:test", settings, progress=lambda name, *_: seen.append(name))
         asked = len(first.asked) + len(second.asked)
     assert [entry.key for entry in source.entries()] == ["00000"]

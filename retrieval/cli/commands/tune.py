@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from retrieval.config import Settings
-    from retrieval.reindex.index_search import IndexMeasurement
+    from retrieval.reindex.tune_candidates import IndexMeasurement
     from retrieval.schema.index_config import Layout
 
 INDEX = ("exact", "m", "ef_construct", "ef", "int8", "on_disk")
@@ -69,15 +69,15 @@ def tune(
     """
     from retrieval.config import load_settings
     from retrieval.errors import GateRefused
-    from retrieval.reindex import index_search
     from retrieval.reindex import tune as job
+    from retrieval.reindex import tune_candidates
     from retrieval.store import open_store
 
     least = parse_share("--min-recall", min_recall)
     settings = load_settings(qdrant_url=qdrant_url)
     with open_store(settings) as store, progress_bar() as bar:
-        rows = list(job.tune(store, alias, builds=index_search.BUILDS, step=step_task(bar, "Measuring")))
-    chosen = index_search.choose_index(rows, least, max_p95 / 1000, on_disk=on_disk)
+        rows = list(job.tune(store, alias, builds=tune_candidates.BUILDS, step=step_task(bar, "Measuring")))
+    chosen = tune_candidates.choose_index(rows, least, max_p95 / 1000, on_disk=on_disk)
     if as_json:
         print_json({"chosen": chosen and chosen.to_json(), "measured": [row.to_json() for row in rows]})
     else:
