@@ -8,7 +8,7 @@ from starlette.types import Message
 
 from retrieval.web.limits import Limits
 from retrieval.web.metrics import Metrics
-from retrieval.web.middleware.body_limits import LimitedBody
+from retrieval.web.middleware.body_limits import LimitedBody, format_size
 
 LIMITS = Limits(upload=1000, small=10, large=1, body_seconds=0.2)
 
@@ -58,5 +58,14 @@ def test_one_that_says_it_is_large_is_not_read_at_all_without_a_place() -> None:
         with pytest.raises(HTTPException) as raised:
             await body(client, asyncio.Semaphore(1), "1001").receive()
         assert (raised.value.status_code, client.asked) == (413, 0)
+        assert "at most 1000 bytes" in raised.value.detail
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(1023, "1023 bytes"), (1024, "1 KiB"), (300_000, "293 KiB"), (2**20, "1 MiB"), (64 * 2**20, "64 MiB")],
+)
+def test_a_limit_below_a_megabyte_is_not_written_as_none(size: int, text: str) -> None:
+    assert format_size(size) == text

@@ -52,7 +52,7 @@ class LimitedBody:
         if self._ended:
             return await self._receive()
         if self._declared > self._limits.upload:
-            raise self._refusal(413, "size", f"too large; at most {self._limits.upload / 2**20:.0f} MiB")
+            raise self._refusal(413, "size", f"too large; at most {format_size(self._limits.upload)}")
         if max(self._size, self._declared) > self._limits.small and not self._held:
             await self._place()
         try:
@@ -62,7 +62,7 @@ class LimitedBody:
             raise self._refusal(408, "time", f"the upload took more than {self._limits.body_seconds:.0f} s") from None
         self._size += len(message.get("body", b""))
         if self._size > self._limits.upload:
-            raise self._refusal(413, "size", f"too large; at most {self._limits.upload / 2**20:.0f} MiB")
+            raise self._refusal(413, "size", f"too large; at most {format_size(self._limits.upload)}")
         self._ended = not message.get("more_body", False)
         return message
 
@@ -83,3 +83,13 @@ class LimitedBody:
         """Free the slot for the next large body."""
         if self._held:
             self._places.release()
+
+
+def format_size(size: int) -> str:
+    """A number of bytes, in the largest unit of which it is at least one.
+
+    >>> format_size(32 * 2**20), format_size(300_000), format_size(1000)
+    ('32 MiB', '293 KiB', '1000 bytes')
+    """
+    unit, name = next(((unit, name) for unit, name in ((2**20, "MiB"), (2**10, "KiB")) if size >= unit), (1, "bytes"))
+    return f"{size / unit:.0f} {name}"
