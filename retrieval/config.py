@@ -54,10 +54,10 @@ class Settings(BaseSettings):
             return None
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError(f"{redact(url)!r} is not like http://host:8000")
+            raise ValueError(f"{redact(url)!r} is not a public URL like http://host:8000")
         if parts.username or parts.password:
             raise ValueError(
-                "it must not contain a user or a password: everyone who can see the collection can read it"
+                "a public URL must not contain a user or a password: everyone who can see the collection can read it"
             )
         return url.rstrip("/")
 
@@ -104,11 +104,14 @@ class Settings(BaseSettings):
 
 
 def load_settings(**flags: Any) -> Settings:
-    """Read the settings; options that are None were not given. Raises UsageError that names the wrong setting."""
+    """Read the settings; options that are None were not given. Raises UsageError that names the wrong one."""
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        name, what = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        if flags.get(name) is not None:
+            raise UsageError(what, option=name) from error
+        raise UsageError(f"setting {name}: {what}") from error
     except ValueError as error:  # a TOML file that cannot be parsed
         raise UsageError(f"{TOML}: {error}") from error

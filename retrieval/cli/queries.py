@@ -53,11 +53,15 @@ def read_lines(file: Path) -> Iterator[str]:
         with sys.stdin.buffer if str(file) == STDIN else file.open("rb") as text:
             for number, line in enumerate(iter(partial(text.readline, LONGEST + 1), b""), start=1):
                 if len(line) > LONGEST:
-                    raise UsageError(f"--list {file}: line {number:,} is longer than {LONGEST:,} bytes; is it a list?")
+                    raise UsageError(
+                        f"{file}: line {number:,} is longer than {LONGEST:,} bytes",
+                        option="list",
+                        hint="give a text file with one path per line",
+                    )
                 if name := os.fsdecode(line.rstrip(b"\r\n")):
                     yield name
     except OSError as error:
-        raise UsageError(f"--list {file}: cannot be read: {error.strerror}") from error
+        raise UsageError(f"{file} cannot be read: {error.strerror}", option="list") from error
 
 
 def file_query(path: str) -> "Query":

@@ -115,7 +115,9 @@ def default_name(text: str) -> str:
 def check_source_name(name: str) -> str:
     """Return the name; raises UsageError if it is not a valid name of a source."""
     if not _NAME.fullmatch(name):
-        raise UsageError(f"name {name!r} for a source: use 1 to 64 letters, digits and . _ : -")
+        raise UsageError(
+            f"{name!r} cannot be the name of a source", option="name", hint="use 1 to 64 letters, digits and . _ : -"
+        )
     return name
 
 

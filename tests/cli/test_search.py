@@ -158,10 +158,11 @@ def test_what_contradicts_itself(home: Path, wrong: list[str], option: str, name
 
 
 def test_a_list_that_is_none(home: Path, tmp_path: Path, call: Call) -> None:
-    call("search", "--list", tmp_path / "gone.txt").error(2, tmp_path / "gone.txt", "No such file or directory")
+    gone = tmp_path / "gone.txt"
+    call("search", "--list", gone).error(2, gone, "No such file or directory", option="--list")
     binary = tmp_path / "binary.list"
     binary.write_bytes(bytes(200_000).replace(b"\0", b"x"))
-    call("search", "--list", binary).error(2, binary)
+    call("search", "--list", binary).error(2, binary, option="--list")
     empty = tmp_path / "empty.list"
     empty.write_text("\n\n")
     done = call("search", "--list", empty, "--output", "json")

@@ -40,26 +40,26 @@ def colours(tmp_path: Path) -> Path:
     ("text", "seconds"), [("90s", 90), ("5m", 300), ("1h", 3600), ("300", 300), ("1.5h", 5400), (" 2 M ", 120)]
 )
 def test_times(text: str, seconds: float) -> None:
-    assert parse_seconds("--time-budget", text) == seconds
+    assert parse_seconds("time_budget", text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "soon", "0", "0s", "-5m", "5d", "5m30s", "nan", "1e3", "٣s"])
 def test_no_times(text: str) -> None:
-    with raises(UsageError, f"--time-budget {text}", "5m"):
-        parse_seconds("--time-budget", text)
+    with raises(UsageError, repr(text), option="time_budget", hint="5m"):
+        parse_seconds("time_budget", text)
 
 
 def test_sizes() -> None:
-    assert (parse_size("--image-size", "64"), parse_size("--image-size", "28x40")) == ((64, 64), (28, 40))
+    assert (parse_size("image_size", "64"), parse_size("image_size", "28x40")) == ((64, 64), (28, 40))
     for text in ("", "big", "28x", "x28", "-8", "1x2x3", "12345"):
-        with raises(UsageError, f"--image-size {text}", "48x64"):
-            parse_size("--image-size", text)
+        with raises(UsageError, repr(text), option="image_size", hint="48x64"):
+            parse_size("image_size", text)
 
 
 @pytest.mark.parametrize(
     ("options", "wrong", "named"),
     [
-        ("--time-budget soon", "", ["--time-budget soon"]),
+        ("--time-budget soon", "--time-budget", ["soon", "5m"]),
         ("--image-size 4", "--image-size", ["4x4", 8, 512]),
         ("--image-size 20x1000", "--image-size", ["20x1000", 8, 512]),
         ("--channels 2", "--channels", [1, 3, 2]),

@@ -132,7 +132,8 @@ def kill_the_lister(place: Place) -> list[int]:
 
 
 def test_what_makes_no_sense(place: Place, digits: Path, call: Call) -> None:
-    call("ingest", digits, *place.options(), "--address", "somewhere:6379").error(2, "somewhere:6379", "--runner ray")
+    alone = call("ingest", digits, *place.options(), "--address", "somewhere:6379")
+    alone.error(2, "somewhere:6379", "--runner ray", option="--address")
     away = call("ingest", digits, *place.options(), "--runner", "ray", "--address", "127.0.0.1:1")
     away.error(2, "127.0.0.1:1", option="--address")
     call("ingest", digits, "--runner", "ray").error(2, "QDRANT_URL", option="--runner")

@@ -63,7 +63,7 @@ def test_names(tmp_path: Path, opened: Open) -> None:
     assert opened(root, name="Wörld:2.a_b-c").name == "Wörld:2.a_b-c"
     assert opened("mnist-sample:test", name="digits").name == "digits"
     for bad in ("", "a b", "a/b", "a\nb", "x" * 65, "😺"):
-        with raises(UsageError, repr(bad), "64"):
+        with raises(UsageError, repr(bad), option="name", hint="64"):
             opened(root, name=bad)
 
 

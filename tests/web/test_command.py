@@ -89,7 +89,8 @@ def test_the_public_url_goes_into_every_payload(home: Path, call: Call, folder: 
 
 @pytest.mark.parametrize("url", ["pictures", "ftp://a/b", "http://", "http://u:p@a", "http://a/?b=c", "file:///etc"])
 def test_a_url_that_no_dashboard_could_show(call: Call, url: str) -> None:
-    call("set-public-url", url).error(2, "public_url")
+    assert "--public-url" not in call("set-public-url", url).error(2, "public URL")
+    call("ingest", "nowhere", "--public-url", url).error(2, "public URL", option="--public-url")
 
 
 def test_the_key_never_comes_by_a_flag(call: Call) -> None:
