@@ -13,14 +13,21 @@ if TYPE_CHECKING:
     from retrieval.ingest.options import RayCluster
     from retrieval.sources import Source
 
-Alias = Annotated[str, typer.Option(metavar="NAME", rich_help_panel=ENGINE, help="Alias of the collection.")]
+Alias = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=ENGINE,
+        help="Alias of the collection: the name that stays when a re-index replaces the collection behind it.",
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option(
         metavar="MODEL",
         rich_help_panel=ENGINE,
         show_default="the collection's model, or the default model",
-        help="A model's folder, or the start of its fingerprint.",
+        help="A model's folder, or the start of its fingerprint, the hash that identifies it.",
     ),
 ]
 AnyModel = Annotated[
@@ -29,7 +36,7 @@ AnyModel = Annotated[
         metavar="MODEL",
         rich_help_panel=ENGINE,
         show_default="the default model",
-        help="A model's folder, or the start of its fingerprint.",
+        help="A model's folder, or the start of its fingerprint, the hash that identifies it.",
     ),
 ]
 """For a command that does not use the collection's model."""
@@ -39,7 +46,7 @@ QdrantUrl = Annotated[
         metavar="URL[,URL...]",
         rich_help_panel=ENGINE,
         show_default="$QDRANT_URL, or the embedded engine",
-        help="A Qdrant server, or the nodes of a cluster.",
+        help="URL of a Qdrant server, or the URLs of all nodes (servers) of a cluster.",
     ),
 ]
 PublicUrl = Annotated[
@@ -48,13 +55,17 @@ PublicUrl = Annotated[
         metavar="URL",
         rich_help_panel=ENGINE,
         show_default="keep the current one",
-        help="Public URL of `retrieval serve`, from which the Qdrant dashboard loads images.",
+        help="URL at which browsers reach `retrieval serve`; the Qdrant dashboard loads images from it.",
     ),
 ]
 Shards = Annotated[
     int | None,
     typer.Option(
-        min=1, max=1000, rich_help_panel=CLUSTER, show_default="one per peer", help="Shards of a new collection."
+        min=1,
+        max=1000,
+        rich_help_panel=CLUSTER,
+        show_default="one per node",
+        help="Number of parts (shards) that a new collection is split into.",
     ),
 ]
 Replicas = Annotated[
@@ -64,7 +75,7 @@ Replicas = Annotated[
         max=100,
         rich_help_panel=CLUSTER,
         show_default="2 on a cluster",
-        help="Replicas of each shard of a new collection.",
+        help="Number of copies (replicas) that the cluster keeps of each shard of a new collection.",
     ),
 ]
 WriteConsistency = Annotated[
@@ -74,13 +85,14 @@ WriteConsistency = Annotated[
         max=100,
         rich_help_panel=CLUSTER,
         show_default="1",
-        help="Replicas that must confirm a write to a new collection.",
+        help="Number of replicas that must confirm each write to a new collection.",
     ),
 ]
 Runner = Annotated[
     Literal["here", "ray"],
     typer.Option(
-        rich_help_panel=CLUSTER, help="Read, encode and write on this machine, or on the workers of a Ray cluster."
+        rich_help_panel=CLUSTER,
+        help="Where to read, encode and store images: `here` is this machine, `ray` is a Ray cluster.",
     ),
 ]
 Address = Annotated[
@@ -89,10 +101,14 @@ Address = Annotated[
         metavar="HOST:PORT|auto",
         rich_help_panel=CLUSTER,
         show_default="start Ray on this machine",
-        help="Address of the Ray cluster, with --runner ray.",
+        help="With --runner ray: address of the Ray cluster.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print JSON.")]
+JsonLines = Annotated[
+    bool, typer.Option("--json", rich_help_panel=OUTPUT, help="Print JSON, for programs; the same as --output jsonl.")
+]
+"""For a command that has `--output`."""
 Name = Annotated[
     str | None,
     typer.Option(
@@ -108,17 +124,24 @@ Labels = Annotated[
         metavar="folder",
         rich_help_panel=FIELDS,
         show_default="no labels",
-        help="Take each image's label from the name of its folder; labels are not used for training.",
+        help="Take each image's label from the name of its folder, or from a Parquet file's label column; "
+        "training never uses labels.",
     ),
 ]
 MetricsFile = Annotated[
     Path | None,
     typer.Option(rich_help_panel=OUTPUT, help="Write the run's metrics to this file, as Prometheus text."),
 ]
-LogJson = Annotated[bool, typer.Option("--log-json", rich_help_panel=OUTPUT, help="Log to stderr, as JSON lines.")]
+LogJson = Annotated[
+    bool, typer.Option("--log-json", rich_help_panel=OUTPUT, help="Write the log to stderr, as JSON lines.")
+]
 MaxFailures = Annotated[
     int,
-    typer.Option(min=0, rich_help_panel=LIMITS, help="Stop if more images than this are newly refused."),
+    typer.Option(
+        min=0,
+        rich_help_panel=LIMITS,
+        help="Stop when more images than this are refused for the first time; the images stored until then are kept.",
+    ),
 ]
 
 SOURCES = "folders, archives, Parquet files, lists of paths, data sets or URLs"
@@ -145,9 +168,13 @@ def open_sources(
     from retrieval.sources import open_source
 
     if labels not in (None, "folder"):
-        raise UsageError(f"--labels {labels}: the only kind is `folder`")
+        raise UsageError(f"{labels!r} is not a kind of labels", option="labels", hint="the only kind is `folder`")
     if name is not None and len(specs) > 1:
-        raise UsageError(f"--name {name} with {len(specs)} sources; ingest them one by one, each with its own --name")
+        raise UsageError(
+            f"{name} would be the name of {len(specs)} sources",
+            option="name",
+            hint="ingest them one by one, each with its own --name",
+        )
     with progress_bar() as bar:
         tasks: dict[str, Any] = {}
 
@@ -170,5 +197,5 @@ def ray_of(runner: str, address: str | None, settings: "Settings") -> "RayCluste
     from retrieval.ingest.options import RayCluster
 
     if address is not None and runner != "ray":
-        raise UsageError(f"--address {address} is for a Ray cluster; add --runner ray")
+        raise UsageError(f"{address} is the address of a Ray cluster", option="address", hint="add --runner ray")
     return RayCluster(settings, address) if runner == "ray" else None

@@ -26,7 +26,8 @@ def collections(
         typer.Option(
             "--prune",
             rich_help_panel=ACTION,
-            help="Drop the collections that no alias points at, damaged ones too; this cannot be undone.",
+            help="Drop all collections that no alias points at, without asking: damaged ones too, and those that"
+            " `retrieval rollback` needs. This cannot be undone.",
         ),
     ] = False,
     qdrant_url: QdrantUrl = None,
@@ -34,7 +35,8 @@ def collections(
 ) -> None:
     """List collections: alias, state, points, age, evaluation.
 
-    A collection is named after its alias, the time it was made, and its model.
+    An alias is the name by which a collection is searched. A collection's own name consists of its alias, the time it
+    was made, and the start of its model's fingerprint.
 
     $ retrieval collections
     $ retrieval collections --prune

@@ -12,7 +12,9 @@ GALLERY = 12
 def demo(as_json: Json = False) -> None:
     """Train, ingest and search on real digits; no server needed.
 
-    Uses the 4,000 handwritten digits that come with the package, and writes a gallery of the results.
+    Trains on 4,000 of the handwritten digits that come with the package, stores them, and searches with the other
+    1,000. Writes some of the results to demo/gallery.html (a page) and demo/gallery.png (an image) in RETRIEVAL_HOME,
+    and prints both paths.
 
     $ retrieval demo
     $ retrieval demo --json

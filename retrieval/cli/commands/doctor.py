@@ -17,8 +17,8 @@ SHOWN = {"ok": "ok", "warning": "warning", "error": "ERROR"}
 def doctor(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: Json = False) -> None:
     """Find what is wrong and say how to fix it.
 
-    Checks settings, disk, models, every node, replicas, index, sources, locks and jobs, and changes nothing. The exit
-    code is 1 when any check is an error, 0 when there are only warnings.
+    Checks settings, disk, models, every node of a cluster, replicas, index, sources, locks and jobs, and changes
+    nothing. The exit code is 1 if a check finds an error, and 0 if there are only warnings.
 
     $ retrieval doctor
     $ retrieval doctor --json --qdrant-url http://127.0.0.1:6333

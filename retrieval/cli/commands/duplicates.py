@@ -7,7 +7,7 @@ import typer
 
 from retrieval.cli.console import echo, progress_bar, step_task
 from retrieval.cli.help import ACTION, OUTPUT, SELECTION
-from retrieval.cli.options import Alias, Json, QdrantUrl
+from retrieval.cli.options import Alias, JsonLines, QdrantUrl
 from retrieval.cli.render.formats import Output, choose_output, groups_printer
 from retrieval.errors import DEFAULT_ALIAS, REFUSED, UsageError
 
@@ -24,7 +24,7 @@ def duplicates(
             metavar="DISTANCE",
             rich_help_panel=SELECTION,
             show_default="compare the pixels",
-            help="Images up to this distance apart are duplicates.",
+            help="Count images as duplicates if their embeddings are at most this far apart.",
         ),
     ] = None,
     max_percentile: Annotated[
@@ -34,7 +34,8 @@ def duplicates(
             max=100,
             metavar="PERCENTILE",
             rich_help_panel=SELECTION,
-            help="The same, as a percentile of the distances to the nearest neighbour.",
+            help="Like --max-distance, but given in percent: the distance within which this percentage of the "
+            "stored images have their nearest neighbour.",
         ),
     ] = None,
     apply: Annotated[
@@ -42,17 +43,27 @@ def duplicates(
         typer.Option(
             metavar="DIR",
             rich_help_panel=ACTION,
-            help="Move all but the image to keep into this folder; its undo.jsonl lists the moves.",
+            help="Move the files of all duplicates except the one to keep into this folder, and list the moves in its"
+            " undo.jsonl.",
         ),
     ] = None,
     undo: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", rich_help_panel=ACTION, help="Move back what --apply moved; FILE is its undo.jsonl."
+            metavar="FILE",
+            rich_help_panel=ACTION,
+            help="Move the files back that --apply moved; FILE is its undo.jsonl.",
         ),
     ] = None,
     output: Annotated[
-        Output | None, typer.Option(rich_help_panel=OUTPUT, show_default="table", help="How groups are printed.")
+        Output | None,
+        typer.Option(
+            rich_help_panel=OUTPUT,
+            show_default="table",
+            help="How to print groups: as a table; as an array (json) or one object per line (jsonl); as rows for "
+            "a spreadsheet (csv); or as paths0: only the files to remove, each name followed by a NUL, for "
+            "`xargs -0`.",
+        ),
     ] = None,
     html: Annotated[
         Path | None,
@@ -60,12 +71,13 @@ def duplicates(
     ] = None,
     alias: Alias = DEFAULT_ALIAS,
     qdrant_url: QdrantUrl = None,
-    as_json: Json = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Find near-duplicates and say which image to keep.
 
-    Two images are duplicates when their pixels agree after compression, resizing, a shift by a pixel or a change of
-    brightness. Nothing is ever deleted.
+    Two images are duplicates if they differ only by compression, size, brightness, contrast or a shift of one pixel.
+    Deletes nothing: --apply moves files, and the collection keeps the points (the stored entries) of moved files until
+    `retrieval ingest --prune`.
 
     $ retrieval duplicates --html duplicates.html
     $ retrieval duplicates --apply set-aside

@@ -20,12 +20,19 @@ def evaluate(
             metavar="SOURCE",
             rich_help_panel=SELECTION,
             show_default="each image searches the others",
-            help="A separate set of queries, ideally held out from training; may be repeated.",
+            help="Images to search with, ideally none that the model was trained on; may be repeated.",
         ),
     ] = None,
     labels: Labels = None,
     k: Annotated[
-        int, typer.Option("-k", "--k", rich_help_panel=SELECTION, help="The k of P@k and recall@k: hits per query.")
+        int,
+        typer.Option(
+            "-k",
+            "--k",
+            rich_help_panel=SELECTION,
+            help="Number of hits per query, k. P@k is the share of the k hits that have the query's label, "
+            "recall@k the share of queries with at least one such hit.",
+        ),
     ] = 5,
     limit: Annotated[
         int | None,
@@ -33,7 +40,7 @@ def evaluate(
             min=1,
             rich_help_panel=SELECTION,
             show_default="10,000",
-            help="Maximum number of queries, chosen at random, always the same ones.",
+            help="Maximum number of queries; of more, evaluate uses a random sample, the same in each run.",
         ),
     ] = None,
     html: Annotated[
@@ -47,8 +54,8 @@ def evaluate(
         typer.Option(
             metavar="NAME",
             rich_help_panel=ENGINE,
-            show_default="images, if there is one",
-            help="Alias of the collection whose engine is compared with brute force.",
+            show_default="images, if that collection exists",
+            help="Alias of a collection; evaluate also measures how many of the truly nearest images its engine finds.",
         ),
     ] = None,
     model: AnyModel = None,
@@ -57,8 +64,9 @@ def evaluate(
 ) -> None:
     """Measure retrieval quality against three baselines.
 
-    The baselines are raw pixels, PCA and an untrained encoder. Without --labels it measures how often a distorted copy
-    finds its original; the model is trained to ignore such distortions, so treat that as indicative only.
+    The baselines are raw pixels, PCA and an untrained encoder. Without --labels, evaluate only measures how often a
+    distorted copy of an image finds its original. The model is trained to ignore such distortions, so that number is
+    only an indication.
 
     $ retrieval evaluate digits --labels folder --html report.html
     $ retrieval evaluate mnist:train --queries mnist:test --labels folder

@@ -31,8 +31,8 @@ def explain(
 ) -> None:
     """Compare two images: distance, ranks, reconstructions.
 
-    Says how far apart the images are, how near that is in this collection, and the rank of each among the nearest
-    neighbours of the other.
+    Prints the distance between the two images; the percentage of the collection's images whose nearest neighbour is
+    nearer than that; and the rank of each image among the other's nearest neighbours, where 1 is the nearest.
 
     $ retrieval explain query.png digits/4/00013.png
     $ retrieval explain a.png b.png --html pair.html

@@ -13,12 +13,14 @@ from retrieval.errors import DEFAULT_ALIAS
 
 def export(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="File to write, .parquet or .npz; an existing one is replaced.")
+        Path, typer.Argument(metavar="FILE", help="File to write, .parquet or .npz; replaced if it exists.")
     ],
     where: Annotated[
         str | None,
         typer.Option(
-            metavar="FILTER", rich_help_panel=SELECTION, help="Only points that match this filter, like 'label=7'."
+            metavar="FILTER",
+            rich_help_panel=SELECTION,
+            help="Export only points that match this filter, like 'label=7'.",
         ),
     ] = None,
     alias: Alias = DEFAULT_ALIAS,
@@ -27,8 +29,9 @@ def export(
 ) -> None:
     """Write ids, embeddings and payloads to one file.
 
-    The file is the same from both engines, and the model is not needed. The export is not a snapshot: what a
-    job writes meanwhile may or may not be included.
+    A point is what is stored for an image: its id, its embedding, and its payload (source, path, label and other
+    fields). Both engines give the same file, and the model is not needed. If a job writes during the export, the file
+    may hold only a part of what it writes.
 
     $ retrieval export embeddings.parquet
     $ retrieval export sevens.npz --where 'label=7'

@@ -22,7 +22,8 @@ def forget(
     ],
     alias: Alias = DEFAULT_ALIAS,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", rich_help_panel=ACTION, help="Show what would be removed, and change nothing.")
+        bool,
+        typer.Option("--dry-run", rich_help_panel=ACTION, help="Show what forget would remove, and change nothing."),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", rich_help_panel=ACTION, help="Do not ask for confirmation.")] = False,
     qdrant_url: QdrantUrl = None,
@@ -30,8 +31,8 @@ def forget(
 ) -> None:
     """Remove a retired source from the collection.
 
-    Removes its points, its record, and its entries in the ledger of refused images; image files are not touched. Shows
-    what would be removed and asks for confirmation.
+    Removes the source's points (its stored images), the record of where it is, and its entries in the list of
+    refused images. Does not touch image files. Shows what it will remove, and asks first.
 
     $ retrieval forget old-scans --dry-run
     $ retrieval forget old-scans --yes

@@ -46,32 +46,37 @@ def ingest(
         Path | None,
         typer.Option(
             rich_help_panel=FIELDS,
-            help="CSV or Parquet file whose columns become fields of the payload; with several sources, its column"
-            " 'source' names the source of each row.",
+            help="CSV or Parquet file with a row for each image, whose columns are stored as fields of its payload (the"
+            " data beside its embedding). If there are several sources, the column 'source' names the row's source.",
         ),
     ] = None,
     key_column: Annotated[
         str,
         typer.Option(
-            metavar="COLUMN", rich_help_panel=FIELDS, help="Column of --metadata that holds the image's path."
+            metavar="COLUMN",
+            rich_help_panel=FIELDS,
+            help="Column of --metadata that holds the path of each row's image.",
         ),
     ] = "path",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", rich_help_panel=ACTION, help="Show what would be done, and change nothing.")
+        bool,
+        typer.Option("--dry-run", rich_help_panel=ACTION, help="Show what the ingest would do, and change nothing."),
     ] = False,
     train: Annotated[
         bool,
         typer.Option(
             "--train",
             rich_help_panel=ACTION,
-            help="Train a model on the sources first, if there is neither a model nor a collection.",
+            help="First train a model on the sources, if there is neither a model nor a collection.",
         ),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", rich_help_panel=ACTION, help="Encode all images again.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", rich_help_panel=ACTION, help="Encode all images again, unchanged ones too.")
+    ] = False,
     prune: Annotated[
         bool,
         typer.Option(
-            "--prune", rich_help_panel=ACTION, help="Remove points of images that are gone from their source."
+            "--prune", rich_help_panel=ACTION, help="Remove images from the collection that are gone from their source."
         ),
     ] = False,
     max_delete: Annotated[
@@ -79,16 +84,18 @@ def ingest(
         typer.Option(
             metavar="SHARE",
             rich_help_panel=LIMITS,
-            help="Share of a source's points that --prune may remove without --yes.",
+            help="Share of a source's stored images that --prune may remove without --yes.",
         ),
     ] = f"{MAX_DELETE:.0%}",
     yes: Annotated[
-        bool, typer.Option("--yes", rich_help_panel=LIMITS, help="Let --prune remove more than --max-delete.")
+        bool, typer.Option("--yes", rich_help_panel=LIMITS, help="Let --prune remove more than --max-delete allows.")
     ] = False,
     retry_failed: Annotated[
         bool,
         typer.Option(
-            "--retry-failed", rich_help_panel=ACTION, help="Retry refused images that have not changed since."
+            "--retry-failed",
+            rich_help_panel=ACTION,
+            help="Try images again that an earlier run refused, even if they have not changed.",
         ),
     ] = False,
     errors: Annotated[
@@ -101,8 +108,8 @@ def ingest(
             min=1,
             max=4096,
             rich_help_panel=LIMITS,
-            show_default="by image size",
-            help="Images that are encoded and written together.",
+            show_default="depends on the image size",
+            help="Number of images that are encoded and written together.",
         ),
     ] = None,
     workers: Annotated[
@@ -111,8 +118,8 @@ def ingest(
             min=1,
             max=256,
             rich_help_panel=LIMITS,
-            show_default="by this machine, or by the Ray cluster",
-            help="Reader threads, or actors with --runner ray.",
+            show_default="depends on this machine's processors; on Ray, one per GPU or else per processor",
+            help="Number of workers that read images at once; with --runner ray, number of Ray actors.",
         ),
     ] = None,
     metrics_file: MetricsFile = None,
@@ -127,10 +134,10 @@ def ingest(
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Store the sources' images; skip what is unchanged.
+    """Store the images of the sources; skip unchanged ones.
 
-    Encodes new and changed images only. An image that cannot be used is named with the reason; the others are stored,
-    and the exit code is 3. The next run resumes a killed one.
+    Encodes new and changed images only. An image that cannot be used, such as a damaged file, is refused: ingest names
+    it with the reason, stores the others, and exits with code 3. If a run is killed, the next run continues its work.
 
     $ retrieval ingest digits --labels folder
     $ retrieval ingest s3://bucket/scans --prune --errors refused.jsonl
@@ -159,7 +166,7 @@ def ingest(
         dry_run=dry_run,
         force=force,
         prune=prune,
-        max_delete=parse_share("--max-delete", max_delete),
+        max_delete=parse_share("max_delete", max_delete),
         yes=yes,
         retry_failed=retry_failed,
         max_failures=max_failures,

@@ -14,16 +14,21 @@ from retrieval.cli.render.tables import print_table
 def jobs(
     alias: Annotated[
         str | None,
-        typer.Option(metavar="NAME", rich_help_panel=SELECTION, show_default="all", help="Only runs on this alias."),
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=SELECTION,
+            show_default="all",
+            help="Show only runs on the collection of this alias.",
+        ),
     ] = None,
     limit: Annotated[
-        int, typer.Option(min=1, rich_help_panel=SELECTION, help="Maximum number of runs, newest first.")
+        int, typer.Option(min=1, rich_help_panel=SELECTION, help="Show at most this many runs, the newest first.")
     ] = 20,
     as_json: Json = False,
 ) -> None:
     """List past and running jobs: what, when, and the outcome.
 
-    Jobs are runs of ingest, reindex, rollback and forget from this RETRIEVAL_HOME.
+    A job is a run of ingest, reindex, rollback or forget. The list holds those that used this RETRIEVAL_HOME.
 
     $ retrieval jobs
     $ retrieval jobs --limit 1 --json

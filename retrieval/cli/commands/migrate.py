@@ -18,7 +18,7 @@ def migrate(
             metavar="URL",
             rich_help_panel=ENGINE,
             show_default="the embedded engine",
-            help="Qdrant server to copy to.",
+            help="URL of the Qdrant server to copy to.",
         ),
     ] = None,
     from_: Annotated[
@@ -28,7 +28,7 @@ def migrate(
             metavar="URL",
             rich_help_panel=ENGINE,
             show_default="the embedded engine",
-            help="Qdrant server to copy from; with --to, its key is $QDRANT_FROM_API_KEY.",
+            help="URL of the Qdrant server to copy from; with --to, $QDRANT_FROM_API_KEY holds this server's API key.",
         ),
     ] = None,
     alias: Alias = DEFAULT_ALIAS,
@@ -37,15 +37,17 @@ def migrate(
         typer.Option(
             "--yes",
             rich_help_panel=ACTION,
-            help="Move an alias that points elsewhere, and overwrite a collection in use.",
+            help="If the alias points at another collection at the target, move it and keep that collection. If the"
+            " collection itself is in use there and differs, overwrite it: what was written only there is lost.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Copy a collection to a server, back, or between servers.
+    """Copy a collection between the embedded engine and servers.
 
-    Nothing is encoded again. A rerun resumes an interrupted copy, and the alias is set only after counts, a sample of
-    points and a few searches agree.
+    With --to, copies from the embedded engine to a server; with --from, from a server to the embedded engine; with
+    both, between servers. Encodes nothing again. If a copy is interrupted, run the same command again to resume it.
+    Sets the alias at the target only after counts, a sample of points and a few searches agree.
 
     $ retrieval migrate --to http://127.0.0.1:6333
     $ retrieval migrate --from http://127.0.0.1:6333

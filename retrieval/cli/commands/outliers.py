@@ -16,12 +16,16 @@ LIMIT = 50
 
 def outliers(
     limit: Annotated[
-        int, typer.Option(min=1, rich_help_panel=SELECTION, help="Maximum number of images, strongest outliers first.")
+        int,
+        typer.Option(
+            min=1, rich_help_panel=SELECTION, help="Show at most this many images, the strongest outliers first."
+        ),
     ] = LIMIT,
     html: Annotated[
         Path | None,
         typer.Option(
-            rich_help_panel=OUTPUT, help="Write them to this file, as a page with each image beside its reconstruction."
+            rich_help_panel=OUTPUT,
+            help="Write the outliers to this file, as a page with each image beside its reconstruction.",
         ),
     ] = None,
     alias: Alias = DEFAULT_ALIAS,
@@ -30,7 +34,8 @@ def outliers(
 ) -> None:
     """Find images far from all others, or badly reconstructed.
 
-    Ranks by the larger of two deviations: the distance to the fifth nearest neighbour, and the reconstruction error.
+    Measures two things of each image: the distance to its fifth nearest neighbour, and the error of its reconstruction.
+    The score says by how many standard deviations the more unusual of the two is above the collection's median.
 
     $ retrieval outliers --limit 20
     $ retrieval outliers --html outliers.html

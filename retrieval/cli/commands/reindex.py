@@ -52,22 +52,27 @@ def reindex(
         typer.Option(
             "--train",
             rich_help_panel=ACTION,
-            help="Train a new model on the sources first, with the current model's dimensions.",
+            help="First train a new model on the sources, with as many dimensions as the current one.",
         ),
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", rich_help_panel=ACTION, help="Fill and check the new collection, but do not swap."),
+        typer.Option(
+            "--dry-run", rich_help_panel=ACTION, help="Fill and check the new collection, but do not make it live."
+        ),
     ] = False,
     keep: Annotated[
-        int, typer.Option(min=0, rich_help_panel=LIMITS, help="Earlier collections to keep for `retrieval rollback`.")
+        int,
+        typer.Option(
+            min=0, rich_help_panel=LIMITS, help="Number of earlier collections to keep for `retrieval rollback`."
+        ),
     ] = KEEP,
     min_recall: Annotated[
         str,
         typer.Option(
             metavar="SHARE",
             rich_help_panel=GATE,
-            help="Share of the true five nearest that the engine must find in the new collection.",
+            help="Of the five truly nearest images, the share that the engine must find in the new collection.",
         ),
     ] = f"{MIN_RECALL:g}",
     max_drop: Annotated[
@@ -75,7 +80,8 @@ def reindex(
         typer.Option(
             metavar="SHARE",
             rich_help_panel=GATE,
-            help="Maximum drop of copies found and of P@5, compared with the live collection.",
+            help="How much lower than in the live collection these may be: the share of distorted copies that find"
+            " their original among five hits, and P@5, the share of the five nearest hits that have the query's label.",
         ),
     ] = f"{MAX_DROP:.0%}",
     max_delete: Annotated[
@@ -83,7 +89,7 @@ def reindex(
         typer.Option(
             metavar="SHARE",
             rich_help_panel=GATE,
-            help="Maximum share by which the new collection may be smaller than the live one.",
+            help="Share by which the new collection may be smaller than the live one.",
         ),
     ] = f"{MAX_DELETE:.0%}",
     max_failures: MaxFailures = MAX_FAILURES,
@@ -92,7 +98,7 @@ def reindex(
         typer.Option(
             metavar="TIME",
             rich_help_panel=ACTION,
-            help="Do nothing if the live collection is younger than this, like 24h, or if there is none yet.",
+            help="Run only if there is a live collection and it is at least this old, like 24h.",
         ),
     ] = None,
     if_changed: Annotated[
@@ -100,7 +106,7 @@ def reindex(
         typer.Option(
             "--if-changed",
             rich_help_panel=ACTION,
-            help="Do nothing if model and images are unchanged, or if there is no collection yet.",
+            help="Run only if there is a live collection, and its images, model or index settings have changed.",
         ),
     ] = False,
     shards: Shards = None,
@@ -113,11 +119,12 @@ def reindex(
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Build a new collection, check it, and swap it in.
+    """Build a new collection, check it, and make it live.
 
-    The new collection is filled from the recorded sources beside the live one, and goes live in one step only if it
-    passes the gate; otherwise the exit code is 5 and the live one stays. Searches continue throughout, and
-    `retrieval rollback` goes back.
+    Fills a new collection from the sources that the live collection (the one that is searched) records. The gate then
+    checks that no images are missing, that searches find what they should, and that results are no worse than before.
+    If all checks pass, the new collection goes live in one step; otherwise the live one stays, and the exit code is 5.
+    Searches continue throughout. `retrieval rollback` makes the previous collection live again.
 
     $ retrieval reindex --train
     $ retrieval reindex --if-changed --metrics-file retrieval-reindex.prom
@@ -133,12 +140,12 @@ def reindex(
     settings = load_settings(qdrant_url=qdrant_url)
     options = ReindexOptions(
         keep=keep,
-        min_recall=parse_share("--min-recall", min_recall),
-        max_drop=parse_share("--max-drop", max_drop),
-        max_delete=parse_share("--max-delete", max_delete),
+        min_recall=parse_share("min_recall", min_recall),
+        max_drop=parse_share("max_drop", max_drop),
+        max_delete=parse_share("max_delete", max_delete),
         max_failures=max_failures,
         dry_run=dry_run,
-        older_than=parse_seconds("--if-older-than", if_older_than),
+        older_than=parse_seconds("if_older_than", if_older_than),
         if_changed=if_changed,
         fresh=train,
         layout=given_options(shards=shards, replicas=replicas, write_consistency=write_consistency),

@@ -18,7 +18,7 @@ def rollback(
         typer.Option(
             "--as-it-was",
             rich_help_panel=ACTION,
-            help="Go back at once: do not carry over what was written to the current collection.",
+            help="Go back at once and carry nothing over. To get back what was stored since, ingest the sources again.",
         ),
     ] = False,
     qdrant_url: QdrantUrl = None,
@@ -26,8 +26,9 @@ def rollback(
 ) -> None:
     """Go back to the previous collection and its model.
 
-    Carries over the labels, fields and images written since, then moves alias and model in one step. Counts the images
-    that only the newer model has encoded, and prints the command that ingests them.
+    First carries over the labels and fields that were written since the re-index, and the new images if both
+    collections have the same model. Then makes the previous collection and its model live in one step. If the models
+    differ, it counts the new images and prints the commands that ingest them.
 
     $ retrieval rollback
     $ retrieval rollback --as-it-was

@@ -10,7 +10,7 @@ import typer
 
 from retrieval.cli.console import echo
 from retrieval.cli.help import OUTPUT, QUERIES, SELECTION
-from retrieval.cli.options import SOURCES, Alias, Json, Model, QdrantUrl
+from retrieval.cli.options import SOURCES, Alias, JsonLines, Model, QdrantUrl
 from retrieval.cli.queries import STDIN, all_queries, example_query
 from retrieval.cli.render.formats import Output, choose_output, result_printer
 from retrieval.errors import DEFAULT_ALIAS, REFUSED, SourceError, UsageError
@@ -26,16 +26,22 @@ SHOWN = 3000
 def search(
     image: Annotated[
         list[str] | None,
-        typer.Argument(metavar="IMAGE", help=f"Queries: image files, {SOURCES}; - reads one image from stdin."),
+        typer.Argument(metavar="IMAGE", help=f"Queries: image files, {SOURCES}; - for one image from stdin."),
     ] = None,
     stored: Annotated[
         bool,
-        typer.Option("--stored", rich_help_panel=QUERIES, help="IMAGE is the id or SOURCE/PATH of a stored image."),
+        typer.Option(
+            "--stored",
+            rich_help_panel=QUERIES,
+            help="Read each IMAGE, and each line of --list, as the id or SOURCE/PATH of a stored image.",
+        ),
     ] = False,
     list_: Annotated[
         Path | None,
         typer.Option(
-            "--list", rich_help_panel=QUERIES, help="File that lists more images, one path per line; - for stdin."
+            "--list",
+            rich_help_panel=QUERIES,
+            help="Text file with the paths of more queries, one per line; - for stdin.",
         ),
     ] = None,
     like: Annotated[
@@ -43,34 +49,41 @@ def search(
         typer.Option(
             metavar="IMAGE",
             rich_help_panel=QUERIES,
-            help="Find images like this image file, id or SOURCE/PATH; may be repeated.",
+            help="Find images like this one (an image file, id or SOURCE/PATH); may be repeated.",
         ),
     ] = None,
     unlike: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="IMAGE", rich_help_panel=QUERIES, help="With --like: but unlike this one; may be repeated."
+            metavar="IMAGE",
+            rich_help_panel=QUERIES,
+            help="With --like: prefer images unlike this one; may be repeated.",
         ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", "--k", rich_help_panel=SELECTION, help="Hits per query.")] = K,
+    k: Annotated[int, typer.Option("-k", "--k", rich_help_panel=SELECTION, help="Number of hits per query.")] = K,
     where: Annotated[
         str | None,
         typer.Option(
             metavar="FILTER",
             rich_help_panel=SELECTION,
-            help="Only images that match this filter, like 'label=7 and width>=640 and path~\"2024/*\"'.",
+            help="Search only images that match this filter, like 'label=7 and width>=640 and path~\"2024/*\"'.",
         ),
     ] = None,
     max_distance: Annotated[
         float | None,
-        typer.Option(metavar="DISTANCE", rich_help_panel=SELECTION, help="Leave out hits farther than this."),
+        typer.Option(
+            metavar="DISTANCE",
+            rich_help_panel=SELECTION,
+            help="Leave out hits that are farther than this from the query.",
+        ),
     ] = None,
     max_percentile: Annotated[
         float | None,
         typer.Option(
             metavar="PERCENTILE",
             rich_help_panel=SELECTION,
-            help="Leave out hits beyond this percentile of the distances to the nearest neighbour.",
+            help="Like --max-distance, but given in percent: the distance within which this percentage of the "
+            "stored images have their nearest neighbour (0 to 100).",
         ),
     ] = None,
     diverse: Annotated[
@@ -78,17 +91,33 @@ def search(
     ] = False,
     keep_copies: Annotated[
         bool,
-        typer.Option("--keep-copies", rich_help_panel=SELECTION, help="Show each exact copy as a hit of its own."),
+        typer.Option(
+            "--keep-copies",
+            rich_help_panel=SELECTION,
+            help="Show each exact copy of an image as a hit of its own, not as one hit.",
+        ),
     ] = False,
     include_self: Annotated[
-        bool, typer.Option(rich_help_panel=SELECTION, help="Also show the query image itself.")
+        bool,
+        typer.Option(
+            rich_help_panel=SELECTION,
+            show_default="leave them out",
+            help="Also show stored images that are identical to the query.",
+        ),
     ] = False,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, rich_help_panel=QUERIES, show_default="all", help="Maximum number of queries."),
+        typer.Option(min=1, rich_help_panel=QUERIES, show_default="all", help="Use only the first N queries."),
     ] = None,
     output: Annotated[
-        Output | None, typer.Option(rich_help_panel=OUTPUT, show_default="table", help="How hits are printed.")
+        Output | None,
+        typer.Option(
+            rich_help_panel=OUTPUT,
+            show_default="table",
+            help="How to print hits: as a table; as an array (json) or one object per line (jsonl); as rows for a "
+            "spreadsheet (csv); or as paths0: only the hits' files, each name followed by a NUL, for `xargs "
+            "-0`.",
+        ),
     ] = None,
     html: Annotated[
         Path | None,
@@ -100,12 +129,12 @@ def search(
     alias: Alias = DEFAULT_ALIAS,
     model: Model = None,
     qdrant_url: QdrantUrl = None,
-    as_json: Json = False,
+    as_json: JsonLines = False,
 ) -> None:
     """Find the images nearest to each query.
 
-    Nearest by Euclidean distance between embeddings: smaller is nearer. If nothing in the collection resembles the
-    query, the result says so.
+    Compares images by the Euclidean distance between their embeddings: the smaller, the more alike. If nothing in the
+    collection resembles a query, its result says so.
 
     $ retrieval search query.png
     $ retrieval search scans --limit 20 --where 'label=7' --html hits.html

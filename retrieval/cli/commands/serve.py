@@ -20,25 +20,29 @@ def serve(
         typer.Option(
             metavar="HOST",
             rich_help_panel=SERVICE,
-            help="Address to listen on; anything but loopback is reachable from the network.",
+            help="Address to listen on; the network can reach every address except loopback.",
         ),
     ] = HOST,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, rich_help_panel=SERVICE, help="Port to listen on; 0 for any free one.")
+        int, typer.Option(min=0, max=65535, rich_help_panel=SERVICE, help="Port to listen on; 0 for any free port.")
     ] = PORT,
     rate: Annotated[
         int,
-        typer.Option(min=0, rich_help_panel=SERVICE, help="Maximum requests per client and second; 0 for no limit."),
+        typer.Option(min=0, rich_help_panel=SERVICE, help="Maximum requests of a client in a second; 0 for no limit."),
     ] = RATE,
     insecure: Annotated[
-        bool, typer.Option("--insecure", rich_help_panel=SERVICE, help="Require no key, even on a network address.")
+        bool,
+        typer.Option(
+            "--insecure", rich_help_panel=SERVICE, help="Serve everyone without a key, on a network address too."
+        ),
     ] = False,
     alias: Alias = DEFAULT_ALIAS,
     qdrant_url: QdrantUrl = None,
 ) -> None:
     """Serve the search page and the read-only HTTP API.
 
-    $RETRIEVAL_API_KEY is the key that clients must send. Without it the service listens on loopback only.
+    $RETRIEVAL_API_KEY is the key that clients must send. If it is not set, the service listens on loopback only: only
+    programs on this machine can reach it.
 
     $ retrieval serve
     $ retrieval serve --host 0.0.0.0 --port 8080

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: Json = False) -> None:
     """Show the engine, its nodes, collection, model and sources.
 
-    While a node is down, it shows what the others report.
+    If a node (a server of a Qdrant cluster) is down, status shows what the other nodes report.
 
     $ retrieval status
     $ retrieval status --alias scans --json

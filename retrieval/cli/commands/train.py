@@ -38,8 +38,8 @@ def train(
         Objective,
         typer.Option(
             rich_help_panel=TRAINING,
-            help="What to learn: reconstruct the image, reconstruct it from a distorted view, or also give two"
-            " views the same embedding.",
+            help="What to learn. reconstruction: reproduce each image; denoising: reproduce it from a distorted "
+            "view; invariant: that, and give two distorted views the same embedding.",
         ),
     ] = "invariant",
     dim: Annotated[
@@ -49,7 +49,7 @@ def train(
             max=4096,
             rich_help_panel=MODEL,
             show_default="64 for grey images, 128 for colour",
-            help="Dimensions of an embedding.",
+            help="Number of dimensions of an embedding.",
         ),
     ] = None,
     image_size: Annotated[
@@ -58,7 +58,7 @@ def train(
             metavar="N|HxW",
             rich_help_panel=MODEL,
             show_default="the images' own up to 64, 64x64 for larger or mixed sizes",
-            help="Image size in pixels.",
+            help="Size in pixels to which all images are scaled.",
         ),
     ] = None,
     channels: Annotated[
@@ -67,7 +67,7 @@ def train(
             metavar="1|3",
             rich_help_panel=MODEL,
             show_default="1 when all images are grey, 3 otherwise",
-            help="1 for grey, 3 for colour.",
+            help="Colour channels that the model sees: 1 for grey, 3 for colour.",
         ),
     ] = None,
     epochs: Annotated[
@@ -75,7 +75,7 @@ def train(
         typer.Option(
             min=1,
             rich_help_panel=TRAINING,
-            show_default="by the preset and the number of images",
+            show_default="depends on the preset and the number of images",
             help="Number of passes over the images.",
         ),
     ] = None,
@@ -84,7 +84,8 @@ def train(
         typer.Option(
             metavar="TIME",
             rich_help_panel=TRAINING,
-            help="Maximum training time, like 90s, 5m or 1h; with --epochs, whichever ends first.",
+            help="Maximum training time, like 90s, 5m or 1h; with --epochs too, training ends at whichever comes "
+            "first.",
         ),
     ] = None,
     preset: Annotated[
@@ -92,24 +93,29 @@ def train(
         typer.Option(
             rich_help_panel=MODEL,
             show_default="small for grey images, base for colour",
-            help="Size of the network and length of training.",
+            help="How large the network is and how long it trains.",
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, rich_help_panel=TRAINING, help="Random seed; same seed and images, same model.")
+        int,
+        typer.Option(
+            min=0, rich_help_panel=TRAINING, help="Random seed; the same seed and images give the same model."
+        ),
     ] = 0,
     preview: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.png",
             rich_help_panel=OUTPUT,
-            help="Draw some images beside their distorted views to this file, and do not train.",
+            help="Do not train; draw some images beside their distorted views, to this file.",
         ),
     ] = None,
     tensorboard: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", rich_help_panel=OUTPUT, help="Write metrics to this folder, as TensorBoard event files."
+            metavar="DIR",
+            rich_help_panel=OUTPUT,
+            help="Write the training's metrics to this folder, as TensorBoard event files.",
         ),
     ] = None,
     coordinator: Annotated[
@@ -117,7 +123,7 @@ def train(
         typer.Option(
             metavar="HOST:PORT",
             rich_help_panel=HOSTS,
-            help="Host of process 0 and a free port on it; the same for all processes.",
+            help="Host of process 0 and a free port on it; give all processes the same.",
         ),
     ] = None,
     processes: Annotated[
@@ -134,15 +140,15 @@ def train(
 ) -> None:
     """Train a model on unlabelled images.
 
-    Chooses network, distortions and length from the images, saves the model and makes it the default. Rerunning the
-    command resumes an interrupted run.
+    Looks at the images to choose the network, the distortions and the training length, saves the model, and makes it
+    the default model. If training is interrupted, run the same command again to resume it.
 
     $ retrieval train digits
     $ retrieval train scans --dim 256 --time-budget 30m
     """
     hosts = parse_hosts(coordinator, processes, process)
-    size = parse_size("--image-size", image_size)
-    budget = parse_seconds("--time-budget", time_budget)
+    size = parse_size("image_size", image_size)
+    budget = parse_seconds("time_budget", time_budget)
 
     from retrieval.config import load_settings
     from retrieval.train.options import TrainOptions

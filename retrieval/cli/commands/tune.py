@@ -28,7 +28,9 @@ def tune(
     min_recall: Annotated[
         str,
         typer.Option(
-            metavar="SHARE", rich_help_panel=SELECTION, help="Share of the true five nearest that must be found."
+            metavar="SHARE",
+            rich_help_panel=SELECTION,
+            help="Of the five truly nearest images, the share that searches must find.",
         ),
     ] = f"{MIN_RECALL:g}",
     max_p95: Annotated[
@@ -37,7 +39,7 @@ def tune(
             min=0.1,
             metavar="MS",
             rich_help_panel=SELECTION,
-            help="Maximum time in milliseconds for 95% of the searches.",
+            help="Maximum milliseconds that 95% of the searches may take.",
         ),
     ] = MAX_P95,
     on_disk: Annotated[
@@ -45,7 +47,7 @@ def tune(
         typer.Option(
             "--on-disk",
             rich_help_panel=SELECTION,
-            help="Also consider on-disk indexes, which rely on the OS page cache.",
+            help="Allow tune to choose an index on disk; it is fast only while the system's file cache holds it.",
         ),
     ] = False,
     apply: Annotated[
@@ -53,16 +55,18 @@ def tune(
         typer.Option(
             "--apply",
             rich_help_panel=ACTION,
-            help="Re-index with the chosen settings; they go live only if the gate passes.",
+            help="Re-index with the chosen settings; they go live only if the gate (the checks of `retrieval reindex`)"
+            " passes.",
         ),
     ] = False,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Measure index settings and choose the cheapest good one.
+    """Measure index settings for a collection and choose one.
 
-    Tries exact search, HNSW graphs, int8 embeddings and on-disk storage on a copy of the collection, and drops the
-    copy. Needs a Qdrant server.
+    Makes a copy of the collection, measures it with exact search, with HNSW graphs of full and of int8 embeddings, and
+    with a graph on disk, and drops the copy. Of the settings that meet --min-recall and --max-p95, tune chooses the one
+    that needs the least memory; it chooses the graph on disk only with --on-disk. Needs a Qdrant server.
 
     $ retrieval tune --min-recall 0.99
     $ retrieval tune --apply
@@ -73,7 +77,7 @@ def tune(
     from retrieval.reindex import tune_candidates
     from retrieval.store import open_store
 
-    least = parse_share("--min-recall", min_recall)
+    least = parse_share("min_recall", min_recall)
     settings = load_settings(qdrant_url=qdrant_url)
     with open_store(settings) as store, progress_bar() as bar:
         rows = list(job.tune(store, alias, builds=tune_candidates.BUILDS, step=step_task(bar, "Measuring")))
