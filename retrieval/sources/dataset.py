@@ -9,17 +9,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxtyping import UInt8
 from numpy import ndarray
 
-from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.schema.records import Root, full_name
 from retrieval.sources.base import Entry
 from retrieval.sources.download import ReportDownload, download
 from retrieval.sources.idx import read_pair
 from retrieval.sources.known_datasets import DATASETS, PACKAGED, SPLITS, SYSTEM_DATA, KnownDataset
+
+if TYPE_CHECKING:
+    from retrieval.config import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class DataSet:
         return pixels
 
 
-def open_dataset(spec: str, settings: Settings, name: str, progress: ReportDownload | None) -> DataSet:
+def open_dataset(spec: str, settings: "Settings", name: str, progress: ReportDownload | None) -> DataSet:
     """Open `mnist`, `mnist:train` …; raises SourceError for an unknown split and for missing or damaged files."""
     base, _, wanted = spec.partition(":")
     if wanted not in ("", *SPLITS):
@@ -99,7 +102,7 @@ def open_dataset(spec: str, settings: Settings, name: str, progress: ReportDownl
     return DataSet(name, spec, splits)
 
 
-def needs_download(spec: str, settings: Settings) -> bool:
+def needs_download(spec: str, settings: "Settings") -> bool:
     """Whether the spec names a data set whose files are not on this machine."""
     base, _, wanted = spec.partition(":")
     splits = [split for split in ([wanted] if wanted else SPLITS) if split in SPLITS]
@@ -110,7 +113,7 @@ def _file_names(stem: str) -> tuple[str, str]:
     return f"{stem}-images-idx3-ubyte", f"{stem}-labels-idx1-ubyte"
 
 
-def _find(dataset: KnownDataset, stem: str, settings: Settings) -> tuple[Path, Path] | None:
+def _find(dataset: KnownDataset, stem: str, settings: "Settings") -> tuple[Path, Path] | None:
     """The images' and the labels' file of a split, in the first folder that holds both."""
     for root in (settings.data, SYSTEM_DATA, PACKAGED, settings.downloads):
         if root and all(found := [_plain_or_gzipped(root / dataset.name / file) for file in _file_names(stem)]):
@@ -120,7 +123,7 @@ def _find(dataset: KnownDataset, stem: str, settings: Settings) -> tuple[Path, P
 
 
 def _find_or_download(
-    dataset: KnownDataset, stem: str, settings: Settings, progress: ReportDownload | None
+    dataset: KnownDataset, stem: str, settings: "Settings", progress: ReportDownload | None
 ) -> tuple[Path, Path]:
     """As `_find`, but downloads missing files."""
     if here := _find(dataset, stem, settings):

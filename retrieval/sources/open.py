@@ -7,10 +7,10 @@ import stat
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from retrieval.config import Settings
 from retrieval.errors import RetrievalError, SourceError
 from retrieval.schema.records import Root
 from retrieval.sources.archive import ARCHIVE_SUFFIXES, Archive
@@ -32,10 +32,13 @@ _UNDERSTOOD = (
     f" ({LIST_SUFFIX}), or a data set ({', '.join(DATASETS)})"
 )
 
+if TYPE_CHECKING:
+    from retrieval.config import Settings
+
 
 def open_source(
     spec: str,
-    settings: Settings,
+    settings: "Settings",
     *,
     name: str | None = None,
     labels: bool = False,
@@ -62,7 +65,7 @@ def open_source(
     return _open_path(spec, name, labels)
 
 
-def open_known(known: Mapping[str, str], settings: Settings) -> dict[str, Source]:
+def open_known(known: Mapping[str, str], settings: "Settings") -> dict[str, Source]:
     """Open the sources in a collection's metadata; those that cannot be opened are left out.
 
     known: name → spec
