@@ -188,5 +188,8 @@ def serve(number: int) -> str:
     os.environ.update(asked["environment"])
     os.chdir(asked["folder"])
     sys.argv = ["-c", *asked["arguments"]]
-    sys.path[0] = ""
+    sys.path[:1] = ["", *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.modules.pop("sitecustomize", None)
+    with contextlib.suppress(ImportError):
+        importlib.import_module("sitecustomize")  # as every interpreter does when it starts
     return str(asked["code"])

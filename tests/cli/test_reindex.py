@@ -118,8 +118,8 @@ def test_what_is_not_due(home: Path, call: Call, pictures: Path) -> None:
         (["--train", "--model", "abcd"], 2, ["--train", "--model abcd"]),
         (["--model", "abcd"], 1, ["--model", "abcd"]),
         (["--alias", "none"], 1, ["'none'", "retrieval ingest SOURCE --alias none"]),
-        (["--min-recall", "2"], 2, ["--min-recall 2"]),
-        (["--if-older-than", "soon"], 2, ["--if-older-than soon"]),
+        (["--min-recall", "2"], 2, ["--min-recall", "2"]),
+        (["--if-older-than", "soon"], 2, ["--if-older-than", "soon"]),
     ],
 )
 def test_what_makes_no_sense(arguments: list[str], code: int, named: list[str], home: Path, call: Call) -> None:

@@ -121,7 +121,7 @@ def test_a_body_that_is_too_large_is_refused_declared_or_not(tight: Served) -> N
     for content in (b"".join(pieces()), pieces()):
         answer = tight.client.post("/api/search", content=content, headers={"content-type": FORM.decode()})
         assert answer.status_code == 413
-        assert "MiB" in answer.json()["error"]
+        assert "293 KiB" in answer.json()["error"]
 
 
 def test_a_slow_body_is_not_waited_for(tight: Served) -> None:
