@@ -12,7 +12,14 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-uv.txt", "requirements-bench.txt")
+APART = ("bench", "torch")
+"""Each has an environment of its own, and a group of dependencies and a lock of this name."""
+LOCKS = (
+    "requirements.txt",
+    "requirements-dev.txt",
+    "requirements-uv.txt",
+    *(f"requirements-{name}.txt" for name in APART),
+)
 
 
 def text(name: str) -> str:
@@ -43,15 +50,15 @@ def test_running_and_developing_use_the_same_versions() -> None:
     assert running.items() <= developing.items()
 
 
-@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-dev.txt", "requirements-bench.txt"])
+@pytest.mark.parametrize("lock", [name for name in LOCKS if name != "requirements-uv.txt"])
 def test_the_locks_follow_pyproject(lock: str) -> None:
     asked = tomllib.loads(text("pyproject.toml"))
     wanted = [*asked["project"]["dependencies"], *asked["dependency-groups"]["build"]]
     if lock == "requirements-dev.txt":
         wanted += [entry for entry in asked["dependency-groups"]["dev"] if isinstance(entry, str)]
         wanted += asked["project"]["optional-dependencies"]["heif"]
-    if lock == "requirements-bench.txt":
-        wanted = asked["dependency-groups"]["bench"]
+    if (name := lock.removeprefix("requirements-").removesuffix(".txt")) in APART:
+        wanted = asked["dependency-groups"][name]
     locked = pins(lock)
     stale = [
         f"{entry} (locked: {locked.get(need.name)})"
@@ -113,4 +120,7 @@ def test_what_is_out_of_date_is_not(checkout: Path, change: str) -> None:
 
 def test_an_unknown_argument_is_a_usage_error(checkout: Path) -> None:
     done = setup(checkout, "all")
-    assert (done.returncode, done.stderr) == (2, "setup: unknown argument 'all'; usage: scripts/setup [dev|bench]\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "setup: unknown argument 'all'; usage: scripts/setup [dev|bench|torch]\n",
+    )
