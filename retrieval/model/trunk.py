@@ -62,6 +62,9 @@ STRIDES = (2, 2, 4, 8, 16, 16, 32, 32, 32)
 """Pixels of the image to a position of each stage's feature map."""
 LAST = len(WIDTHS) - 1
 
+TOGETHER = 8 * 128 * 128
+"""Pixels that go through the network together on a CPU: with more, the widest feature maps fall out of its cache."""
+
 
 class Stem(nnx.Module):
     """A 3×3 convolution of stride 2 and ReLU6."""
@@ -153,10 +156,19 @@ class Trunk(nnx.Module):
 
         images: u8 in [0,255] or float in [0,1], of 1 or 3 channels and any size; sides that 32 divides fit best.
         """
-        x = normalised(images)
-        for run in self.stages[: stage + 1]:
-            x = run(x)
-        return x
+
+        def run(images: Array) -> Array:
+            x = normalised(images)
+            for part in self.stages[: stage + 1]:
+                x = part(x)
+            return x
+
+        count, height, width, _ = images.shape
+        together = max(1, TOGETHER // (height * width))
+        if count <= together or jax.default_backend() != "cpu":
+            return run(images)
+        maps: Array = jax.lax.map(lambda image: run(image[None])[0], images, batch_size=together)
+        return maps
 
     def embed(self, images: UInt8[Array, "b h w c"] | Float[Array, "b h w c"]) -> Float[Array, "b d"]:
         """The mean over all positions of the last feature map, 1,280 numbers: what the original classified."""

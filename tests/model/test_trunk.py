@@ -189,6 +189,15 @@ def test_grey_images_and_those_between_0_and_1_are_taken_too(shipped: Trunk) -> 
     np.testing.assert_allclose(run(grey.astype(jnp.float32) / 255), expected, atol=1e-4)
 
 
+def test_a_batch_that_is_run_in_parts_gives_the_same(shipped: Trunk, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = jnp.asarray(np.stack([colours()[0, start : start + 32, :48] for start in range(5)]))
+    whole = jax.jit(lambda u: shipped.features(u, 1))(images)
+    monkeypatch.setattr(trunk, "TOGETHER", 2 * 32 * 48)
+    parts = jax.jit(lambda u: shipped.features(u, 1))(images)  # two, two and one
+    assert jnp.ptp(whole, axis=0).max() > 0.1
+    np.testing.assert_allclose(parts, whole, atol=1e-4)
+
+
 def test_layers_can_be_fine_tuned(shipped: Trunk) -> None:
     graph, params = nnx.split(shipped)
     images = jnp.asarray(colours()[:, :64, :64])
