@@ -279,9 +279,8 @@ class Index:
         if live.collection != self._warm:
             from retrieval.model.encoder import BATCH_SIZES
 
-            (height, width), channels = live.meta.image_size, live.meta.channels
             for number in BATCH_SIZES:
-                live.encoder.encode(np.zeros((number, height, width, channels), np.uint8))
+                live.encoder.encode(np.zeros((number, *live.meta.shape.array), np.uint8))
             live.encoder.decode(np.zeros((1, live.meta.dim), np.float32))
             self._warm = live.collection
 

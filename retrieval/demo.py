@@ -101,10 +101,9 @@ def find_trained(store: Store, settings: Settings) -> SavedModel | None:
 
 def measure_pixels(indexed: Source, queried: Source, model: SavedModel) -> float:
     """Measure P@5 of raw pixels, by brute force."""
-    size, channels = model.config.image_size, model.config.channels
 
     def load(source: Source) -> tuple[np.ndarray, list[str]]:
-        stack = read_image_array(list(source.entries()), size, channels)
+        stack = read_image_array(list(source.entries()), model.config.shape)
         return stack.images.reshape(len(stack.images), -1) / np.float32(255), [e.label or "" for e in stack.entries]
 
     (codes, labels), (queries, wanted) = load(indexed), load(queried)

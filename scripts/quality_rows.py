@@ -39,6 +39,7 @@ def data(name: str) -> None:
     """
     from retrieval.config import load_settings
     from retrieval.images.decode import probe
+    from retrieval.schema.image_shape import ImageShape
     from retrieval.sources import open_source
     from retrieval.sources.read import Loaded, read_images
 
@@ -49,9 +50,9 @@ def data(name: str) -> None:
     for split in SPLITS:
         source = open_source(f"{split}.zip" if name == "cifar10" else f"{name}:{split}", settings, labels=True)
         entries = list(source.entries())
-        *size, channels = probe(entries[0].read(), entries[0].key)
-        images = np.empty((len(entries), *size, channels), np.uint8)
-        for row, item in enumerate(read_images(entries, (size[0], size[1]), channels)):
+        shape = ImageShape(*probe(entries[0].read(), entries[0].key))
+        images = np.empty((len(entries), *shape.array), np.uint8)
+        for row, item in enumerate(read_images(entries, shape)):
             if not isinstance(item, Loaded):
                 raise SystemExit(f"{name}: {item.entry.key}: {item.reason}")
             images[row] = item.image.pixels

@@ -10,6 +10,7 @@ from jaxtyping import Float32
 from retrieval.config import Settings
 from retrieval.images.decode import decode
 from retrieval.model.resolve import load_model, make_encoder
+from retrieval.schema.image_shape import ImageShape
 from retrieval.sources import open_source
 from retrieval.train.augment import DRAWN, make_views
 
@@ -25,7 +26,7 @@ def scale_codes(settings: Settings, count: int, queries: int, file: Path) -> Flo
     codes = np.empty((count + queries, encoder.config.dim), np.float32)
     for name, first, last in (("mnist:train", 0, count), ("mnist:test", count, count + queries)):
         entries = open_source(name, settings).entries()
-        pixels = np.stack([decode(e.read(), e.key, (28, 28), 1).pixels for e in entries])
+        pixels = np.stack([decode(e.read(), e.key, ImageShape(28, 28, 1)).pixels for e in entries])
         for start in range(first, last, BATCH):
             rows = np.arange(start, min(start + BATCH, last)) % len(pixels)
             seen = view(jax.random.key(start), jnp.asarray(pixels[rows], jnp.float32))

@@ -23,6 +23,7 @@ from retrieval.images.decode import decode, encode_png
 from retrieval.images.in_memory import as_bytes
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
+from retrieval.schema.image_shape import ImageShape
 from retrieval.schema.records import point_id
 from retrieval.search.options import SearchOptions
 from retrieval.search.run import encode_all
@@ -127,7 +128,7 @@ def test_every_mode_of_pillow_is_the_same_picture(mode: str) -> None:
     image = Image.fromarray(bright)
     for step in {"La": ["LA"], "RGBa": ["RGBA"], "PA": ["LA"], "RGBX": ["RGB"]}.get(mode, []):
         image = image.convert(step)
-    seen = decode(as_bytes(image.convert(mode)), "x", (SIDE, SIDE), 1).pixels
+    seen = decode(as_bytes(image.convert(mode)), "x", ImageShape(SIDE, SIDE, 1)).pixels
     np.testing.assert_allclose(seen[..., 0].astype(int), bright, atol=2)
 
 
@@ -141,7 +142,7 @@ def test_colours_survive(mode: str) -> None:
         image = ImageCms.applyTransform(image, ImageCms.buildTransform(profile, lab, "RGB", "LAB"))  # type: ignore[assignment]
     else:
         image = image.convert(mode)
-    seen = decode(as_bytes(image), "x", (SIDE, SIDE), 3).pixels
+    seen = decode(as_bytes(image), "x", ImageShape(SIDE, SIDE, 3)).pixels
     assert np.abs(seen.astype(int) - photo(SIDE, SIDE)).mean() < 6
 
 
@@ -153,7 +154,7 @@ def test_16_bits_are_not_clipped(mode: str) -> None:
     else:
         image = Image.frombytes(mode, (SIDE, SIDE), values.astype(">u2" if mode == "I;16B" else "<u2").tobytes())
     assert image.mode == mode
-    seen = decode(as_bytes(image), "x", (SIDE, SIDE), 1).pixels[..., 0]
+    seen = decode(as_bytes(image), "x", ImageShape(SIDE, SIDE, 1)).pixels[..., 0]
     np.testing.assert_array_equal(seen, values >> 8)
 
 
@@ -166,8 +167,8 @@ def test_an_image_of_pillow_is_turned_as_its_file_is(kind: str, mode: str, turne
     exif = Image.Exif()
     exif[0x0112] = turned
     data = file_of(Image.fromarray(photo(20, 40)).convert(mode), kind, exif=exif)
-    by_file = decode(data, "file", (20, 20), 3)
-    by_image = decode(as_bytes(Image.open(io.BytesIO(data))), "image", (20, 20), 3)
+    by_file = decode(data, "file", ImageShape(20, 20, 3))
+    by_image = decode(as_bytes(Image.open(io.BytesIO(data))), "image", ImageShape(20, 20, 3))
     assert (by_image.width, by_image.height) == (by_file.width, by_file.height)
     assert np.abs(by_image.pixels.astype(int) - by_file.pixels).mean() < 4
 

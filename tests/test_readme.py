@@ -11,6 +11,7 @@ import pytest
 from retrieval.cli import app
 from retrieval.config import Settings
 from retrieval.images.decode import decode, encode_png
+from retrieval.schema.image_shape import ImageShape
 from retrieval.sources import open_source
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +71,7 @@ def digits(tmp_path: Path) -> Path:
     for entry in list(open_source("mnist-sample:train", settings).entries())[:PICTURES]:
         file = tmp_path / "digits" / str(entry.label) / f"{entry.key}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(encode_png(decode(entry.read(), entry.key, (28, 28), 1).pixels))
+        file.write_bytes(encode_png(decode(entry.read(), entry.key, ImageShape(28, 28, 1)).pixels))
     (tmp_path / "query.png").write_bytes(file.read_bytes())
     return tmp_path / "digits"
 

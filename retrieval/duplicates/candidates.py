@@ -14,6 +14,7 @@ from jaxtyping import Int, UInt8
 
 from retrieval.duplicates.compare import blur
 from retrieval.schema.filters import Filter, Match
+from retrieval.schema.image_shape import ImageShape
 from retrieval.schema.records import CollectionMeta, Hit, Point, codes_of
 from retrieval.sources import Source
 from retrieval.sources.arrays import stored_entry
@@ -38,7 +39,7 @@ class CandidateTable:
     def __init__(self, meta: CollectionMeta, sources: Mapping[str, Source], *, by_pixels: bool) -> None:
         """by_pixels: also read thumbnails, from these sources."""
         height, width = meta.image_size
-        self.shape = (min(height, SIDE), min(width, SIDE), meta.channels)
+        self.shape = ImageShape(min(height, SIDE), min(width, SIDE), meta.channels)
         self.unread = 0
         self._sources, self._by_pixels = sources, by_pixels
         self._ids, self._contents = array("Q"), array("Q")
@@ -102,10 +103,10 @@ class CandidateTable:
 
     def read_thumbnails(self, rows: Int[np.ndarray, " n"]) -> UInt8[np.ndarray, "n h w c"]:
         """The rows' thumbnails, blurred, in [0, 255]."""
-        found, size = np.empty((len(rows), *self.shape), np.uint8), int(np.prod(self.shape))
+        found, size = np.empty((len(rows), *self.shape.array), np.uint8), self.shape.nbytes
         for place, row in zip(found, rows.tolist(), strict=True):
             self._thumbnails.seek(row * size)
-            place[...] = np.frombuffer(self._thumbnails.read(size), np.uint8).reshape(self.shape)
+            place[...] = np.frombuffer(self._thumbnails.read(size), np.uint8).reshape(self.shape.array)
         return found
 
     def close(self) -> None:
@@ -120,8 +121,8 @@ class CandidateTable:
             for point, known in zip(page, reach, strict=True)
             if known
         ]
-        read = iter(read_images(entries, self.shape[:2], self.shape[2]))
-        pixels, good = np.zeros((len(page), *self.shape), np.uint8), bytearray(len(page))
+        read = iter(read_images(entries, self.shape))
+        pixels, good = np.zeros((len(page), *self.shape.array), np.uint8), bytearray(len(page))
         for row, known in enumerate(reach):
             item = next(read) if known else None
             if isinstance(item, Loaded) and item.sha256 == page[row].payload["sha256"]:

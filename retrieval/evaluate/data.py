@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from retrieval.errors import SourceError
+from retrieval.schema.image_shape import ImageShape
 from retrieval.sources import Entry
 from retrieval.sources.arrays import choose_rows, read_image_array
 from retrieval.sources.read import Refused
@@ -63,8 +64,7 @@ class EvaluationSet:
 def read_evaluation_set(
     searched: Sequence[Entry],
     asked: Sequence[Entry] | None,
-    size: tuple[int, int],
-    channels: int,
+    shape: ImageShape,
     limit: int,
     progress: ReportCount,
 ) -> tuple[EvaluationSet, list[Refused]]:
@@ -72,14 +72,14 @@ def read_evaluation_set(
 
     searched: entries to search; a random part of those that would exceed PIXEL_BUDGET
     asked: entries of the queries; None: the searched images are the queries
-    size: (height, width) in pixels
+    shape: how the model takes them
     limit: maximum number of queries, chosen at random
     Raises SourceError when fewer than two images can be searched, or no query can be used.
     """
     given = len(searched)
-    searched = [searched[i] for i in choose_rows(given, PIXEL_BUDGET // (size[0] * size[1] * channels))]
+    searched = [searched[i] for i in choose_rows(given, PIXEL_BUDGET // shape.nbytes)]
     every = [*searched, *([] if asked is None else [asked[i] for i in choose_rows(len(asked), limit)])]
-    read = read_image_array(every, size, channels, progress)
+    read = read_image_array(every, shape, progress)
     indexed = int((read.rows < len(searched)).sum())
     others = len(read.entries) - indexed
     if indexed < 2 or (asked is not None and not others):

@@ -49,11 +49,10 @@ def evaluate(
     """
     check_k(k)
     began = time.monotonic()
-    size, channels = encoder.config.image_size, encoder.config.channels
     searched = [entry for source in sources for entry in source.entries()]
     queries = None if query_sources is None else [entry for source in query_sources for entry in source.entries()]
     data, refused = read_evaluation_set(
-        searched, queries, size, channels, limit, lambda done, total: step("Reading", done, total)
+        searched, queries, encoder.config.shape, limit, lambda done, total: step("Reading", done, total)
     )
     others = data.indexed - (query_sources is None)
     if k > others:

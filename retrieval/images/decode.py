@@ -1,7 +1,7 @@
 """The image pipeline: training, ingest, search and the web service all turn bytes into pixels here.
 
 Open (supported formats only) → size check before decoding → EXIF orientation → 16-bit, palette, CMYK and alpha
-to 8-bit grey or RGB → resize → `u8[h, w, c]`.
+to 8-bit grey or RGB → crop → resize → `u8[h, w, c]`.
 """
 
 import io
@@ -14,11 +14,14 @@ from PIL import Image
 
 from retrieval.errors import BadImage
 from retrieval.images.opening import load_pixels, open_image, orientation, upright_part, upright_size
+from retrieval.schema.image_shape import ImageShape
 
 _LARGE = 2**23
 """Images of more pixels are flattened in strips; the copies of smaller ones take less than 100 MB."""
 _STRIP = 2**20
 """Pixels in a strip."""
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom, in pixels."""
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -34,22 +37,36 @@ class DecodedImage(NamedTuple):
     height: int
 
 
-def decode(data: bytes, where: str, size: tuple[int, int], channels: int) -> DecodedImage:
+def decode(data: bytes, where: str, shape: ImageShape) -> DecodedImage:
     """Decode an image file to `u8[height, width, channels]`, 0 black to 255 white.
 
     Transparent parts become white; of an animation, the first frame is used. Equal bytes give equal pixels.
 
     data: the file's bytes
     where: the image's name in errors
-    size: (height, width) to which the image is stretched, antialiased
-    channels: 1 (grey) or 3 (RGB)
+    shape: to which the image is stretched or cropped, and resized, antialiased
     Raises BadImage, and nothing else, for bytes that are not a usable image.
     """
-    with open_image(data, where, max(size)) as image:
+    with open_image(data, where, max(shape.size)) as image:
         turn = orientation(image)
         width, height = upright_size(image, turn)
-        load_pixels(image, max(size), where)
-        return DecodedImage(_pixels(_scaled(image, turn, (size[1], size[0]), where, channels), channels), width, height)
+        load_pixels(image, max(shape.size), where)
+        box = part_seen(upright_size(image, turn), shape)  # a JPEG may have been loaded at a lower resolution
+        scaled = _scaled(image, turn, box, (shape.width, shape.height), where, shape.channels)
+        return DecodedImage(_pixels(scaled, shape.channels), width, height)
+
+
+def part_seen(size: tuple[int, int], shape: ImageShape) -> Box:
+    """The part of an upright image that a model sees: all of it, or the largest centred part of the model's aspect.
+
+    size: (width, height) of the image
+    """
+    width, height = size
+    if shape.fit == "crop":
+        width = min(width, max(1, round(size[1] * shape.width / shape.height)))
+        height = min(height, max(1, round(size[0] * shape.height / shape.width)))
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return left, top, left + width, top + height
 
 
 def probe(data: bytes, where: str) -> tuple[int, int, int]:
@@ -74,7 +91,7 @@ def thumbnail(data: bytes, where: str, side: int) -> UInt8[ndarray, "h w 3"]:
             whole = _flatten(upright_part(image, turn, (0, 0, width, height)), where, 3)
             return _pixels(whole, 3).repeat(factor, axis=0).repeat(factor, axis=1)
         scaled = (max(1, round(width * side / longest)), max(1, round(height * side / longest)))
-        return _pixels(_scaled(image, turn, scaled, where, 3), 3)
+        return _pixels(_scaled(image, turn, (0, 0, width, height), scaled, where, 3), 3)
 
 
 def encode_png(pixels: UInt8[ndarray, "h w c"]) -> bytes:
@@ -91,27 +108,28 @@ def encode_jpeg(pixels: UInt8[ndarray, "h w 3"]) -> bytes:
     return out.getvalue()
 
 
-def _scaled(image: Image.Image, turn: int, size: tuple[int, int], where: str, channels: int) -> Image.Image:
-    """A loaded image, turned upright, flattened and resized to (width, height).
+def _scaled(image: Image.Image, turn: int, box: Box, size: tuple[int, int], where: str, channels: int) -> Image.Image:
+    """A part of a loaded image, turned upright, flattened and resized to (width, height).
+
+    box: in pixels of the upright image
 
     Turning and flattening take up to four times the image's memory. A large image is processed strip by strip and one
     channel at a time, which takes a quarter of its memory and gives the same pixels.
     """
-    width, height = upright_size(image, turn)
-    whole = (0, 0, width, height)
-    if width * height <= _LARGE or (turn == 1 and image.mode == ("L", "RGB")[channels == 3]):
-        return _resize(_flatten(upright_part(image, turn, whole), where, channels), size)
-    bands = [_resize(_band(image, turn, where, channels, number), size) for number in range(channels)]
+    left, top, right, bottom = box
+    if (right - left) * (bottom - top) <= _LARGE or (turn == 1 and image.mode == ("L", "RGB")[channels == 3]):
+        return _resize(_flatten(upright_part(image, turn, box), where, channels), size)
+    bands = [_resize(_band(image, turn, box, where, channels, number), size) for number in range(channels)]
     return bands[0] if channels == 1 else Image.merge("RGB", bands)
 
 
-def _band(image: Image.Image, turn: int, where: str, channels: int, number: int) -> Image.Image:
-    """One channel of a loaded image, upright and flattened."""
-    width, height = upright_size(image, turn)
-    band, step = Image.new("L", (width, height)), max(1, _STRIP // width)
-    for top in range(0, height, step):
-        strip = _flatten(upright_part(image, turn, (0, top, width, min(top + step, height))), where, channels)
-        band.paste(strip.getchannel(number), (0, top))
+def _band(image: Image.Image, turn: int, box: Box, where: str, channels: int, number: int) -> Image.Image:
+    """One channel of a part of a loaded image, upright and flattened."""
+    left, top, right, bottom = box
+    band, step = Image.new("L", (right - left, bottom - top)), max(1, _STRIP // (right - left))
+    for row in range(top, bottom, step):
+        strip = _flatten(upright_part(image, turn, (left, row, right, min(row + step, bottom))), where, channels)
+        band.paste(strip.getchannel(number), (0, row - top))
     return band
 
 

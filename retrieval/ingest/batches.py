@@ -132,8 +132,7 @@ def find_codes(store: Store, collection: str, contents: set[str]) -> dict[str, C
 
 def choose_batch_size(config: ModelConfig, options: IngestOptions) -> int:
     """Number of images in a batch, as given or by their size."""
-    height, width = config.image_size
-    return options.batch or max(1, min(BATCH, BATCH_BYTES // (height * width * config.channels)))
+    return options.batch or max(1, min(BATCH, BATCH_BYTES // config.shape.nbytes))
 
 
 def write_batch(run: IngestRun, batch: Batch) -> None:

@@ -169,5 +169,5 @@ def plan_collection(
     config = encoder.config
     name, _ = next_name(store, alias, encoder.fingerprint)
     return name, CollectionMeta(
-        encoder.fingerprint, config.dim, config.image_size, config.channels, utc_now(), layout=layout
+        encoder.fingerprint, config.dim, config.image_size, config.channels, utc_now(), layout=layout, fit=config.fit
     )

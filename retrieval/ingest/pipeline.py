@@ -166,9 +166,7 @@ def make_batches(target: Target, planner: Planner, listings: Sequence[Iterator[E
     with contextlib.closing(prefetch(planner.plan(listings), PAGES_AHEAD)) as pages:
         todo: Iterator[ToOpen | PayloadUpdate | Copied | Refused]
         todo = itertools.chain.from_iterable(warm_up_at_first(pages, encoder))
-        items: Iterator[Item] = read_images(
-            todo, config.image_size, config.channels, workers=options.workers, portable=portable
-        )
+        items: Iterator[Item] = read_images(todo, config.shape, workers=options.workers, portable=portable)
         made = BatchEncoder(planner.run, encoder).make_batches(items, choose_batch_size(config, options))
         with contextlib.closing(prefetch(made, 1)) as batches:
             yield from batches

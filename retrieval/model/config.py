@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from retrieval.errors import ModelError
+from retrieval.schema.image_shape import Fit, ImageShape
 
 MIN_SIDE = 8
 """Smallest height and width, in pixels, that the convolutions can process."""
@@ -21,6 +22,7 @@ class ModelConfig:
     dim: dimension of the embedding
     widths: channels of each encoder stage; a stage halves the resolution
     blocks: number of residual blocks after each stage
+    fit: how an image of another aspect ratio is brought to image_size
     Raises ModelError for a value out of range.
     """
 
@@ -29,6 +31,7 @@ class ModelConfig:
     dim: int
     widths: tuple[int, ...]
     blocks: tuple[int, ...]
+    fit: Fit = "stretch"
 
     def __post_init__(self) -> None:
         if min(self.image_size) < MIN_SIDE or max(self.image_size) > MAX_SIDE:
@@ -41,8 +44,17 @@ class ModelConfig:
         if len(self.blocks) != len(self.widths):
             raise ModelError(f"blocks = {self.blocks}, widths = {self.widths}: must have the same length")
 
+    @property
+    def shape(self) -> ImageShape:
+        """How the model takes images."""
+        return ImageShape(*self.image_size, self.channels, self.fit)
+
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """The fields, without those added since 0.1.0 that have their defaults: fingerprints stay the same."""
+        data = dataclasses.asdict(self)
+        if self.fit == "stretch":
+            del data["fit"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "ModelConfig":

@@ -63,7 +63,7 @@ class Encoder:
 
         Raises ModelError for images of another size, BadCode when an embedding is not finite.
         """
-        expected = (*self.config.image_size, self.config.channels)
+        expected = self.config.shape.array
         if images.shape[1:] != expected:
             given, takes = ("×".join(map(str, shape)) for shape in (images.shape[1:], expected))
             raise ModelError(

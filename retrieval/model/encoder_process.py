@@ -79,7 +79,7 @@ def warm_up(encoder: ImageEncoder) -> None:
 
     def work() -> None:
         with contextlib.suppress(Exception):  # the first real call raises it
-            encoder.encode(np.empty((0, *encoder.config.image_size, encoder.config.channels), np.uint8))
+            encoder.encode(np.empty((0, *encoder.config.shape.array), np.uint8))
 
     # a daemon thread that is inside JAX when Python ends would abort the process
     threading.Thread(target=work, name="warm", daemon=False).start()

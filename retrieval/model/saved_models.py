@@ -130,7 +130,8 @@ def required_files(config: ModelConfig, weights: dict[str, np.ndarray], metrics:
     """The files that are needed to load a model, by name; metrics.json, which holds the fingerprint, comes last."""
     described = {"config.json": {"format": FORMAT, **config.to_json()}, "metrics.json": metrics}
     texts = {name: f"{to_json_text(content, indent=2)}\n".encode() for name, content in described.items()}
-    return {"weights.safetensors": safetensors.numpy.save(weights), **texts}
+    in_order = {name: np.asarray(array, order="C") for name, array in weights.items()}  # safetensors ignores strides
+    return {"weights.safetensors": safetensors.numpy.save(in_order), **texts}
 
 
 def load(path: Path) -> SavedModel:

@@ -172,10 +172,10 @@ def check_file(file: Path) -> None:
 
 def describe_file(meta: CollectionMeta, alias: str, collection: str, where: str | None) -> dict[str, Any]:
     """The file's metadata, without the number of its points."""
-    kept = ("model", "dim", "distance", "image_size", "channels", "sources")
+    kept = ("model", "dim", "distance", "image_size", "channels", "fit", "sources")
     facts = meta.to_json()
     own = {"format": FORMAT, "alias": alias, "collection": collection}
-    return {**own, **{name: facts[name] for name in kept}, "where": where, "exported": utc_now()}
+    return {**own, **{name: facts[name] for name in kept if name in facts}, "where": where, "exported": utc_now()}
 
 
 def survey(store: Store, collection: str, where: Filter | None) -> tuple[list[Column], int, int]:

@@ -38,6 +38,6 @@ def find_differences(planner: Planner) -> Generator[bool]:
     portable = all(source.portable for source in sources)
     with contextlib.closing(planner.plan(listings)) as pages:
         opened = (item for page in pages for item in page if isinstance(item, ToOpen))
-        for item in read_images(opened, meta.image_size, meta.channels, portable=portable):
+        for item in read_images(opened, meta.shape, portable=portable):
             assert isinstance(item.entry, ToOpen)
             yield not isinstance(item, Refused) and item.sha256 != item.entry.before.get("sha256")

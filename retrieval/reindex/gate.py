@@ -127,11 +127,13 @@ class ReindexGate:
             copies = compare("copies found", None, None)
         else:
             use_compilation_cache(self.run.settings.xla_cache)
-            copied = sample.make_copies(self.encoder.config, self.before.config)
+            config, before = self.encoder.config, self.before.config
+            copied = sample.make_copies(config, before)
+            copied_before = copied if config.fit == before.fit else sample.make_copies(before, config)
             copies = compare(
                 "copies found",
                 measure_copies_found(self.store, self.candidate, self.encoder, copied, K),
-                measure_copies_found(self.store, self.live, self.before, copied, K),
+                measure_copies_found(self.store, self.live, self.before, copied_before, K),
             )
         labelled = [point for point in shared if point.payload.get("label") is not None]
         if len({point.payload["label"] for point in labelled}) < 2:

@@ -11,6 +11,7 @@ from jaxtyping import Float32, Int, UInt8
 from retrieval.images.decode import decode, encode_png
 from retrieval.model.config import ModelConfig
 from retrieval.model.encoder_process import ImageEncoder
+from retrieval.schema.image_shape import ImageShape
 from retrieval.schema.records import Point, codes_of
 from retrieval.sources import Source
 from retrieval.sources.arrays import read_image_array, stored_entry
@@ -66,24 +67,25 @@ class GateSample:
 
     def read(self, config: ModelConfig) -> SamplePixels:
         """Read the images in a model's size; images that are gone or have changed since are left out."""
-        return self._read(self.points, config.image_size, config.channels)
+        return self._read(self.points, config.shape)
 
     def make_copies(self, *configs: ModelConfig) -> Copies:
-        """Distorted copies of the shared images, in the largest size and number of channels of the models."""
-        size = (max(c.image_size[0] for c in configs), max(c.image_size[1] for c in configs))
-        rows, pixels = self._read(self.shared, size, max(c.channels for c in configs))
+        """Distorted copies of the shared images, in the largest size and number of channels of the models.
+
+        The images are stretched or cropped as the first model takes them.
+        """
+        height, width, channels = (max(sides) for sides in zip(*(c.shape.array for c in configs), strict=True))
+        rows, pixels = self._read(self.shared, ImageShape(height, width, channels, configs[0].fit))
         views = max(1, min(VIEWS, SIZE // max(1, len(rows))))
         contents = [str(self.shared[row].payload["sha256"]) for row in rows.tolist()]
         many = [distorted_copies(pixels, SEED + view) for view in range(views)] if len(rows) else [pixels]
         return Copies(np.concatenate(many), contents * views)
 
-    def _read(self, points: Sequence[Point], size: tuple[int, int], channels: int) -> SamplePixels:
+    def _read(self, points: Sequence[Point], shape: ImageShape) -> SamplePixels:
         by_name = {source.name: source for source in self.sources}
-        most = max(1, PIXEL_BYTES // (size[0] * size[1] * channels))
+        most = max(1, PIXEL_BYTES // shape.nbytes)
         known = [(row, point) for row, point in enumerate(points[:most]) if point.payload["source"] in by_name]
-        found = read_image_array(
-            [stored_entry(point, by_name[point.payload["source"]]) for _, point in known], size, channels
-        )
+        found = read_image_array([stored_entry(point, by_name[point.payload["source"]]) for _, point in known], shape)
         same = [known[row][1].payload["sha256"] == sha for row, sha in zip(found.rows, found.contents, strict=True)]
         rows = np.array([row for row, _ in known], np.int64)[found.rows]
         return SamplePixels(rows[same], found.images[same])
@@ -95,8 +97,8 @@ def measure_copies_found(store: Store, collection: str, encoder: ImageEncoder, c
         return None
     config = encoder.config
     pixels = copies.pixels
-    if pixels.shape[1:] != (*config.image_size, config.channels):  # resize as if it were a file
-        pictures = [decode(encode_png(copy), "copy", config.image_size, config.channels) for copy in pixels]
+    if pixels.shape[1:] != config.shape.array:  # resize as if it were a file
+        pictures = [decode(encode_png(copy), "copy", config.shape) for copy in pixels]
         pixels = np.stack([picture.pixels for picture in pictures])
     hits = store.query(collection, encoder.encode(pixels), k)
     found = [any(h.payload["sha256"] == sha for h in some) for some, sha in zip(hits, copies.contents, strict=True)]

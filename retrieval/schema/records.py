@@ -12,6 +12,7 @@ from jaxtyping import Float32
 from numpy import array, empty, float32, ndarray
 
 from retrieval.errors import NotOurs
+from retrieval.schema.image_shape import Fit, ImageShape
 from retrieval.schema.index_config import DEFAULT, Layout
 
 Payload = dict[str, Any]
@@ -156,7 +157,7 @@ class Hit:
 
 
 OWN_FIELDS = (
-    *("model", "dim", "image_size", "channels", "created", "evaluation", "neighbours", "neighbours_of"),
+    *("model", "dim", "image_size", "channels", "fit", "created", "evaluation", "neighbours", "neighbours_of"),
     *("layout", "state", "distance", "format", "left"),
 )
 """Fields of the metadata that depend on the collection's own codes and creation."""
@@ -187,6 +188,7 @@ class CollectionMeta:
 
     model: fingerprint of the model that made its codes
     image_size: (height, width) that the model takes
+    fit: how an image of another aspect ratio is brought to it; stored only if it is not stretched
     created: UTC, ISO 8601
     sources: short name → absolute path, URL or data set name, as given on the command line
     roots: short name → root; empty if an older version wrote the metadata
@@ -219,13 +221,22 @@ class CollectionMeta:
     distance: str = "Euclid"
     format: int = 1
     left: tuple[str, ...] = ()
+    fit: Fit = "stretch"
+
+    @property
+    def shape(self) -> ImageShape:
+        """How its model takes images."""
+        return ImageShape(*self.image_size, self.channels, self.fit)
 
     def with_user_fields_of(self, other: "CollectionMeta") -> "CollectionMeta":
         """Keep this collection's own fields (OWN_FIELDS) and take all other fields from `other`."""
         return dataclasses.replace(other, **{name: getattr(self, name) for name in OWN_FIELDS})
 
     def to_json(self) -> dict[str, Any]:
-        return {**dataclasses.asdict(self), "layout": self.layout.to_json()}
+        data = {**dataclasses.asdict(self), "layout": self.layout.to_json()}
+        if self.fit == "stretch":
+            del data["fit"]
+        return data
 
     @classmethod
     def from_json(cls, collection: str, data: Mapping[str, Any] | None) -> "CollectionMeta":

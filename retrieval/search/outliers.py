@@ -119,8 +119,7 @@ def reconstruction_errors(
     errors = np.full(len(page), np.nan)
     known = [row for row, point in enumerate(page) if point.payload["source"] in sources]
     entries = [stored_entry(page[row], sources[page[row].payload["source"]]) for row in known]
-    config = encoder.config
-    read = zip(known, read_images(entries, config.image_size, config.channels), strict=True)
+    read = zip(known, read_images(entries, encoder.config.shape), strict=True)
     good = [
         (row, item.image.pixels)
         for row, item in read

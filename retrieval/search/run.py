@@ -107,7 +107,7 @@ def prepare_one(store: Store, live: LiveCollection, query: Query | Stored) -> Pr
     if isinstance(query, Stored):
         (stored,) = prepare(store, live, [query])
         return PreparedQuery(live, query, stored)
-    (item,) = read_images([query.entry], live.meta.image_size, live.meta.channels)
+    (item,) = read_images([query.entry], live.meta.shape)
     return PreparedQuery(live, query, item if isinstance(item, Loaded) else item.reason)
 
 
@@ -163,9 +163,8 @@ def prepare(store: Store, live: LiveCollection, queries: Sequence[Query | Stored
     loaded: list[tuple[int, Loaded]] = []
     waiting = [number for number, query in enumerate(queries) if isinstance(query, Query)]
     if waiting:
-        size, channels = live.meta.image_size, live.meta.channels
         entries = [query.entry for query in queries if isinstance(query, Query)]
-        for number, item in zip(waiting, read_images(entries, size, channels), strict=True):
+        for number, item in zip(waiting, read_images(entries, live.meta.shape), strict=True):
             if isinstance(item, Loaded):
                 loaded.append((number, item))
             else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from retrieval.schema.image_shape import ImageShape
 from retrieval.schema.records import Point
 from retrieval.sources import Entry, Source
 from retrieval.sources.read import Loaded, Refused, read_images
@@ -35,17 +36,16 @@ class ImageArray:
 
 def read_image_array(
     entries: Sequence[Entry],
-    size: tuple[int, int],
-    channels: int,
+    shape: ImageShape,
     progress: ReportCount = ignore,
 ) -> ImageArray:
     """Read the entries as u8[n, height, width, channels]; unreadable ones go to `refused`."""
-    images = np.empty((len(entries), *size, channels), np.uint8)
+    images = np.empty((len(entries), *shape.array), np.uint8)
     kept: list[Entry] = []
     contents: list[str] = []
     rows: list[int] = []
     refused: list[Refused] = []
-    for row, item in enumerate(read_images(entries, size, channels)):
+    for row, item in enumerate(read_images(entries, shape)):
         if isinstance(item, Loaded):
             images[len(rows)] = item.image.pixels
             kept.append(item.entry)

@@ -21,6 +21,7 @@ from retrieval.errors import BadImage, RetrievalError
 from retrieval.images.decode import DecodedImage, decode
 from retrieval.images.memory import MAX_DECODED, MemoryBudget, set_budget
 from retrieval.images.warnings import suppress_warnings
+from retrieval.schema.image_shape import ImageShape
 from retrieval.schema.records import STALE
 from retrieval.sources import Entry
 
@@ -106,13 +107,12 @@ class Refused:
 
 def read_images(
     items: Iterable[Entry | T],
-    size: tuple[int, int],
-    channels: int,
+    shape: ImageShape,
     *,
     workers: int | None = None,
     portable: bool | None = None,
 ) -> Iterator[Loaded | Refused | T]:
-    """Read the entries, in order, as pixels u8[height, width, channels]; items that are not entries pass unchanged.
+    """Read the entries, in order, as pixels of that shape; items that are not entries pass unchanged.
 
     workers: number of readers (default: by the number of cores)
     portable: decode in separate processes, so that an image that crashes the decoder is refused and the others are
@@ -120,12 +120,12 @@ def read_images(
         False: this process fetches them. None: decode in threads, where a crash ends this process
     """
     if isinstance(items, list) and len(items) == 1 and portable is None:
-        yield from read_serially(items, size, channels)  # starting a thread would take longer than reading one image
+        yield from read_serially(items, shape)  # starting a thread would take longer than reading one image
         return
-    window = max(2 * CHUNK, min(WINDOW, WINDOW_BYTES // (size[0] * size[1] * channels)))
+    window = max(2 * CHUNK, min(WINDOW, WINDOW_BYTES // shape.nbytes))
     ahead: deque[tuple[list[Entry | T], GetResults | None]] = deque()
     waiting = 0
-    with contextlib.closing(Reader(size, channels, workers, portable)) as reader:
+    with contextlib.closing(Reader(shape, workers, portable)) as reader:
         for chunk in split_chunks(items):
             ahead.append((chunk, reader.begin(chunk) if holds_entries(chunk) else None))
             waiting += len(chunk)
@@ -136,11 +136,11 @@ def read_images(
             yield from collect(*ahead.popleft())
 
 
-def read_serially(items: Iterable[Entry | T], size: tuple[int, int], channels: int) -> Iterator[Loaded | Refused | T]:
+def read_serially(items: Iterable[Entry | T], shape: ImageShape) -> Iterator[Loaded | Refused | T]:
     """As `read_images`, in this thread, one image after the other."""
     for item in items:
         if isinstance(item, Entry):
-            (read,) = load_chunk([(item.fetch, item.name)], size, channels)
+            (read,) = load_chunk([(item.fetch, item.name)], shape)
             yield Loaded(item, *read) if isinstance(read, Decoded) else Refused(item, *read)
         else:
             yield item
@@ -171,9 +171,9 @@ def split_chunks(items: Iterable[T]) -> Iterator[list[T]]:
 class Reader:
     """Reads several chunks of entries at once; entries that must be read in turn are fetched by one thread."""
 
-    def __init__(self, size: tuple[int, int], channels: int, workers: int | None, portable: bool | None) -> None:
+    def __init__(self, shape: ImageShape, workers: int | None, portable: bool | None) -> None:
         """As for `read_images`."""
-        load = partial(load_chunk, size=size, channels=channels)
+        load = partial(load_chunk, shape=shape)
         self._workers_fetch = portable is True
         self._decoders: Threads | Processes
         if portable is None:
@@ -333,13 +333,13 @@ def load_with_time_limit(
             faulthandler.cancel_dump_traceback_later()
 
 
-def load_chunk(tasks: Sequence[Task], size: tuple[int, int], channels: int) -> list[ReadResult]:
+def load_chunk(tasks: Sequence[Task], shape: ImageShape) -> list[ReadResult]:
     """Read the images of a chunk, without the decoders' warnings."""
     with suppress_warnings():
-        return [load_one(fetch, where, size, channels) for fetch, where in tasks]
+        return [load_one(fetch, where, shape) for fetch, where in tasks]
 
 
-def load_one(fetch: Callable[[], bytes], where: str, size: tuple[int, int], channels: int) -> ReadResult:
+def load_one(fetch: Callable[[], bytes], where: str, shape: ImageShape) -> ReadResult:
     """Fetch and decode one image.
 
     where: its name, for messages
@@ -349,7 +349,7 @@ def load_one(fetch: Callable[[], bytes], where: str, size: tuple[int, int], chan
     except BadImage as error:
         return Failed(error.reason, lasting=False)
     try:
-        image = decode(data, where, size, channels)
+        image = decode(data, where, shape)
     except BadImage as error:
         return Failed(error.reason, lasting=True)
     return Decoded(hashlib.sha256(data).hexdigest(), image)

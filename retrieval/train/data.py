@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import probe
 from retrieval.model.config import MIN_SIDE
+from retrieval.schema.image_shape import ImageShape
 from retrieval.sources import Entry, Source
 from retrieval.sources.arrays import choose_rows, read_image_array
 from retrieval.sources.read import Refused
@@ -37,10 +38,9 @@ class TrainingImages:
 
 @dataclass(frozen=True, slots=True)
 class InputShape:
-    """The model's input: (height, width) in pixels and channels, with warnings for the user."""
+    """How the model takes images, with warnings for the user."""
 
-    size: tuple[int, int]
-    channels: int
+    shape: ImageShape
     warnings: list[str] = field(default_factory=list)
 
 
@@ -57,14 +57,15 @@ def read_training_images(
     Raises SourceError when no image can be used.
     """
     entries = [entry for source in sources for entry in source.entries()]
-    shape = choose_shape(entries, options)
-    limit = min(most or len(entries), PIXEL_BUDGET // (shape.size[0] * shape.size[1] * shape.channels))
-    chosen = [entries[i] for i in choose_rows(len(entries), limit, options.seed)]
-    read = read_image_array(chosen, shape.size, shape.channels, reading)
+    chosen = choose_shape(entries, options)
+    shape = chosen.shape
+    limit = min(most or len(entries), PIXEL_BUDGET // shape.nbytes)
+    rows = [entries[i] for i in choose_rows(len(entries), limit, options.seed)]
+    read = read_image_array(rows, shape, reading)
     if not len(read.images):
         first = read.refused[0]
         raise SourceError(f"none of {len(entries):,} images can be used; the first: {first.entry.name}: {first.reason}")
-    warnings = list(shape.warnings)
+    warnings = list(chosen.warnings)
     if limit < len(entries) and not most:
         warnings.append(
             f"{limit:,} of {len(entries):,} images fit into memory; the model is trained on a random sample"
@@ -105,7 +106,7 @@ def choose_shape(entries: Sequence[Entry], options: TrainOptions = TrainOptions(
         )
     if channels < colours:
         warnings.append("some images have colour, which --channels 1 discards")
-    return InputShape(size, channels, warnings)
+    return InputShape(ImageShape(*size, channels), warnings)
 
 
 def area(shape: tuple[int, ...]) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from retrieval.images.decode import decode, encode_png
+from retrieval.schema.image_shape import ImageShape
 from tests.cli.conftest import PICTURES, Call, points
 
 Counts = dict[str, int]
@@ -56,7 +57,7 @@ def test_a_touched_file_gets_a_new_payload_only(known: Path, home: Path, call: C
 def test_a_changed_file_is_encoded(known: Path, home: Path, call: Call) -> None:
     file = next(known.glob("*/*.png"))
     before = by_path(home, known, file)
-    turned = decode(file.read_bytes(), "it", (28, 28), 1).pixels[::-1]
+    turned = decode(file.read_bytes(), "it", ImageShape(28, 28, 1)).pixels[::-1]
     file.write_bytes(encode_png(np.ascontiguousarray(turned)))
     assert counts(call, known) == expected(encoded=1, unchanged=PICTURES - 1)
     after = by_path(home, known, file)

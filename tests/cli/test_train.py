@@ -14,6 +14,7 @@ from retrieval.config import Settings
 from retrieval.errors import UsageError
 from retrieval.images.decode import decode, encode_png
 from retrieval.model import saved_models
+from retrieval.schema.image_shape import ImageShape
 from retrieval.schema.records import CollectionMeta, utc_now
 from retrieval.store import open_store
 from retrieval.store.base import resolve
@@ -83,7 +84,7 @@ def test_a_preview_is_a_picture_and_no_model(pictures: Path, tmp_path: Path, own
     file = tmp_path / "preview.png"
     done = call("train", pictures, "--preview", file)
     assert (done.code, done.out) == (0, f"{file}\n")
-    pixels = decode(file.read_bytes(), "preview.png", (400, 400), 3).pixels
+    pixels = decode(file.read_bytes(), "preview.png", ImageShape(400, 400, 3)).pixels
     assert pixels.min() < 50 < pixels.max()
     assert not (own_home / "models").exists()
     call("train", pictures, "--preview", tmp_path / "no" / "folder.png").error(1, tmp_path / "no" / "folder.png")

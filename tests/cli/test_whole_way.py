@@ -10,6 +10,7 @@ import pytest
 from retrieval.images.decode import decode
 from retrieval.model import saved_models
 from retrieval.model.encoder import Encoder
+from retrieval.schema.image_shape import ImageShape
 from tests.cli.conftest import PICTURES, Call, Ingested, Trained, copy, done_well, run
 
 INGEST_KEYS = ["found", "encoded", "unchanged", "copied", "deleted", "failed", "collection", "alias", "seconds"]
@@ -38,7 +39,7 @@ def test_search_finds_what_brute_force_finds(home: Path, pictures: Path, trained
     files = sorted(pictures.rglob("*.png"))
     query = files[7]
     encoder = Encoder(saved_models.load(Path(trained.said["model"])))
-    pixels = np.stack([decode(file.read_bytes(), file.name, (28, 28), 1).pixels for file in files])
+    pixels = np.stack([decode(file.read_bytes(), file.name, ImageShape(28, 28, 1)).pixels for file in files])
     codes = encoder.encode(pixels)
     distances = np.linalg.norm(codes - codes[7], axis=1)
     expected = [n for n in np.argsort(distances) if n != 7][:5]
@@ -95,7 +96,7 @@ def test_galleries_are_written(home: Path, pictures: Path, tmp_path: Path) -> No
     page, picture = tmp_path / "page.html", tmp_path / "picture.png"
     done_well("search", next(pictures.glob("*/*.png")), "--html", page, "--png", picture, home=home)
     assert page.read_text("utf-8").lstrip().lower().startswith("<!doctype html")
-    pixels = decode(picture.read_bytes(), "picture.png", (64, 64), 3).pixels
+    pixels = decode(picture.read_bytes(), "picture.png", ImageShape(64, 64, 3)).pixels
     assert pixels.min() < 100 < pixels.max()
 
 

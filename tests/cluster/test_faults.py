@@ -19,6 +19,7 @@ from retrieval.images.decode import decode
 from retrieval.ingest.job import ingest
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.summary import IngestSummary
+from retrieval.schema.image_shape import ImageShape
 from retrieval.schema.records import Point
 from retrieval.sources.folder import Folder
 from retrieval.store import open_store
@@ -123,7 +124,7 @@ def test_killing_the_node_in_use_loses_no_search_and_no_picture(
     assert searches.requests.count(2) <= THREADS
 
     files = sorted(root.rglob("*.png"))
-    pixels = np.stack([decode(file.read_bytes(), file.name, (SIDE, SIDE), 1).pixels for file in files])
+    pixels = np.stack([decode(file.read_bytes(), file.name, ImageShape(SIDE, SIDE, 1)).pixels for file in files])
     points = sorted(cluster.same(live).values(), key=lambda point: str(point["payload"]["path"]))
     assert [point["payload"]["path"] for point in points] == [file.relative_to(root).as_posix() for file in files]
     np.testing.assert_allclose([point["vector"] for point in points], OLD.encode(pixels), atol=1e-6)

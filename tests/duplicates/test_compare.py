@@ -10,6 +10,7 @@ from PIL import Image
 
 from retrieval.duplicates.compare import DIFFERENT, SHADE, blur, measure_difference
 from retrieval.images.decode import decode
+from retrieval.schema.image_shape import ImageShape
 from tests.duplicates.digits import SIDE, digits
 from tests.images.samples import noise, photo
 
@@ -25,7 +26,7 @@ def file(image: Image.Image, kind: str, **options: int) -> Picture:
     """The image as the pipeline decodes its file."""
     out = io.BytesIO()
     image.save(out, kind, **options)
-    return decode(out.getvalue(), "copy", (SIDE, SIDE), 3 if image.mode == "RGB" else 1).pixels
+    return decode(out.getvalue(), "copy", ImageShape(SIDE, SIDE, 3 if image.mode == "RGB" else 1)).pixels
 
 
 def jpeg(quality: int) -> Callable[[Picture], Picture]:

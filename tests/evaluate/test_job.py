@@ -19,6 +19,7 @@ from retrieval.evaluate.scoring import score
 from retrieval.images.decode import decode, encode_png
 from retrieval.model.config import ModelConfig
 from retrieval.model.encoder import Encoder
+from retrieval.schema.image_shape import ImageShape
 from retrieval.schema.records import Root
 from retrieval.sources import Entry, open_source
 from retrieval.train.augment import distorted_copies
@@ -65,7 +66,9 @@ class ListSource:
 @functools.cache
 def digits(count: int, skip: int = 0) -> list[Item]:
     entries = list(open_source("mnist-sample:test", Settings(home=Path("unused"))).entries())[skip : skip + count]
-    return [(encode_png(decode(entry.read(), entry.key, (28, 28), 1).pixels), entry.label) for entry in entries]
+    return [
+        (encode_png(decode(entry.read(), entry.key, ImageShape(28, 28, 1)).pixels), entry.label) for entry in entries
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +108,7 @@ def slow_twin(codes: np.ndarray, asking: range, searched: range, items: Sequence
 
 
 def codes_of(encoder: Encoder, items: Sequence[Item]) -> np.ndarray:
-    return encoder.encode(np.stack([decode(data, "", (28, 28), 1).pixels for data, _ in items])).astype(float)
+    return encoder.encode(np.stack([decode(data, "", ImageShape(28, 28, 1)).pixels for data, _ in items])).astype(float)
 
 
 def test_images_query_each_other(settings: Settings, encoder: Encoder) -> None:
@@ -121,7 +124,7 @@ def test_images_query_each_other(settings: Settings, encoder: Encoder) -> None:
 
 def test_raw_pixels_are_what_brute_force_on_pixels_finds(settings: Settings, encoder: Encoder) -> None:
     items = digits(120)
-    pixels = np.stack([decode(data, "", (28, 28), 1).pixels.ravel() for data, _ in items]).astype(float)
+    pixels = np.stack([decode(data, "", ImageShape(28, 28, 1)).pixels.ravel() for data, _ in items]).astype(float)
     expected = slow_twin(pixels, range(120), range(120), items)
     said = run(settings, encoder, items).to_json()["scores"][1]
     assert {name: said[name] for name in expected} == pytest.approx(expected, abs=1e-4)
@@ -152,7 +155,7 @@ def test_the_classes_add_up_and_the_worst_come_first(settings: Settings, encoder
 
 def test_copies_are_ranked_as_by_a_loop(settings: Settings, encoder: Encoder) -> None:
     report = run(settings, encoder, digits(60))
-    images = np.stack([decode(data, "", (28, 28), 1).pixels for data, _ in digits(60)])
+    images = np.stack([decode(data, "", ImageShape(28, 28, 1)).pixels for data, _ in digits(60)])
     copied, codes = encoder.encode(distorted_copies(images, data.SEED)), encoder.encode(images)
     expected = []
     for row, code in enumerate(copied.astype(float)):

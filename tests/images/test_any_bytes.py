@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from retrieval.errors import BadImage
 from retrieval.images.decode import DecodedImage, decode, probe, thumbnail
+from retrieval.schema.image_shape import ImageShape
 from tests.images.samples import WHOLE
 
 CALLS: list[Callable[[bytes], object]] = [
-    lambda data: decode(data, "a", (8, 8), 1),
-    lambda data: decode(data, "a", (8, 8), 3),
+    lambda data: decode(data, "a", ImageShape(8, 8, 1)),
+    lambda data: decode(data, "a", ImageShape(8, 8, 3)),
     lambda data: probe(data, "a"),
     lambda data: thumbnail(data, "a", 16),
 ]

@@ -15,6 +15,7 @@ from retrieval.errors import BadImage
 from retrieval.images import opening
 from retrieval.images.decode import decode, probe
 from retrieval.images.warnings import suppress_warnings
+from retrieval.schema.image_shape import ImageShape
 from tests.errors import mentions, raises
 from tests.images.samples import WHOLE, file, file_of, noise, photo, png_header_only
 
@@ -24,7 +25,7 @@ DAMAGED = "truncated or damaged"
 
 def reason(data: bytes) -> str:
     with raises(BadImage) as caught:
-        decode(data, "cats/7.png", (28, 28), 3)
+        decode(data, "cats/7.png", ImageShape(28, 28, 3))
     assert caught.value.where == "cats/7.png"
     assert str(caught.value) == f"cats/7.png: {caught.value.reason}"
     return caught.value.reason
@@ -62,7 +63,7 @@ def test_half_a_heic() -> None:
 
     pillow_heif.register_heif_opener()
     data = file(noise(64, 64), "HEIF")
-    assert decode(data, "a", (64, 64), 3).pixels.shape == (64, 64, 3)
+    assert decode(data, "a", ImageShape(64, 64, 3)).pixels.shape == (64, 64, 3)
     assert reason(data[: len(data) // 2]).startswith((DAMAGED, "not an image"))
 
 
@@ -95,7 +96,7 @@ def test_9000_by_9000_is_allowed() -> None:
     """81 million pixels: under the rule. Its 9 KB decode to 81 MB, and no warning of Pillow's gets out."""
     data = file_of(Image.new("1", (9_000, 9_000), 1), "PNG")
     assert probe(data, "a") == (9_000, 9_000, 1)
-    assert (decode(data, "a", (28, 28), 1).pixels == 255).all()
+    assert (decode(data, "a", ImageShape(28, 28, 1)).pixels == 255).all()
 
 
 def test_the_largest_that_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +113,7 @@ def test_a_file_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_between_pillows_warning_and_our_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow warns from here to twice as many
-    assert decode(file(noise(11, 11)), "a", (11, 11), 3).width == 11
+    assert decode(file(noise(11, 11)), "a", ImageShape(11, 11, 3)).width == 11
 
 
 def test_a_warning_of_ours_still_gets_out() -> None:
@@ -146,7 +147,7 @@ def test_filters_are_as_before_after_many_threads() -> None:
     def work() -> None:
         try:
             for _ in range(50):
-                decode(data, "a", (8, 8), 3)
+                decode(data, "a", ImageShape(8, 8, 3))
         except BaseException as error:
             failures.append(error)
             raise
@@ -179,7 +180,7 @@ def test_ctrl_c_goes_through(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        decode(WHOLE["BMP"], "a", (4, 4), 3)
+        decode(WHOLE["BMP"], "a", ImageShape(4, 4, 3))
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
@@ -218,12 +219,12 @@ def test_a_kind_that_is_not_supported_is_not_called_damaged(data: bytes, detail:
     said = reason(data)
     assert detail in said
     assert not said.startswith(DAMAGED)
-    assert decode(tiff(), "a", (4, 4), 3).pixels.max() == 0
+    assert decode(tiff(), "a", ImageShape(4, 4, 3)).pixels.max() == 0
 
 
 def test_half_an_avif() -> None:
     data = file(noise(64, 64), "AVIF")
-    assert decode(data, "a", (64, 64), 3).pixels.shape == (64, 64, 3)
+    assert decode(data, "a", ImageShape(64, 64, 3)).pixels.shape == (64, 64, 3)
     assert reason(data[: len(data) // 2]).startswith(DAMAGED)
 
 
@@ -237,7 +238,7 @@ def test_a_damaged_tiff_writes_nothing_past_python(tmp_path: Path, capfd: pytest
         "import sys; from retrieval.sources.read import *; from retrieval.sources.folder import *\n"
         "if __name__ == '__main__':\n"
         "    entries = Folder('a', Path(sys.argv[1]).parent).entries()\n"
-        "    print(list(read_images(entries, (8, 8), 3, portable=True))[0].reason, file=sys.stderr)"
+        "    print(list(read_images(entries, ImageShape(8, 8, 3), portable=True))[0].reason, file=sys.stderr)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a.tif")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

@@ -18,6 +18,7 @@ from retrieval.images import decode as decoding
 from retrieval.images import memory
 from retrieval.images.decode import decode, thumbnail
 from retrieval.images.memory import MemoryBudget
+from retrieval.schema.image_shape import ImageShape
 from retrieval.sources.read import start_pool
 from tests.images.samples import file_of, noise
 
@@ -28,13 +29,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from retrieval.images import memory
 from retrieval.images.decode import decode
+from retrieval.schema.image_shape import ImageShape
 def peak():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 files, room, side, channels = json.loads(sys.argv[1])
 memory.set_budget(memory.MemoryBudget(room))
 data, before = [Path(file).read_bytes() for file in files], peak()
 with ThreadPoolExecutor(len(files)) as threads:
-    decoded = list(threads.map(lambda each: decode(each, "a", (side, side), channels), data))
+    decoded = list(threads.map(lambda each: decode(each, "a", ImageShape(side, side, channels)), data))
 print(json.dumps([peak() - before, [int(each.pixels.mean()) for each in decoded]]))
 """
 
@@ -85,10 +87,10 @@ def test_decoding_several_images_keeps_to_the_budget(tmp_path: Path) -> None:
 
 def test_an_image_that_takes_too_much_by_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data = file_of(Image.new("RGB", (1_000, 500)), "WEBP")
-    assert decode(data, "a", (8, 8), 3).width == 1_000
+    assert decode(data, "a", ImageShape(8, 8, 3)).width == 1_000
     monkeypatch.setattr(memory, "MAX_DECODED", 7 * MB)
     with pytest.raises(BadImage) as caught:
-        decode(data, "a", (8, 8), 3)
+        decode(data, "a", ImageShape(8, 8, 3))
     assert caught.value.reason == (
         "1000x500 pixels of WEBP take 8 MB to decode, more than 7 MB; scale it down, or save it as PNG or JPEG"
     )
@@ -146,7 +148,7 @@ def test_strips_give_the_same_pixels(mode: str, turned: int, monkeypatch: pytest
 
     def both(channels: int) -> list[bytes]:
         sizes = ((8, 8), (5, 40), (60, 4), (37, 23), (23, 37))
-        made = [decode(data, "a", size, channels).pixels for size in sizes]
+        made = [decode(data, "a", ImageShape(*size, channels)).pixels for size in sizes]
         return [each.tobytes() for each in (*made, thumbnail(data, "a", 9))]
 
     whole = both(1), both(3)

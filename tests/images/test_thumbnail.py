@@ -5,6 +5,7 @@ import pytest
 
 from retrieval.errors import BadImage
 from retrieval.images.decode import decode, thumbnail
+from retrieval.schema.image_shape import ImageShape
 from tests.errors import raises
 from tests.images.samples import file, noise, photo
 
@@ -34,7 +35,7 @@ def test_grey_becomes_colour() -> None:
 def test_what_decode_sees_the_thumbnail_shows() -> None:
     data = file(photo(300, 400), "JPEG", quality=95)
     small = thumbnail(data, "a", 100)
-    assert np.abs(small.astype(int) - decode(data, "a", (75, 100), 3).pixels).max() <= 3
+    assert np.abs(small.astype(int) - decode(data, "a", ImageShape(75, 100, 3)).pixels).max() <= 3
 
 
 def test_bad_bytes() -> None:

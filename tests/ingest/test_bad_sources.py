@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from retrieval.schema.image_shape import ImageShape
 from retrieval.schema.records import point_id
 from retrieval.sources import Entry
 from retrieval.sources.folder import Folder
@@ -32,9 +33,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Keys of the images that were opened, in runs too short for decoding processes."""
     keys: list[str] = []
 
-    def load(fetch: Callable[[], bytes], where: str, size: tuple[int, int], channels: int) -> ReadResult:
+    def load(fetch: Callable[[], bytes], where: str, shape: ImageShape) -> ReadResult:
         keys.append(where.partition("/")[2])
-        return load_one(fetch, where, size, channels)
+        return load_one(fetch, where, shape)
 
     monkeypatch.setattr("retrieval.sources.read.load_one", load)
     return keys

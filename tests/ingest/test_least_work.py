@@ -12,6 +12,7 @@ import pytest
 
 from retrieval.images.decode import decode
 from retrieval.ingest.plan import is_same_file
+from retrieval.schema.image_shape import ImageShape
 from retrieval.sources import Entry
 from retrieval.sources.read import ReadResult, load_one
 from retrieval.store.base import Store
@@ -23,9 +24,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Keys of the images that were opened."""
     keys: list[str] = []
 
-    def load(fetch: Callable[[], bytes], where: str, size: tuple[int, int], channels: int) -> ReadResult:
+    def load(fetch: Callable[[], bytes], where: str, shape: ImageShape) -> ReadResult:
         keys.append(where.removeprefix("root/"))
-        return load_one(fetch, where, size, channels)
+        return load_one(fetch, where, shape)
 
     monkeypatch.setattr("retrieval.sources.read.load_one", load)
     return keys
@@ -37,7 +38,7 @@ def test_codes_and_payloads_are_those_of_the_files(run: Run, store: Store, root:
     points = by_path(store)
     assert len(points) == 30
     for key, point in points.items():
-        pixels = decode((root / key).read_bytes(), key, (SIDE, SIDE), 1).pixels
+        pixels = decode((root / key).read_bytes(), key, ImageShape(SIDE, SIDE, 1)).pixels
         assert point.code is not None
         np.testing.assert_allclose(point.code, Quadrants().encode(pixels[None])[0], atol=1e-6)
         assert point.payload["label"] == key[0]

@@ -13,6 +13,7 @@ import pytest
 
 from retrieval.errors import ModelError
 from retrieval.model import saved_models
+from retrieval.model.config import ModelConfig
 from retrieval.model.encoder import Encoder
 from retrieval.model.saved_models import SavedModel
 from tests.errors import raises
@@ -52,11 +53,28 @@ def test_what_is_in_the_folder(saved: SavedModel) -> None:
     assert header.startswith(b"{")  # safetensors: JSON and plain numbers, nothing that could be executed
 
 
+def test_weights_that_lie_otherwise_in_memory_are_saved_as_they_are(tmp_path: Path) -> None:
+    weights = {"a": np.arange(6, dtype=np.float32).reshape(2, 3).T, "b": np.arange(8, dtype=np.float32)[::2]}
+    made = saved_models.save(tmp_path, CONFIG, weights, {}, PNG)
+    loaded = saved_models.load(made.path).weights
+    for name, array in weights.items():
+        np.testing.assert_array_equal(loaded[name], array)
+
+
+def test_models_of_before_keep_their_fingerprints() -> None:
+    config = ModelConfig((28, 28), 1, 64, (32, 64, 96), (0, 0, 0))
+    weights = {"a": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    before = "1be6e57631b4b256632d086b024a1602089b019c955d727a8de989d632ec1118"
+    assert saved_models.fingerprint(config, weights) == before
+    assert list(config.to_json()) == ["image_size", "channels", "dim", "widths", "blocks"]
+
+
 def test_any_change_changes_the_fingerprint(weights: dict[str, np.ndarray]) -> None:
     changed = [
         (replace(CONFIG, image_size=(12, 13)), weights),
         (replace(CONFIG, channels=3), weights),
         (replace(CONFIG, dim=5), weights),
+        (replace(CONFIG, fit="crop"), weights),
         (replace(CONFIG, widths=(8, 9)), weights),
     ]
     for name, array in weights.items():

@@ -12,6 +12,7 @@ from retrieval.images.decode import decode
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.rollback import rollback
+from retrieval.schema.image_shape import ImageShape
 from retrieval.search.live import AliasFollower
 from retrieval.search.query import Query
 from retrieval.search.results import Result
@@ -33,7 +34,7 @@ def query(file: Path) -> Query:
 
 
 def pixels(file: Path) -> np.ndarray:
-    return decode(file.read_bytes(), file.name, (SIDE, SIDE), 1).pixels
+    return decode(file.read_bytes(), file.name, ImageShape(SIDE, SIDE, 1)).pixels
 
 
 def fitting(result: Result, rows: Mapping[str, int], codes: Sequence[np.ndarray], number: int) -> list[int]:

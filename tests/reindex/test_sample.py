@@ -11,6 +11,9 @@ from retrieval.reindex import sample as sample_module
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.sample import Copies, GateSample, measure_copies_found
+from retrieval.schema.image_shape import ImageShape
+from retrieval.sources import Entry
+from retrieval.sources.arrays import ImageArray, read_image_array
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store, resolve
 from tests.reindex.conftest import NEW, OLD
@@ -61,7 +64,7 @@ def test_what_is_read_is_the_points_own_image(store: Store, both: tuple[str, str
     assert len(rows) == len(pixels) == PICTURES - 2
     for row, found in zip(rows, pixels, strict=True):
         path = str(sample.points[row].payload["path"])
-        np.testing.assert_array_equal(found, decode((root / path).read_bytes(), path, (SIDE, SIDE), 1).pixels)
+        np.testing.assert_array_equal(found, decode((root / path).read_bytes(), path, ImageShape(SIDE, SIDE, 1)).pixels)
         np.testing.assert_allclose(NEW.encode(found[None])[0], sample.codes[row], atol=1e-6)
     assert len(replace(sample, sources=[Folder("others", root)]).read(NEW.config).rows) == 0
 
@@ -95,6 +98,15 @@ def test_few_images_have_more_copies_each_in_the_largest_size(
         assert sample.make_copies(NEW.config).contents == contents * views
     largest = (replace(NEW.config, image_size=(9, 12)), replace(NEW.config, image_size=(11, 8), channels=3))
     assert sample.make_copies(*largest).pixels.shape[1:] == (11, 12, 3)
+    shapes = []
+
+    def read(entries: list[Entry], shape: ImageShape) -> ImageArray:
+        shapes.append(shape)
+        return read_image_array(entries, shape)
+
+    monkeypatch.setattr(sample_module, "read_image_array", read)
+    sample.make_copies(replace(NEW.config, fit="crop"), OLD.config)
+    assert shapes == [ImageShape(SIDE, SIDE, 1, "crop")]
     none = replace(sample, shared=[]).make_copies(NEW.config)
     assert (none.contents, none.pixels.shape) == ([], (0, SIDE, SIDE, 1))
 

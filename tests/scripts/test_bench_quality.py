@@ -15,6 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from retrieval.config import Settings
 from retrieval.images.decode import decode, encode_png
+from retrieval.schema.image_shape import ImageShape
 from retrieval.sources import open_source
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -35,7 +36,7 @@ def module(name: str) -> Any:
 def digits(split: str, tmp_path: Path, limit: int | None = None) -> tuple[np.ndarray, list[str | None]]:
     """Pictures u8[n, 28, 28, 1] of mnist-sample, and their labels."""
     entries = list(open_source(f"mnist-sample:{split}", Settings(home=tmp_path / "unused")).entries())[:limit]
-    pictures = [decode(entry.read(), entry.key, (28, 28), 1).pixels for entry in entries]
+    pictures = [decode(entry.read(), entry.key, ImageShape(28, 28, 1)).pixels for entry in entries]
     return np.stack(pictures), [entry.label for entry in entries]
 
 

@@ -12,6 +12,7 @@ from retrieval.gallery.results import result_rows
 from retrieval.images.decode import decode, encode_png
 from retrieval.ingest.job import ingest
 from retrieval.schema.filters import Filter, Match
+from retrieval.schema.image_shape import ImageShape
 from retrieval.schema.records import Hit, point_id
 from retrieval.search.calibration import distance_at, fit, percentile
 from retrieval.search.options import SearchOptions
@@ -48,7 +49,7 @@ def never(mark: str) -> None:
 
 
 def codes_of(shelf: Shelf, keys: list[str]) -> np.ndarray:
-    pixels = [decode((shelf.root / key).read_bytes(), key, (SIDE, SIDE), 1).pixels for key in keys]
+    pixels = [decode((shelf.root / key).read_bytes(), key, ImageShape(SIDE, SIDE, 1)).pixels for key in keys]
     return SHADES.encode(np.stack(pixels))
 
 
@@ -198,7 +199,7 @@ def test_queries_may_be_infinite(shelf: Shelf) -> None:
 
 
 def test_other_sizes_and_colours_go_through_the_one_pipeline(shelf: Shelf) -> None:
-    pixels = decode((shelf.root / GREY).read_bytes(), GREY, (SIDE, SIDE), 1).pixels
+    pixels = decode((shelf.root / GREY).read_bytes(), GREY, ImageShape(SIDE, SIDE, 1)).pixels
     large = encode_png(pixels.repeat(8, axis=0).repeat(8, axis=1).repeat(3, axis=2))
     found = one(shelf, Query.of("large", lambda: large), k=1).hits[0]
     assert {found.path, *(name.removeprefix("pictures/") for name in found.copies)} == COPIES

@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as hnp
 from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import decode
+from retrieval.schema.image_shape import ImageShape
 from retrieval.sources import dataset, known_datasets, open_source
 from retrieval.sources.idx import read_idx
 from tests.errors import raises
@@ -72,7 +73,7 @@ def test_all_of_mnist(mnist_dir: Path, own_home: Path) -> None:
     assert both.read("train/00042") == train.read("00042")
     assert both.read("test/00000") == open_source("mnist:test", settings).read("00000")
     pgm = both.read("test/00000")
-    pixels = decode(pgm, "mnist", (28, 28), 1).pixels
+    pixels = decode(pgm, "mnist", ImageShape(28, 28, 1)).pixels
     assert pixels.tobytes() == pgm[-784:]
     assert pixels.sum() == 18_454  # the first test digit, a 7
 

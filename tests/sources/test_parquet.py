@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from retrieval.config import Settings
 from retrieval.errors import BadImage, SourceError
 from retrieval.images.decode import decode, encode_png
+from retrieval.schema.image_shape import ImageShape
 from retrieval.sources import base, open_source, parquet_rows, read
 from tests.errors import raises
 from tests.sources.conftest import Open, listed, only
@@ -65,7 +66,7 @@ def test_as_hugging_face_writes_it(tmp_path: Path, opened: Open, where: str) -> 
     assert {(e.source, e.bytes) for e in entries} == {("my-pets", 0)}
     assert {e.mtime_ns for e in entries} == times
     for number, entry in reversed(list(enumerate(entries))):
-        assert decode(entry.read(), entry.key, (2, 3), 3).pixels.tolist() == [[[number] * 3] * 3] * 2
+        assert decode(entry.read(), entry.key, ImageShape(2, 3, 3)).pixels.tolist() == [[[number] * 3] * 3] * 2
         assert source.read(entry.key) == entry.read()
     assert {e.label for e in opened(spec).entries()} == {None}  # not asked for
 
@@ -213,7 +214,7 @@ def test_eight_readers_decode_each_row_once(
     """Many small row groups, and one that is larger than the cache."""
     data = [png(number % 256) + number.to_bytes(4, "big") + bytes(padding) for number in range(1000)]
     source = opened(put(tmp_path / "x.parquet", {"image": pa.array(data)}, row_group_size=group, use_dictionary=False))
-    found = list(read.read_images(source.entries(), (2, 3), 3, workers=8, portable=portable))
+    found = list(read.read_images(source.entries(), ImageShape(2, 3, 3), workers=8, portable=portable))
     assert [item.sha256 for item in found if isinstance(item, read.Loaded)] == [
         hashlib.sha256(each).hexdigest() for each in data
     ]

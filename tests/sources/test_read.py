@@ -15,18 +15,19 @@ import pytest
 
 from retrieval.errors import BadImage
 from retrieval.images.decode import encode_png
+from retrieval.schema.image_shape import ImageShape
 from retrieval.sources import Entry, read
 from retrieval.sources.read import Loaded, Refused, read_images, start_pool
 from tests.train.samples import blobs, entry
 
-SIZE = (12, 12)
+SHAPE = ImageShape(12, 12, 1)
 
 
 def test_order_is_kept_and_bad_ones_are_refused() -> None:
     images = blobs(40)
     entries = [entry(f"{n}.png", encode_png(image)) for n, image in enumerate(images)]
     entries[7] = entry("7.png", b"no image")
-    found = list(read_images(entries, SIZE, 1))
+    found = list(read_images(entries, SHAPE))
     assert [item.entry for item in found] == entries
     for n, item in enumerate(found):
         if n == 7:
@@ -43,7 +44,7 @@ def test_an_entry_that_vanished_is_refused() -> None:
     def vanished() -> bytes:
         raise BadImage("test/a.png", "is gone")
 
-    (item,) = read_images([Entry("test", "a.png", 0, 0, None, vanished)], SIZE, 1)
+    (item,) = read_images([Entry("test", "a.png", 0, 0, None, vanished)], SHAPE)
     assert isinstance(item, Refused)
     assert item.reason == "is gone"
 
@@ -53,7 +54,7 @@ def test_an_unexpected_error_is_not_swallowed() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(read_images([Entry("test", "a.png", 0, 0, None, broken)], SIZE, 1))
+        list(read_images([Entry("test", "a.png", 0, 0, None, broken)], SHAPE))
 
 
 @pytest.mark.timeout(60)
@@ -67,7 +68,7 @@ def test_reading_ahead_of_an_endless_source_is_bounded(monkeypatch: pytest.Monke
         for listed in itertools.count(1):
             yield entry(f"{listed}.png", png)
 
-    pictures = read_images(endless(), SIZE, 1)
+    pictures = read_images(endless(), SHAPE)
     for n in range(1, 30):
         assert next(pictures).entry.key == f"{n}.png"
         assert n <= listed <= n + 2 * read.CHUNK
@@ -91,7 +92,7 @@ def test_closing_early_drops_tasks_that_have_not_started(monkeypatch: pytest.Mon
         return png
 
     entries = [Entry("test", f"{n}.png", len(png), 0, None, partial(fetch, n)) for n in range(read.WINDOW + 1)]
-    pictures = read_images(entries, SIZE, 1)
+    pictures = read_images(entries, SHAPE)
     next(pictures)
     closing.set()
     pictures.close()  # type: ignore[attr-defined]

@@ -74,7 +74,7 @@ BROKEN = entry("broken.png", b"not an image")
     ],
 )
 def test_size_follows_from_the_images(entries: list[Entry], expected: tuple[tuple[int, int], int]) -> None:
-    shape = choose_shape(entries)
+    shape = choose_shape(entries).shape
     assert (shape.size, shape.channels) == expected
 
 

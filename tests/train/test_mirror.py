@@ -9,6 +9,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from retrieval.config import load_settings
+from retrieval.schema.image_shape import ImageShape
 from retrieval.sources import open_source
 from retrieval.sources.read import Loaded, read_images
 from retrieval.train.augment import MAX_MIRROR_RATIO, default_distortion, is_mirror_safe, mirror_distance_ratio
@@ -18,7 +19,7 @@ from tests.train.samples import blobs
 
 def digits(count: int) -> UInt8[np.ndarray, "n h w c"]:
     entries = list(open_source("mnist-sample:train", load_settings()).entries())[:count]
-    return np.stack([i.image.pixels for i in read_images(entries, (28, 28), 1) if isinstance(i, Loaded)])
+    return np.stack([i.image.pixels for i in read_images(entries, ImageShape(28, 28, 1)) if isinstance(i, Loaded)])
 
 
 def test_digits_are_not_safe_from_two_hundred_on() -> None:

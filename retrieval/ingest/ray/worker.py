@@ -157,11 +157,11 @@ class Worker:
         planner, coder = Planner(run), BatchEncoder(run, self._encoder)
         result = PageResult(source, tally=Tally().add_images(source, [entry.key for entry in entries]))
         config = self._encoder.config
-        page, size, channels = planner.plan_page(entries), config.image_size, config.channels
+        page = planner.plan_page(entries)
         items: Iterator[Item] = (
-            read_images(page, size, channels, workers=1, portable=False)
+            read_images(page, config.shape, workers=1, portable=False)
             if self._careful
-            else read_serially(page, size, channels)
+            else read_serially(page, config.shape)
         )
         contents = []
         for batch in coder.make_batches(items, BATCHES * choose_batch_size(config, job.options)):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
+from retrieval.schema.image_shape import ImageShape
 from retrieval.schema.index_config import DEFAULT, Layout
 from retrieval.schema.records import CollectionMeta
 from retrieval.store.base import INDEXES, SearchParams
@@ -80,6 +81,14 @@ def test_a_layout_survives_as_json() -> None:
     assert Layout.from_json(layout.to_json()) == layout
     old = {key: value for key, value in meta().to_json().items() if key != "layout"}
     assert CollectionMeta.from_json("made-before", old).layout == DEFAULT
+
+
+def test_metadata_names_the_fit_only_if_images_are_cropped() -> None:
+    assert "fit" not in meta().to_json()
+    assert CollectionMeta.from_json("stretched", meta().to_json()).shape == ImageShape(28, 28, 1)
+    cropped = replace(meta(), fit="crop")
+    assert CollectionMeta.from_json("cropped", cropped.to_json()) == cropped
+    assert cropped.shape == ImageShape(28, 28, 1, "crop")
 
 
 def test_no_index_during_a_bulk_load(server: ServerStore, name: str) -> None:
