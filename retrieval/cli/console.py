@@ -95,7 +95,8 @@ def training_task(bar: "Progress") -> "Callable[[Training], None]":
 
     def show(p: "Training") -> None:
         bar.start_task(task)
-        note = f"loss {p.loss:.4f}, {p.images_per_second:,.0f} images/s{', resumed' if p.resumed else ''}"
+        loss = "features" if p.loss is None else f"loss {p.loss:.4f}"
+        note = f"{loss}, {p.images_per_second:,.0f} images/s{', resumed' if p.resumed else ''}"
         bar.update(task, visible=True, completed=100 * p.done, note=note)
         if p.done >= 1:
             bar.update(task, description="Saving")

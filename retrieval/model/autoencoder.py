@@ -7,7 +7,7 @@ shuffle, which train several times faster than transposed convolutions.
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,9 @@ from jaxtyping import Array, Float
 
 from retrieval.errors import ModelError
 from retrieval.model.config import ModelConfig
+
+if TYPE_CHECKING:
+    from retrieval.model.trunk_encoder import TrunkEncoder
 
 DECODER_STRIDE = 4
 """The decoder starts from a grid of a quarter of the image's height and width, and doubles it twice."""
@@ -149,8 +152,8 @@ class ConvDecoder(nnx.Module):
     """
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.image_size = config.image_size
-        self.grid = tuple(math.ceil(side / DECODER_STRIDE) for side in config.image_size)
+        self.picture = config.picture
+        self.grid = tuple(math.ceil(side / DECODER_STRIDE) for side in config.picture)
         self.turn_back = nnx.BatchStat(jnp.eye(config.dim))
         self.dense = nnx.Linear(config.dim, math.prod(self.grid) * 16, rngs=rngs)
         self.conv1 = nnx.Conv(16, 32, (3, 3), rngs=rngs)
@@ -160,7 +163,7 @@ class ConvDecoder(nnx.Module):
         x = normalize(codes @ self.turn_back[...]) * math.sqrt(codes.shape[1])
         x = nnx.gelu(self.dense(x)).reshape(codes.shape[0], *self.grid, 16)
         x = pixel_shuffle(nnx.gelu(self.conv1(x)), 2)
-        height, width = self.image_size
+        height, width = self.picture
         return pixel_shuffle(self.conv2(x), 2)[:, :height, :width]
 
 
@@ -168,12 +171,23 @@ class Autoencoder(nnx.Module):
     """The encoder, whose embeddings are searched, and the decoder, which training and reconstructions need."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.encoder = ConvEncoder(config, rngs=rngs)
+        self.encoder = make_encoder(config, rngs=rngs)
         self.decoder = ConvDecoder(config, rngs=rngs)
+
+
+def make_encoder(config: ModelConfig, *, rngs: nnx.Rngs) -> "ConvEncoder | TrunkEncoder":
+    """The encoder that the config describes; the trunk's module is imported only for a model that stands on it."""
+    if config.trunk is None:
+        return ConvEncoder(config, rngs=rngs)
+    from retrieval.model.trunk_encoder import TrunkEncoder
+
+    return TrunkEncoder(config, rngs=rngs)
 
 
 Params = nnx.State[Any, Any]
 """The network's weights and batch statistics, an NNX pytree."""
+TRUNK_PATH = ("encoder", "trunk")
+"""Where the trunk's weights are among a model's; they come with the package, and are not saved with the model."""
 
 
 def build(config: ModelConfig, seed: int) -> tuple[nnx.GraphDef[Autoencoder], Params]:
@@ -189,14 +203,20 @@ def abstract_state(config: ModelConfig) -> tuple[nnx.GraphDef[Autoencoder], Para
 
 
 def to_flat(params: Params) -> dict[str, jax.Array]:
-    """Weights by dotted name, as `encoder.layers.0.layer.kernel`."""
-    return {".".join(map(str, path)): leaf[...] for path, leaf in nnx.to_flat_state(params)}
+    """Weights by dotted name, as `encoder.layers.0.layer.kernel`, without the trunk's."""
+    flat = nnx.to_flat_state(params)
+    return {".".join(map(str, path)): leaf[...] for path, leaf in flat if path[:2] != TRUNK_PATH}
 
 
 def from_flat(config: ModelConfig, flat: Mapping[str, Any]) -> tuple[nnx.GraphDef[Autoencoder], Params]:
-    """The inverse of `to_flat`; raises ModelError for a weight that is missing, unknown or of another shape."""
+    """The inverse of `to_flat`; raises ModelError for a weight that is missing, unknown or of another shape.
+
+    The trunk's weights are read from the package; raises ModelError when they are missing or damaged.
+    """
     graph, shapes = abstract_state(config)
-    named = [(".".join(map(str, path)), path, leaf) for path, leaf in nnx.to_flat_state(shapes)]
+    named = [
+        (".".join(map(str, path)), path, leaf) for path, leaf in nnx.to_flat_state(shapes) if path[:2] != TRUNK_PATH
+    ]
     if extra := set(flat) ^ {name for name, _, _ in named}:
         raise ModelError(
             f"the weights do not fit the config: {sorted(extra)[0]} is missing or not known",
@@ -209,6 +229,10 @@ def from_flat(config: ModelConfig, flat: Mapping[str, Any]) -> tuple[nnx.GraphDe
                 hint="train again",
             )
     pairs = [(path, nnx.Param(jnp.asarray(flat[name]))) for name, path, _ in named]
+    if config.trunk:
+        from retrieval.model import trunk
+
+        pairs += [((*TRUNK_PATH, *path), leaf) for path, leaf in nnx.to_flat_state(nnx.state(trunk.load()))]
     return graph, nnx.from_flat_state(pairs)
 
 

@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32, UInt8
 
 from retrieval.errors import BadCode, ModelError
+from retrieval.images.reduce import block_means
 from retrieval.model.autoencoder import fold_batch_norm, from_flat
 from retrieval.model.saved_models import SavedModel
 
@@ -80,9 +81,13 @@ class Encoder:
         return np.asarray(self._encode(self._weights, pad_batch(images)))[: len(images)]
 
     def decode(self, codes: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "n h w c"]:
-        """What the decoder makes of the codes, in [0,1]."""
+        """What the decoder makes of the codes, in [0,1]: images of `config.picture` pixels."""
         parts = [np.asarray(self._decode(self._weights, pad_batch(part)))[: len(part)] for part in split_batches(codes)]
-        return np.concatenate([np.empty((0, *self.config.image_size, self.config.channels), np.float32), *parts])
+        return np.concatenate([np.empty((0, *self.config.picture, self.config.channels), np.float32), *parts])
+
+    def as_drawn(self, images: UInt8[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n hh ww c"]:
+        """Images of the model's size at the size that the decoder draws."""
+        return block_means(images, self.config.image_size[0] // self.config.picture[0])
 
     def unexplained_variance(
         self, images: UInt8[np.ndarray, "n h w c"], codes: Float[np.ndarray, "n d"]
@@ -92,7 +97,7 @@ class Encoder:
         images: u8[n, h, w, c] in [0, 255]
         codes: their embeddings
         """
-        clean = images.astype(np.float32) / 255
+        clean = self.as_drawn(images).astype(np.float32) / 255
         error = ((self.decode(codes) - clean) ** 2).mean(axis=(1, 2, 3))
         return np.asarray(error / (clean.var(axis=(1, 2, 3)) + VARIANCE_OFFSET), np.float32)
 

@@ -212,14 +212,18 @@ def set_default(model: SavedModel) -> None:
 def model_card(config: ModelConfig, metrics: dict[str, Any]) -> str:
     """The model card, Markdown: what the model is, how it was trained, its metrics and warnings."""
     height, width = config.image_size
-    numbers = {"network": {"widths": config.widths, "blocks": config.blocks}, **metrics}
+    network = {"trunk": config.trunk} if config.trunk else {"widths": config.widths, "blocks": config.blocks}
+    kind = "linear layer on a network that has seen photographs" if config.trunk else "convolutional autoencoder"
+    how = "cropped" if config.fit == "crop" else "stretched"
+    numbers = {"network": network, **metrics}
     warnings = "".join(f"\n**Warning**: {warning}.\n" for warning in numbers.pop("warnings", ()))
     rows = "\n".join(f"| {name.replace('_', ' ')} | {format_metric(value)} |" for name, value in numbers.items())
     return f"""# Model {metrics["fingerprint"][:8]}
 
-A convolutional autoencoder trained by `retrieval train`, without labels: {height}×{width}×{config.channels} images
-to embeddings of {config.dim} dimensions. `reconstructions.png` shows images of the training set above their
-reconstructions; `training.jsonl` has the metrics of each round of training.
+A {kind} trained by `retrieval train`, without labels: {height}×{width}×{config.channels} images
+to embeddings of {config.dim} dimensions. Images of another aspect ratio are {how}.
+`reconstructions.png` shows images of the training set above their reconstructions; `training.jsonl` has the metrics of
+each round of training.
 {warnings}
 | | |
 |---|---|

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
+from retrieval.images.reduce import block_means
+
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""
 ELASTIC_GRID = 5
@@ -17,6 +19,8 @@ ELASTIC_WIDTH = 0.6
 BATCH = 256
 
 QUERIES, REFERENCES = 500, 4000
+COMPARED_SIDE = 40
+"""Pixels: larger images are mirrored at a half, a third, … of their size, but no smaller than this."""
 MAX_MIRROR_RATIO = 1.02
 """Largest `mirror_distance_ratio` at which images may be mirrored.
 
@@ -61,10 +65,18 @@ PHOTO = Distortion(turn=0.1, scale=0.0, shear=0.1, shift=0.0, crop=0.3, stroke=0
 
 """For colour images, taken to be photos: framing and lighting vary."""
 
+MILD = Distortion(turn=0.0, scale=0.0, shear=0.0, shift=0.0, crop=0.6, stroke=0.0, light=0.2, colour=0.1)
+"""For a model on the trunk, which hardly minds light and framing by itself: docs/decisions/0025."""
+
 
 def default_distortion(images: UInt8[np.ndarray, "n h w c"]) -> Distortion:
     """The augmentation that suits the images: by their channels, and with mirroring if `is_mirror_safe`."""
     return replace(DRAWN if images.shape[-1] == 1 else PHOTO, flip=is_mirror_safe(images))
+
+
+def trunk_distortion(images: UInt8[np.ndarray, "n h w c"]) -> Distortion:
+    """The augmentation for a model on the trunk: mild, and with mirroring if `is_mirror_safe`."""
+    return replace(MILD, flip=is_mirror_safe(images))
 
 
 def make_views(
@@ -207,6 +219,7 @@ def mirror_distance_ratio(images: UInt8[np.ndarray, "n h w c"]) -> float:
 
     The mean Euclidean distance in pixel space, of a sample. Needs two images.
     """
+    images = block_means(images, max(1, min(images.shape[1:3]) // COMPARED_SIDE))
     order = np.random.default_rng(0).permutation(len(images))
     count = max(1, min(QUERIES, len(images) // 4))
     queries, others = images[order[:count]], images[order[count : count + REFERENCES]]

@@ -21,6 +21,8 @@ PROBED = 200
 """Number of images from whose headers the model's image size and channels are chosen."""
 DEFAULT_SIDE = 64
 """Side in pixels for images that are larger, or of several sizes."""
+TRUNK_SIDE = 160
+"""Side in pixels of the images that the trunk sees."""
 VARIED = 2
 """Warn if aspect ratios differ by more than this factor, or sides by more than twice this factor."""
 PIXEL_BUDGET = 2**30
@@ -76,7 +78,8 @@ def read_training_images(
 def choose_shape(entries: Sequence[Entry], options: TrainOptions = TrainOptions()) -> InputShape:  # noqa: B008 - it is frozen
     """Choose the model's input, unless the options do: the images' own size if it is one and small, else 64×64.
 
-    The model is grey if all images are. Raises SourceError when none of PROBED images can be read.
+    The model is grey if all images are. On the trunk it is always in colour, and images are cropped.
+    Raises SourceError when none of PROBED images can be read.
     """
     step = max(1, len(entries) // PROBED)
     shapes, reasons = [], []
@@ -88,15 +91,20 @@ def choose_shape(entries: Sequence[Entry], options: TrainOptions = TrainOptions(
     if not shapes:
         raise SourceError(f"none of {len(reasons):,} images tried can be used; the first: {reasons[0]}")
     colours = max(c for _, _, c in shapes)
-    channels = options.channels or colours
+    trunk = options.trunk != "none"
+    channels = 3 if trunk else options.channels or colours
     height, width = (int(statistics.median(sides)) for sides in list(zip(*shapes, strict=True))[:2])
     alike = all(shape[:2] == (height, width) for shape in shapes)
     if options.image_size:
         size = options.image_size
+    elif trunk:
+        size = TRUNK_SIDE, TRUNK_SIDE
     elif alike and max(height, width) <= DEFAULT_SIDE:
         size = max(height, MIN_SIDE), max(width, MIN_SIDE)
     else:
         size = DEFAULT_SIDE, DEFAULT_SIDE
+    if trunk:
+        return InputShape(ImageShape(*size, channels, "crop"))
     warnings = []
     if vary_widely([(h, w) for h, w, _ in shapes]):
         smallest, largest = min(shapes, key=area), max(shapes, key=area)

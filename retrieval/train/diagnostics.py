@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import Autoencoder, Params
@@ -57,6 +57,24 @@ class Diagnostics:
     error: float
     mean_error: float
 
+    @classmethod
+    def of(
+        cls,
+        features: Float[np.ndarray, "n d"],
+        drawn: Float[np.ndarray, "n h w c"],
+        clean: Float[np.ndarray, "n h w c"],
+    ) -> "Diagnostics":
+        """Measure embeddings before they are scaled to length 1, which would hide that they are constant.
+
+        drawn: the reconstructions of the images `clean`, both in [0, 1]
+        """
+        deviations = features.std(axis=0)
+        return cls(
+            dead=float((deviations <= DEAD * max(1, deviations.max())).mean()),
+            error=float(((drawn - clean) ** 2).mean()),
+            mean_error=float(((clean - clean.mean(axis=0)) ** 2).mean()),
+        )
+
     def numbers(self) -> dict[str, float]:
         """The measurements by the names that they have in the model's metrics."""
         return {
@@ -65,10 +83,11 @@ class Diagnostics:
             "mean_image_error": self.mean_error,
         }
 
-    def check(self, steps: int) -> list[str]:
+    def check(self, steps: int, *, fatal: bool = True) -> list[str]:
         """Warnings for the user; raises TrainingError when the embedding has collapsed.
 
         steps: length of the run
+        fatal: raise TrainingError also when a run of FAIR_STEPS does not reconstruct
         """
         if self.dead > 0.5:
             raise TrainingError(
@@ -83,7 +102,7 @@ class Diagnostics:
                 f"the reconstruction error ({self.error:.4f}) is no better than the mean image's"
                 f" ({self.mean_error:.4f}) after {steps} steps"
             )
-            if steps < FAIR_STEPS:
+            if steps < FAIR_STEPS or not fatal:
                 warnings.append(f"{what}; try more --epochs or a longer --time-budget")
             else:
                 raise TrainingError(
@@ -94,10 +113,7 @@ class Diagnostics:
 
 
 def measure(graph: nnx.GraphDef[Autoencoder], state: Params, images: UInt8[np.ndarray, "n h w c"]) -> Diagnostics:
-    """Measure a trained model on some images u8[n, h, w, c] in [0, 255].
-
-    The variance is measured before the embedding is scaled to length 1, which would hide that it is constant.
-    """
+    """Measure a trained model on some images u8[n, h, w, c] in [0, 255]."""
 
     @jax.jit
     def forward(state: Params, batch: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -108,12 +124,7 @@ def measure(graph: nnx.GraphDef[Autoencoder], state: Params, images: UInt8[np.nd
 
     clean = images.astype(np.float32) / 255
     unwhitened, decoded = map(np.asarray, forward(state, clean))
-    deviations = unwhitened.std(axis=0)
-    return Diagnostics(
-        dead=float((deviations <= DEAD * max(1, deviations.max())).mean()),
-        error=float(((decoded - clean) ** 2).mean()),
-        mean_error=float(((clean - clean.mean(axis=0)) ** 2).mean()),
-    )
+    return Diagnostics.of(unwhitened, decoded, clean)
 
 
 @jax.jit(static_argnums=0)

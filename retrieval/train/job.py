@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,18 +12,23 @@ from retrieval.config import Settings
 from retrieval.images.decode import encode_png
 from retrieval.model import saved_models
 from retrieval.model.autoencoder import to_flat
+from retrieval.model.config import ModelConfig
 from retrieval.model.encoder import Encoder, use_compilation_cache
 from retrieval.model.saved_models import SavedModel
 from retrieval.sources import Source
 from retrieval.sources.read import Refused
+from retrieval.train.augment import Distortion
 from retrieval.train.checkpoints import LogEntry, delete
 from retrieval.train.data import read_training_images
 from retrieval.train.distributed import is_primary, process_group
-from retrieval.train.loop import Progress, train
+from retrieval.train.loop import Progress, TrainResult, train
 from retrieval.train.options import TrainOptions
 from retrieval.train.recipe import Recipe, default_preset, default_recipe
 from retrieval.train.step import describe_hardware
 from retrieval.util.reporting import ReportCount, ignore
+
+if TYPE_CHECKING:
+    from retrieval.train.trunk import TrunkRecipe
 
 
 def train_and_save(
@@ -52,23 +57,14 @@ def train_and_save(
     use_compilation_cache(settings.xla_cache)
     with process_group(options.hosts):
         started = time.monotonic()
-        data = read_training_images(sources, options, reading)
+        data = read_training_images(sources, options, reading, most=sample_size(options))
         seconds = time.monotonic() - started
-        recipe = default_recipe(
-            data.images,
-            dim=options.dim,
-            epochs=options.epochs,
-            budget=options.budget,
-            seed=options.seed,
-            objective=options.objective,
-            preset=options.preset,
-        )
-        trained = train(data.images, recipe, settings.checkpoints, training, log)
+        config, described, trained = run(data.images, options, settings, training, log)
     numbers = {
         "images": len(data.images),
         "refused": len(data.refused),
         "sources": ", ".join(source.spec for source in sources),
-        **describe_recipe(recipe, options.preset or default_preset(recipe.model.channels)),
+        **described,
         **{name: round(value, 5) for name, value in trained.metrics.items()},
         "stopped_early": trained.stopped_early,
         "reading_seconds": round(seconds, 1),
@@ -76,11 +72,11 @@ def train_and_save(
         "warnings": [*data.warnings, *trained.warnings],
     }
     weights = {name: np.asarray(array) for name, array in to_flat(trained.params).items()}
-    draft = SavedModel(recipe.model, weights, saved_models.fingerprint(recipe.model, weights), numbers, settings.models)
+    draft = SavedModel(config, weights, saved_models.fingerprint(config, weights), numbers, settings.models)
     if not is_primary():
         return draft, data.refused
     image = draw_reconstructions(Encoder(draft), data.images)
-    model = saved_models.save(settings.models, recipe.model, weights, numbers, image, trained.history)
+    model = saved_models.save(settings.models, config, weights, numbers, image, trained.history)
     if make_default or saved_models.default(settings.models) is None:
         saved_models.set_default(model)
     if trained.checkpoints:
@@ -88,9 +84,60 @@ def train_and_save(
     return model, data.refused
 
 
+def sample_size(options: TrainOptions) -> int | None:
+    """Maximum number of images to read; None: as many as fit into memory."""
+    if options.trunk == "none":
+        return None
+    from retrieval.train.trunk import IMAGES
+
+    return IMAGES
+
+
+def run(
+    images: UInt8[np.ndarray, "n h w c"],
+    options: TrainOptions,
+    settings: Settings,
+    training: Callable[[Progress], None],
+    log: Callable[[LogEntry], None],
+) -> tuple[ModelConfig, dict[str, Any], TrainResult]:
+    """Choose a recipe and train; returns the network's config, the recipe as entries of the metrics, and the result."""
+    if options.trunk != "none":
+        from retrieval.train.trunk import train_on_trunk, trunk_recipe
+
+        chosen = trunk_recipe(images, dim=options.dim, epochs=options.epochs, budget=options.budget, seed=options.seed)
+        return chosen.model, describe_trunk(chosen), train_on_trunk(images, chosen, training, log)
+    recipe = default_recipe(
+        images,
+        dim=options.dim,
+        epochs=options.epochs,
+        budget=options.budget,
+        seed=options.seed,
+        objective=options.objective,
+        preset=options.preset,
+    )
+    described = describe_recipe(recipe, options.preset or default_preset(recipe.model.channels))
+    return recipe.model, described, train(images, recipe, settings.checkpoints, training, log)
+
+
+def describe_trunk(recipe: "TrunkRecipe") -> dict[str, Any]:
+    """As `describe_recipe`, for a model on the trunk."""
+    return {
+        "trunk": recipe.model.trunk,
+        "fit": recipe.model.fit,
+        "dim": recipe.model.dim,
+        "time_budget": recipe.budget,
+        "seed": recipe.seed,
+        "distortion": switched_on(recipe.distortion),
+    }
+
+
+def switched_on(distortion: Distortion) -> dict[str, Any]:
+    """The strengths of the augmentations that are switched on."""
+    return {name: value for name, value in dataclasses.asdict(distortion).items() if value}
+
+
 def describe_recipe(recipe: Recipe, preset: str) -> dict[str, Any]:
     """The recipe as entries of the model's metrics, with only the distortions that are switched on."""
-    distortion = {name: value for name, value in dataclasses.asdict(recipe.distortion).items() if value}
     return {
         "objective": recipe.objective,
         "preset": preset,
@@ -98,7 +145,7 @@ def describe_recipe(recipe: Recipe, preset: str) -> dict[str, Any]:
         "batch": recipe.batch,
         "time_budget": recipe.budget,
         "seed": recipe.seed,
-        "distortion": {} if recipe.objective == "reconstruction" else distortion,
+        "distortion": {} if recipe.objective == "reconstruction" else switched_on(recipe.distortion),
     }
 
 
@@ -106,6 +153,7 @@ def draw_reconstructions(encoder: Encoder, images: UInt8[np.ndarray, "n h w c"])
     """A PNG of up to sixteen images, each above its reconstruction."""
     chosen = images[:: max(1, len(images) // 16)][:16]
     decoded = np.rint(encoder.decode(encoder.encode(chosen)) * 255).astype(np.uint8)
+    chosen = encoder.as_drawn(chosen)
     zoom = max(1, 96 // max(chosen.shape[1:3]))
     rows = []
     for start in range(0, len(chosen), 8):

@@ -39,14 +39,14 @@ class Progress:
 
     step: number of steps done
     done: share of the run that is done, in [0, 1]
-    loss: of the last step
+    loss: of the last step; None while features are computed
     images_per_second: since the run was started or resumed
     resumed: the run was resumed from a checkpoint
     """
 
     step: int
     done: float
-    loss: float
+    loss: float | None
     images_per_second: float
     resumed: bool
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from retrieval.errors import UsageError
-from retrieval.model.config import MAX_SIDE, MIN_SIDE
-from retrieval.train.types import Hosts, Objective, Preset
+from retrieval.model.config import MAX_SIDE, MIN_SIDE, TRUNK_STRIDE
+from retrieval.train.types import Hosts, Objective, Preset, TrunkChoice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,9 @@ class TrainOptions:
     budget: seconds of training; with epochs, whichever ends first
     seed: of all random choices
     hosts: None to train in this process alone
-    Raises UsageError for an image size or number of channels out of range, and for a budget together with hosts.
+    trunk: what the model sees
+    Raises UsageError for an image size or number of channels out of range, for a budget together with hosts, and for
+    options that a trunk leaves no choice of.
     """
 
     objective: Objective = "invariant"
@@ -32,6 +34,7 @@ class TrainOptions:
     budget: float | None = None
     seed: int = 0
     hosts: Hosts | None = None
+    trunk: TrunkChoice = "none"
 
     def __post_init__(self) -> None:
         if self.image_size and not MIN_SIDE <= min(self.image_size) <= max(self.image_size) <= MAX_SIDE:
@@ -41,9 +44,29 @@ class TrainOptions:
             )
         if self.channels not in (None, 1, 3):
             raise UsageError(f"must be 1 (grey) or 3 (colour), not {self.channels}", option="channels")
+        if self.trunk != "none":
+            self._check_trunk()
         if self.hosts and self.budget:
             raise UsageError(
                 "several processes must all take the same number of steps, which a time limit cannot ensure",
                 option="time_budget",
                 hint="give a number of epochs instead",
+            )
+
+    def _check_trunk(self) -> None:
+        unfit = {
+            "preset": self.preset is not None,
+            "objective": self.objective != "invariant",
+            "channels": self.channels == 1,
+            "coordinator": self.hosts is not None,
+        }
+        if wrong := next((name for name, given in unfit.items() if given), None):
+            raise UsageError(
+                f"does not apply to a model with --trunk {self.trunk}", option=wrong, hint="leave one of them out"
+            )
+        if self.image_size and any(side % TRUNK_STRIDE for side in self.image_size):
+            height, width = self.image_size
+            raise UsageError(
+                f"with --trunk {self.trunk} each side must be a multiple of {TRUNK_STRIDE}, not {height}x{width}",
+                option="image_size",
             )

@@ -11,7 +11,7 @@ from retrieval.images.decode import encode_png, thumbnail
 from retrieval.images.draw import TILE, Cell, Line, contact_sheet
 from retrieval.sources import Source
 from retrieval.sources.read import Refused
-from retrieval.train.augment import default_distortion, distorted_copies
+from retrieval.train.augment import default_distortion, distorted_copies, trunk_distortion
 from retrieval.train.data import read_training_images
 from retrieval.train.options import TrainOptions
 from retrieval.util.files import write_output
@@ -43,7 +43,7 @@ def preview(
         )
     data = read_training_images(sources, options, reading, most=READ)
     images = data.images[:: max(1, len(data.images) // ROWS)][:ROWS]
-    how = default_distortion(data.images)
+    how = trunk_distortion(data.images) if options.trunk != "none" else default_distortion(data.images)
     views = distorted_copies(images.repeat(VIEWS, axis=0), options.seed, how).reshape(
         len(images), VIEWS, *images.shape[1:]
     )

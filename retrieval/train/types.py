@@ -17,6 +17,10 @@ Preset = Literal["tiny", "small", "base"]
 """Size of the network and length of the training."""
 
 
+TrunkChoice = Literal["none", "photos"]
+"""What a model sees: the pixels alone, or the features of a network that has seen photographs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hosts:
     """The processes that train one model together.

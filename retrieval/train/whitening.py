@@ -59,22 +59,23 @@ def whiten(
     return nnx.state(model)
 
 
-def within_covariance(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "d d"]:
-    """The within-chunklet covariance, from the embeddings of two views of each image.
+def within_covariance(*views: Float[np.ndarray, "n d"]) -> Float32[np.ndarray, "d d"]:
+    """The within-chunklet covariance, from the embeddings of two or more views of each image.
 
     >>> within_covariance(np.array([[1.0, 0.0], [5.0, 2.0]]), np.array([[3.0, 0.0], [5.0, 2.0]])).tolist()
     [[1.0, 0.0], [0.0, 0.0]]
     """
-    apart = first - second
-    return np.asarray(apart.T @ apart / (2 * len(apart)), np.float32)
+    mean = np.mean(views, axis=0)
+    total = np.sum([(view - mean).T @ (view - mean) for view in views], axis=0)
+    return np.asarray(total / ((len(views) - 1) * len(mean)), np.float32)
 
 
-def inverse_square_root(matrix: Float[np.ndarray, "d d"]) -> Float32[np.ndarray, "d d"]:
-    """The symmetric inverse square root of a covariance matrix, regularised by SHRINKAGE.
+def inverse_square_root(matrix: Float[np.ndarray, "d d"], shrinkage: float = SHRINKAGE) -> Float32[np.ndarray, "d d"]:
+    """The symmetric inverse square root of a covariance matrix, to which a share of the mean variance is added.
 
     >>> np.round(inverse_square_root(np.diag([4.0, 1.0])).astype(float), 2).tolist()
     [[0.49, 0.0], [0.0, 0.94]]
     """
     values, axes = np.linalg.eigh(matrix)
-    stretched = axes / np.sqrt(np.maximum(values, 0) + SHRINKAGE * values.mean() + TINY)
+    stretched = axes / np.sqrt(np.maximum(values, 0) + shrinkage * values.mean() + TINY)
     return np.asarray(stretched @ axes.T, np.float32)

@@ -230,5 +230,6 @@ def train_successor(sources: Sequence["Source"], before: str, settings: "Setting
             dim=old.config.dim,
             image_size=old.config.image_size,
             channels=old.config.channels,
+            trunk="photos" if old.config.trunk else "none",
         )
     return train_and_save(sources, settings, options, make_default=False, training=training_task(watch.bar))[0]

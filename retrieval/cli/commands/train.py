@@ -21,7 +21,7 @@ from retrieval.cli.help import HOSTS, MODEL, OUTPUT, TRAINING
 from retrieval.cli.options import SOURCES, Json, open_sources
 from retrieval.cli.parse import parse_seconds, parse_size
 from retrieval.errors import DEFAULT_ALIAS
-from retrieval.train.types import Objective, Preset
+from retrieval.train.types import Objective, Preset, TrunkChoice
 
 if TYPE_CHECKING:
     from retrieval.config import Settings
@@ -96,6 +96,14 @@ def train(
             help="How large the network is and how long it trains.",
         ),
     ] = None,
+    trunk: Annotated[
+        TrunkChoice,
+        typer.Option(
+            rich_help_panel=MODEL,
+            help="What the model stands on: nothing but the pixels (none), or a network in this package that has seen"
+            " a million photographs (photos). photos suits photographs, none drawings, scans and handwriting.",
+        ),
+    ] = "none",
     seed: Annotated[
         int,
         typer.Option(
@@ -164,6 +172,7 @@ def train(
         budget=budget,
         seed=seed,
         hosts=hosts,
+        trunk=trunk,
     )
     if hosts and not preview:
         train_in_a_child(hosts)
