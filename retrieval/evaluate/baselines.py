@@ -1,7 +1,7 @@
 """The embedding methods that an evaluation compares: the model and its baselines."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,19 +36,61 @@ class Method:
 
 
 def methods(encoder: Encoder, images: Images, seed: int) -> list[Method]:
-    """The model, then the baselines: raw pixels, PCA of the same dimension fitted on `images`, and no training."""
+    """The model, then the baselines.
+
+    These are raw pixels, PCA of the same dimension fitted on `images`, for colour images a colour histogram, and the
+    network as it is without training.
+    """
+    config = encoder.config
+    colours = [Method("colour histogram", colour_histogram)] if config.channels == 3 else []
+    untrained = (
+        Method("frozen trunk", frozen_trunk(config, seed).encode)
+        if config.trunk
+        else Method("untrained", untrained_encoder(config, seed).encode)
+    )
     return [
         Method(f"model {encoder.fingerprint[:8]}", encoder.encode),
         Method("raw pixels", lambda images: images.reshape(len(images), -1)),
-        Method("PCA", fit_pca(images, encoder.config.dim, seed)),
-        Method("untrained", untrained_encoder(encoder.config, seed).encode),
+        Method("PCA", fit_pca(images, config.dim, seed)),
+        *colours,
+        untrained,
     ]
+
+
+def colour_histogram(images: UInt8[np.ndarray, "n h w 3"]) -> Float32[np.ndarray, "n 512"]:
+    """The square roots of the shares of an image's pixels that have each of 8×8×8 colours.
+
+    The Euclidean distance of two is √2 times the Hellinger distance of the histograms.
+    """
+    red, green, blue = np.moveaxis(images.reshape(len(images), -1, 3) >> 5, 2, 0).astype(np.uint16)
+    counts = [np.bincount(row, minlength=512) for row in red << 6 | green << 3 | blue]
+    shares = np.array(counts, np.float32).reshape(-1, 512) / (images.shape[1] * images.shape[2])
+    roots: np.ndarray = np.sqrt(shares)
+    return roots
+
+
+def frozen_trunk(config: ModelConfig, seed: int) -> Encoder:
+    """The trunk's own embedding, of 1,280 numbers: the mean of its last feature map, scaled to length 1."""
+    from retrieval.model.trunk import HEAD
+    from retrieval.model.trunk_encoder import POOLED
+
+    whole = replace(config, dim=HEAD)
+    chosen = {"encoder.dense.kernel": np.eye(POOLED, HEAD, HEAD - POOLED, np.float32)}
+    return unsaved_encoder(whole, {**initial_weights(whole, seed), **chosen})  # its bias is zero
 
 
 def untrained_encoder(config: ModelConfig, seed: int) -> Encoder:
     """The same network with its initial weights."""
-    _, params = build(config, seed)
-    weights = {name: np.asarray(array) for name, array in to_flat(params).items()}
+    return unsaved_encoder(config, initial_weights(config, seed))
+
+
+def initial_weights(config: ModelConfig, seed: int) -> dict[str, np.ndarray]:
+    """The weights of a new network."""
+    return {name: np.asarray(array) for name, array in to_flat(build(config, seed)[1]).items()}
+
+
+def unsaved_encoder(config: ModelConfig, weights: dict[str, np.ndarray]) -> Encoder:
+    """An encoder of weights that are in no folder."""
     return Encoder(SavedModel(config, weights, saved_models.fingerprint(config, weights), {}, Path()))
 
 

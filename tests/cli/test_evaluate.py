@@ -101,7 +101,7 @@ def test_a_collection_of_another_model(home: Path, pictures: Path, call: Call) -
     done = call("evaluate", pictures, "--limit", 20, "--model", other, "--json")  # pictures come in that model's size
     assert done.code == 0, done.err
     assert "note: the engine is not compared with brute force: collection images-" in done.err
-    assert [scores["dim"] for scores in done.object["scores"]] == [8, 16 * 20 * 3, 8, 8]
+    assert [scores["dim"] for scores in done.object["scores"]] == [8, 16 * 20 * 3, 8, 512, 8]
     assert other in call("evaluate", pictures, "--model", other, "--alias", "images").error()
 
 

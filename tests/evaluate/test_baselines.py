@@ -1,11 +1,13 @@
 """The baselines: PCA against scikit-learn's, the untrained encoder, and copies that can be made again."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
 from retrieval.evaluate import baselines
-from retrieval.model.config import ModelConfig
+from retrieval.model import trunk
+from retrieval.model.config import TRUNK, ModelConfig
 from retrieval.train import augment
 from retrieval.train.augment import distorted_copies
 from tests.train.samples import blobs
@@ -68,3 +70,25 @@ def test_distorted_copies_differ_from_their_originals_and_can_be_made_again(monk
     assert (made[:20] != made[20:]).any(axis=(1, 2, 3)).all()  # the same image, another view
     np.testing.assert_array_equal(made, distorted_copies(images, seed=0))
     assert (made != distorted_copies(images, seed=1)).any()
+
+
+def test_a_colour_histogram_counts_each_colour() -> None:
+    images = np.zeros((2, 2, 2, 3), np.uint8)
+    images[0, 0, 0] = 255, 40, 0  # the eighth red, the second green, the first blue
+    found = baselines.colour_histogram(images)
+    assert found.shape == (2, 512)
+    expected = np.zeros((2, 512), np.float32)
+    expected[0, [0, 7 * 64 + 8]] = np.sqrt([0.75, 0.25])
+    expected[1, 0] = 1
+    np.testing.assert_allclose(found, expected)
+    assert baselines.colour_histogram(images[:0]).shape == (0, 512)
+
+
+def test_the_frozen_trunk_is_the_mean_of_its_last_map() -> None:
+    config = ModelConfig((32, 32), 3, 4, (), (), TRUNK, "crop")
+    images = blobs(3, 32, 3)
+    expected = np.asarray(trunk.load().embed(jnp.asarray(images)))
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(baselines.frozen_trunk(config, 0).encode(images), expected, atol=1e-3)
+    (method,) = [m for m in baselines.methods(baselines.untrained_encoder(config, 0), images, 0) if "trunk" in m.name]
+    assert method.codes(images).shape == (3, 1280)

@@ -62,11 +62,11 @@ def evaluate(
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Measure retrieval quality against three baselines.
+    """Measure retrieval quality against baselines.
 
-    The baselines are raw pixels, PCA and an untrained encoder. Without --labels, evaluate only measures how often a
-    distorted copy of an image finds its original. The model is trained to ignore such distortions, so that number is
-    only an indication.
+    The baselines are raw pixels, PCA, a colour histogram for colour images, and the network without training. Without
+    --labels, evaluate only measures how often a distorted copy of an image finds its original. The model is trained to
+    ignore such distortions, so that number is only an indication.
 
     $ retrieval evaluate digits --labels folder --html report.html
     $ retrieval evaluate mnist:train --queries mnist:test --labels folder
