@@ -62,9 +62,10 @@ def colour_histogram(images: UInt8[np.ndarray, "n h w 3"]) -> Float32[np.ndarray
 
     The Euclidean distance of two is √2 times the Hellinger distance of the histograms.
     """
-    red, green, blue = np.moveaxis(images.reshape(len(images), -1, 3) >> 5, 2, 0).astype(np.uint16)
+    size = images.shape[1] * images.shape[2]
+    red, green, blue = np.moveaxis(images.reshape(len(images), size, 3) >> 5, 2, 0).astype(np.uint16)
     counts = [np.bincount(row, minlength=512) for row in red << 6 | green << 3 | blue]
-    shares = np.array(counts, np.float32).reshape(-1, 512) / (images.shape[1] * images.shape[2])
+    shares = np.array(counts, np.float32).reshape(-1, 512) / size
     roots: np.ndarray = np.sqrt(shares)
     return roots
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from retrieval.images.decode import encode_jpeg, encode_png
 from retrieval.model import saved_models
@@ -12,9 +13,15 @@ from retrieval.model.config import TRUNK
 from tests.cli.conftest import Call, Trained, copy, done_well
 from tests.conftest import made_once
 from tests.store.conftest import clean
-from tests.train.samples import blobs
 
 SIDE = 64
+
+
+def patches(height: int, width: int, seed: int) -> np.ndarray:
+    """A picture of 25 patches of random colours that shade into each other."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (5, 5, 3), np.uint8))
+    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 
 @pytest.fixture(scope="session")
@@ -22,15 +29,16 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of forty pictures of two kinds, colour and grey, wide and tall."""
 
     def make(folder: Path) -> None:
-        for number, image in enumerate(blobs(40, 96, 3)):
+        for number in range(40):
+            image = patches(96, 96, number)
             kind = "tall" if number % 2 else "wide"
             (folder / kind).mkdir(parents=True, exist_ok=True)
-            part = image[:, :64] if number % 2 else image[:64]
+            part = np.ascontiguousarray(image[:, :64] if number % 2 else image[:64])
             grey = number % 5 == 0
-            data = encode_png(part[..., :1]) if grey else encode_jpeg(np.ascontiguousarray(part))
+            data = encode_png(part[..., :1]) if grey else encode_jpeg(part)
             (folder / kind / f"{number:02}.{'png' if grey else 'jpg'}").write_bytes(data)
-        pano = np.ascontiguousarray(blobs(1, 640, 3, seed=9)[0][300:364])
-        (folder / "wide" / "panorama.jpg").write_bytes(encode_jpeg(pano))
+        panorama = patches(64, 640, 40)
+        (folder / "wide" / "panorama.jpg").write_bytes(encode_jpeg(panorama))
 
     return made_once(tmp_path_factory, "photos", make)
 
