@@ -16,7 +16,8 @@ ELASTIC_GRID = 5
 ELASTIC_WIDTH = 0.6
 """Standard deviation of the Gaussian around each knot, in distances between knots."""
 
-BATCH = 256
+BATCH, BATCH_PIXELS = 256, 2**21
+"""Maximum number of images, and of their pixels, that are distorted at a time."""
 
 QUERIES, REFERENCES = 500, 4000
 COMPARED_SIDE = 40
@@ -200,9 +201,10 @@ def distorted_copies(
     chosen = how or default_distortion(images)
     view = jax.jit(lambda key, images: make_views(key, images, chosen))
     copies = np.empty_like(images)
-    for start in range(0, len(images), BATCH):
-        batch = images[start : start + BATCH]
-        padded = np.pad(batch, [(0, BATCH - len(batch)), (0, 0), (0, 0), (0, 0)])  # one size: compiled once
+    size = max(1, min(BATCH, BATCH_PIXELS // (images.shape[1] * images.shape[2])))
+    for start in range(0, len(images), size):
+        batch = images[start : start + size]
+        padded = np.pad(batch, [(0, size - len(batch)), (0, 0), (0, 0), (0, 0)])  # one size: compiled once
         key = jax.random.fold_in(jax.random.key(seed), start)
         seen = view(key, jnp.asarray(padded, jnp.float32) / 255)
         copies[start : start + len(batch)] = np.rint(np.asarray(seen) * 255)[: len(batch)]

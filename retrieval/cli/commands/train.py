@@ -48,7 +48,7 @@ def train(
             min=2,
             max=4096,
             rich_help_panel=MODEL,
-            show_default="64 for grey images, 128 for colour",
+            show_default="64 for grey images, 128 for colour; with --trunk photos 128, fewer for under 500 images",
             help="Number of dimensions of an embedding.",
         ),
     ] = None,
@@ -57,7 +57,7 @@ def train(
         typer.Option(
             metavar="N|HxW",
             rich_help_panel=MODEL,
-            show_default="the images' own up to 64, 64x64 for larger or mixed sizes",
+            show_default="the images' own up to 64, 64x64 for larger or mixed sizes; 160x160 with --trunk photos",
             help="Size in pixels to which all images are scaled.",
         ),
     ] = None,
