@@ -39,9 +39,11 @@ def methods(encoder: Encoder, images: Images, seed: int) -> list[Method]:
     """The model, then the baselines.
 
     These are raw pixels, PCA of the same dimension fitted on `images`, for colour images a colour histogram, and the
-    network as it is without training.
+    network as it is without training. Of a model on the trunk, whose images are large, pixels are compared at the size
+    that its decoder draws.
     """
-    config = encoder.config
+    config, small = encoder.config, encoder.as_drawn
+    project = fit_pca(small(images), config.dim, seed)
     colours = [Method("colour histogram", colour_histogram)] if config.channels == 3 else []
     untrained = (
         Method("frozen trunk", frozen_trunk(config, seed).encode)
@@ -50,8 +52,8 @@ def methods(encoder: Encoder, images: Images, seed: int) -> list[Method]:
     )
     return [
         Method(f"model {encoder.fingerprint[:8]}", encoder.encode),
-        Method("raw pixels", lambda images: images.reshape(len(images), -1)),
-        Method("PCA", fit_pca(images, config.dim, seed)),
+        Method("raw pixels", lambda images: small(images).reshape(len(images), -1)),
+        Method("PCA", lambda images: project(small(images))),
         *colours,
         untrained,
     ]
