@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from retrieval.errors import ModelError
 from retrieval.schema.image_shape import Fit, ImageShape
@@ -48,6 +48,8 @@ class ModelConfig:
             raise ModelError(f"image size {height}×{width}: each side must be between {MIN_SIDE} and {MAX_SIDE} pixels")
         if self.channels not in (1, 3):
             raise ModelError(f"channels = {self.channels}: must be 1 (grey) or 3 (colour)")
+        if self.fit not in get_args(Fit):
+            raise ModelError(f"fit = {self.fit}: must be one of {', '.join(get_args(Fit))}")
         if self.trunk not in (None, TRUNK):
             raise ModelError(f"trunk = {self.trunk}: this version of retrieval has {TRUNK}")
         if self.trunk and (self.widths or self.channels != 3 or any(side % TRUNK_STRIDE for side in self.image_size)):

@@ -21,7 +21,7 @@ from retrieval.model.autoencoder import (
     stage_count,
     to_flat,
 )
-from retrieval.model.config import ModelConfig
+from retrieval.model.config import TRUNK, ModelConfig
 from retrieval.train.recipe import PRESETS, default_network
 from tests.errors import raises
 from tests.train.samples import CONFIG, blobs
@@ -96,7 +96,15 @@ def test_config_round_trips_through_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "named"), [({"depth": 3}, "depth"), ({"channels": "grey"}, "grey"), ({"image_size": None}, "NoneType")]
+    ("change", "named"),
+    [
+        ({"depth": 3}, "depth"),
+        ({"channels": "grey"}, "grey"),
+        ({"image_size": None}, "NoneType"),
+        ({"fit": "pad"}, "stretch, crop"),
+        ({"trunk": "another"}, "another"),
+        ({"trunk": TRUNK}, "widths"),
+    ],
 )
 def test_json_that_is_no_config_is_refused(change: dict[str, object], named: str) -> None:
     with raises(ModelError, named):
