@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from retrieval.evaluate.brute_force import BLOCK
 from retrieval.model import saved_models
 from retrieval.model.autoencoder import build, to_flat
 from retrieval.model.config import ModelConfig
-from retrieval.model.encoder import Encoder
+from retrieval.model.encoder import Encoder, as_drawn
 from retrieval.model.saved_models import SavedModel
 
 Images = UInt8[np.ndarray, "n h w c"]
@@ -42,7 +43,8 @@ def methods(encoder: Encoder, images: Images, seed: int) -> list[Method]:
     network as it is without training. Of a model on the trunk, whose images are large, pixels are compared at the size
     that its decoder draws.
     """
-    config, small = encoder.config, encoder.as_drawn
+    config = encoder.config
+    small = partial(as_drawn, config)
     project = fit_pca(small(images), config.dim, seed)
     colours = [Method("colour histogram", colour_histogram)] if config.channels == 3 else []
     untrained = (

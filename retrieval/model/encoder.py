@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Float32, UInt8
 from retrieval.errors import BadCode, ModelError
 from retrieval.images.reduce import block_means
 from retrieval.model.autoencoder import fold_batch_norm, from_flat
+from retrieval.model.config import ModelConfig
 from retrieval.model.saved_models import SavedModel
 
 BATCH_SIZES = (1, 8, 64)
@@ -85,10 +86,6 @@ class Encoder:
         parts = [np.asarray(self._decode(self._weights, pad_batch(part)))[: len(part)] for part in split_batches(codes)]
         return np.concatenate([np.empty((0, *self.config.picture, self.config.channels), np.float32), *parts])
 
-    def as_drawn(self, images: UInt8[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n hh ww c"]:
-        """Images of the model's size at the size that the decoder draws."""
-        return block_means(images, self.config.image_size[0] // self.config.picture[0])
-
     def unexplained_variance(
         self, images: UInt8[np.ndarray, "n h w c"], codes: Float[np.ndarray, "n d"]
     ) -> Float32[np.ndarray, " n"]:
@@ -97,9 +94,14 @@ class Encoder:
         images: u8[n, h, w, c] in [0, 255]
         codes: their embeddings
         """
-        clean = self.as_drawn(images).astype(np.float32) / 255
+        clean = as_drawn(self.config, images).astype(np.float32) / 255
         error = ((self.decode(codes) - clean) ** 2).mean(axis=(1, 2, 3))
         return np.asarray(error / (clean.var(axis=(1, 2, 3)) + VARIANCE_OFFSET), np.float32)
+
+
+def as_drawn(config: ModelConfig, images: UInt8[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n hh ww c"]:
+    """Images of a model's size at the size that its decoder draws."""
+    return block_means(images, config.image_size[0] // config.picture[0])
 
 
 def split_batches(rows: Rows) -> list[Rows]:

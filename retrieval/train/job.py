@@ -13,7 +13,7 @@ from retrieval.images.decode import encode_png
 from retrieval.model import saved_models
 from retrieval.model.autoencoder import to_flat
 from retrieval.model.config import ModelConfig
-from retrieval.model.encoder import Encoder, use_compilation_cache
+from retrieval.model.encoder import Encoder, as_drawn, use_compilation_cache
 from retrieval.model.saved_models import SavedModel
 from retrieval.sources import Source
 from retrieval.sources.read import Refused
@@ -153,7 +153,7 @@ def draw_reconstructions(encoder: Encoder, images: UInt8[np.ndarray, "n h w c"])
     """A PNG of up to sixteen images, each above its reconstruction."""
     chosen = images[:: max(1, len(images) // 16)][:16]
     decoded = np.rint(encoder.decode(encoder.encode(chosen)) * 255).astype(np.uint8)
-    chosen = encoder.as_drawn(chosen)
+    chosen = as_drawn(encoder.config, chosen)
     zoom = max(1, 96 // max(chosen.shape[1:3]))
     rows = []
     for start in range(0, len(chosen), 8):
