@@ -29,7 +29,7 @@ def moments(count: int = 10, seed: int = 4) -> list[tuple[int, float]]:
 
 
 def test_killed_and_run_again(place: Place, digits: Path, uninterrupted: dict[str, Point], call: Call) -> None:
-    kills = moments()
+    kills, in_the_middle = moments(), 0
     for images, seconds in kills:
         stored, encoded = max(0, place.stored), place.encoded
         killed = f"killed {seconds:.3f} s after image {images}"
@@ -41,17 +41,22 @@ def test_killed_and_run_again(place: Place, digits: Path, uninterrupted: dict[st
             until(reached, process)
             time.sleep(seconds)
             process.kill()
-            assert finished(process).code == -signal.SIGKILL, f"{killed}: it was to be killed in the middle"
+            code = finished(process).code
             nobody_is_left(process)
-        assert stored <= place.stored < DIGITS, f"{killed}: what was acknowledged stays"
+        if place.stored == DIGITS:
+            break  # on a busy machine it was done before the signal came
+        assert code == -signal.SIGKILL, f"{killed}: it was to be killed in the middle"
+        assert stored <= place.stored, f"{killed}: what was acknowledged stays"
+        in_the_middle += 1
         assert place.encoded - encoded <= place.stored - stored + WINDOW, f"{killed}: so many were encoded for nothing"
         found = place.points()
         assert len(found) == place.stored, killed
         same_points(found, {id_: uninterrupted[id_] for id_ in found})
+    assert in_the_middle >= len(kills) // 2
     acknowledged = place.stored
     said = call("ingest", digits, "--json", *place.options()).object
     assert said["unchanged"] + said["encoded"] == DIGITS
-    assert acknowledged <= said["unchanged"] < DIGITS
+    assert acknowledged <= said["unchanged"]
     assert place.encoded - said["unchanged"] <= len(kills) * WINDOW, "so many were encoded twice"
     same_points(place.points(), uninterrupted)
 
