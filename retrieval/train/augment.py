@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, UInt8
 
 from retrieval.images.reduce import block_means
+from retrieval.train.drawings import is_drawn
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601)."""
@@ -59,20 +60,22 @@ class Distortion:
 
 
 DRAWN = Distortion()
-"""For grey images, such as scans and handwriting: the width of strokes varies, the brightness does not."""
+"""For drawings, such as scans and handwriting: the width of strokes varies, the brightness does not."""
+
+GREY_PHOTO = Distortion(stroke=0.0, light=0.4)
+"""For grey photographs: lighting varies."""
 
 PHOTO = Distortion(turn=0.1, scale=0.0, shear=0.1, shift=0.0, crop=0.3, stroke=0.0, light=0.4, colour=0.5, grey=0.2)
-
-
-"""For colour images, taken to be photos: framing and lighting vary."""
+"""For photographs in colour: framing and lighting vary."""
 
 MILD = Distortion(turn=0.0, scale=0.0, shear=0.0, shift=0.0, crop=0.6, stroke=0.0, light=0.2, colour=0.1)
 """For a model on the trunk, which hardly minds light and framing by itself: docs/decisions/0025."""
 
 
 def default_distortion(images: UInt8[np.ndarray, "n h w c"]) -> Distortion:
-    """The augmentation that suits the images: by their channels, and with mirroring if `is_mirror_safe`."""
-    return replace(DRAWN if images.shape[-1] == 1 else PHOTO, flip=is_mirror_safe(images))
+    """The augmentation that suits the images: drawings or photographs, and with mirroring if `is_mirror_safe`."""
+    photo = GREY_PHOTO if images.shape[-1] == 1 else PHOTO
+    return replace(DRAWN if is_drawn(images) else photo, flip=is_mirror_safe(images))
 
 
 def trunk_distortion(images: UInt8[np.ndarray, "n h w c"]) -> Distortion:
@@ -219,12 +222,15 @@ def is_mirror_safe(images: UInt8[np.ndarray, "n h w c"]) -> bool:
 def mirror_distance_ratio(images: UInt8[np.ndarray, "n h w c"]) -> float:
     """How much farther mirrored images are from their nearest neighbours than the images themselves, as a ratio.
 
-    The mean Euclidean distance in pixel space, of a sample. Needs two images.
+    The mean Euclidean distance in pixel space, of a sample. Exact copies count as one image; inf for a single image.
     """
     images = block_means(images, max(1, min(images.shape[1:3]) // COMPARED_SIDE))
-    order = np.random.default_rng(0).permutation(len(images))
+    order = np.random.default_rng(0).permutation(len(images))[: QUERIES + REFERENCES]
+    images = images[list({images[i].tobytes(): i for i in order}.values())]
+    if len(images) < 2:
+        return np.inf
     count = max(1, min(QUERIES, len(images) // 4))
-    queries, others = images[order[:count]], images[order[count : count + REFERENCES]]
+    queries, others = images[:count], images[count : count + REFERENCES]
     plain = nearest_distance(queries, others)
     return nearest_distance(queries[:, :, ::-1], others) / plain if plain else np.inf
 

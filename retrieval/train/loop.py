@@ -4,6 +4,7 @@ All randomness is derived from the seed and the step's number, so a run that was
 same weights as one that was not.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import Params, build
@@ -94,8 +95,7 @@ def train(
     check_data(images)
     learned, held = split_held_out(len(images), recipe.seed)
     batch = min(recipe.batch, len(learned))
-    per_epoch = len(learned) // batch
-    pace = RunClock(recipe.epochs and recipe.epochs * per_epoch, recipe.budget)
+    pace = RunClock(recipe.epochs and math.ceil(recipe.epochs * len(learned) / batch), recipe.budget)
     graph, whole = build(recipe.model, recipe.seed)
     params, stats = nnx.split_state(whole, nnx.Param, nnx.BatchStat)
     optimiser = make_optimiser(params)
@@ -112,8 +112,7 @@ def train(
     for line in state.history:
         log(line)
 
-    def order_of(epoch: int) -> jax.Array:
-        return stepper.order(np.random.default_rng([recipe.seed, epoch]).permutation(learned))
+    batch_rows = BatchRows(learned, batch, recipe.seed)
 
     def report_progress() -> None:
         speed = pace.speed((state.step - resumed_at) * batch)
@@ -131,17 +130,15 @@ def train(
         log(line)
 
     terms: list[Terms] = []
-    order = order_of(state.step // per_epoch)
-    stepper.step(state.train_state, order, state.step, 0.0)  # compiled here, so that the first step counts as a step
+    stepper.step(state.train_state, batch_rows(state.step), state.step, 0.0)  # compiled here, so that the first step counts as a step
     if len(held):
         stepper.eval_loss(state.train_state, held)
     pace.begin()
     while (share := pace.done(state.step)) < 1 and not is_stalled(state):
-        if state.step % per_epoch == 0:
-            order = order_of(state.step // per_epoch)
+        rows = batch_rows(state.step)
         if terms:
             terms[-1]["loss"].block_until_ready()  # at most two steps in flight, so that a budget is kept
-        state.train_state, found = stepper.step(state.train_state, order, state.step, learning_rate(share))
+        state.train_state, found = stepper.step(state.train_state, rows, state.step, learning_rate(share))
         terms.append(found)
         state.step += 1
         if state.step % REPORT_STEPS == 0:
@@ -165,8 +162,37 @@ def train(
     warnings = [*recipe_warnings(recipe, batch), *diagnostics.check(state.step)]
     step = state.best_step if early else state.step
     numbers = next(line for line in state.history if line["step"] == step)
-    numbers = {"epochs": step / per_epoch, **numbers, "seconds": state.seconds, **diagnostics.numbers()}
+    epochs = min(round(step * batch / len(learned), 2), recipe.epochs or math.inf)
+    numbers = {"epochs": epochs, **numbers, "seconds": state.seconds, **diagnostics.numbers()}
     return TrainResult(whole, numbers, state.history, warnings, early, folder)
+
+
+class BatchRows:
+    """The rows of each step's batch: one random permutation after another, so that an epoch uses every image.
+
+    A batch may take the end of one epoch and the start of the next.
+
+    learned: the rows to train on
+    batch: rows per batch, at most as many
+    seed: of the permutations
+    """
+
+    def __init__(self, learned: Int[np.ndarray, " m"], batch: int, seed: int) -> None:
+        self._learned, self._batch, self._seed = learned, batch, seed
+        self._order: tuple[int, Int[np.ndarray, " m"]] = 0, self._permute(0)
+
+    def _permute(self, epoch: int) -> Int[np.ndarray, " m"]:
+        return np.random.default_rng([self._seed, epoch]).permutation(self._learned)
+
+    def __call__(self, step: int) -> Int[np.ndarray, " batch"]:
+        """The rows of the batch of a step, from 0."""
+        epoch, start = divmod(step * self._batch, len(self._learned))
+        if epoch != self._order[0]:
+            self._order = epoch, self._permute(epoch)
+        rows = self._order[1][start : start + self._batch]
+        if len(rows) < self._batch:
+            rows = np.concatenate([rows, self._permute(epoch + 1)[: self._batch - len(rows)]])
+        return rows
 
 
 def is_stalled(state: RunState) -> bool:

@@ -93,13 +93,11 @@ class Stepper:
         def step(
             state: TrainState,
             images: UInt8[Array, "n h w c"],
-            order: Int[Array, " m"],
+            rows: Int[Array, " batch"],
             base: Key[Array, ""],
             number: Int[Array, ""],
             rate: Float[Array, ""],
         ) -> tuple[TrainState, Terms]:
-            start = number % (len(order) // batch) * batch
-            rows = jax.lax.dynamic_slice_in_dim(order, start, batch)
             clean = jax.lax.with_sharding_constraint(images[rows].astype(jnp.float32) / 255, split)
             key = jax.random.fold_in(base, number)
             (total, terms), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params, clean, key)
@@ -118,19 +116,22 @@ class Stepper:
         placed: TrainState = jax.tree.map(lambda leaf: replicate(leaf, self._everywhere), state)
         return placed
 
-    def order(self, rows: Int[np.ndarray, " m"]) -> Int[Array, " m"]:
-        """Copy an epoch's order of rows to every device."""
+    def _place_rows(self, rows: Int[np.ndarray, " m"]) -> Int[Array, " m"]:
         return replicate(rows.astype(np.int32), self._everywhere)
 
-    def step(self, state: TrainState, order: Int[Array, " m"], number: int, rate: float) -> tuple[TrainState, Terms]:
+    def step(
+        self, state: TrainState, rows: Int[np.ndarray, " batch"], number: int, rate: float
+    ) -> tuple[TrainState, Terms]:
         """Take a step; returns the new state and the loss terms before they are computed.
 
-        order: the epoch's rows
-        number: of the step, from 0; selects the batch and the random key
+        rows: of the batch
+        number: of the step, from 0; selects the random key
         rate: learning rate
         """
         numbers = jnp.int32(number), jnp.float32(rate)
-        taken: tuple[TrainState, Terms] = self._step(state, self._images, order, self._base, *numbers)
+        taken: tuple[TrainState, Terms] = self._step(
+            state, self._images, self._place_rows(rows), self._base, *numbers
+        )
         return taken
 
     def eval_loss(self, state: TrainState, rows: Int[np.ndarray, " k"]) -> float:
@@ -139,7 +140,7 @@ class Stepper:
         batches = [rows[start : start + size] for start in range(0, len(rows) - size + 1, size)]
         keys = jax.random.split(self._base, len(batches))
         losses = [
-            float(self._eval_loss(state.params, self._images, self.order(part), key))
+            float(self._eval_loss(state.params, self._images, self._place_rows(part), key))
             for part, key in zip(batches, keys, strict=True)
         ]
         return sum(losses) / len(losses)

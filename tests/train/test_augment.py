@@ -88,7 +88,7 @@ def test_the_elastic_field_is_smooth_and_has_variance_one() -> None:
     assert np.abs(np.diff(field, axis=1)).mean() < 0.2  # neighbours move together
 
 
-@pytest.mark.parametrize("how", [augment.DRAWN, augment.PHOTO, Distortion(elastic=2.0, flip=True)])
+@pytest.mark.parametrize("how", [augment.DRAWN, augment.PHOTO, augment.GREY_PHOTO, Distortion(elastic=2.0, flip=True)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_views_stay_in_range_and_differ_by_image_and_key(channels: int, how: Distortion) -> None:
     one = some_images(1, 16, 16, channels)
@@ -116,9 +116,12 @@ def test_light_colour_and_grey_change_what_they_are_named_for() -> None:
     np.testing.assert_allclose(kept, 0.6, atol=1e-6)  # grey images keep their brightness
 
 
-def test_colour_images_are_taken_for_photos() -> None:
-    assert default_distortion(np.zeros((40, 8, 8, 1), np.uint8)).light == 0
-    assert default_distortion(np.zeros((40, 8, 8, 3), np.uint8)).light > 0
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_light_varies_in_photographs_and_strokes_in_drawings(channels: int) -> None:
+    drawn = default_distortion(np.zeros((40, 8, 8, channels), np.uint8))
+    assert (drawn.light, drawn.stroke > 0) == (0, True)
+    photo = default_distortion(np.random.default_rng(0).integers(0, 256, (40, 8, 8, channels), np.uint8))
+    assert (photo.light > 0, photo.stroke) == (True, 0)
 
 
 def test_strokes_grow_and_shrink_by_a_pixel_at_most() -> None:

@@ -1,5 +1,6 @@
 """Training: results depend only on the seed, the loss falls, and a run ends when it should."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import to_flat
 from retrieval.train import loop, optimiser
 from retrieval.train.checkpoints import LogEntry
-from retrieval.train.loop import Progress, RunClock, TrainResult, train
+from retrieval.train.loop import BatchRows, Progress, RunClock, TrainResult, train
 from tests.errors import raises
 from tests.train.samples import blobs, recipe
 
@@ -53,6 +54,23 @@ def test_the_loss_falls_and_the_dimensions_become_active(
 def test_another_seed_gives_other_weights(images: UInt8[np.ndarray, "n h w c"], trained: TrainResult) -> None:
     other = weight_bytes(train(images, recipe(seed=1)))
     assert all(other[name] != value for name, value in weight_bytes(trained).items() if value.strip(b"\0"))
+
+
+@pytest.mark.parametrize(("count", "batch"), [(45, 32), (64, 32), (100, 32), (32, 32)])
+def test_an_epoch_uses_every_image_once(count: int, batch: int) -> None:
+    learned = np.arange(count) * 2
+    rows = BatchRows(learned, batch, seed=3)
+    drawn = np.concatenate([rows(step) for step in range(2 * count)])
+    assert len(drawn) == 2 * count * batch
+    epochs = drawn.reshape(-1, count)
+    assert (np.sort(epochs, axis=1) == learned).all()
+    assert (epochs[0] != epochs[1]).any()
+    np.testing.assert_array_equal(BatchRows(learned, batch, seed=3)(7), drawn[7 * batch : 8 * batch])  # resumed
+
+
+def test_epochs_are_passes_also_when_batches_do_not_divide_them() -> None:
+    metrics = train(blobs(45), recipe(epochs=4)).metrics
+    assert (metrics["epochs"], metrics["step"]) == (4, math.ceil(4 * 45 / 32))
 
 
 def test_metrics_are_the_means_of_the_last_round(trained: TrainResult) -> None:
@@ -136,7 +154,7 @@ def test_a_small_collection_holds_nothing_out_and_a_large_one_a_twentieth(traine
     lines: list[LogEntry] = []
     train(blobs(1300), recipe(epochs=1), log=lines.append)
     assert all(np.isfinite(line["held_out"]) for line in lines)
-    assert lines[-1]["step"] == (1300 - 65) // 32
+    assert lines[-1]["step"] == math.ceil((1300 - 65) / 32)
 
 
 def test_a_stalled_run_stops_with_its_best_weights(monkeypatch: pytest.MonkeyPatch) -> None:

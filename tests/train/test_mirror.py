@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from jaxtyping import UInt8
 from PIL import Image
 
@@ -31,6 +32,14 @@ def test_digits_are_not_safe_from_two_hundred_on() -> None:
 def test_spots_anywhere_are_safe() -> None:
     assert is_mirror_safe(blobs(400))
     assert default_distortion(blobs(400)).flip
+
+
+def test_exact_copies_do_not_matter() -> None:
+    images = blobs(400)
+    alone = mirror_distance_ratio(images)
+    assert mirror_distance_ratio(np.concatenate([images, images[:60]])) == pytest.approx(alone, abs=0.05)
+    assert not is_mirror_safe(np.concatenate([digits(400), digits(60)]))
+    assert mirror_distance_ratio(images[:1].repeat(40, axis=0)) == np.inf
 
 
 def test_photos_are_safe(data_root: Path | None) -> None:

@@ -17,7 +17,7 @@ def test_the_default_recipe_fits_the_data() -> None:
     grey = default_recipe(np.zeros((40, 28, 64, 1), np.uint8), seed=7)
     assert (grey.model.image_size, grey.model.channels, grey.model.dim) == ((28, 64), 1, recipe.GREY_DIM)
     assert (grey.batch, grey.epochs, grey.budget, grey.seed) == (40, recipe.MAX_EPOCHS, None, 7)
-    colour = default_recipe(np.zeros((300, 8, 8, 3), np.uint8))
+    colour = default_recipe(np.random.default_rng(0).integers(0, 256, (300, 8, 8, 3), np.uint8))
     assert (colour.model.channels, colour.model.dim, colour.batch) == (3, recipe.COLOUR_DIM, recipe.BATCH)
     assert colour.distortion != grey.distortion
 
