@@ -130,7 +130,9 @@ def train(
         log(line)
 
     terms: list[Terms] = []
-    stepper.step(state.train_state, batch_rows(state.step), state.step, 0.0)  # compiled here, so that the first step counts as a step
+    stepper.step(
+        state.train_state, batch_rows(state.step), state.step, 0.0
+    )  # compiled here, so that the first step counts as a step
     if len(held):
         stepper.eval_loss(state.train_state, held)
     pace.begin()

@@ -129,9 +129,7 @@ class Stepper:
         rate: learning rate
         """
         numbers = jnp.int32(number), jnp.float32(rate)
-        taken: tuple[TrainState, Terms] = self._step(
-            state, self._images, self._place_rows(rows), self._base, *numbers
-        )
+        taken: tuple[TrainState, Terms] = self._step(state, self._images, self._place_rows(rows), self._base, *numbers)
         return taken
 
     def eval_loss(self, state: TrainState, rows: Int[np.ndarray, " k"]) -> float:
