@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,12 @@ from jaxtyping import Float32, Num, UInt8
 from retrieval.evaluate.brute_force import BLOCK
 from retrieval.model import saved_models
 from retrieval.model.autoencoder import build, to_flat
-from retrieval.model.config import ModelConfig
+from retrieval.model.config import TRUNK, ModelConfig
 from retrieval.model.encoder import Encoder, as_drawn
 from retrieval.model.saved_models import SavedModel
+from retrieval.schema.image_shape import ImageShape
+from retrieval.train.augment import LUMA
+from retrieval.train.data import TRUNK_SIDE
 
 Images = UInt8[np.ndarray, "n h w c"]
 Codes = Num[np.ndarray, "n d"]
@@ -22,6 +25,10 @@ ROUNDS = 12
 """Iterations of PCA. On MNIST the result keeps 0.9999 of the variance that exact PCA keeps."""
 SPARE = 16
 """Extra components in the iteration, which make it converge sooner (oversampling)."""
+HASH_SIDE = 8
+"""Frequencies along each side that a perceptual hash keeps: 64 bits."""
+HASHED = 1024
+"""Images converted to float at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,36 +36,73 @@ class Method:
     """One way to embed images.
 
     name: printed in the report
-    codes: maps images u8[n, h, w, c] in [0, 255] to embeddings [n, d]; float, or u8 for raw pixels
+    codes: maps images u8[n, h, w, c] in [0, 255] to embeddings [n, d]; float, or u8 for raw pixels and bits
+    shape: how it takes images; None: as the model does
     """
 
     name: str
     codes: Callable[[Images], Codes]
+    shape: ImageShape | None = None
 
 
 def methods(encoder: Encoder, images: Images, seed: int) -> list[Method]:
     """The model, then the baselines.
 
-    These are raw pixels, PCA of the same dimension fitted on `images`, for colour images a colour histogram, and the
-    network as it is without training. Of a model on the trunk, whose images are large, pixels are compared at the size
-    that its decoder draws.
+    These are raw pixels, PCA of the same dimension fitted on `images`, a colour histogram if they have colour, a
+    perceptual hash, the frozen trunk, and, of a model that is not on the trunk, the network without training. Of a model
+    on the trunk, whose images are large, pixels are compared at the size that its decoder draws.
     """
     config = encoder.config
     small = partial(as_drawn, config)
     project = fit_pca(small(images), config.dim, seed)
-    colours = [Method("colour histogram", colour_histogram)] if config.channels == 3 else []
-    untrained = (
-        Method("frozen trunk", frozen_trunk(config, seed).encode)
-        if config.trunk
-        else Method("untrained", untrained_encoder(config, seed).encode)
-    )
+    colours = [Method("colour histogram", colour_histogram)] if has_colour(images) else []
+    own = config if config.trunk else trunk_config()
+    trunk = Method("frozen trunk", frozen_trunk(own, seed).encode, None if config.trunk else own.shape)
+    untrained = [] if config.trunk else [Method("untrained", untrained_encoder(config, seed).encode)]
     return [
         Method(f"model {encoder.fingerprint[:8]}", encoder.encode),
         Method("raw pixels", lambda images: small(images).reshape(len(images), -1)),
         Method("PCA", lambda images: project(small(images))),
         *colours,
-        untrained,
+        Method("perceptual hash", perceptual_hash),
+        trunk,
+        *untrained,
     ]
+
+
+def has_colour(images: Images) -> bool:
+    """Whether any image has a pixel that is not grey."""
+    return bool((images[..., :1] != images[..., 1:]).any())
+
+
+def perceptual_hash(images: Images) -> UInt8[np.ndarray, "n 64"]:
+    """64 bits of an image, as 0 and 1: which of its lowest frequencies (of the cosine transform) exceed their median.
+
+    The squared Euclidean distance of two is their Hamming distance. The first frequency, the brightness, does not count
+    for the median (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions").
+    """
+    n, height, width, channels = images.shape
+    weights = np.array(LUMA if channels == 3 else (1,), np.float32)
+    rows, columns = lowest_cosines(height), lowest_cosines(width)
+    parts = [
+        (rows @ (images[i : i + HASHED] @ weights) @ columns.T).reshape(-1, HASH_SIDE**2) for i in range(0, n, HASHED)
+    ]
+    frequencies = np.concatenate([np.empty((0, HASH_SIDE**2), np.float32), *parts])
+    median = np.median(frequencies[:, 1:], axis=1, keepdims=True)
+    return (frequencies > median).astype(np.uint8)
+
+
+def lowest_cosines(side: int) -> Float32[np.ndarray, "8 side"]:
+    """The HASH_SIDE lowest waves of the cosine transform (DCT-II) of a side of so many pixels."""
+    waves: np.ndarray = np.cos(np.pi / side * np.outer(np.arange(HASH_SIDE), np.arange(side) + 0.5))
+    return waves.astype(np.float32)
+
+
+def trunk_config() -> ModelConfig:
+    """The trunk by itself, at the size at which `train` uses it."""
+    from retrieval.model.trunk import HEAD
+
+    return ModelConfig((TRUNK_SIDE, TRUNK_SIDE), 3, HEAD, (), (), TRUNK, "crop")
 
 
 def colour_histogram(images: UInt8[np.ndarray, "n h w 3"]) -> Float32[np.ndarray, "n 512"]:
@@ -74,8 +118,12 @@ def colour_histogram(images: UInt8[np.ndarray, "n h w 3"]) -> Float32[np.ndarray
     return roots
 
 
+@cache
 def frozen_trunk(config: ModelConfig, seed: int) -> Encoder:
-    """The trunk's own embedding, of 1,280 numbers: the mean of its last feature map, scaled to length 1."""
+    """The trunk's own embedding, of 1,280 numbers: the mean of its last feature map, scaled to length 1.
+
+    Compiled once in a process.
+    """
     from retrieval.model.trunk import HEAD
     from retrieval.model.trunk_encoder import POOLED
 

@@ -1,6 +1,7 @@
 """The evaluation set: images in one array, which of them are indexed and which are queries, labels and copies."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +11,8 @@ from retrieval.errors import SourceError
 from retrieval.schema.image_shape import ImageShape
 from retrieval.sources import Entry
 from retrieval.sources.arrays import choose_rows, read_image_array
-from retrieval.sources.read import Refused
-from retrieval.train.augment import distorted_copies
+from retrieval.sources.read import Loaded, Refused, read_images
+from retrieval.train.augment import Distortion, default_distortion, distorted_copies
 from retrieval.train.data import PIXEL_BUDGET
 from retrieval.util.reporting import ReportCount
 
@@ -20,6 +21,8 @@ SEED = 0
 NO_LABEL = -1
 COPIES = 1000
 """Maximum number of images of which a distorted copy is made."""
+BLOCK = 512
+"""Images in memory at a time where a baseline takes them in a size of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class EvaluationSet:
     contents: a number for each content (SHA-256)
     copies: distorted copies of the indexed rows `originals`
     left_out: number of images left out because they would not have fitted into memory
+    distortion: of the copies
     """
 
     entries: Sequence[Entry]
@@ -43,6 +47,7 @@ class EvaluationSet:
     originals: Int[np.ndarray, " c"]
     copies: UInt8[np.ndarray, "c h w channels"]
     left_out: int
+    distortion: Distortion
 
     @property
     def labelled_queries(self) -> Int[np.ndarray, " a"]:
@@ -91,6 +96,7 @@ def read_evaluation_set(
         )
     queries = choose_rows(indexed, limit) if asked is None else np.arange(indexed, len(read.entries))
     originals = choose_rows(indexed, COPIES)
+    distortion = default_distortion(read.images[originals])
     data = EvaluationSet(
         read.entries,
         read.images,
@@ -99,10 +105,28 @@ def read_evaluation_set(
         number_names([entry.label for entry in read.entries]),
         number_names(read.contents),
         originals,
-        distorted_copies(read.images[originals], SEED),
+        distorted_copies(read.images[originals], SEED, distortion),
         given - len(searched),
+        distortion,
     )
     return data, read.refused
+
+
+def read_again(
+    data: EvaluationSet, shape: ImageShape, progress: ReportCount
+) -> Iterator[tuple[int, UInt8[np.ndarray, "_b h w c"]]]:
+    """Read the images of the evaluation in another size, BLOCK at a time: the first row of each block, and its images.
+
+    An image that cannot be read any more is black.
+    """
+    items = read_images(data.entries, shape)
+    for start in range(0, len(data.entries), BLOCK):
+        block = np.zeros((min(BLOCK, len(data.entries) - start), *shape.array), np.uint8)
+        for row, item in enumerate(itertools.islice(items, len(block))):
+            if isinstance(item, Loaded):
+                block[row] = item.image.pixels
+        yield start, block
+        progress(start + len(block), len(data.entries))
 
 
 def number_names(names: Sequence[str | None]) -> Int[np.ndarray, " n"]:

@@ -3,11 +3,13 @@
 import time
 from collections.abc import Sequence
 
+import numpy as np
+
 from retrieval.config import Settings
 from retrieval.errors import RetrievalError, UsageError
 from retrieval.evaluate.ann_recall import QUERIES, EngineRecall, engine_recall
 from retrieval.evaluate.baselines import Codes, Method, methods
-from retrieval.evaluate.data import NO_LABEL, SEED, EvaluationSet, read_evaluation_set
+from retrieval.evaluate.data import NO_LABEL, SEED, EvaluationSet, read_again, read_evaluation_set
 from retrieval.evaluate.failures import worst_queries
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import Scores, Tick, score
@@ -17,6 +19,7 @@ from retrieval.sources import Source
 from retrieval.sources.arrays import choose_rows
 from retrieval.store import open_store
 from retrieval.store.base import require_model, resolve
+from retrieval.train.augment import distorted_copies
 from retrieval.util.reporting import ReportStep, ignore
 
 LIMIT = 10_000
@@ -71,7 +74,7 @@ def evaluate(
         notes.append(f"the engine is not compared with brute force: {error}")
 
     def measure(method: Method) -> tuple[Codes, Codes, Scores]:
-        codes, copied = method.codes(data.images), method.codes(data.copies)
+        codes, copied = embed(method, data, step)
         tick = make_tick(step, f"Searching by {method.name}", len(copied) + len(data.labelled_queries))
         return codes, copied, score(method.name, codes, copied, data, k, tick)
 
@@ -91,6 +94,21 @@ def evaluate(
         notes,
         time.monotonic() - began,
     )
+
+
+def embed(method: Method, data: EvaluationSet, step: ReportStep) -> tuple[Codes, Codes]:
+    """A method's embeddings of all images and of the distorted copies."""
+    if method.shape is None:
+        return method.codes(data.images), method.codes(data.copies)
+    originals = np.empty((len(data.originals), *method.shape.array), np.uint8)
+    parts = []
+    for start, block in read_again(
+        data, method.shape, lambda done, total: step(f"Encoding by {method.name}", done, total)
+    ):
+        first, last = np.searchsorted(data.originals, (start, start + len(block)))
+        originals[first:last] = block[data.originals[first:last] - start]
+        parts.append(method.codes(block))
+    return np.concatenate(parts), method.codes(distorted_copies(originals, SEED, data.distortion))
 
 
 def compare_engine(settings: Settings, encoder: Encoder, data: EvaluationSet, k: int, alias: str) -> EngineRecall:

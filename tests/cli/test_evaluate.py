@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from retrieval.evaluate import baselines
 from retrieval.model import saved_models
 from retrieval.model.autoencoder import build, to_flat
 from retrieval.model.config import ModelConfig
@@ -16,6 +17,11 @@ from tests.gallery.test_gallery import Page
 NUMBERS = ("p_at_k", "recall_at_k", "map", "r_precision", "copy_recall_at_1", "copy_median_rank", "effective_rank")
 
 
+@pytest.fixture(autouse=True)
+def small_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "TRUNK_SIDE", 32)
+
+
 def test_with_labels_as_json(home: Path, pictures: Path, trained: Trained, call: Call) -> None:
     done = call("evaluate", pictures, "--labels", "folder", "-k", 3, "--json")
     assert done.code == 0, done.err
@@ -23,7 +29,7 @@ def test_with_labels_as_json(home: Path, pictures: Path, trained: Trained, call:
     mark = trained.said["fingerprint"]
     assert (said["model"], said["indexed"], said["queries"], said["k"]) == (mark, PICTURES, PICTURES, 3)
     names = [scores["codes"] for scores in said["scores"]]
-    assert names == [f"model {mark[:8]}", "raw pixels", "PCA", "untrained"]
+    assert names == [f"model {mark[:8]}", "raw pixels", "PCA", "perceptual hash", "frozen trunk", "untrained"]
     for scores in said["scores"]:
         assert all(scores[name] > 0 for name in NUMBERS)
         assert all(scores[name] <= 1 for name in NUMBERS[:5])
@@ -101,7 +107,7 @@ def test_a_collection_of_another_model(home: Path, pictures: Path, call: Call) -
     done = call("evaluate", pictures, "--limit", 20, "--model", other, "--json")  # pictures come in that model's size
     assert done.code == 0, done.err
     assert "note: the engine is not compared with brute force: collection images-" in done.err
-    assert [scores["dim"] for scores in done.object["scores"]] == [8, 16 * 20 * 3, 8, 512, 8]
+    assert [scores["dim"] for scores in done.object["scores"]] == [8, 16 * 20 * 3, 8, 64, 1280, 8]
     assert other in call("evaluate", pictures, "--model", other, "--alias", "images").error()
 
 

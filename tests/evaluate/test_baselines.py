@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from scipy.fft import dctn
 from sklearn.decomposition import PCA
 
 from retrieval.evaluate import baselines
@@ -93,3 +94,32 @@ def test_the_frozen_trunk_is_the_mean_of_its_last_map() -> None:
     np.testing.assert_allclose(baselines.frozen_trunk(config, 0).encode(images), expected, atol=1e-3)
     (method,) = [m for m in baselines.methods(baselines.untrained_encoder(config, 0), images, 0) if "trunk" in m.name]
     assert method.codes(images).shape == (3, 1280)
+    assert method.shape is None
+
+
+def test_a_perceptual_hash_is_the_sign_of_low_frequencies_about_their_median() -> None:
+    images = blobs(5, 24, 3)
+    found = baselines.perceptual_hash(images)
+    grey = images @ np.array([0.299, 0.587, 0.114])
+    low = dctn(grey, axes=(1, 2))[:, :8, :8].reshape(5, 64)
+    np.testing.assert_array_equal(found, low > np.median(low[:, 1:], axis=1, keepdims=True))
+    brighter = np.minimum(images.astype(int) + 9, 255).astype(np.uint8)
+    assert (baselines.perceptual_hash(brighter) != found).mean() < 0.05
+    assert baselines.perceptual_hash(correlated(3)).shape == (3, 64)
+    assert baselines.perceptual_hash(images[:0]).shape == (0, 64)
+
+
+def test_the_baselines_of_a_model_of_pixels() -> None:
+    grey = correlated(6)
+    model = baselines.untrained_encoder(ModelConfig((12, 12), 1, 4, (8, 8), (0, 0)), 0)
+    found = {method.name: method for method in baselines.methods(model, grey, 0)}
+    assert list(found)[1:] == ["raw pixels", "PCA", "perceptual hash", "frozen trunk", "untrained"]
+    trunk = found["frozen trunk"]
+    assert trunk.shape is not None
+    assert trunk.shape.array == (32, 32, 3)
+    assert trunk.codes(np.zeros((2, *trunk.shape.array), np.uint8)).shape == (2, 1280)
+    colour = baselines.untrained_encoder(ModelConfig((12, 12), 3, 4, (8, 8), (0, 0)), 0)
+    names = [method.name for method in baselines.methods(colour, blobs(6, 12, 3), 0)]
+    assert "colour histogram" in names
+    names = [method.name for method in baselines.methods(colour, np.repeat(grey, 3, axis=3), 0)]
+    assert "colour histogram" not in names, "the images have no colour"

@@ -12,7 +12,7 @@ from sklearn.metrics import average_precision_score
 from retrieval.config import Settings
 from retrieval.errors import BadImage, NoCollection, SourceError, UsageError
 from retrieval.evaluate import data
-from retrieval.evaluate.baselines import untrained_encoder
+from retrieval.evaluate.baselines import frozen_trunk, trunk_config, untrained_encoder
 from retrieval.evaluate.job import evaluate
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import score
@@ -118,8 +118,9 @@ def test_images_query_each_other(settings: Settings, encoder: Encoder) -> None:
     said = report.to_json()
     assert {name: said["scores"][0][name] for name in expected} == pytest.approx(expected, abs=1e-4)
     assert (said["indexed"], said["queries"], said["labelled"], said["alone"], said["k"]) == (161, 161, 161, 1, K)
-    assert [scores["codes"] for scores in said["scores"][1:]] == ["raw pixels", "PCA", "untrained"]
-    assert [scores["dim"] for scores in said["scores"]] == [4, 784, 4, 4]
+    names = ["raw pixels", "PCA", "perceptual hash", "frozen trunk", "untrained"]
+    assert [scores["codes"] for scores in said["scores"][1:]] == names
+    assert [scores["dim"] for scores in said["scores"]] == [4, 784, 4, 64, 1280, 4]
 
 
 def test_raw_pixels_are_what_brute_force_on_pixels_finds(settings: Settings, encoder: Encoder) -> None:
@@ -128,6 +129,34 @@ def test_raw_pixels_are_what_brute_force_on_pixels_finds(settings: Settings, enc
     expected = slow_twin(pixels, range(120), range(120), items)
     said = run(settings, encoder, items).to_json()["scores"][1]
     assert {name: said[name] for name in expected} == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_frozen_trunk_reads_the_images_in_its_own_size(settings: Settings, encoder: Encoder) -> None:
+    items = digits(70)
+    report = run(settings, encoder, items)
+    (scores,) = [scores for scores in report.scores if scores.name == "frozen trunk"]
+    shape = trunk_config().shape
+    pixels = np.stack([decode(data, "", shape).pixels for data, _ in items])
+    codes = frozen_trunk(trunk_config(), 0).encode(pixels).astype(float)
+    expected = slow_twin(codes, range(70), range(70), items)
+    said = {name: value for name, value in scores.to_json().items() if name in expected}
+    assert said == pytest.approx(expected, abs=1e-3)
+    copied = frozen_trunk(trunk_config(), 0).encode(distorted_copies(pixels, data.SEED, report.data.distortion))
+    distances = np.linalg.norm(copied[:, None] - codes[None], axis=2)
+    expected_ranks = (distances <= np.diag(distances)[:, None]).sum(axis=1)
+    assert (scores.copy_ranks == expected_ranks).mean() > 0.95  # rounding
+
+
+def test_blocks_that_are_read_again_follow_the_rows(
+    settings: Settings, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = run(settings, encoder, digits(20)).data
+    monkeypatch.setattr(data, "BLOCK", 8)
+    shape, told = ImageShape(28, 28, 1), list[tuple[int, int]]()
+    blocks = list(data.read_again(known, shape, lambda done, total: told.append((done, total))))
+    assert [(start, len(block)) for start, block in blocks] == [(0, 8), (8, 8), (16, 4)]
+    np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), known.images)
+    assert told == [(8, 20), (16, 20), (20, 20)]
 
 
 def test_a_separate_query_set(settings: Settings, encoder: Encoder) -> None:
