@@ -49,8 +49,8 @@ def methods(encoder: Encoder, images: Images, seed: int) -> list[Method]:
     """The model, then the baselines.
 
     These are raw pixels, PCA of the same dimension fitted on `images`, a colour histogram if they have colour, a
-    perceptual hash, the frozen trunk, and, of a model that is not on the trunk, the network without training. Of a model
-    on the trunk, whose images are large, pixels are compared at the size that its decoder draws.
+    perceptual hash, the frozen trunk, and, of a model of pixels, the network without training. Of a model on the trunk,
+    whose images are large, pixels are compared at the size that its decoder draws.
     """
     config = encoder.config
     small = partial(as_drawn, config)
@@ -89,7 +89,8 @@ def perceptual_hash(images: Images) -> UInt8[np.ndarray, "n 64"]:
     ]
     frequencies = np.concatenate([np.empty((0, HASH_SIDE**2), np.float32), *parts])
     median = np.median(frequencies[:, 1:], axis=1, keepdims=True)
-    return (frequencies > median).astype(np.uint8)
+    bits: np.ndarray = (frequencies > median).astype(np.uint8)
+    return bits
 
 
 def lowest_cosines(side: int) -> Float32[np.ndarray, "8 side"]:

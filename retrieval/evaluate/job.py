@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from retrieval.evaluate.failures import worst_queries
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import Scores, Tick, score
 from retrieval.model.encoder import Encoder
+from retrieval.schema.verdict import Verdict
 from retrieval.search.options import check_k
 from retrieval.sources import Source
 from retrieval.sources.arrays import choose_rows
@@ -42,7 +44,8 @@ def evaluate(
 
     sources: the images to search
     query_sources: the queries; None: each image queries the others
-    alias: its collection's engine is compared with brute force; a note in the report says so if that is impossible
+    alias: its collection's engine is compared with brute force, and the verdict is stored with it; a note in the report
+        says so if that is impossible
     k: hits per query, at least 1
     limit: maximum number of queries, chosen at random
     must_compare: raise an error if the engine cannot be compared
@@ -81,7 +84,7 @@ def evaluate(
     model, *baselines = methods(encoder, data.images[: data.indexed], SEED)
     codes, copied, scores = measure(model)
     notes += data_notes(data, counted=scores.labelled is not None)
-    return Report(
+    report = Report(
         encoder.fingerprint,
         [source.spec for source in sources],
         None if query_sources is None else [source.spec for source in query_sources],
@@ -93,7 +96,28 @@ def evaluate(
         engine,
         notes,
         time.monotonic() - began,
+        on_trunk=encoder.config.trunk is not None,
     )
+    if engine is not None:
+        try:
+            record_verdict(settings, alias, encoder.fingerprint, report.verdict)
+        except RetrievalError as error:
+            notes.append(f"the verdict is not recorded with the collection: {error}")
+    return report
+
+
+def record_verdict(settings: Settings, alias: str, fingerprint: str, verdict: Verdict) -> None:
+    """Store the verdict with the alias's collection, whose searches then say if it is weak.
+
+    A verdict from labels is not replaced by one without. Raises NoCollection, ModelError for a collection of another
+    model, Locked, StoreError.
+    """
+    with open_store(settings) as store, store.lock(alias):
+        collection = resolve(store, alias)
+        require_model(store, collection, fingerprint)
+        meta = store.metadata(collection)
+        if verdict.labelled or not (meta.verdict and meta.verdict.labelled):
+            store.set_metadata(collection, replace(meta, verdict=verdict))
 
 
 def embed(method: Method, data: EvaluationSet, step: ReportStep) -> tuple[Codes, Codes]:

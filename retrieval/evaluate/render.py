@@ -63,7 +63,7 @@ def format_cells(values: Mapping[str, Any], names: Mapping[str, str]) -> list[st
 def summary_lines(report: Report) -> list[str]:
     """The verdict, and what the columns mean, a sentence or two per line."""
     k, labelled, engine = report.k, report.model.labelled, report.engine
-    said = [report.verdict]
+    said = [str(report.verdict)]
     if labelled is not None:
         said.append(
             f"P@{k}: share of the {k} nearest images that carry the query's label. recall@{k}: share of queries with at"

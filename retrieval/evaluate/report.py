@@ -11,6 +11,8 @@ from retrieval.evaluate.ann_recall import EngineRecall
 from retrieval.evaluate.data import EvaluationSet
 from retrieval.evaluate.failures import Failure
 from retrieval.evaluate.scoring import Scores
+from retrieval.schema.records import utc_now
+from retrieval.schema.verdict import COPIES, Verdict
 from retrieval.sources.read import Refused
 
 DOUBT = 2.0
@@ -29,6 +31,8 @@ class Report:
     engine: the engine's recall; None if it could not be measured
     notes: what a reader must know to interpret the scores
     seconds: duration of the evaluation
+    on_trunk: the model stands on the trunk
+    measured: UTC, ISO 8601
     """
 
     fingerprint: str
@@ -42,6 +46,8 @@ class Report:
     engine: EngineRecall | None = None
     notes: Sequence[str] = ()
     seconds: float = field(default=0.0, compare=False)
+    on_trunk: bool = False
+    measured: str = field(default_factory=utc_now, compare=False)
 
     @property
     def model(self) -> Scores:
@@ -64,12 +70,27 @@ class Report:
         return None if abs(difference.mean()) <= DOUBT * error else bool(difference.mean() > 0)
 
     @property
-    def verdict(self) -> str:
-        """Whether training helped, with both scores, in one line."""
-        ours, theirs = (self._successes(scores).mean() for scores in (self.model, self.best))
-        what = f"P@{self.k}" if self.model.labelled else "copies that find their original"
-        said = {True: "learning helped", False: "learning did not help", None: "no clear difference"}[self.helped]
-        return f"{said}: {what} {ours:.4f} against {theirs:.4f} by {self.best.name}, the best baseline"
+    def verdict(self) -> Verdict:
+        """Whether training helped, with both scores."""
+        ours, theirs = (self._successes(scores) for scores in (self.model, self.best))
+        return Verdict(
+            f"P@{self.k}" if self.model.labelled else COPIES,
+            round(float(ours.mean()), 4),
+            self.measured,
+            len(ours),
+            self.best.name,
+            round(float(theirs.mean()), 4),
+            self.helped,
+        )
+
+    @property
+    def advice(self) -> str:
+        """What may make the model better than the best baseline."""
+        if self.on_trunk:
+            return "more images may help, or --trunk none if these are drawings or scans"
+        if self.best.name == "frozen trunk":
+            return "try retrieval train with --trunk photos, or more images"
+        return "try more --epochs or more images, or --trunk photos if these are photographs"
 
     def classes(self) -> list[dict[str, Any]]:
         """The model's scores for each label, worst P@k first; empty without labels."""
@@ -97,7 +118,7 @@ class Report:
             "k": self.k,
             "scores": [round_floats(scores.to_json()) for scores in self.scores],
             "helped": self.helped,
-            "verdict": self.verdict,
+            "verdict": str(self.verdict),
             "classes": [round_floats(row) for row in self.classes()],
             "worst": [round_floats(case.to_json(self.data)) for case in self.worst],
             "engine": self.engine and round_floats(self.engine.to_json()),

@@ -44,10 +44,15 @@ class SearchHits(Sequence[Hit]):
         """A remark on the hits: that nothing in the collection resembles the query, or why there are no hits."""
         return self.result.note
 
+    @property
+    def weak(self) -> str | None:
+        """A warning if the last evaluation of the collection found most hits wrong, or a baseline better."""
+        return self.result.weak
+
     def __repr__(self) -> str:
         lines = [f"{hit.distance:.4f}  {hit.name}" for hit in self]
-        note = [self.note] if self.note else []
-        text = [f"{self.result.query.name}: {len(self)} hits", *note, *lines]
+        notes = filter(None, (self.note, self.weak))
+        text = [f"{self.result.query.name}: {len(self)} hits", *notes, *lines]
         return "\n".join(map(escape_unprintable, text))
 
     def _repr_html_(self) -> str:

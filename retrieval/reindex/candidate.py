@@ -31,7 +31,8 @@ CALM = 3
 def open_candidate(store: Store, outcome: ReindexOutcome, encoder: ImageEncoder, layout: Layout) -> str:
     """The collection to fill: the one that a killed run with this model and layout left, or a new one.
 
-    What other runs left is dropped. Sources, labels and public URL are copied from the live collection.
+    What other runs left is dropped. Sources, labels and public URL are copied from the live collection; for the same
+    model, the verdict of its last evaluation too.
 
     store: the engine
     outcome: names the alias and the live collection; gets the names of dropped collections
@@ -48,11 +49,12 @@ def open_candidate(store: Store, outcome: ReindexOutcome, encoder: ImageEncoder,
             store.drop_collection(name)
             outcome.dropped.append(name)
     now = store.metadata(live)
+    verdict = now.verdict if now.model == encoder.fingerprint else None
     if resumed:
-        store.set_metadata(resumed, store.metadata(resumed).with_user_fields_of(now))
+        store.set_metadata(resumed, replace(store.metadata(resumed).with_user_fields_of(now), verdict=verdict))
         return resumed
     name, meta = plan_collection(store, encoder, alias, layout)
-    store.create_collection(name, replace(meta, state="filling").with_user_fields_of(now))
+    store.create_collection(name, replace(meta, state="filling", verdict=verdict).with_user_fields_of(now))
     if store.server:
         store.server.defer_indexing(name)
     return name

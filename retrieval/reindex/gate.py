@@ -24,6 +24,7 @@ from retrieval.sources import Source
 from retrieval.store.base import Store
 
 K = 5
+PRECISION = f"P@{K}"
 QUERIES = 200
 """Queries for the engine's recall, each compared with all points of the collection."""
 FINDS_ITSELF = 0.99
@@ -142,7 +143,7 @@ class ReindexGate:
         new = self.measure_precision(self.candidate, labelled)
         return [
             copies,
-            compare("P@5", new, self.measure_precision(self.live, [theirs[point.id] for point in labelled])),
+            compare(PRECISION, new, self.measure_precision(self.live, [theirs[point.id] for point in labelled])),
         ]
 
     def measure_precision(self, collection: str, points: Sequence[Point]) -> float | None:

@@ -14,6 +14,7 @@ from numpy import array, empty, float32, ndarray
 from retrieval.errors import NotOurs
 from retrieval.schema.image_shape import Fit, ImageShape
 from retrieval.schema.index_config import DEFAULT, Layout
+from retrieval.schema.verdict import Verdict
 
 Payload = dict[str, Any]
 
@@ -157,8 +158,8 @@ class Hit:
 
 
 OWN_FIELDS = (
-    *("model", "dim", "image_size", "channels", "fit", "created", "evaluation", "neighbours", "neighbours_of"),
-    *("layout", "state", "distance", "format", "left"),
+    *("model", "dim", "image_size", "channels", "fit", "created", "evaluation", "verdict", "neighbours"),
+    *("neighbours_of", "layout", "state", "distance", "format", "left"),
 )
 """Fields of the metadata that depend on the collection's own codes and creation."""
 
@@ -193,7 +194,8 @@ class CollectionMeta:
     sources: short name → absolute path, URL or data set name, as given on the command line
     roots: short name → root; empty if an older version wrote the metadata
     labelled: names of the sources whose folder names are labels
-    evaluation: results of the last evaluation
+    evaluation: what the gate of the re-index that made it measured
+    verdict: of the last evaluation of its model; None if there was none
     neighbours: quantiles 0 to 100 of the distances from its images to their nearest image
     neighbours_of: number of points when `neighbours` was measured
     public_url: URL of the service that shows its images; every `image_url` starts with it
@@ -222,6 +224,12 @@ class CollectionMeta:
     format: int = 1
     left: tuple[str, ...] = ()
     fit: Fit = "stretch"
+    verdict: Verdict | None = None
+
+    @property
+    def weakness(self) -> str | None:
+        """The warning that goes with every search of it; None if there is none."""
+        return self.verdict.weakness if self.verdict else None
 
     @property
     def shape(self) -> ImageShape:
@@ -236,6 +244,8 @@ class CollectionMeta:
         data = {**dataclasses.asdict(self), "layout": self.layout.to_json()}
         if self.fit == "stretch":
             del data["fit"]
+        if self.verdict is None:
+            del data["verdict"]
         return data
 
     @classmethod
@@ -245,8 +255,10 @@ class CollectionMeta:
         try:
             known = {k: v for k, v in (data or {}).items() if k in fields}
             lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+            verdict = Verdict.from_json(known["verdict"]) if known.get("verdict") else None
             roots = {name: Root.from_json(root) for name, root in (known.get("roots") or {}).items()}
-            return cls(**{**known, **lists, "roots": roots, "layout": Layout.from_json(known.get("layout") or {})})
+            layout = Layout.from_json(known.get("layout") or {})
+            return cls(**{**known, **lists, "roots": roots, "layout": layout, "verdict": verdict})
         except (KeyError, TypeError) as error:
             raise NotOurs(
                 f"collection {collection} was not made by retrieval: its metadata cannot be read ({error})",

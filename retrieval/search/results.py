@@ -23,6 +23,7 @@ class Result:
     no_match: nothing resembles the query: the nearest hit is as far away as chance would put it
     filtered: hits had to meet a filter
     limited: the limits that left out every hit, in words
+    weak: the warning about the collection's model that goes with every result; None if there is none
     """
 
     query: Query | Stored
@@ -32,6 +33,7 @@ class Result:
     filtered: bool = False
     nearest: Hit | None = None
     limited: str | None = None
+    weak: str | None = None
 
     @property
     def note(self) -> str | None:
@@ -48,8 +50,8 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         if self.refused is not None:
             return {"query": self.query.name, "hits": [], "error": self.refused}
-        note = {"note": self.note} if self.note else {}
-        return {"query": self.query.name, "hits": [hit.to_json() for hit in self.hits], **note}
+        said = {name: text for name, text in (("note", self.note), ("weak", self.weak)) if text}
+        return {"query": self.query.name, "hits": [hit.to_json() for hit in self.hits], **said}
 
 
 def postprocess(query: Query | Stored, found: Sequence[Hit], meta: CollectionMeta, options: SearchOptions) -> Result:
@@ -65,6 +67,7 @@ def postprocess(query: Query | Stored, found: Sequence[Hit], meta: CollectionMet
         filtered=options.where is not None,
         nearest=nearest,
         limited=describe_limits(nearest, options) if nearest and not near else None,
+        weak=meta.weakness,
     )
 
 

@@ -79,6 +79,8 @@ class Service:
             "image_size": None,
             "channels": None,
             "created": None,
+            "verdict": None,
+            "weak": None,
             "sources": [],
             "dashboard": None,
             "upload_bytes": self.limits.upload,
@@ -92,6 +94,7 @@ class Service:
         facts |= {"collection": found.collection, "points": found.points, "dashboard": found.dashboard}
         facts |= {"model": meta.model, "channels": meta.channels}
         facts |= {"image_size": list(meta.image_size), "created": meta.created, "sources": sorted(meta.sources)}
+        facts |= {"verdict": meta.verdict and str(meta.verdict), "weak": meta.weakness}
         if not found.points:
             return {**facts, "state": "empty", "message": EMPTY}
         if not found.model_found:

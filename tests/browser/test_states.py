@@ -1,5 +1,6 @@
 """What the page says when something is not as it should be, and that it goes on by itself."""
 
+import dataclasses
 import re
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from retrieval.schema.verdict import Verdict
 from tests.browser.conftest import drawn, results
 from tests.cli.conftest import Ingested, Trained, copy, done_well
 from tests.store import servers
@@ -113,6 +115,26 @@ def test_nothing_alike(start: Page, served: Served, pictures: Path) -> None:
     start.set_input_files("#pick", file)
     results(start)
     expect(start.locator("#message")).to_contain_text(re.compile("nothing here looks like this", re.IGNORECASE))
+
+
+@pytest.mark.usefixtures("xla_cache")
+def test_a_weak_collection_says_so(page: Page, ingested: Ingested, pictures: Path, tmp_path: Path) -> None:
+    home = copy(ingested.home, tmp_path / "home")
+    with serving(settings_of(home)) as service:
+        store, live = service.index.store, service.index.live()
+        verdict = Verdict("P@5", 0.2, "2026-11-29T00:00:00+00:00", 200, "PCA", 0.1, helped=True)
+        store.set_metadata(live.collection, dataclasses.replace(live.meta, verdict=verdict))
+    with serving(settings_of(home)) as service:
+        service.ready()
+        page.goto(service.url)
+        drawn(page, "#sample img", 6)
+        expect(page.locator("#weak")).to_be_hidden()
+        page.set_input_files("#pick", min(pictures.glob("*/*.png")))
+        results(page)
+        expect(page.locator("#weak")).to_have_text("Retrieval is weak here: P@5 0.2000, so most hits are wrong.")
+        expect(page.locator("#live")).to_contain_text("weak")
+        page.locator("h1 a").click()
+        expect(page.locator("#weak")).to_be_hidden()
 
 
 def test_a_slow_answer_can_be_cancelled(start: Page, pictures: Path) -> None:

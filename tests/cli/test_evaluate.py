@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrieval.evaluate import baselines
+from retrieval.errors import Locked
+from retrieval.evaluate import baselines, job
 from retrieval.model import saved_models
 from retrieval.model.autoencoder import build, to_flat
 from retrieval.model.config import ModelConfig
@@ -38,6 +39,44 @@ def test_with_labels_as_json(home: Path, pictures: Path, trained: Trained, call:
     assert said["engine"]["points"] == PICTURES
     assert said["engine"]["recall"] == 1
     assert said["refused"] == []
+
+
+def test_the_verdict_is_kept_and_search_says_that_it_is_weak(home: Path, pictures: Path, call: Call) -> None:
+    query = min(pictures.glob("*/*.png"))
+    assert "weak" not in call("search", query, "--json").object
+    assert "verdict" not in call("status", "--json").object
+    said = call("evaluate", pictures, "--labels", "folder", "--json").object
+    known = call("status", "--json").object
+    assert known["verdict"]["value"] == said["scores"][0]["p_at_k"]
+    assert (known["verdict"]["metric"], known["verdict"]["queries"]) == ("P@5", PICTURES)
+    assert f"verdict           {said['verdict']}" in call("status").out
+    call("evaluate", pictures, "--json")  # without labels
+    assert call("status", "--json").object["verdict"] == known["verdict"], "labels tell more than copies"
+    call("evaluate", pictures, "--labels", "folder", "-k", 150, "--json")  # so many, and most are wrong
+    weak = call("status", "--json").object["weak"]
+    assert weak.startswith("retrieval is weak here: P@150 0.")
+    assert weak in call("status").out
+    done = call("search", query, "--json")
+    assert done.object["weak"] == weak
+    assert len(done.object["hits"]) == 5
+    assert done.err.count(weak) == 1
+    done = call("search", query, query, "--html", home.parent / "page.html")
+    assert f"warning: {weak}; see: retrieval status" in done.err
+    assert weak not in done.out
+    assert weak[1:] in Page(home.parent / "page.html").text
+
+
+def test_a_verdict_that_cannot_be_recorded_is_a_note(
+    home: Path, pictures: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: object) -> None:
+        raise Locked("another job holds it")
+
+    monkeypatch.setattr(job, "record_verdict", locked)
+    done = call("evaluate", pictures, "--labels", "folder", "--json")
+    assert done.code == 0, done.err
+    assert "note: the verdict is not recorded with the collection: another job holds it" in done.err
+    assert any("not recorded" in note for note in done.object["notes"])
 
 
 def test_for_people(home: Path, pictures: Path, call: Call) -> None:

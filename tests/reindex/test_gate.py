@@ -1,6 +1,7 @@
 """The gate: models that must not go live are each stopped by one check, and the live collection is unchanged."""
 
 import contextlib
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import ReindexOutcome
 from retrieval.schema.records import Hit, Point
+from retrieval.schema.verdict import Verdict
 from retrieval.store.base import Store, resolve
 from tests.errors import mentions, raises
 from tests.reindex.conftest import NEW, OLD
@@ -127,6 +129,21 @@ def test_what_was_measured_is_kept_with_the_collection(store: Store, place: Plac
     codes = np.array([p.code for page in store.scroll(done.collection, codes=True) for p in page])
     lengths, off = np.linalg.norm(codes, axis=1), np.linalg.norm(codes - codes.mean(axis=0), axis=1)
     assert rows["spread"].value == pytest.approx(np.sqrt((off**2).mean() / (lengths**2).mean()), rel=1e-4)
+
+
+def test_the_verdict_is_the_models(store: Store, place: Place) -> None:
+    """A new model's is the gate's P@5; the same model keeps what an evaluation found."""
+    done = reindex(store, place.alias, lambda sources: NEW, place.settings)
+    measured = store.metadata(done.collection).verdict
+    assert measured is not None
+    assert (measured.metric, measured.value, measured.helped) == ("P@5", 1, None)
+    assert store.metadata(done.live).verdict is None, "nothing has evaluated the old model"
+    evaluated = Verdict("P@5", 0.4, "2026-11-29T00:00:00+00:00", 60, "PCA", 0.3, helped=True)
+    store.set_metadata(done.collection, dataclasses.replace(store.metadata(done.collection), verdict=evaluated))
+    again = reindex(store, place.alias, lambda sources: NEW, place.settings)
+    assert store.metadata(again.collection).verdict == evaluated
+    other = reindex(store, place.alias, lambda sources: Shades(4), place.settings)
+    assert store.metadata(other.collection).verdict != evaluated
 
 
 def test_as_good_as_before_is_good_enough(store: Store, place: Place) -> None:

@@ -14,6 +14,7 @@ from retrieval.ingest.job import ingest
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.image_shape import ImageShape
 from retrieval.schema.records import Hit, point_id
+from retrieval.schema.verdict import Verdict
 from retrieval.search.calibration import distance_at, fit, percentile
 from retrieval.search.options import SearchOptions
 from retrieval.search.query import Query, Stored
@@ -248,3 +249,19 @@ def test_a_collection_without_calibration_has_no_percentiles(shelf: Shelf) -> No
     found = postprocess(shelf.query(GREY), [hit], old, SearchOptions(max_percentile=1.0))
     assert [(hit.percentile, found.note) for hit in found.hits] == [(None, None)]
     assert postprocess(shelf.query(GREY), [], old, SearchOptions()).note == NOTHING_ELSE
+
+
+def test_a_weak_collection_says_so_with_every_result(shelf: Shelf) -> None:
+    assert one(shelf, shelf.query(GREY)).weak is None
+    assert "weak" not in one(shelf, shelf.query(GREY)).to_json()
+    verdict = Verdict("P@5", 0.2, "2026-11-29T00:00:00+00:00", 60, "PCA", 0.1, helped=True)
+    meta = dataclasses.replace(shelf.live.meta, verdict=verdict)
+    shelf.store.set_metadata(shelf.live.collection, meta)
+    live = dataclasses.replace(shelf.live, meta=shelf.store.metadata(shelf.live.collection))
+    stored = Stored(point_id("pictures", GREY))
+    found = [*search(shelf.store, live, [shelf.query(GREY), stored])]
+    found.append(recommend(shelf.store, live, [stored], [], SearchOptions()))
+    for result in found:
+        assert result.weak == verdict.weakness
+        assert result.to_json()["weak"] == verdict.weakness
+        assert result.hits

@@ -8,6 +8,7 @@ import pytest
 from retrieval.errors import BadCode, ModelError, NoCollection, StoreError, UsageError
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import Point, point_id
+from retrieval.schema.verdict import Verdict
 from retrieval.store.base import CollectionHealth, Store, require_model, resolve
 from retrieval.store.naming import find_unused, list_family, next_name, time_of
 from retrieval.store.validation import split_points
@@ -24,6 +25,16 @@ def test_metadata_comes_back_and_can_be_replaced(store: Store, name: str) -> Non
         evaluated = dataclasses.replace(meta(), evaluation=scores, sources={"dogs": "elsewhere"})
         store.set_metadata(name, evaluated)
         assert store.metadata(name) == evaluated
+
+
+def test_a_verdict_is_stored_and_collections_of_before_have_none(store: Store, name: str) -> None:
+    assert "verdict" not in meta().to_json()
+    store.create_collection(name, meta())
+    assert store.metadata(name).verdict is None
+    verdict = Verdict("P@5", 0.31, "2026-11-29T00:00:00+00:00", 100, "PCA", 0.25, helped=True)
+    store.set_metadata(name, dataclasses.replace(meta(), verdict=verdict))
+    assert store.metadata(name).verdict == verdict
+    assert "0.31" in str(store.metadata(name).weakness)
 
 
 def test_metadata_cannot_claim_another_model(store: Store, name: str) -> None:

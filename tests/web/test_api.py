@@ -1,6 +1,7 @@
 """What the service answers, beside what the command line says of the same collection."""
 
 import base64
+import dataclasses
 import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,9 +12,10 @@ from PIL import Image
 
 from retrieval.images.decode import encode_png
 from retrieval.schema.records import point_id
-from tests.cli.conftest import PICTURES
+from retrieval.schema.verdict import Verdict
+from tests.cli.conftest import PICTURES, Ingested, copy
 from tests.images.samples import noise
-from tests.web.serving import Served
+from tests.web.serving import Served, serving, settings_of
 
 
 def search(served: Served, image: bytes | None = None, **fields: object) -> dict[str, object]:
@@ -39,6 +41,19 @@ def test_an_upload_finds_what_the_library_finds(served: Served, digit: bytes) ->
     assert found["query"] == "my picture.png"
     assert found["hits"] == expected(served, digit, k=7)["hits"]
     assert len(found["hits"]) == 7  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("xla_cache")
+def test_a_weak_collection_says_so(ingested: Ingested, digit: bytes, tmp_path: Path) -> None:
+    with serving(settings_of(copy(ingested.home, tmp_path / "home"))) as service:
+        assert "weak" not in search(service, digit)
+        store, live = service.index.store, service.index.live()
+        verdict = Verdict("P@5", 0.2, "2026-11-29T00:00:00+00:00", 200, "PCA", 0.1, helped=True)
+        store.set_metadata(live.collection, dataclasses.replace(live.meta, verdict=verdict))
+    with serving(settings_of(tmp_path / "home")) as service:
+        assert search(service, digit)["weak"] == verdict.weakness
+        status = service.client.get("/api/status").json()
+        assert (status["verdict"], status["weak"]) == (str(verdict), verdict.weakness)
 
 
 def test_a_stored_picture_by_its_id_in_json_or_a_form(served: Served, pictures: Path, digit: bytes) -> None:

@@ -101,7 +101,7 @@ def evaluate(
     for note in report.notes:
         echo(f"note: {note}", err=True)
     if report.helped is False:
-        echo(f"warning: {report.verdict}; try more --epochs or more images", err=True)
+        echo(f"warning: {report.verdict}; {report.advice}", err=True)
     if html:
         write_report(html, report)
     exit_if_refused(report.refused)

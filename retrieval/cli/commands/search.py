@@ -13,7 +13,7 @@ from retrieval.cli.help import OUTPUT, QUERIES, SELECTION
 from retrieval.cli.options import SOURCES, Alias, JsonLines, Model, QdrantUrl
 from retrieval.cli.queries import STDIN, all_queries, example_query
 from retrieval.cli.render.formats import Output, choose_output, result_printer
-from retrieval.errors import DEFAULT_ALIAS, REFUSED, SourceError, UsageError
+from retrieval.errors import DEFAULT_ALIAS, REFUSED, SourceError, UsageError, with_alias
 from retrieval.search.options import K, SearchOptions
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ def search(
     """Find the images nearest to each query.
 
     Compares images by the Euclidean distance between their embeddings: the smaller, the more alike. If nothing in the
-    collection resembles a query, its result says so.
+    collection resembles a query, its result says so. If the last `retrieval evaluate` found most hits wrong, or a
+    baseline better, search warns that retrieval is weak.
 
     $ retrieval search query.png
     $ retrieval search scans --limit 20 --where 'label=7' --html hits.html
@@ -157,6 +158,7 @@ def search(
     settings = load_settings(qdrant_url=qdrant_url)
     shown: list[Result] = []
     refused: list[Result] = []
+    weak: str | None = None
     asked, started = 0, time.monotonic()
     with Index.open(alias, model=model, settings=settings) as index, result_printer(form, index) as show:
         options = replace(options, where=index.filter(where))
@@ -167,13 +169,16 @@ def search(
             results = index.stream(itertools.islice(queries, limit), options)
         for result in results:
             asked += 1
+            weak = result.weak or weak
             if result.refused is not None:
                 refused.append(result)
             show(result)
             if (html or png) and len(shown) < SHOWN:
                 shown.append(result)
         if shown:
-            write_galleries(index.rows(shown), html=html, png=png)
+            write_galleries(index.rows(shown), html=html, png=png, note=weak)
+    if weak:
+        echo(f"warning: {weak}; see: {with_alias('retrieval status', alias)}", err=True)
     report_refused(refused, asked, time.monotonic() - started)
 
 

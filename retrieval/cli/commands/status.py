@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: Json = False) -> None:
-    """Show the engine, its nodes, collection, model and sources.
+    """Show the engine, its nodes, collection, model, the verdict of its last evaluation, and sources.
 
     If a node (a server of a Qdrant cluster) is down, status shows what the other nodes report.
 
@@ -21,6 +21,7 @@ def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
     """
     from retrieval.config import load_settings
     from retrieval.model import saved_models
+    from retrieval.schema.verdict import Verdict
     from retrieval.store import open_store
 
     settings = load_settings(qdrant_url=qdrant_url)
@@ -36,6 +37,8 @@ def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
     if as_json:
         print_json(facts)
         return
+    if facts.get("verdict"):
+        facts["verdict"] = str(Verdict.from_json(facts["verdict"]))
     for name, value in facts.items():
         lines = (
             [f"{k} → {plain_value(v)}" for k, v in value.items()]
@@ -66,6 +69,7 @@ def describe_engine(store: "Store", alias: str) -> dict[str, Any]:
         store.check()
         meta = store.metadata(collection)
         facts |= {**meta.to_json(), "layout": str(meta.layout), "points": store.count(collection)}
+        facts |= {"weak": meta.weakness} if meta.weakness else {}
         facts["stale"] = store.count(collection, Filter(must=(Match(STALE, (True,)),)))
     except StoreUnavailable as error:
         facts["unknown"] = f"the rest: {error}"

@@ -41,13 +41,21 @@ def hit_row(rank: int, hit: "Hit") -> list[str]:
 
 
 def write_galleries(
-    rows: Sequence["Row"], *, html: Path | None = None, png: Path | None = None, title: str = "Nearest images"
+    rows: Sequence["Row"],
+    *,
+    html: Path | None = None,
+    png: Path | None = None,
+    title: str = "Nearest images",
+    note: str | None = None,
 ) -> None:
-    """Write the results with their images, as a page and as one image, if asked for."""
+    """Write the results with their images, as a page and as one image, if asked for.
+
+    note: a sentence for the page
+    """
     from retrieval.gallery import write_html, write_png
 
     if html:
-        write_html(html, rows, title=title)
+        write_html(html, rows, title=title, notes=[note[0].upper() + note[1:] + "."] if note else [])
     if png:
         write_png(png, rows, title=title)
 

@@ -31,6 +31,8 @@ class Status(BaseModel):
     image_size: list[int] | None
     channels: int | None
     created: str | None
+    verdict: str | None
+    weak: str | None
     sources: list[str]
     dashboard: str | None
     upload_bytes: int

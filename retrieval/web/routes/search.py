@@ -35,11 +35,15 @@ class HitAnswer(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """Hits, nearest first; `note` is a remark on them, for example that nothing resembles the query."""
+    """Hits, nearest first; `note` is a remark on them, for example that nothing resembles the query.
+
+    `weak` is a warning if the last evaluation of the collection found most hits wrong, or a baseline better.
+    """
 
     query: str
     hits: list[HitAnswer]
     note: str | None = None
+    weak: str | None = None
     reconstruction: str | None = None
 
 

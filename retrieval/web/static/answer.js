@@ -19,11 +19,12 @@ const PERCENTILE = "p3: as near as the closest 3% of neighbours here.";
  * word: a remark to show if the answer has no note of its own
  * clear: removes the filters
  */
-export function showAnswer(state, { hits, note, reconstruction }, { word, clear }) {
+export function showAnswer(state, { hits, note, weak, reconstruction }, { word, clear }) {
   const some = hits.length > 0;
   remember(hits);
   showHits($("#results"), hits, state, Boolean(note) && some);
   showReconstruction(reconstruction);
+  showWeakness(some && weak);
   $("#title").textContent = some ? count(hits.length, "nearest image") : "Nothing found";
   $("#meaning").hidden = !some;
   $("#meaning").textContent = meaning(state, hits);
@@ -35,7 +36,13 @@ export function showAnswer(state, { hits, note, reconstruction }, { word, clear 
   } else {
     hideMessage();
   }
-  announce(`${text ?? ""} ${count(hits.length, "result")}`);
+  announce(`${text ?? ""} ${$("#weak").textContent} ${count(hits.length, "result")}`);
+}
+
+/** Show the warning that goes with the hits, or none. */
+export function showWeakness(weak) {
+  $("#weak").hidden = !weak;
+  $("#weak").textContent = weak ? sentence(weak) : "";
 }
 
 /** Show that there is no answer; what was shown before belongs to another query. */
@@ -43,6 +50,7 @@ export function showNone() {
   $("#results").replaceChildren();
   $("#meaning").hidden = true;
   $("#title").textContent = "No results";
+  showWeakness(null);
   showReconstruction(null);
 }
 

@@ -1,6 +1,6 @@
 // The page. The address contains the query; everything shown is derived from it.
 
-import { showAnswer, showNone } from "./answer.js";
+import { showAnswer, showNone, showWeakness } from "./answer.js";
 import { Problem, call, search, whenLocked } from "./api.js";
 import { hideMessage, isRetrying, showMessage } from "./banner.js";
 import { $ } from "./dom.js";
@@ -79,6 +79,7 @@ const updateTitle = () => (document.title = atStart() ? "retrieval" : `${titleOf
 
 function showStart(y) {
   hideMessage();
+  showWeakness(null);
   results.replaceChildren();
   relink(sample, state);
   if (!sample.childElementCount) load();
