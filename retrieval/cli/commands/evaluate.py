@@ -55,7 +55,8 @@ def evaluate(
             metavar="NAME",
             rich_help_panel=ENGINE,
             show_default="images, if that collection exists",
-            help="Alias of a collection; evaluate also measures how many of the truly nearest images its engine finds.",
+            help="Alias of the collection with which the verdict is stored; evaluate also measures how many of the "
+            "truly nearest images its engine finds.",
         ),
     ] = None,
     model: AnyModel = None,
@@ -64,9 +65,12 @@ def evaluate(
 ) -> None:
     """Measure retrieval quality against baselines.
 
-    The baselines are raw pixels, PCA, a colour histogram for colour images, and the network without training. Without
-    --labels, evaluate only measures how often a distorted copy of an image finds its original. The model is trained to
-    ignore such distortions, so that number is only an indication.
+    The baselines are raw pixels, PCA, a colour histogram if the images have colour, a perceptual hash, the frozen trunk
+    (a network that has seen photographs), and the network without training. Without --labels, evaluate only measures
+    how often a distorted copy of an image finds its original. The model is trained to ignore such distortions, so that
+    number is only an indication.
+
+    The verdict is stored with the collection if that holds embeddings of this model. Where it is bad, searches say so.
 
     $ retrieval evaluate digits --labels folder --html report.html
     $ retrieval evaluate mnist:train --queries mnist:test --labels folder
