@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from retrieval.evaluate.brute_force import BLOCK
 from retrieval.model import saved_models
 from retrieval.model.autoencoder import build, to_flat
 from retrieval.model.config import TRUNK, ModelConfig
-from retrieval.model.encoder import Encoder, as_drawn
+from retrieval.model.encoder import Encoder
 from retrieval.model.saved_models import SavedModel
 from retrieval.schema.image_shape import ImageShape
 from retrieval.train.augment import LUMA
@@ -37,7 +37,7 @@ class Method:
 
     name: printed in the report
     codes: maps images u8[n, h, w, c] in [0, 255] to embeddings [n, d]; float, or u8 for raw pixels and bits
-    shape: how it takes images; None: as the model does
+    shape: how it takes images, if not as the evaluation set has them
     """
 
     name: str
@@ -48,24 +48,23 @@ class Method:
 def methods(encoder: Encoder, images: Images, seed: int) -> list[Method]:
     """The model, then the baselines.
 
-    These are raw pixels, PCA of the same dimension fitted on `images`, a colour histogram if they have colour, a
-    perceptual hash, the frozen trunk, and, of a model of pixels, the network without training. Of a model on the trunk,
-    whose images are large, pixels are compared at the size that its decoder draws.
+    images: at the size that the model draws, `config.drawn_shape`; the trunk, and a model on it, read larger ones
+
+    The baselines are raw pixels, PCA of the same dimension fitted on `images`, a colour histogram if they have colour,
+    a perceptual hash, the frozen trunk, and, of a model of pixels, the network without training.
     """
     config = encoder.config
-    small = partial(as_drawn, config)
-    project = fit_pca(small(images), config.dim, seed)
+    project = fit_pca(images, config.dim, seed)
     colours = [Method("colour histogram", colour_histogram)] if has_colour(images) else []
     own = config if config.trunk else trunk_config()
-    trunk = Method("frozen trunk", frozen_trunk(own, seed).encode, None if config.trunk else own.shape)
     untrained = [] if config.trunk else [Method("untrained", untrained_encoder(config, seed).encode)]
     return [
-        Method(f"model {encoder.fingerprint[:8]}", encoder.encode),
-        Method("raw pixels", lambda images: small(images).reshape(len(images), -1)),
-        Method("PCA", lambda images: project(small(images))),
+        Method(f"model {encoder.fingerprint[:8]}", encoder.encode, config.shape if config.trunk else None),
+        Method("raw pixels", lambda images: images.reshape(len(images), -1)),
+        Method("PCA", project),
         *colours,
         Method("perceptual hash", perceptual_hash),
-        trunk,
+        Method("frozen trunk", frozen_trunk(own, seed).encode, own.shape),
         *untrained,
     ]
 

@@ -77,7 +77,7 @@ def read_evaluation_set(
 
     searched: entries to search; a random part of those that would exceed PIXEL_BUDGET
     asked: entries of the queries; None: the searched images are the queries
-    shape: how the model takes them
+    shape: how to read them
     limit: maximum number of queries, chosen at random
     Raises SourceError when fewer than two images can be searched, or no query can be used.
     """

@@ -58,7 +58,7 @@ def evaluate(
     searched = [entry for source in sources for entry in source.entries()]
     queries = None if query_sources is None else [entry for source in query_sources for entry in source.entries()]
     data, refused = read_evaluation_set(
-        searched, queries, encoder.config.shape, limit, lambda done, total: step("Reading", done, total)
+        searched, queries, encoder.config.drawn_shape, limit, lambda done, total: step("Reading", done, total)
     )
     others = data.indexed - (query_sources is None)
     if k > others:
@@ -66,15 +66,6 @@ def evaluate(
             f"must be between 1 and {others:,}, the number of other images, not {k}",
             option="k",
         )
-    notes = []
-    engine: EngineRecall | None = None
-    try:
-        step("Querying the engine", 0, 1)
-        engine = compare_engine(settings, encoder, data, k, alias)
-    except RetrievalError as error:
-        if must_compare:
-            raise
-        notes.append(f"the engine is not compared with brute force: {error}")
 
     def measure(method: Method) -> tuple[Codes, Codes, Scores]:
         codes, copied = embed(method, data, step)
@@ -82,7 +73,21 @@ def evaluate(
         return codes, copied, score(method.name, codes, copied, data, k, tick)
 
     model, *baselines = methods(encoder, data.images[: data.indexed], SEED)
+    notes = []
+    engine: EngineRecall | None = None
+    try:
+        check_engine(settings, encoder.fingerprint, alias)  # before anything that takes long
+        comparable = True
+    except RetrievalError as error:
+        if must_compare:
+            raise
+        comparable = False
+        notes.append(f"the engine is not compared with brute force: {error}")
     codes, copied, scores = measure(model)
+    if comparable:
+        step("Querying the engine", 0, 1)
+        rows = data.queries[choose_rows(len(data.queries), QUERIES)]
+        engine = compare_engine(settings, encoder.fingerprint, codes[rows], k, alias)
     notes += data_notes(data, counted=scores.labelled is not None)
     report = Report(
         encoder.fingerprint,
@@ -135,13 +140,18 @@ def embed(method: Method, data: EvaluationSet, step: ReportStep) -> tuple[Codes,
     return np.concatenate(parts), method.codes(distorted_copies(originals, SEED, data.distortion))
 
 
-def compare_engine(settings: Settings, encoder: Encoder, data: EvaluationSet, k: int, alias: str) -> EngineRecall:
-    """Measure the recall of the configured engine with a sample of the queries."""
-    rows = data.queries[choose_rows(len(data.queries), QUERIES)]
+def check_engine(settings: Settings, fingerprint: str, alias: str) -> None:
+    """Raise NoCollection, ModelError or StoreError unless the alias names a collection of the model."""
+    with open_store(settings) as store:
+        require_model(store, resolve(store, alias), fingerprint)
+
+
+def compare_engine(settings: Settings, fingerprint: str, codes: Codes, k: int, alias: str) -> EngineRecall:
+    """Measure the recall of the configured engine with the embeddings of some queries."""
     with open_store(settings) as store:
         collection = resolve(store, alias)
-        require_model(store, collection, encoder.fingerprint)
-        return engine_recall(store, collection, encoder.encode(data.images[rows]), k)
+        require_model(store, collection, fingerprint)
+        return engine_recall(store, collection, codes, k)
 
 
 def data_notes(data: EvaluationSet, *, counted: bool) -> list[str]:

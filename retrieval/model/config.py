@@ -73,6 +73,11 @@ class ModelConfig:
         height, width = self.image_size
         return (height // TRUNK_PICTURE, width // TRUNK_PICTURE) if self.trunk else self.image_size
 
+    @property
+    def drawn_shape(self) -> ImageShape:
+        """Images at the size that the decoder draws."""
+        return ImageShape(*self.picture, self.channels, self.fit)
+
     def to_json(self) -> dict[str, Any]:
         """The fields, without those added since 0.1.0 that have their defaults: fingerprints stay the same."""
         data = dataclasses.asdict(self)

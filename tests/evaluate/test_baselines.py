@@ -94,7 +94,7 @@ def test_the_frozen_trunk_is_the_mean_of_its_last_map() -> None:
     np.testing.assert_allclose(baselines.frozen_trunk(config, 0).encode(images), expected, atol=1e-3)
     (method,) = [m for m in baselines.methods(baselines.untrained_encoder(config, 0), images, 0) if "trunk" in m.name]
     assert method.codes(images).shape == (3, 1280)
-    assert method.shape is None
+    assert method.shape == config.shape
 
 
 def test_a_perceptual_hash_is_the_sign_of_low_frequencies_about_their_median() -> None:

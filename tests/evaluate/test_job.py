@@ -17,7 +17,7 @@ from retrieval.evaluate.job import evaluate
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import score
 from retrieval.images.decode import decode, encode_png
-from retrieval.model.config import ModelConfig
+from retrieval.model.config import TRUNK, ModelConfig
 from retrieval.model.encoder import Encoder
 from retrieval.schema.image_shape import ImageShape
 from retrieval.schema.records import Root
@@ -145,6 +145,22 @@ def test_the_frozen_trunk_reads_the_images_in_its_own_size(settings: Settings, e
     distances = np.linalg.norm(copied[:, None] - codes[None], axis=2)
     expected_ranks = (distances <= np.diag(distances)[:, None]).sum(axis=1)
     assert (scores.copy_ranks == expected_ranks).mean() > 0.95  # rounding
+
+
+def test_a_model_on_the_trunk_reads_its_images_in_blocks_and_pixels_are_compared_at_the_size_that_it_draws(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ModelConfig((32, 32), 3, 4, (), (), TRUNK, "crop")
+    model, items = untrained_encoder(config, seed=7), digits(40)
+    monkeypatch.setattr(data, "PIXEL_BUDGET", 8 * 8 * 3 * 40)
+    said = run(settings, model, items).to_json()
+    assert said["indexed"] == 40, "only the small images are held in memory"
+    codes = model.encode(np.stack([decode(data, "", config.shape).pixels for data, _ in items])).astype(float)
+    expected = slow_twin(codes, range(40), range(40), items)
+    assert {name: said["scores"][0][name] for name in expected} == pytest.approx(expected, abs=1e-4)
+    assert [(scores["codes"], scores["dim"]) for scores in said["scores"][1:]] == [
+        *(("raw pixels", 8 * 8 * 3), ("PCA", 4), ("perceptual hash", 64), ("frozen trunk", 1280))
+    ]
 
 
 def test_blocks_that_are_read_again_follow_the_rows(
