@@ -46,10 +46,14 @@ bench-search *arguments: setup
 bench-serve *arguments: setup
     .venv/bin/python scripts/bench_serve {{ arguments }}
 
-# our embeddings compared with the article's, raw pixels and PCA: just bench-quality --data cifar10 --seeds 3
+# our embeddings compared with what else one could use, on all data sets: just bench-quality --grey --seeds 3
 bench-quality *arguments: setup
-    scripts/setup bench
     .venv/bin/python scripts/bench_quality {{ arguments }}
+
+# our embeddings compared with the article's, on MNIST: just bench-article --seeds 3
+bench-article *arguments: setup
+    scripts/setup bench
+    .venv/bin/python scripts/bench_article {{ arguments }}
 
 # train, ingest and search on real digits
 demo *arguments:

@@ -1,93 +1,63 @@
-"""The rows of scripts/bench_quality: their figures, their precision, and the table."""
+"""The figures of scripts/bench_quality, and its table."""
 
 import statistics
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-import numpy as np
 from rich.table import Table
 
-ROWS = {
-    "article": "the article's, in Keras",
-    "raw": "raw pixels",
-    "pca32": "PCA",
-    "pca": "PCA",
-    "budget": "ours, in the article's time",
-    "ours": "ours",
-}
-K = 5
-ROUNDS = 5
-"""Encodings of all training images per row, taken in turn; the median counts."""
+ROWS = ("ours", "raw pixels", "PCA", "colour histogram", "perceptual hash", "frozen trunk")
+MISSING = "–"
 
 
 @dataclass
-class Run:
-    """One row with one seed. peak_bytes: of the training process, less the images; p5, p5_loo: in [0,1]."""
+class Result:
+    """A data set's figures for one way to count.
+
+    images, queries: searched, and searched with
+    precision: P@5 in [0, 1] by method; ours once for each seed
+    dims: of each method's embeddings
+    train_seconds: of `retrieval train`, for each seed
+    trunk: our last model stands on the trunk
+    """
 
     data: str
-    row: str
-    seed: int
-    train_seconds: float | None
-    command_seconds: float | None
-    peak_bytes: int | None
-    dim: int = 0
-    p5: float = 0.0
-    p5_loo: float = 0.0
-    images_per_second: float | None = None
-    encode_ratio: float | None = None
+    task: str
+    images: int = 0
+    queries: int = 0
+    precision: dict[str, list[float]] = field(default_factory=dict)
+    dims: dict[str, int] = field(default_factory=dict)
+    train_seconds: list[float] = field(default_factory=list)
+    trunk: bool = False
+
+    def add(self, method: str, dim: int, precision: float) -> None:
+        self.precision.setdefault(method, []).append(precision)
+        self.dims[method] = dim
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
 
 
-def count(run: Run, folder: Path) -> None:
-    """Fill in P@5: every test image searches the training images, and (LOO) the other test images."""
-    from retrieval.evaluate.brute_force import nearest
-    from retrieval.evaluate.metrics import precision_at_k
-
-    labels = {split: np.load(folder / f"{split}-labels.npy") for split in ("train", "test")}
-    codes = {split: np.load(folder / f"{run.row}-{run.seed}" / f"{split}.npy") for split in labels}
-    run.dim = codes["train"].shape[1]
-    queries = labels["test"].tolist()
-    rows, _ = nearest(codes["test"], codes["train"], K)
-    run.p5 = precision_at_k(queries, labels["train"][rows].tolist(), K)
-    rows = others(nearest(codes["test"], codes["test"], K + 1)[0])
-    run.p5_loo = precision_at_k(queries, labels["test"][rows].tolist(), K)
-
-
-def others(rows: np.ndarray) -> np.ndarray:
-    """Neighbours i64[n, k] without the query itself, i64[n, k-1]; if it has copies, it may be missing.
-
-    >>> others(np.array([[0, 2], [2, 1], [0, 1]])).tolist()
-    [[2], [2], [0]]
-    """
-    itself = rows == np.arange(len(rows))[:, None]
-    last = np.argsort(itself, axis=1, kind="stable")
-    return np.take_along_axis(rows, last, axis=1)[:, :-1]
-
-
-def table(runs: list[Run], train: int, test: int) -> Table:
-    """All rows, their seeds' mean ± standard deviation, with their times as multiples of the article's."""
-    article = next((run.train_seconds for run in runs if run.row == "article"), None)
+def table(results: list[Result]) -> Table:
+    """A row for each data set and way to count, a column for each method."""
     caption = (
-        f"P@5 {train // 1000}k: {test:,} test images search {train:,}; LOO: each test image searches the others."
-        " Training: by its own clock; command: all of the process until it has trained. Images/s: batches of 512"
-        f" (PCA: all at once), median of {ROUNDS} rounds taken in turn. Memory: the training process's peak,"
-        " less the images. ×: the article's = 1. ±: standard deviation over seeds."
+        "P@5: share of the five nearest images that carry the query's label. Ours: `retrieval train`; in brackets its"
+        " numbers for each image, which PCA has too, and +t where it stands on the trunk. Training: the whole command,"
+        " mean of the seeds. ±: standard deviation over seeds."
     )
-    drawn = Table("codes", caption=caption)
-    for heading in ("dims", f"P@5 {train // 1000}k", "P@5 LOO", "training", "command", "images/s", "memory"):
+    drawn = Table("data", "queries", caption=caption)
+    drawn.columns[1].justify = "right"
+    for heading in (*ROWS, "training"):
         drawn.add_column(heading, justify="right")
-    for row in dict.fromkeys(run.row for run in runs):
-        same = [run for run in runs if run.row == row]
-        one = same[0]
-        speed = one.images_per_second and f"{one.images_per_second:,.0f}"
+    for result in results:
+        own = f" ({result.dims['ours']}{'+t' if result.trunk else ''})"
+        cells = [mean_and_deviation(result.precision[row]) if row in result.precision else MISSING for row in ROWS]
         drawn.add_row(
-            ROWS[row],
-            str(one.dim),
-            mean_and_deviation([run.p5 for run in same]),
-            mean_and_deviation([run.p5_loo for run in same]),
-            format_times([run.train_seconds for run in same], article),
-            format_times([run.command_seconds for run in same], None),
-            f"{speed} ({one.encode_ratio:.2f}×)" if one.encode_ratio else speed or "–",
-            f"{max(run.peak_bytes or 0 for run in same) / 2**20:,.0f} MiB" if one.peak_bytes else "–",
+            result.data,
+            f"{result.task}: {result.queries:,} of {result.images:,}",
+            cells[0] + own,
+            *cells[1:],
+            f"{statistics.mean(result.train_seconds):,.0f} s",
         )
     return drawn
 
@@ -99,15 +69,3 @@ def mean_and_deviation(values: list[float]) -> str:
     """
     mean = f"{statistics.mean(values):.4f}"
     return f"{mean} ± {statistics.stdev(values):.4f}" if len(values) > 1 else mean
-
-
-def format_times(seconds: list[float | None], reference: float | None) -> str:
-    """
-    >>> format_times([64.0], 32.0), format_times([64.0], None), format_times([None], 32.0)
-    ('64.0 s (2.0×)', '64.0 s', '–')
-    """
-    known = [value for value in seconds if value is not None]
-    if not known:
-        return "–"
-    mean = statistics.mean(known)
-    return f"{mean:,.1f} s ({mean / reference:.1f}×)" if reference else f"{mean:,.1f} s"

@@ -1,27 +1,24 @@
-"""The comparison without Keras: its counts against scikit-learn, its PCA against SVD, and our own row as it runs."""
+"""The comparison on all data sets: its table from a small one, as it runs, and grey images that have no colour."""
 
-import doctest
 import importlib
+import io
 import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.neighbors import NearestNeighbors
+from PIL import Image
 
-from retrieval.config import Settings
-from retrieval.images.decode import decode, encode_png
-from retrieval.schema.image_shape import ImageShape
-from retrieval.sources import open_source
+from retrieval.images.decode import encode_jpeg, probe
+from tests.train.samples import blobs
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 DEADLINE = 240
-TIES = 2.1e-4
-"""One neighbour in 5,000: two that are equally far to float32 may change places."""
 
 
 @pytest.fixture(autouse=True)
@@ -33,93 +30,75 @@ def module(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def digits(split: str, tmp_path: Path, limit: int | None = None) -> tuple[np.ndarray, list[str | None]]:
-    """Pictures u8[n, 28, 28, 1] of mnist-sample, and their labels."""
-    entries = list(open_source(f"mnist-sample:{split}", Settings(home=tmp_path / "unused")).entries())[:limit]
-    pictures = [decode(entry.read(), entry.key, ImageShape(28, 28, 1)).pixels for entry in entries]
-    return np.stack(pictures), [entry.label for entry in entries]
-
-
-def bench_quality(*arguments: str) -> "subprocess.CompletedProcess[str]":
+def bench_quality(*arguments: str, data: Path) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, str(SCRIPTS / "bench_quality"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    environment = {**os.environ, "RETRIEVAL_DATA": str(data)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False, env=environment)
 
 
-def test_rows_are_counted_as_scikit_learn_counts_them(tmp_path: Path) -> None:
-    done = bench_quality("--data", "mnist-sample", "--rows", "raw,pca32", "--json")
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two classes of 20 images each, told apart by their colour, in place of the hand signs."""
+    root = tmp_path / "data"
+    (root / "sign-digits").mkdir(parents=True)
+    images = blobs(40, 24, 3)
+    images[:20, :, :, 0] //= 4
+    images[20:, :, :, 2] //= 4
+    with zipfile.ZipFile(root / "sign-digits" / "sign-digits.zip", "w") as archive:
+        for row, image in enumerate(images):
+            archive.writestr(f"{row // 20}/{row:02d}.jpg", encode_jpeg(image))
+    return root
+
+
+def test_every_row_of_a_small_data_set(data: Path) -> None:
+    options = ["--data", "sign-digits,mnist", "--grey", "--seeds", "2", "--json"]
+    done = bench_quality(*options, "--", "--trunk", "none", "--epochs", "1", "--dim", "4", data=data)
     assert done.returncode == 0, done.stderr
-    raw, pca = map(json.loads, done.stdout.splitlines())
-    (train, known), (test, asked) = digits("train", tmp_path), digits("test", tmp_path)
-    codes, queries = (part.reshape(len(part), -1).astype(np.float32) / 255 for part in (train, test))
-    assert (raw["row"], raw["dim"], pca["row"], pca["dim"]) == ("raw", 784, "pca32", 32)
-    train_labels, test_labels = np.array(known), np.array(asked)
-    found = NearestNeighbors(n_neighbors=5, algorithm="brute").fit(codes).kneighbors(queries)[1]
-    assert raw["p5"] == pytest.approx((train_labels[found] == test_labels[:, None]).mean(), abs=TIES)
-    found = NearestNeighbors(n_neighbors=5, algorithm="brute").fit(queries).kneighbors()[1]  # without itself
-    assert raw["p5_loo"] == pytest.approx((test_labels[found] == test_labels[:, None]).mean(), abs=TIES)
-    assert pca["p5"] > raw["p5"]
-    assert pca["peak_bytes"] > 0 < pca["images_per_second"]
+    colour, grey = map(json.loads, done.stdout.splitlines())
+    names = ["ours", "raw pixels", "PCA", "perceptual hash", "frozen trunk"]
+    assert [name for name in colour["precision"] if name not in ("colour histogram", "untrained")] == names
+    assert colour["precision"]["colour histogram"] == [1]
+    assert "colour histogram" not in grey["precision"]
+    assert (colour["data"], grey["data"]) == ("sign-digits", "sign-digits, grey")
+    for result in (colour, grey):
+        assert (result["images"], result["queries"], result["task"]) == (40, 40, "leave-one-out")
+        assert len(result["precision"]["ours"]) == len(result["train_seconds"]) == 2
+        assert result["dims"]["ours"] == result["dims"]["PCA"] == 4
+        assert result["dims"]["frozen trunk"] == 1280
 
 
-def test_principal_axes_are_those_of_a_singular_value_decomposition(tmp_path: Path) -> None:
-    images, _ = digits("test", tmp_path, 200)
-    mean, axes = module("quality_rows").principal_axes(images, 8)
-    flat = images.reshape(200, -1) / 255
-    _, _, rows = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)
-    np.testing.assert_allclose(mean, flat.mean(axis=0), atol=1e-6)
-    np.testing.assert_allclose(np.abs(np.sum(axes.T * rows[:8], axis=1)), 1, atol=1e-4)
+def test_grey_files_have_one_channel_and_a_split_has_its_own_members(data: Path, tmp_path: Path) -> None:
+    quality = module("quality_data")
+    whole = data / "sign-digits" / "sign-digits.zip"
+    part = quality.copy_zip(whole, tmp_path, "1/", grey=True)
+    with zipfile.ZipFile(part) as new, zipfile.ZipFile(whole) as old:
+        assert new.namelist() == [name for name in old.namelist() if name.startswith("1/")]
+        first = new.read("1/20.jpg")
+        assert probe(first, "") == (24, 24, 1)
+        before = Image.open(io.BytesIO(old.read("1/20.jpg"))).convert("L")
+        after = Image.open(io.BytesIO(first))
+        assert np.abs(np.asarray(after, int) - np.asarray(before, int)).mean() < 3
 
 
-def test_our_row_is_the_command_as_a_user_runs_it(tmp_path: Path) -> None:
-    images, _ = digits("train", tmp_path, 64)
-    for row, picture in enumerate(images):
-        (tmp_path / "pictures").mkdir(exist_ok=True)
-        (tmp_path / "pictures" / f"{row:02d}.png").write_bytes(encode_png(picture))
-    for split in ("train", "test"):
-        np.save(tmp_path / f"{split}.npy", images)
-    options = [str(tmp_path / "pictures"), "--dim", "8", "--epochs", "1"]
-    command = [sys.executable, str(SCRIPTS / "quality_rows.py"), "ours", *options]
-    with module("quality_worker").Worker("ours", command, tmp_path / "row", dict(os.environ)) as worker:
-        assert worker.encode() > 0
-        assert 0 < worker.report["train_seconds"] < worker.report["command_seconds"]
-        assert worker.report["peak_bytes"] > 50 * 2**20, "JAX alone takes more: this cannot be the command's"
-    codes = np.load(tmp_path / "row" / "train.npy")
-    assert codes.shape == (64, 8)
-    assert np.ptp(codes) > 0
-    np.testing.assert_array_equal(codes, np.load(tmp_path / "row" / "test.npy"))
-
-
-def test_a_row_that_fails_is_named(tmp_path: Path) -> None:
-    worker = module("quality_worker")
-    with pytest.raises(worker.Failed, match=r"\bpca\b.*\b7\b"):
-        worker.Worker("pca", [sys.executable, "-c", "raise SystemExit(7)"], tmp_path / "row", dict(os.environ))
+def test_the_table_leaves_out_what_was_not_measured() -> None:
+    quality = module("quality_table")
+    result = quality.Result("mnist", "leave-one-out", 9, 9, {"ours": [0.98, 0.99]}, {"ours": 64}, [10, 20], trunk=True)
+    table = quality.table([result])
+    (cells,) = zip(*(column.cells for column in table.columns), strict=True)
+    assert cells[:3] == ("mnist", "leave-one-out: 9 of 9", "0.9850 ± 0.0071 (64+t)")
+    assert set(cells[3:-1]) == {"–"}
+    assert cells[-1] == "15 s"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "complaint", "code"),
     [
-        (["--rows", "raw,budget"], "so ask for `article` too"),
-        (["--data", "cifar10", "--rows", "article"], "for cifar10 there are raw,pca32,pca,ours"),
-        (["--seeds", "0"], "--seeds 0: at least 1"),
+        (["--data", "imagenet"], "imagenet: there are sign-digits, grocery", 2),
+        (["--seeds", "0"], "--seeds 0: at least 1", 2),
+        (["--data", "grocery"], "none of these data sets", 1),
     ],
 )
-def test_what_cannot_be_run_is_a_usage_error(arguments: list[str], complaint: str) -> None:
-    done = bench_quality(*arguments)
-    assert done.returncode == 2
+def test_what_cannot_be_run(arguments: list[str], complaint: str, code: int, data: Path) -> None:
+    done = bench_quality(*arguments, data=data)
+    assert done.returncode == code
     assert complaint in done.stderr
-
-
-def test_the_table_gives_mean_and_spread_and_multiples_of_the_article() -> None:
-    quality = module("quality_table")
-    runs = [
-        quality.Run("mnist", "article", 0, 32.0, 40.0, 2**30, 128, 0.8895, 0.8428, 40_000, 1.0),
-        quality.Run("mnist", "ours", 0, 64.0, 70.0, 2**29, 64, 0.98, 0.97, 50_000, 1.25),
-        quality.Run("mnist", "ours", 1, 64.0, 74.0, 2**30, 64, 0.99, 0.97),
-    ]
-    table = quality.table(runs, 60_000, 10_000)
-    cells = list(zip(*(column.cells for column in table.columns), strict=True))
-    assert cells[1] == (
-        *("ours", "64", "0.9850 ± 0.0071", "0.9700 ± 0.0000", "64.0 s (2.0×)"),
-        *("72.0 s", "50,000 (1.25×)", "1,024 MiB"),
-    )
-    assert doctest.testmod(quality) == (0, 3)

@@ -1,4 +1,4 @@
-"""The protocol between scripts/bench_quality and the processes that it compares: JSON, one object per line.
+"""The protocol between scripts/bench_article and the processes that it compares: JSON, one object per line.
 
 Each row of the table has a process of its own, so that its peak memory can be measured and libraries do not conflict.
 A process trains, writes the embeddings of all images and reports; then it encodes again for each line that it receives,

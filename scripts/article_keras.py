@@ -1,4 +1,4 @@
-"""The article's autoencoder by its own recipe: the row with which scripts/bench_quality compares the others.
+"""The article's autoencoder by its own recipe: the row with which scripts/bench_article compares the others.
 
 Nathan Hubens, "Build a simple Image Retrieval System with an Autoencoder" (2018): the network of its notebook, a code
 of 4×4×8 numbers, trained for 2 epochs by Adam on the mean squared error in batches of 32. Runs in .venv-bench, which
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from quality_worker import peak_bytes, serve
+from article_worker import peak_bytes, serve
 
 EPOCHS, BATCH, PREDICT_BATCH = 2, 32, 512
 BACKEND = "tensorflow"

@@ -1,6 +1,6 @@
-"""The processes that scripts/bench_quality starts: one for the data, and one per row except the article's.
+"""The processes that scripts/bench_article starts: one for the data, and one per row except the article's.
 
-Runs as `quality_rows.py KIND …` in a folder for the row; the images are train.npy and test.npy in the folder above.
+Runs as `article_rows.py KIND …` in a folder for the row; the images are train.npy and test.npy in the folder above.
 """
 
 import json
@@ -9,13 +9,12 @@ import shutil
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from article_worker import TRAIN_SECONDS, peak_bytes, serve
 from jaxtyping import Float32, UInt8
-from quality_worker import TRAIN_SECONDS, peak_bytes, serve
 
 Images = UInt8[np.ndarray, "n h w c"]
 Codes = Float32[np.ndarray, "n d"]
@@ -33,10 +32,7 @@ def main() -> int:
 
 
 def data(name: str) -> None:
-    """Write images and labels of both splits as `train.npy`, u8[n, h, w, c], and `train-labels.npy` (test likewise).
-
-    cifar10.zip is cut in two first, `train.zip` and `test.zip`, so that training cannot see a query.
-    """
+    """Write images and labels of both splits as `train.npy`, u8[n, h, w, c], and `train-labels.npy` (test likewise)."""
     from retrieval.config import load_settings
     from retrieval.images.decode import probe
     from retrieval.schema.image_shape import ImageShape
@@ -44,12 +40,8 @@ def data(name: str) -> None:
     from retrieval.sources.read import Loaded, read_images
 
     settings = load_settings()
-    if name == "cifar10":
-        whole = (settings.data or Path("no $RETRIEVAL_DATA")) / name / f"{name}.zip"
-        cut(whole)
     for split in SPLITS:
-        source = open_source(f"{split}.zip" if name == "cifar10" else f"{name}:{split}", settings, labels=True)
-        entries = list(source.entries())
+        entries = list(open_source(f"{name}:{split}", settings).entries())
         shape = ImageShape(*probe(entries[0].read(), entries[0].key))
         images = np.empty((len(entries), *shape.array), np.uint8)
         for row, item in enumerate(read_images(entries, shape)):
@@ -58,16 +50,6 @@ def data(name: str) -> None:
             images[row] = item.image.pixels
         np.save(f"{split}.npy", images)
         np.save(f"{split}-labels.npy", np.array([str(entry.label) for entry in entries]))
-
-
-def cut(whole: Path) -> None:
-    """A zip's members train/… and test/… as train.zip and test.zip, in the working folder."""
-    with zipfile.ZipFile(whole) as old:
-        for split in SPLITS:
-            with zipfile.ZipFile(f"{split}.zip", "w") as new:
-                for member in old.namelist():
-                    if member.startswith(f"{split}/"):
-                        new.writestr(member, old.read(member))
 
 
 def raw() -> None:
