@@ -21,6 +21,7 @@ from retrieval.train.data import TRUNK_SIDE
 Images = UInt8[np.ndarray, "n h w c"]
 Codes = Num[np.ndarray, "n d"]
 
+FROZEN_TRUNK, UNTRAINED = "frozen trunk", "untrained"
 ROUNDS = 12
 """Iterations of PCA. On MNIST the result keeps 0.9999 of the variance that exact PCA keeps."""
 SPARE = 16
@@ -57,14 +58,14 @@ def methods(encoder: Encoder, images: Images, seed: int) -> list[Method]:
     project = fit_pca(images, config.dim, seed)
     colours = [Method("colour histogram", colour_histogram)] if has_colour(images) else []
     own = config if config.trunk else trunk_config()
-    untrained = [] if config.trunk else [Method("untrained", untrained_encoder(config, seed).encode)]
+    untrained = [] if config.trunk else [Method(UNTRAINED, untrained_encoder(config, seed).encode)]
     return [
         Method(f"model {encoder.fingerprint[:8]}", encoder.encode, config.shape if config.trunk else None),
         Method("raw pixels", lambda images: images.reshape(len(images), -1)),
         Method("PCA", project),
         *colours,
         Method("perceptual hash", perceptual_hash),
-        Method("frozen trunk", frozen_trunk(own, seed).encode, own.shape),
+        Method(FROZEN_TRUNK, frozen_trunk(own, seed).encode, own.shape),
         *untrained,
     ]
 

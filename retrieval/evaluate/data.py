@@ -14,7 +14,7 @@ from retrieval.sources.arrays import choose_rows, read_image_array
 from retrieval.sources.read import Loaded, Refused, read_images
 from retrieval.train.augment import Distortion, default_distortion, distorted_copies
 from retrieval.train.data import PIXEL_BUDGET
-from retrieval.util.reporting import ReportCount
+from retrieval.util.reporting import ReportCount, ignore
 
 SEED = 0
 """Seed of every random choice here, so that two evaluations of the same images agree."""
@@ -113,20 +113,20 @@ def read_evaluation_set(
 
 
 def read_again(
-    data: EvaluationSet, shape: ImageShape, progress: ReportCount
+    entries: Sequence[Entry], shape: ImageShape, progress: ReportCount = ignore
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "_b h w c"]]]:
-    """Read the images of the evaluation in another size, BLOCK at a time: the first row of each block, and its images.
+    """Read images in another size, BLOCK at a time: the first row of each block, and its images.
 
     An image that cannot be read any more is black.
     """
-    items = read_images(data.entries, shape)
-    for start in range(0, len(data.entries), BLOCK):
-        block = np.zeros((min(BLOCK, len(data.entries) - start), *shape.array), np.uint8)
+    items = read_images(entries, shape)
+    for start in range(0, len(entries), BLOCK):
+        block = np.zeros((min(BLOCK, len(entries) - start), *shape.array), np.uint8)
         for row, item in enumerate(itertools.islice(items, len(block))):
             if isinstance(item, Loaded):
                 block[row] = item.image.pixels
         yield start, block
-        progress(start + len(block), len(data.entries))
+        progress(start + len(block), len(entries))
 
 
 def number_names(names: Sequence[str | None]) -> Int[np.ndarray, " n"]:

@@ -132,7 +132,7 @@ def embed(method: Method, data: EvaluationSet, step: ReportStep) -> tuple[Codes,
     originals = np.empty((len(data.originals), *method.shape.array), np.uint8)
     parts = []
     for start, block in read_again(
-        data, method.shape, lambda done, total: step(f"Encoding by {method.name}", done, total)
+        data.entries, method.shape, lambda done, total: step(f"Encoding by {method.name}", done, total)
     ):
         first, last = np.searchsorted(data.originals, (start, start + len(block)))
         originals[first:last] = block[data.originals[first:last] - start]

@@ -1,6 +1,6 @@
 """The result of an evaluation, and its verdict in one sentence."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from retrieval.evaluate.ann_recall import EngineRecall
+from retrieval.evaluate.baselines import FROZEN_TRUNK
 from retrieval.evaluate.data import EvaluationSet
 from retrieval.evaluate.failures import Failure
 from retrieval.evaluate.scoring import Scores
@@ -53,44 +54,26 @@ class Report:
     def model(self) -> Scores:
         return self.scores[0]
 
-    @property
-    def best(self) -> Scores:
-        """The baseline that is hardest to beat."""
-        return max(self.scores[1:], key=lambda scores: self._successes(scores).mean())
-
     def _successes(self, scores: Scores) -> ndarray:
         """What the verdict compares: P@k of each query; without labels, whether each copy found its original."""
         return scores.labelled.precision if scores.labelled else (scores.copy_ranks <= 1).astype(float)
 
     @property
-    def helped(self) -> bool | None:
-        """Whether the model beats the best baseline; None if the difference may be chance (paired by query)."""
-        difference = self._successes(self.model) - self._successes(self.best)
-        error = difference.std() / np.sqrt(len(difference))
-        return None if abs(difference.mean()) <= DOUBT * error else bool(difference.mean() > 0)
+    def verdict(self) -> Verdict:
+        """Whether training helped."""
+        metric = f"P@{self.k}" if self.model.labelled else COPIES
+        baselines = {scores.name: self._successes(scores) for scores in self.scores[1:]}
+        return judge(metric, self._successes(self.model), baselines, self.measured)
 
     @property
-    def verdict(self) -> Verdict:
-        """Whether training helped, with both scores."""
-        ours, theirs = (self._successes(scores) for scores in (self.model, self.best))
-        return Verdict(
-            f"P@{self.k}" if self.model.labelled else COPIES,
-            round(float(ours.mean()), 4),
-            self.measured,
-            len(ours),
-            self.best.name,
-            round(float(theirs.mean()), 4),
-            self.helped,
-        )
+    def helped(self) -> bool | None:
+        """Whether the model beats the best baseline; None if the difference may be chance."""
+        return self.verdict.helped
 
     @property
     def advice(self) -> str:
         """What may make the model better than the best baseline."""
-        if self.on_trunk:
-            return "more images may help, or --trunk none if these are drawings or scans"
-        if self.best.name == "frozen trunk":
-            return "try retrieval train with --trunk photos, or more images"
-        return "try more --epochs or more images, or --trunk photos if these are photographs"
+        return advise(self.verdict, on_trunk=self.on_trunk)
 
     def classes(self) -> list[dict[str, Any]]:
         """The model's scores for each label, worst P@k first; empty without labels."""
@@ -126,6 +109,32 @@ class Report:
             "refused": [item.to_json() for item in self.refused],
             "seconds": round(self.seconds, 1),
         }
+
+
+def judge(metric: str, model: ndarray, baselines: Mapping[str, ndarray], measured: str) -> Verdict:
+    """The verdict on a model, from each query's success in [0, 1] with the model and with each baseline.
+
+    metric: what a success is
+    measured: UTC, ISO 8601
+    """
+    best = max(baselines, key=lambda name: baselines[name].mean())
+    difference = model - baselines[best]
+    error = difference.std() / np.sqrt(len(difference))  # paired by query
+    helped = None if abs(difference.mean()) <= DOUBT * error else bool(difference.mean() > 0)
+    ours, theirs = (round(float(each.mean()), 4) for each in (model, baselines[best]))
+    return Verdict(metric, ours, measured, len(model), best, theirs, helped)
+
+
+def advise(verdict: Verdict, *, on_trunk: bool) -> str:
+    """What may make a model better than the best baseline.
+
+    on_trunk: it stands on the trunk
+    """
+    if on_trunk:
+        return "more images may help, or --trunk none if these are drawings or scans"
+    if verdict.baseline == FROZEN_TRUNK:
+        return "try retrieval train with --trunk photos, or more images"
+    return "try more --epochs or more images, or --trunk photos if these are photographs"
 
 
 def round_floats(values: dict[str, Any]) -> dict[str, Any]:

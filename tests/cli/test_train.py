@@ -155,3 +155,16 @@ def test_what_comes_next(home: Path, pictures: Path, monkeypatch: pytest.MonkeyP
         store.create_collection("digits-1", CollectionMeta(own.fingerprint, 4, (8, 8), 1, utc_now()))
         store.move_alias("digits", "digits-1")
     assert next_command(other, source, fresh) == f"{ingest}, or for digits: retrieval reindex --alias ALIAS"
+
+
+def test_the_verdict_by_folder_names(pictures: Path, colours: Path, call: Call) -> None:
+    done = call("train", pictures, "--epochs", 1, "--dim", 2, "--json")
+    assert done.code == 0, done.err
+    assert done.object["helped"] is False
+    assert done.object["verdict"].startswith("learning did not help: P@5 0.")
+    assert f"warning: {done.object['verdict']}; try more --epochs" in done.err
+    done = call("train", pictures, "--epochs", 1, "--dim", 2)
+    assert "200 of the images, with folder names as labels: learning did not help: P@5 0." in done.out
+    done = call("train", colours, "--trunk", "none", "--epochs", 1)
+    assert done.code == 0, done.err
+    assert f"Is it any good? retrieval evaluate {colours}" in done.out

@@ -169,7 +169,7 @@ def test_blocks_that_are_read_again_follow_the_rows(
     known = run(settings, encoder, digits(20)).data
     monkeypatch.setattr(data, "BLOCK", 8)
     shape, told = ImageShape(28, 28, 1), list[tuple[int, int]]()
-    blocks = list(data.read_again(known, shape, lambda done, total: told.append((done, total))))
+    blocks = list(data.read_again(known.entries, shape, lambda done, total: told.append((done, total))))
     assert [(start, len(block)) for start, block in blocks] == [(0, 8), (8, 8), (16, 4)]
     np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), known.images)
     assert told == [(8, 20), (16, 20), (20, 20)]

@@ -31,7 +31,7 @@ GOOD, FAIR, POOR = (RANDOM.random(1000) < share for share in (0.9, 0.7, 0.5))
 def test_better_than_the_best_baseline() -> None:
     found = report(GOOD, FAIR, POOR)
     assert found.helped is True
-    assert found.best.name == "raw pixels"
+    assert found.verdict.baseline == "raw pixels"
     assert str(found.verdict) == (
         f"learning helped: P@1 {GOOD.mean():.4f} against {FAIR.mean():.4f} by raw pixels, the best baseline"
     )

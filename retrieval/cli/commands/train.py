@@ -26,6 +26,7 @@ from retrieval.train.types import Objective, Preset, TrunkChoice
 if TYPE_CHECKING:
     from retrieval.config import Settings
     from retrieval.model.saved_models import SavedModel
+    from retrieval.schema.verdict import Verdict
     from retrieval.sources import Source
     from retrieval.sources.read import Refused
     from retrieval.train.options import TrainOptions
@@ -151,6 +152,9 @@ def train(
     Looks at the images to choose the network, the distortions and the training length, saves the model, and makes it
     the default model. If training is interrupted, run the same command again to resume it.
 
+    If the images are in folders, train then says whether the model finds images of the same folder better than raw
+    pixels and other baselines do. Folder names are not used for learning.
+
     $ retrieval train digits
     $ retrieval train scans --dim 256 --time-budget 30m
     """
@@ -181,7 +185,8 @@ def train(
         refused = draw_preview(preview, sources, options, as_json=as_json)
     else:
         model, refused = train_with_progress(sources, settings, options, tensorboard)
-        print_model(model, source[0], hosts, settings, as_json=as_json)
+        verdict = None if hosts else check_model(model, sources, settings)
+        print_model(model, source[0], hosts, settings, verdict, as_json=as_json)
     exit_if_refused(refused)
 
 
@@ -220,14 +225,31 @@ def train_with_progress(
         )
 
 
+def check_model(model: "SavedModel", sources: Sequence["Source"], settings: "Settings") -> "Verdict | None":
+    """The verdict on a sample of the images, by folder names; None if they tell nothing."""
+    from retrieval.evaluate.trial import try_out
+    from retrieval.model.resolve import make_encoder
+
+    return try_out(make_encoder(settings, model), sources)
+
+
 def print_model(
-    model: "SavedModel", source: str, hosts: "Hosts | None", settings: "Settings", *, as_json: bool
+    model: "SavedModel",
+    source: str,
+    hosts: "Hosts | None",
+    settings: "Settings",
+    verdict: "Verdict | None",
+    *,
+    as_json: bool,
 ) -> None:
-    """Print the new model and its warnings; with several processes only process 0 has saved it."""
+    """Print the new model, the verdict and warnings; with several processes only process 0 has saved it."""
+    from retrieval.evaluate.report import advise
+
     m = model.metrics
     saved = not hosts or hosts.process == 0
     if as_json:
-        print_json({"model": str(model.path), **m} if saved else m)
+        said = {"verdict": verdict and str(verdict), "helped": verdict and verdict.helped}
+        print_json({"model": str(model.path), **m, **said} if saved else m)
     else:
         early = ", stopped early" if m["stopped_early"] else ""
         stdout().print(
@@ -235,13 +257,22 @@ def print_model(
             f" {m['images']:,} images read in {m['reading_seconds']} s,"
             f" {m['epochs']:g} epochs in {m['seconds']:.1f} s{early}, loss {m['loss']:.4f}\n"
             + (
-                f"{model.path}\nNext: {next_command(model, source, settings)}"
+                f"{describe_verdict(verdict, source)}\n{model.path}\nNext: {next_command(model, source, settings)}"
                 if saved
                 else "Process 0 saves the model."
             ),
             soft_wrap=True,
         )
     print_warnings(m["warnings"])
+    if verdict and verdict.helped is False:
+        print_warnings([f"{verdict}; {advise(verdict, on_trunk=model.config.trunk is not None)}"])
+
+
+def describe_verdict(verdict: "Verdict | None", source: str) -> str:
+    """Whether the model is any good; without a verdict, the command that says so."""
+    if verdict is None:
+        return f"Is it any good? retrieval evaluate {source}"
+    return f"{verdict.queries:,} of the images, with folder names as labels: {verdict}"
 
 
 def next_command(model: "SavedModel", source: str, settings: "Settings") -> str:
