@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from retrieval.evaluate.ann_recall import EngineRecall
-from retrieval.evaluate.baselines import FROZEN_TRUNK
+from retrieval.evaluate.baselines import FROZEN_TRUNK, UNTRAINED
 from retrieval.evaluate.data import EvaluationSet
 from retrieval.evaluate.failures import Failure
 from retrieval.evaluate.scoring import Scores
@@ -16,6 +16,8 @@ from retrieval.schema.records import utc_now
 from retrieval.schema.verdict import COPIES, Verdict
 from retrieval.sources.read import Refused
 
+OF_PIXELS = ("raw pixels", "PCA", UNTRAINED)
+"""Baselines that a model which finds fewer copies than they do has certainly not beaten."""
 DOUBT = 2.0
 """Standard errors; a smaller difference counts as chance."""
 
@@ -62,7 +64,8 @@ class Report:
     def verdict(self) -> Verdict:
         """Whether training helped."""
         metric = f"P@{self.k}" if self.model.labelled else COPIES
-        baselines = {scores.name: self._successes(scores) for scores in self.scores[1:]}
+        fair = [scores for scores in self.scores[1:] if self.model.labelled or scores.name in OF_PIXELS]
+        baselines = {scores.name: self._successes(scores) for scores in fair}
         return judge(metric, self._successes(self.model), baselines, self.measured)
 
     @property
@@ -114,6 +117,8 @@ class Report:
 def judge(metric: str, model: ndarray, baselines: Mapping[str, ndarray], measured: str) -> Verdict:
     """The verdict on a model, from each query's success in [0, 1] with the model and with each baseline.
 
+    That copies find their originals is what a model is trained for: it never proves that learning helped.
+
     metric: what a success is
     measured: UTC, ISO 8601
     """
@@ -121,6 +126,8 @@ def judge(metric: str, model: ndarray, baselines: Mapping[str, ndarray], measure
     difference = model - baselines[best]
     error = difference.std() / np.sqrt(len(difference))  # paired by query
     helped = None if abs(difference.mean()) <= DOUBT * error else bool(difference.mean() > 0)
+    if metric == COPIES:
+        helped = False if helped is False else None
     ours, theirs = (round(float(each.mean()), 4) for each in (model, baselines[best]))
     return Verdict(metric, ours, measured, len(model), best, theirs, helped)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 COPIES = "copies that find their original"
-"""What is measured without labels: training aims at it, so a good value proves nothing, and a bad one does."""
+"""What is measured without labels. Training aims at it, so a good value proves nothing; only a bad one tells."""
 MOSTLY = 0.5
 """Share of right hits below which retrieval is weak: most of what a search shows is wrong."""
 GOOD = 0.9
@@ -22,7 +22,7 @@ class Verdict:
     measured: UTC, ISO 8601
     queries: how many were counted; None if unknown
     baseline, baseline_value: the best baseline; None if there was no comparison
-    helped: whether the model beats it; None if the difference may be chance
+    helped: whether the model beats it; None if the difference may be chance, or if copies found suggest that it does
     """
 
     metric: str
@@ -41,7 +41,8 @@ class Verdict:
     def __str__(self) -> str:
         if self.baseline is None:
             return f"{self.metric} {self.value:.4f}"
-        said = {True: "learning helped", False: "learning did not help", None: "no clear difference"}[self.helped]
+        unclear = "no clear difference" if self.labelled else "no verdict without labels"
+        said = {True: "learning helped", False: "learning did not help", None: unclear}[self.helped]
         return (
             f"{said}: {self.metric} {self.value:.4f} against {self.baseline_value:.4f} by {self.baseline}, the best"
             " baseline"

@@ -67,8 +67,8 @@ def evaluate(
 
     The baselines are raw pixels, PCA, a colour histogram if the images have colour, a perceptual hash, the frozen trunk
     (a network that has seen photographs), and the network without training. Without --labels, evaluate only measures
-    how often a distorted copy of an image finds its original. The model is trained to ignore such distortions, so that
-    number is only an indication.
+    how often a distorted copy of an image finds its original. The model is trained to ignore such distortions, so there
+    is no verdict then, unless raw pixels find more.
 
     The verdict is stored with the collection if that holds embeddings of this model. Where it is bad, searches say so.
 
