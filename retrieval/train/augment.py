@@ -65,8 +65,8 @@ DRAWN = Distortion()
 GREY_PHOTO = Distortion(stroke=0.0, light=0.4)
 """For grey photographs: lighting varies."""
 
-PHOTO = Distortion(turn=0.1, scale=0.0, shear=0.1, shift=0.0, crop=0.3, stroke=0.0, light=0.4, colour=0.5, grey=0.2)
-"""For photographs in colour: framing and lighting vary."""
+PHOTO = Distortion(turn=0.1, scale=0.0, shear=0.1, shift=0.0, crop=0.6, stroke=0.0, light=0.2, colour=0.1)
+"""For photographs in colour: framing and lighting vary. Colour is kept, which tells groceries apart: decision 0026."""
 
 MILD = Distortion(turn=0.0, scale=0.0, shear=0.0, shift=0.0, crop=0.6, stroke=0.0, light=0.2, colour=0.1)
 """For a model on the trunk, which hardly minds light and framing by itself: docs/decisions/0025."""

@@ -23,7 +23,7 @@ from retrieval.train.data import read_training_images
 from retrieval.train.distributed import is_primary, process_group
 from retrieval.train.loop import Progress, TrainResult, train
 from retrieval.train.options import TrainOptions
-from retrieval.train.recipe import Recipe, default_preset, default_recipe
+from retrieval.train.recipe import DEFAULT_PRESET, Recipe, default_recipe
 from retrieval.train.step import describe_hardware
 from retrieval.util.reporting import ReportCount, ignore
 
@@ -115,7 +115,7 @@ def run(
         objective=options.objective,
         preset=options.preset,
     )
-    described = describe_recipe(recipe, options.preset or default_preset(recipe.model.channels))
+    described = describe_recipe(recipe, options.preset or DEFAULT_PRESET)
     return recipe.model, described, train(images, recipe, settings.checkpoints, training, log)
 
 

@@ -93,7 +93,7 @@ def train(
         Preset | None,
         typer.Option(
             rich_help_panel=MODEL,
-            show_default="small for grey images, base for colour",
+            show_default="small",
             help="How large the network is and how long it trains.",
         ),
     ] = None,
