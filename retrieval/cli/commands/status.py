@@ -38,7 +38,8 @@ def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
         print_json(facts)
         return
     if facts.get("verdict"):
-        facts["verdict"] = str(Verdict.from_json(facts["verdict"]))
+        verdict = Verdict.from_json(facts["verdict"])
+        facts["verdict"] = f"{verdict} ({verdict.measured[:10]})"
     for name, value in facts.items():
         lines = (
             [f"{k} → {plain_value(v)}" for k, v in value.items()]
