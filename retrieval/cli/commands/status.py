@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 
 def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: Json = False) -> None:
-    """Show the engine, its nodes, collection, model, the verdict of its last evaluation, and sources.
+    """Show the engine, its nodes, collection, model and sources.
 
+    With the verdict of the last `retrieval evaluate`, and a warning if it is bad.
     If a node (a server of a Qdrant cluster) is down, status shows what the other nodes report.
 
     $ retrieval status
