@@ -79,7 +79,8 @@ def test_from_training_to_reindex(
         assert nearest["distance"] < 1e-3
     assert call("status", "--json").object["fit"] == "crop"
     rows = call("evaluate", photos, "--labels", "folder", "--json").object["scores"]
-    assert [row["codes"] for row in rows[1:]] == ["raw pixels", "PCA", "colour histogram", "frozen trunk"]
+    names = ["raw pixels", "PCA", "colour histogram", "perceptual hash", "frozen trunk"]
+    assert [row["codes"] for row in rows[1:]] == names
     assert rows[0]["dim"] == 8
     outcome = call("reindex", "--train", "--json")
     assert outcome.code in (0, 5), outcome.err
