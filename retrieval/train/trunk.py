@@ -1,4 +1,4 @@
-"""Training on the trunk: features of images and their views, a linear layer in closed form, then a decoder by Optax.
+"""Training on the trunk: features of images and their views, a head on them, then a decoder that draws images.
 
 The trunk itself is not trained, so its features are computed once.
 """
@@ -26,23 +26,29 @@ from retrieval.model.config import TRUNK, TRUNK_PICTURE, ModelConfig
 from retrieval.model.trunk_encoder import POOLED, pooled
 from retrieval.train.augment import Distortion, make_views, trunk_distortion
 from retrieval.train.checkpoints import LogEntry
-from retrieval.train.closed_form import choose_shrinkage, fit_projection
+from retrieval.train.closed_form import choose_shrinkage
 from retrieval.train.diagnostics import MIN_IMAGES, Diagnostics, check_data, split_held_out
-from retrieval.train.loop import Progress, TrainResult
+from retrieval.train.head import BATCH as HEAD_BATCH
+from retrieval.train.head import train_head
+from retrieval.train.loop import Progress, RunClock, TrainResult
 from retrieval.train.optimiser import learning_rate, make_optimiser
 
-IMAGES = 4000
+IMAGES = 8000
 """Maximum number of images whose features are computed, a random sample."""
 VIEWS = 4
-"""Distorted views of each image."""
+"""Maximum number of distorted views of each image; fewer of more than COMPUTED / 5 images."""
+COMPUTED = 24_000
+"""Images and views whose features are computed, at most."""
 TOGETHER = 16
 """Images whose views are computed together, by one thread."""
-FEATURES_SHARE = 0.85
-"""Share of a time budget after which no more features are computed; the decoder takes the rest."""
+FEATURES_SHARE, HEAD_SHARE = 0.7, 0.9
+"""Shares of a time budget after which no more features are computed, and after which the head is done."""
 DIM, SMALL_DIM, SMALL = 128, 64, 500
 """Dimensions of the embedding, and those for fewer images than SMALL."""
-DECODER_SEEN, MOST_EPOCHS, BATCH = 60_000, 100, 64
-"""Images that the decoder sees in all, over how many passes at most, and in a batch."""
+SEEN, MOST_EPOCHS = 100_000, 100
+"""Images that the head sees in all, and over how many passes at most."""
+DRAWN, BATCH = 60_000, 64
+"""Images that the decoder draws in all, and in a batch."""
 PATIENCE = 5
 """Passes without a better held-out error after which the decoder is done."""
 
@@ -52,7 +58,8 @@ class TrunkRecipe:
     """How to train on the trunk. With the images, it determines the weights, unless there is a budget.
 
     model: the network
-    epochs: the decoder's passes over the images
+    epochs: passes over the images
+    views: distorted views of each
     seed: of all random choices
     distortion: the augmentation of the views
     budget: seconds; None: no limit
@@ -60,6 +67,7 @@ class TrunkRecipe:
 
     model: ModelConfig
     epochs: int
+    views: int
     seed: int
     distortion: Distortion
     budget: float | None = None
@@ -77,8 +85,9 @@ def trunk_recipe(
     n, height, width, _ = images.shape
     dim = dim or min(DIM if n >= SMALL else SMALL_DIM, max(2, n // 2))
     config = ModelConfig((height, width), 3, dim, (), (), TRUNK, "crop")
-    epochs = epochs or min(MOST_EPOCHS, math.ceil(DECODER_SEEN / n))
-    return TrunkRecipe(config, epochs, seed, trunk_distortion(images), budget)
+    epochs = epochs or min(MOST_EPOCHS, math.ceil(SEEN / n))
+    views = min(VIEWS, max(1, COMPUTED // n - 1))
+    return TrunkRecipe(config, epochs, views, seed, trunk_distortion(images), budget)
 
 
 def train_on_trunk(
@@ -89,8 +98,8 @@ def train_on_trunk(
 ) -> TrainResult:
     """Fit a model on the trunk to images in [0, 255].
 
-    report: called after each batch of features, and after each of the decoder's passes
-    log: called with the metrics of each of the decoder's passes
+    report: called after each batch of features, each step of the head, and each of the decoder's passes
+    log: called with the metrics of the head, every few steps
     Raises TrainingError for fewer than 32 images, for images that are all the same, when the embedding collapses, and
     when the budget is too short.
     """
@@ -108,34 +117,38 @@ def train_on_trunk(
     if len(clean) < len(images):
         warnings.append(f"the time budget sufficed for the features of {len(clean):,} of {len(images):,} images")
     shrinkage = choose_shrinkage(clean, views)
-    kernel, bias = fit_projection(clean, views, recipe.model.dim, shrinkage)
-    features = clean @ kernel + bias
-    codes = (features / np.linalg.norm(features, axis=1, keepdims=True).clip(1e-6)).astype(np.float32)
+
+    def report_head(done: float, loss: float, speed: float, step: int) -> None:
+        report(Progress(step, FEATURES_SHARE + (HEAD_SHARE - FEATURES_SHARE) * done, loss, speed, resumed=False))
+
+    per_epoch = len(clean) / min(HEAD_BATCH, len(clean))
+    left = None if recipe.budget is None else max(0.1, started + HEAD_SHARE * recipe.budget - time.monotonic())
+    clock = RunClock(max(1, round(recipe.epochs * per_epoch)), left)
+    head = train_head(clean, views, recipe.model.dim, shrinkage, recipe.seed, clock, report_head, log)
+    codes = (head.features / np.linalg.norm(head.features, axis=1, keepdims=True).clip(1e-6)).astype(np.float32)
     drawn = block_means(images[order[: len(clean)]], TRUNK_PICTURE).astype(np.float32) / 255
-    decoder = train_decoder(codes, drawn, recipe, report, log, started)
-    diagnostics = Diagnostics.of(features, decoder.draw(codes), drawn)
-    flat = {
-        "encoder.dense.kernel": kernel,
-        "encoder.dense.bias": bias,
-        **{name: array for name, array in decoder.weights.items() if name.startswith("decoder.")},
-    }
-    step = decoder.history[-1]["step"]
+    decoder = train_decoder(codes, drawn, recipe, report, started)
+    diagnostics = Diagnostics.of(head.features, decoder.draw(codes), drawn)
+    flat = {**{f"encoder.{name}": array for name, array in head.weights.items()}, **decoder.weights}
+    step = head.history[-1]["step"]
     numbers: LogEntry = {
-        "epochs": len(decoder.history),
-        **decoder.history[-1],
+        "epochs": step / per_epoch,
+        **head.history[-1],
         "seconds": round(time.monotonic() - started, 2),
         "shrinkage": shrinkage,
-        "views": VIEWS,
+        "views": len(views),
         **diagnostics.numbers(),
     }
     warnings += diagnostics.check(int(step), fatal=False)
-    return TrainResult(from_flat(recipe.model, flat)[1], numbers, decoder.history, warnings, decoder.early, None)
+    return TrainResult(
+        from_flat(recipe.model, flat)[1], numbers, head.history, warnings, stopped_early=False, checkpoints=None
+    )
 
 
 def compute_features(
     images: UInt8[np.ndarray, "n h w 3"], recipe: TrunkRecipe, report: Callable[[Progress], None], started: float
 ) -> tuple[Float32[np.ndarray, "m p"], Float32[np.ndarray, "v m p"]]:
-    """The trunk's features of the images and of VIEWS views of each; of the first m images, if the budget ends before.
+    """The trunk's features of the images and of the recipe's views of each; of the first m, if the budget ends before.
 
     started: when the run did, by `time.monotonic`
     """
@@ -147,9 +160,9 @@ def compute_features(
     def compute(weights: list[Array], images: UInt8[Array, "b h w c"], key: Array) -> Float[Array, "a b p"]:
         net = nnx.merge(graph, jax.tree.unflatten(tree, weights))
         plain = images.astype(jnp.float32) / 255
-        seen = [make_views(each, plain, recipe.distortion) for each in jax.random.split(key, VIEWS)]
+        seen = [make_views(each, plain, recipe.distortion) for each in jax.random.split(key, recipe.views)]
         found = pooled(net, jnp.concatenate([plain, *seen]))
-        return found.reshape(1 + VIEWS, len(images), -1)
+        return found.reshape(1 + recipe.views, len(images), -1)
 
     key = jax.random.key(recipe.seed)
 
@@ -172,23 +185,20 @@ def compute_features(
                 report(Progress(0, FEATURES_SHARE * done / len(images), None, speed, resumed=False))
         finally:
             threads.shutdown(cancel_futures=True)
-    every = np.concatenate(found or [np.empty((1 + VIEWS, 0, POOLED), np.float32)], axis=1)
+    every = np.concatenate(found or [np.empty((1 + recipe.views, 0, POOLED), np.float32)], axis=1)
     return every[0], every[1:]
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedDecoder:
-    """A decoder with its history.
+    """A decoder.
 
     draw: embeddings to images in [0, 1]
     weights: by dotted name
-    early: the held-out error stopped improving
     """
 
     draw: Callable[[Float32[np.ndarray, "n d"]], Float32[np.ndarray, "n h w c"]]
     weights: dict[str, Any]
-    history: list[LogEntry]
-    early: bool
 
 
 def train_decoder(
@@ -196,10 +206,9 @@ def train_decoder(
     drawn: Float32[np.ndarray, "n h w c"],
     recipe: TrunkRecipe,
     report: Callable[[Progress], None],
-    log: Callable[[LogEntry], None],
     started: float,
 ) -> TrainedDecoder:
-    """Train the decoder to draw the images from their embeddings."""
+    """Train the decoder to draw the images from their embeddings, until held-out images are drawn no better."""
     graph, params = nnx.split(ConvDecoder(recipe.model, rngs=nnx.Rngs(recipe.seed)))
     params, stats = nnx.split_state(params, nnx.Param, nnx.BatchStat)
     optimiser = make_optimiser(params)
@@ -218,33 +227,23 @@ def train_decoder(
         return optax.apply_updates(params, optax.tree.scale(rate, updates)), state, loss
 
     evaluate = jax.jit(loss_of)
-    state, history, best, best_loss, best_epoch = optimiser.init(params), list[LogEntry](), params, float("inf"), 0
-    begun, per_epoch = time.monotonic(), len(learned) // size
-    for epoch in range(recipe.epochs):
+    state, best, best_loss, best_epoch = optimiser.init(params), params, float("inf"), 0
+    per_epoch = len(learned) // size
+    epochs = min(recipe.epochs, math.ceil(DRAWN / len(learned)))
+    left = None if recipe.budget is None else max(0.1, started + recipe.budget - time.monotonic())
+    clock = RunClock(epochs * per_epoch, left)
+    for epoch in range(epochs):
         losses = []
         for number, rows in enumerate(batches(learned, size, [recipe.seed, epoch])):
-            share = (epoch + number / per_epoch) / recipe.epochs
-            if recipe.budget:
-                left = started + recipe.budget - begun
-                share = max(share, min(1.0, (time.monotonic() - begun) / left if left > 0 else 1.0))
-            params, state, loss = step(params, state, codes[rows], drawn[rows], jnp.float32(learning_rate(share)))
+            rate = learning_rate(clock.done(epoch * per_epoch + number))
+            params, state, loss = step(params, state, codes[rows], drawn[rows], jnp.float32(rate))
             losses.append(loss)
-        line: LogEntry = {
-            "step": (epoch + 1) * per_epoch,
-            "seconds": round(time.monotonic() - started, 2),
-            "loss": float(np.mean(losses)),
-        }
-        if len(held):
-            line["held_out"] = float(evaluate(params, codes[held], drawn[held]))
-        history.append(line)
-        log(line)
-        if line.get("held_out", 0.0) < best_loss or not len(held):
-            best, best_loss, best_epoch = params, line.get("held_out", best_loss), epoch
-        over = recipe.budget is not None and time.monotonic() > started + recipe.budget
-        stalled = epoch - best_epoch >= PATIENCE
-        done = 1.0 if over or stalled else (epoch + 1) / recipe.epochs
-        speed = (epoch + 1) * len(learned) / max(time.monotonic() - begun, 1e-9)
-        report(Progress(int(line["step"]), FEATURES_SHARE + (1 - FEATURES_SHARE) * done, line["loss"], speed, False))
+        reached = float(evaluate(params, codes[held], drawn[held]) if len(held) else np.mean(losses))
+        if reached < best_loss or not len(held):
+            best, best_loss, best_epoch = params, reached, epoch
+        steps = (epoch + 1) * per_epoch
+        done = 1.0 if epoch - best_epoch >= PATIENCE else clock.done(steps)
+        report(Progress(steps, HEAD_SHARE + (1 - HEAD_SHARE) * done, reached, clock.speed(steps * size), resumed=False))
         if done >= 1:
             break
     final = nnx.merge_state(best, stats)
@@ -254,7 +253,7 @@ def train_decoder(
         return jax.nn.sigmoid(nnx.merge(graph, final)(codes))
 
     weights = {f"decoder.{name}": np.asarray(array) for name, array in to_flat(final).items()}
-    return TrainedDecoder(lambda codes: np.asarray(draw(codes)), weights, history, stalled)
+    return TrainedDecoder(lambda codes: np.asarray(draw(codes)), weights)
 
 
 def batches(rows: Int[np.ndarray, " n"], size: int, seed: list[int]) -> Iterator[Int[np.ndarray, " b"]]:
