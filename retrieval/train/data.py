@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import UInt8
@@ -14,15 +14,19 @@ from retrieval.schema.image_shape import ImageShape
 from retrieval.sources import Entry, Source
 from retrieval.sources.arrays import choose_rows, read_image_array
 from retrieval.sources.read import Refused
+from retrieval.train.drawings import drawn_share
 from retrieval.train.options import TrainOptions
+from retrieval.train.types import TrunkChoice
 from retrieval.util.reporting import ReportCount
 
 PROBED = 200
 """Number of images from whose headers the model's image size and channels are chosen."""
 DEFAULT_SIDE = 64
 """Side in pixels for images that are larger, or of several sizes."""
-TRUNK_SIDE = 160
-"""Side in pixels of the images that the trunk sees."""
+TRUNK_SIDE, TRUNK_IMAGES = 160, 8000
+"""Side in pixels of the images that the trunk sees, and the maximum number of images that a model on it learns from."""
+DRAWN_SHAPE = ImageShape(DEFAULT_SIDE, DEFAULT_SIDE, 3)
+"""How images are read to tell drawings from photographs."""
 VARIED = 2
 """Warn if aspect ratios differ by more than this factor, or sides by more than twice this factor."""
 PIXEL_BUDGET = 2**30
@@ -31,11 +35,30 @@ PIXEL_BUDGET = 2**30
 
 @dataclass(frozen=True, slots=True)
 class TrainingImages:
-    """Images to train on, u8 in [0, 255], those that were refused, and warnings for the user."""
+    """Images to train on.
+
+    images: u8 in [0, 255]
+    refused: those that could not be used
+    warnings: for the user
+    choice: what the model sees
+    """
 
     images: UInt8[np.ndarray, "n h w c"]
     refused: list[Refused]
     warnings: list[str]
+    choice: "ChosenTrunk"
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenTrunk:
+    """What a model sees, and why.
+
+    trunk: never auto
+    drawn_share: share of drawings among the images looked at, in [0, 1]; None: the options decided
+    """
+
+    trunk: TrunkChoice
+    drawn_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +82,12 @@ def read_training_images(
     Raises SourceError when no image can be used.
     """
     entries = [entry for source in sources for entry in source.entries()]
+    choice = choose_trunk(entries, options)
+    options = replace(options, trunk=choice.trunk)
     chosen = choose_shape(entries, options)
     shape = chosen.shape
+    if most is None and choice.trunk == "photos":
+        most = TRUNK_IMAGES
     limit = min(most or len(entries), PIXEL_BUDGET // shape.nbytes)
     rows = [entries[i] for i in choose_rows(len(entries), limit, options.seed)]
     read = read_image_array(rows, shape, reading)
@@ -72,7 +99,23 @@ def read_training_images(
         warnings.append(
             f"{limit:,} of {len(entries):,} images fit into memory; the model is trained on a random sample"
         )
-    return TrainingImages(read.images, read.refused, warnings)
+    return TrainingImages(read.images, read.refused, warnings, choice)
+
+
+def choose_trunk(entries: Sequence[Entry], options: TrainOptions) -> ChosenTrunk:
+    """Choose what the model sees, unless the options do: its own pixels if most images are drawn, else the trunk.
+
+    Looks at PROBED images. None that can be read: the pixels, where the same images fail with a reason.
+    """
+    if options.trunk != "auto":
+        return ChosenTrunk(options.trunk)
+    if options.of_pixels or options.image_size:
+        return ChosenTrunk("none")
+    looked_at = read_image_array(entries[:: max(1, len(entries) // PROBED)][:PROBED], DRAWN_SHAPE).images
+    if not len(looked_at):
+        return ChosenTrunk("none")
+    share = drawn_share(looked_at)
+    return ChosenTrunk("none" if share > 0.5 else "photos", share)
 
 
 def choose_shape(entries: Sequence[Entry], options: TrainOptions = TrainOptions()) -> InputShape:  # noqa: B008 - it is frozen
@@ -91,7 +134,7 @@ def choose_shape(entries: Sequence[Entry], options: TrainOptions = TrainOptions(
     if not shapes:
         raise SourceError(f"none of {len(reasons):,} images tried can be used; the first: {reasons[0]}")
     colours = max(c for _, _, c in shapes)
-    trunk = options.trunk != "none"
+    trunk = options.trunk == "photos"
     channels = 3 if trunk else options.channels or colours
     height, width = (int(statistics.median(sides)) for sides in list(zip(*shapes, strict=True))[:2])
     alike = all(shape[:2] == (height, width) for shape in shapes)

@@ -57,13 +57,15 @@ def train_and_save(
     use_compilation_cache(settings.xla_cache)
     with process_group(options.hosts):
         started = time.monotonic()
-        data = read_training_images(sources, options, reading, most=sample_size(options))
+        data = read_training_images(sources, options, reading)
+        options = dataclasses.replace(options, trunk=data.choice.trunk)
         seconds = time.monotonic() - started
         config, described, trained = run(data.images, options, settings, training, log)
     numbers = {
         "images": len(data.images),
         "refused": len(data.refused),
         "sources": ", ".join(source.spec for source in sources),
+        **({} if data.choice.drawn_share is None else {"drawn_share": round(data.choice.drawn_share, 3)}),
         **described,
         **{name: round(value, 5) for name, value in trained.metrics.items()},
         "stopped_early": trained.stopped_early,
@@ -84,15 +86,6 @@ def train_and_save(
     return model, data.refused
 
 
-def sample_size(options: TrainOptions) -> int | None:
-    """Maximum number of images to read; None: as many as fit into memory."""
-    if options.trunk == "none":
-        return None
-    from retrieval.train.trunk import IMAGES
-
-    return IMAGES
-
-
 def run(
     images: UInt8[np.ndarray, "n h w c"],
     options: TrainOptions,
@@ -101,7 +94,7 @@ def run(
     log: Callable[[LogEntry], None],
 ) -> tuple[ModelConfig, dict[str, Any], TrainResult]:
     """Choose a recipe and train; returns the network's config, the recipe as entries of the metrics, and the result."""
-    if options.trunk != "none":
+    if options.trunk == "photos":
         from retrieval.train.trunk import train_on_trunk, trunk_recipe
 
         chosen = trunk_recipe(images, dim=options.dim, epochs=options.epochs, budget=options.budget, seed=options.seed)

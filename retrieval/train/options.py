@@ -20,7 +20,7 @@ class TrainOptions:
     budget: seconds of training; with epochs, whichever ends first
     seed: of all random choices
     hosts: None to train in this process alone
-    trunk: what the model sees
+    trunk: what the model sees; auto: photos for photographs, unless an option is given that only pixels have
     Raises UsageError for an image size or number of channels out of range, for a budget together with hosts, and for
     options that a trunk leaves no choice of.
     """
@@ -34,7 +34,7 @@ class TrainOptions:
     budget: float | None = None
     seed: int = 0
     hosts: Hosts | None = None
-    trunk: TrunkChoice = "none"
+    trunk: TrunkChoice = "auto"
 
     def __post_init__(self) -> None:
         if self.image_size and not MIN_SIDE <= min(self.image_size) <= max(self.image_size) <= MAX_SIDE:
@@ -44,7 +44,7 @@ class TrainOptions:
             )
         if self.channels not in (None, 1, 3):
             raise UsageError(f"must be 1 (grey) or 3 (colour), not {self.channels}", option="channels")
-        if self.trunk != "none":
+        if self.trunk == "photos":
             self._check_trunk()
         if self.hosts and self.budget:
             raise UsageError(
@@ -53,16 +53,23 @@ class TrainOptions:
                 hint="give a number of epochs instead",
             )
 
-    def _check_trunk(self) -> None:
-        unfit = {
+    @property
+    def of_pixels(self) -> list[str]:
+        """The options given that only a model of pixels has."""
+        given = {
             "preset": self.preset is not None,
             "objective": self.objective != "invariant",
             "channels": self.channels == 1,
             "coordinator": self.hosts is not None,
         }
-        if wrong := next((name for name, given in unfit.items() if given), None):
+        return [name for name, is_given in given.items() if is_given]
+
+    def _check_trunk(self) -> None:
+        if self.of_pixels:
             raise UsageError(
-                f"does not apply to a model with --trunk {self.trunk}", option=wrong, hint="leave one of them out"
+                f"does not apply to a model with --trunk {self.trunk}",
+                option=self.of_pixels[0],
+                hint="leave one of them out",
             )
         if self.image_size and any(side % TRUNK_STRIDE for side in self.image_size):
             height, width = self.image_size

@@ -43,7 +43,7 @@ def preview(
         )
     data = read_training_images(sources, options, reading, most=READ)
     images = data.images[:: max(1, len(data.images) // ROWS)][:ROWS]
-    how = trunk_distortion(data.images) if options.trunk != "none" else default_distortion(data.images)
+    how = trunk_distortion(data.images) if data.choice.trunk == "photos" else default_distortion(data.images)
     views = distorted_copies(images.repeat(VIEWS, axis=0), options.seed, how).reshape(
         len(images), VIEWS, *images.shape[1:]
     )

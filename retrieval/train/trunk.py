@@ -33,10 +33,8 @@ from retrieval.train.head import train_head
 from retrieval.train.loop import Progress, RunClock, TrainResult
 from retrieval.train.optimiser import learning_rate, make_optimiser
 
-IMAGES = 8000
-"""Maximum number of images whose features are computed, a random sample."""
 VIEWS = 4
-"""Maximum number of distorted views of each image; fewer of more than COMPUTED / 5 images."""
+"""Maximum number of distorted views of each image; there are fewer if the images are many."""
 COMPUTED = 24_000
 """Images and views whose features are computed, at most."""
 TOGETHER = 16

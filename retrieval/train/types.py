@@ -17,8 +17,9 @@ Preset = Literal["tiny", "small", "base"]
 """Size of the network and length of the training."""
 
 
-TrunkChoice = Literal["none", "photos"]
-"""What a model sees: the pixels alone, or the features of a network that has seen photographs."""
+TrunkChoice = Literal["auto", "none", "photos"]
+"""What a model sees: the pixels alone, or the features of a network that has seen photographs; auto: as suits the images.
+"""
 
 
 @dataclass(frozen=True, slots=True)
