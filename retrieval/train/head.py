@@ -1,7 +1,7 @@
 """The head of a model on the trunk: a linear layer in closed form, and a hidden layer that Optax trains from there.
 
 It is the encoder of an autoencoder of the trunk's features: a decoder reconstructs the features of the undistorted
-image from the embedding of a view, and VICReg's terms bring the views of an image together. One time in three the
+image from the embedding of a view, and VICReg's terms bring the views of an image together. Half of the time the
 second view is of one of the image's nearest neighbours (as in NNCLR: Dwibedi et al. 2021, arXiv 2104.14548): things of
 a kind vary in more ways than a distortion can imitate.
 """
@@ -28,13 +28,13 @@ LEARNING_RATE, WEIGHT_DECAY, WARMUP = 1e-3, 1e-3, 0.075
 """AdamW's peak learning rate and weight decay; the share of the run in which the learning rate rises."""
 COVARIANCE_WEIGHT = 0.04
 """VICReg's own: the closed form has decorrelated the dimensions already."""
-NEIGHBOURS, NEIGHBOUR_SHARE = 5, 1 / 3
+NEIGHBOURS, NEIGHBOUR_SHARE = 5, 0.5
 """Nearest neighbours from which a second view comes, and how often it does."""
 IMAGES_PER_NEIGHBOUR = 40
 """Images of a collection for each neighbour that is used: the fifth nearest of forty images is another thing."""
 REFRESH = 50
 """Steps after which the neighbours are found again, by the embedding as it is then."""
-EMPHASIS = 1.0
+EMPHASIS = 0.5
 """Power of each dimension's standard deviation, by which it is multiplied: the reliable ones count more."""
 LOG_STEPS = 50
 BLOCK = 1024
@@ -67,11 +67,13 @@ class TrainedHead:
     """A trained head.
 
     weights: by name
-    features: of the training images, their embeddings before they are normalised
+    codes: embeddings of the training images, as they were trained
+    features: the same with EMPHASIS, as the weights give them before they are normalised
     history: the mean metrics of each LOG_STEPS steps
     """
 
     weights: Weights
+    codes: Float32[np.ndarray, "n d"]
     features: Float32[np.ndarray, "n d"]
     history: list[LogEntry]
 
@@ -124,14 +126,23 @@ def train_head(
         updates, state = optimiser.update(gradient, state, params)
         return optax.apply_updates(params, optax.tree.scale(rate, updates)), state, {"loss": total, **terms}
 
-    encode = jax.jit(lambda params: nnx.merge(graph, params).encode(jnp.asarray(images)))
+    @jax.jit
+    def encode(params: Params, features: Array) -> Array:
+        return nnx.merge(graph, params).encode(features)
+
     rng = np.random.default_rng([seed, 1])
     size = min(BATCH, len(images))
     count = min(NEIGHBOURS, len(images) // IMAGES_PER_NEIGHBOUR)
     state, history, terms, number = optimiser.init(params), list[LogEntry](), list[Terms](), 0
-    while (done := clock.done(number)) < 1:
+
+    def close_round() -> None:
+        history.append(mean_entry(terms, number, clock.seconds))
+        terms.clear()
+        log(history[-1])
+
+    while not number or clock.done(number) < 1:
         if count and number % REFRESH == 0:
-            near = find_neighbours(np.asarray(encode(params)), count)
+            near = find_neighbours(np.asarray(encode(params, images)), count)
         rows = rng.choice(len(images), size, replace=False)
         others = rows
         if count:
@@ -139,18 +150,24 @@ def train_head(
             others = np.where(rng.random(size) < NEIGHBOUR_SHARE, chosen, rows)
         first, second = rng.permuted(np.tile(np.arange(len(seen)), (size, 1)), axis=1)[:, :2].T
         params, state, found = step(
-            params, state, seen[first, rows], seen[second, others], images[rows], jnp.float32(learning_rate(done))
+            params,
+            state,
+            seen[first, rows],
+            seen[second, others],
+            images[rows],
+            jnp.float32(learning_rate(clock.done(number))),
         )
         terms.append(found)
         number += 1
-        if number % LOG_STEPS == 0 or clock.done(number) >= 1:
-            history.append(mean_entry(terms, number, clock.seconds))
-            terms.clear()
-            log(history[-1])
+        if number % LOG_STEPS == 0:
+            close_round()
         report(clock.done(number), float(found["loss"]), clock.speed(number * size), number)
-    codes = np.asarray(encode(params))
+    if terms:
+        close_round()
+    codes = np.asarray(encode(params, images))
     centre, power = codes.mean(axis=0), codes.std(axis=0) ** EMPHASIS
-    return TrainedHead(fold(nnx.merge(graph, params), mean, scale, centre, power), (codes - centre) * power, history)
+    weights = fold(nnx.merge(graph, params), mean, scale, centre, power)
+    return TrainedHead(weights, codes, (codes - centre) * power, history)
 
 
 def mean_entry(terms: list[Terms], number: int, seconds: float) -> LogEntry:

@@ -126,7 +126,7 @@ def train_on_trunk(
     codes = (head.features / np.linalg.norm(head.features, axis=1, keepdims=True).clip(1e-6)).astype(np.float32)
     drawn = block_means(images[order[: len(clean)]], TRUNK_PICTURE).astype(np.float32) / 255
     decoder = train_decoder(codes, drawn, recipe, report, started)
-    diagnostics = Diagnostics.of(head.features, decoder.draw(codes), drawn)
+    diagnostics = Diagnostics.of(head.codes, decoder.draw(codes), drawn)
     flat = {**{f"encoder.{name}": array for name, array in head.weights.items()}, **decoder.weights}
     step = head.history[-1]["step"]
     numbers: LogEntry = {

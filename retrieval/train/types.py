@@ -18,7 +18,8 @@ Preset = Literal["tiny", "small", "base"]
 
 
 TrunkChoice = Literal["auto", "none", "photos"]
-"""What a model sees: the pixels alone, or the features of a network that has seen photographs; auto: as suits the images.
+"""What a model sees: the pixels alone, or the features of a network that has seen photographs; auto: what
+suits the images.
 """
 
 

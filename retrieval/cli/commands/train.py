@@ -1,9 +1,9 @@
 """`retrieval train`."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -49,7 +49,7 @@ def train(
             min=2,
             max=4096,
             rich_help_panel=MODEL,
-            show_default="64 for grey images, 128 for colour; with --trunk photos 128, fewer for under 500 images",
+            show_default="64 for drawings and grey images, 128 otherwise; fewer for under 500 photographs",
             help="Number of dimensions of an embedding.",
         ),
     ] = None,
@@ -58,8 +58,8 @@ def train(
         typer.Option(
             metavar="N|HxW",
             rich_help_panel=MODEL,
-            show_default="the images' own up to 64, 64x64 for larger or mixed sizes; 160x160 with --trunk photos",
-            help="Size in pixels to which all images are scaled.",
+            show_default="160x160 for photographs; for drawings their own up to 64, 64x64 for larger or mixed sizes",
+            help="Size in pixels to which all images are scaled; with it, --trunk auto is none.",
         ),
     ] = None,
     channels: Annotated[
@@ -67,7 +67,7 @@ def train(
         typer.Option(
             metavar="1|3",
             rich_help_panel=MODEL,
-            show_default="1 when all images are grey, 3 otherwise",
+            show_default="1 when all images are grey and there is no trunk, 3 otherwise",
             help="Colour channels that the model sees: 1 for grey, 3 for colour.",
         ),
     ] = None,
@@ -101,10 +101,11 @@ def train(
         TrunkChoice,
         typer.Option(
             rich_help_panel=MODEL,
-            help="What the model stands on: nothing but the pixels (none), or a network in this package that has seen"
-            " a million photographs (photos). photos suits photographs, none drawings, scans and handwriting.",
+            help="What the model stands on: a network in this package that has seen a million photographs (photos), or"
+            " nothing but the pixels (none). auto looks at 200 images: none for drawings, scans and handwriting, and"
+            " with an option that only a model of pixels has; photos otherwise.",
         ),
-    ] = "none",
+    ] = "auto",
     seed: Annotated[
         int,
         typer.Option(
@@ -255,7 +256,8 @@ def print_model(
         stdout().print(
             f"{f'Model {model.fingerprint[:8]}' if saved else f'Trained as {hosts}'}:"
             f" {m['images']:,} images read in {m['reading_seconds']} s,"
-            f" {m['epochs']:g} epochs in {m['seconds']:.1f} s{early}, loss {m['loss']:.4f}\n"
+            f" {m['epochs']:.3g} epochs in {m['seconds']:.1f} s{early}, loss {m['loss']:.4f}\n"
+            + describe_choice(m)
             + (
                 f"{describe_verdict(verdict, source)}\n{model.path}\nNext: {next_command(model, source, settings)}"
                 if saved
@@ -273,6 +275,16 @@ def describe_verdict(verdict: "Verdict | None", source: str) -> str:
     if verdict is None:
         return f"Is it any good? retrieval evaluate {source}"
     return f"{verdict.queries:,} of the images, with folder names as labels: {verdict}"
+
+
+def describe_choice(metrics: "Mapping[str, Any]") -> str:
+    """A line that says what the model sees, and why, if the images decided that."""
+    share = metrics.get("drawn_share")
+    if share is None:
+        return ""
+    if "trunk" in metrics:
+        return f"Photographs ({share:.0%} are drawings): it stands on a network that has seen a million others.\n"
+    return f"Drawings ({share:.0%} of the images): it sees nothing but their pixels.\n"
 
 
 def next_command(model: "SavedModel", source: str, settings: "Settings") -> str:
