@@ -249,7 +249,7 @@ def print_model(
     m = model.metrics
     saved = not hosts or hosts.process == 0
     if as_json:
-        said = {"verdict": verdict and str(verdict), "helped": verdict and verdict.helped}
+        said = {} if hosts else {"verdict": verdict and str(verdict), "helped": verdict and verdict.helped}
         print_json({"model": str(model.path), **m, **said} if saved else m)
     else:
         early = ", stopped early" if m["stopped_early"] else ""
