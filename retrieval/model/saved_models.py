@@ -213,7 +213,7 @@ def model_card(config: ModelConfig, metrics: dict[str, Any]) -> str:
     """The model card, Markdown: what the model is, how it was trained, its metrics and warnings."""
     height, width = config.image_size
     network = {"trunk": config.trunk} if config.trunk else {"widths": config.widths, "blocks": config.blocks}
-    kind = "linear layer on a network that has seen photographs," if config.trunk else "convolutional autoencoder"
+    kind = "small network on one that has seen a million photographs," if config.trunk else "convolutional autoencoder"
     how = "cropped" if config.fit == "crop" else "stretched"
     numbers = {"network": network, **metrics}
     warnings = "".join(f"\n**Warning**: {warning}.\n" for warning in numbers.pop("warnings", ()))
