@@ -1,11 +1,11 @@
 """Whether images are drawn (handwriting, scans, line art) or photographs.
 
-A drawing is ink on paper: two shades fill it, and it has hardly any colour. A photograph has many shades. Clip art and
-things on a white ground may have few, but they have colour.
+A drawing is ink on paper: two shades fill it, and the ink has hardly any colour. A photograph has many shades. Clip art
+and things on a white ground may have few, but they have colour.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 
 SHADES = 16
 """Number of bins into which the greys are counted."""
@@ -16,7 +16,7 @@ Measured, medians: 0.86 to 0.91 for MNIST, also inverted, as JPEG, enlarged, or 
 collections of photographs (docs/decisions/0025).
 """
 MAX_CHROMA = 0.15
-"""Largest mean difference of a drawing's strongest and weakest channel; 1 is pure colour."""
+"""Largest mean difference of the channels of a drawing's ink, which is all but the fullest bin; 1 is pure colour."""
 SAMPLE = 500
 """Maximum number of images that are looked at."""
 
@@ -34,14 +34,10 @@ def drawn_share(images: UInt8[np.ndarray, "n h w c"]) -> float:
 
 def find_drawings(images: UInt8[np.ndarray, "n h w c"]) -> Bool[np.ndarray, " n"]:
     """Whether each image is drawn."""
-    chroma = (images.max(axis=-1) - images.min(axis=-1)).mean(axis=(1, 2)) / 255
-    drawings: np.ndarray = (flat_shares(images) >= MIN_FLAT) & (chroma <= MAX_CHROMA)
-    return drawings
-
-
-def flat_shares(images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, " n"]:
-    """The share of each image's pixels that fall into the two fullest of SHADES bins of grey."""
     grey = images.mean(axis=-1, dtype=np.float32).astype(np.uint8) // (256 // SHADES)
-    counts = np.stack([(grey == shade).mean(axis=(1, 2)) for shade in range(SHADES)], axis=1)
-    shares: np.ndarray = np.sort(counts, axis=1)[:, -2:].sum(axis=1)
-    return shares
+    shares = np.stack([(grey == shade).mean(axis=(1, 2)) for shade in range(SHADES)], axis=1)
+    flat = np.sort(shares, axis=1)[:, -2:].sum(axis=1)
+    ink = grey != shares.argmax(axis=1)[:, None, None]
+    chroma = ((images.max(axis=-1) - images.min(axis=-1)) * ink).sum(axis=(1, 2)) / np.maximum(ink.sum(axis=(1, 2)), 1)
+    drawings: np.ndarray = (flat >= MIN_FLAT) & (chroma <= MAX_CHROMA * 255)
+    return drawings
