@@ -87,7 +87,8 @@ class Diagnostics:
         """Warnings for the user; raises TrainingError when the embedding has collapsed.
 
         steps: length of the run
-        fatal: raise TrainingError also when a run of FAIR_STEPS does not reconstruct
+        fatal: the embedding was learned by reconstruction: raise TrainingError also when a run of FAIR_STEPS does not
+            reconstruct
         """
         if self.dead > 0.5:
             raise TrainingError(
@@ -100,13 +101,15 @@ class Diagnostics:
         if self.error >= self.mean_error:
             what = (
                 f"the reconstruction error ({self.error:.4f}) is no better than the mean image's"
-                f" ({self.mean_error:.4f}) after {steps} steps"
+                f" ({self.mean_error:.4f})"
             )
-            if steps < FAIR_STEPS or not fatal:
-                warnings.append(f"{what}; try more --epochs or a longer --time-budget")
+            if not fatal:
+                warnings.append(f"{what}, so outliers by reconstruction tell little; more images may help")
+            elif steps < FAIR_STEPS:
+                warnings.append(f"{what} after {steps} steps; try more --epochs or a longer --time-budget")
             else:
                 raise TrainingError(
-                    f"{what}; nothing was saved",
+                    f"{what} after {steps} steps; nothing was saved",
                     hint="try a larger --dim, --preset base, or images that have something in common",
                 )
         return warnings
