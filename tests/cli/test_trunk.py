@@ -77,7 +77,8 @@ def test_from_training_to_reindex(
         nearest = call("search", query, "--include-self", "--json").object["hits"][0]
         assert nearest["path"] == str(query.relative_to(photos))
         assert nearest["distance"] < 1e-3
-    assert call("status", "--json").object["fit"] == "crop"
+    facts = call("status", "--json").object
+    assert (facts["fit"], facts["trunk"]) == ("crop", TRUNK)
     rows = call("evaluate", photos, "--labels", "folder", "--json").object["scores"]
     names = ["raw pixels", "PCA", "colour histogram", "perceptual hash", "frozen trunk"]
     assert [row["codes"] for row in rows[1:]] == names
