@@ -81,6 +81,20 @@ class PatchMerging(nnx.Module):
         return self.normed(pixel_unshuffle(x))
 
 
+class BlockStem(nnx.Module):
+    """Reduces the resolution to a quarter: blocks of 4×4 pixels become channels, then a 2×2 convolution of the blocks.
+
+    Two stages in one: at half of 64×64 pixels, they took half of a training step (docs/decisions/0026).
+    """
+
+    def __init__(self, inputs: int, width: int, *, rngs: nnx.Rngs) -> None:
+        conv = nnx.Conv(16 * inputs, width, (2, 2), use_bias=False, rngs=rngs)
+        self.normed = NormedLayer(conv, width, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b hh ww o"]:
+        return self.normed(pixel_unshuffle(pixel_unshuffle(x)))
+
+
 class Residual(nnx.Module):
     """A residual block: x plus a normalised 3×3 convolution of x."""
 
@@ -95,14 +109,17 @@ class ConvEncoder(nnx.Module):
     """Images f32[B,H,W,C] in [0, 1] → embeddings f32[B,D] of length 1; distances lie in [0, 2].
 
     The first and the last stage are strided 3×3 convolutions: the first needs no gradient for its input, and the last
-    is small.
+    is small. With `stem` 4 the first is a `BlockStem`.
     """
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
         layers: list[nnx.Module] = []
         inputs, sides = config.channels, list(config.image_size)
         for stage, (width, blocks) in enumerate(zip(config.widths, config.blocks, strict=True), start=1):
-            if stage in (1, len(config.widths)):
+            if stage == 1 and config.stem == 4:
+                layers.append(BlockStem(inputs, width, rngs=rngs))
+                sides = [math.ceil(math.ceil(side / 2) / 2) for side in sides]
+            elif stage in (1, len(config.widths)):
                 # pad even sides by one pixel; odd ones need no padding: 7 becomes 3, half the work of 4
                 padding = tuple((0, 1 - side % 2) for side in sides)
                 conv = nnx.Conv(inputs, width, (3, 3), 2, padding=padding, use_bias=False, rngs=rngs)

@@ -31,6 +31,7 @@ class ModelConfig:
     blocks: number of residual blocks after each stage
     trunk: the network, not trained here, on whose feature maps the model stands; None: the model sees pixels
     fit: how an image of another aspect ratio is brought to image_size
+    stem: the first stage reduces the resolution to a half (2) or a quarter (4)
     Raises ModelError for a value out of range.
     """
 
@@ -41,6 +42,7 @@ class ModelConfig:
     blocks: tuple[int, ...]
     trunk: str | None = None
     fit: Fit = "stretch"
+    stem: int = 2
 
     def __post_init__(self) -> None:
         if min(self.image_size) < MIN_SIDE or max(self.image_size) > MAX_SIDE:
@@ -59,6 +61,8 @@ class ModelConfig:
             )
         if self.dim < 1 or not (self.widths or self.trunk):
             raise ModelError(f"dim = {self.dim}, widths = {self.widths}: a network needs at least one of each")
+        if self.stem not in (2, 4):
+            raise ModelError(f"stem = {self.stem}: must be 2 or 4")
         if len(self.blocks) != len(self.widths):
             raise ModelError(f"blocks = {self.blocks}, widths = {self.widths}: must have the same length")
 
@@ -81,7 +85,7 @@ class ModelConfig:
     def to_json(self) -> dict[str, Any]:
         """The fields, without those added since 0.1.0 that have their defaults: fingerprints stay the same."""
         data = dataclasses.asdict(self)
-        new = {"trunk": None, "fit": "stretch"}
+        new = {"trunk": None, "fit": "stretch", "stem": 2}
         return {name: value for name, value in data.items() if name not in new or value != new[name]}
 
     @classmethod

@@ -20,6 +20,8 @@ BATCH_PIXELS = 2**21
 """Maximum pixels per batch, so that training takes at most about 2 GB: 128 images of 128×128 pixels."""
 GREY_DIM, COLOUR_DIM = 64, 128
 """Dimension of the embedding. Above 64, MNIST gains nothing; photos need more."""
+STEM_STAGES = 4
+"""Number of stages from which the first two are one `BlockStem`, for images in colour: sides of 33 pixels and more."""
 MAX_EPOCHS = 100
 """More passes over a small collection gain nothing."""
 
@@ -94,10 +96,17 @@ def default_recipe(
 
 
 def default_network(image_size: tuple[int, int], channels: int, dim: int, effort: Effort) -> ModelConfig:
-    """The network for an image size: each stage has twice the channels of the one before, up to `widest`."""
+    """The network for an image size: each stage has twice the channels of the one before, up to `widest`.
+
+    Images in colour of four stages and more get a stem that takes the place of the first two.
+    """
     count = stage_count(image_size)
     widths = tuple(min(effort.width * 2**stage, effort.widest) for stage in range(count))
-    return ModelConfig(image_size, channels, dim, widths, (*(0,) * (count - 2), effort.blocks, 0))
+    stem = 4 if channels == 3 and count >= STEM_STAGES else 2
+    first = 1 if stem == 4 else 0
+    return ModelConfig(
+        image_size, channels, dim, widths[first:], (*(0,) * (count - 2 - first), effort.blocks, 0), stem=stem
+    )
 
 
 def default_epochs(images: int, seen: int) -> int:

@@ -51,7 +51,7 @@ def test_every_size_has_codes_and_a_reconstruction_of_its_own_shape(height: int,
         assert decoded.shape == (2, height, width, channels)
 
 
-@pytest.mark.parametrize(("size", "channels"), [((8, 8), 1), ((9, 13), 3), ((33, 47), 1)])
+@pytest.mark.parametrize(("size", "channels"), [((8, 8), 1), ((9, 13), 3), ((33, 47), 1), ((35, 49), 3)])
 def test_odd_sizes_really_run(size: tuple[int, int], channels: int) -> None:
     config = default_network(size, channels, 5, PRESETS["tiny"])
     graph, shapes = abstract_state(config)
@@ -102,6 +102,7 @@ def test_config_round_trips_through_json() -> None:
         ({"channels": "grey"}, "grey"),
         ({"image_size": None}, "NoneType"),
         ({"fit": "pad"}, "stretch, crop"),
+        ({"stem": 3}, "stem = 3"),
         ({"trunk": "another"}, "another"),
         ({"trunk": TRUNK}, "widths"),
     ],
@@ -129,6 +130,14 @@ def test_pixel_unshuffle_equals_its_definition() -> None:
     for b, i, j, c in np.ndindex(x.shape):
         expected[b, i // 2, j // 2, (i % 2) * 6 + (j % 2) * 3 + c] = x[b, i, j, c]
     np.testing.assert_array_equal(pixel_unshuffle(jnp.asarray(x)), expected)
+
+
+def test_large_images_in_colour_get_a_stem_that_takes_the_place_of_two_stages() -> None:
+    config = default_network((64, 64), 3, 5, PRESETS["small"])
+    assert (config.stem, config.widths, config.blocks) == (4, (64, 96, 96), (0, 0, 0))
+    assert ModelConfig.from_json(config.to_json()) == config
+    for size, channels in (((64, 64), 1), ((32, 32), 3)):
+        assert default_network(size, channels, 5, PRESETS["small"]).stem == 2
 
 
 def test_flattened_weights_encode_the_same() -> None:

@@ -75,6 +75,7 @@ def test_any_change_changes_the_fingerprint(weights: dict[str, np.ndarray]) -> N
         (replace(CONFIG, channels=3), weights),
         (replace(CONFIG, dim=5), weights),
         (replace(CONFIG, fit="crop"), weights),
+        (replace(CONFIG, stem=4), weights),
         (replace(CONFIG, widths=(8, 9)), weights),
     ]
     for name, array in weights.items():
