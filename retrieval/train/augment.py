@@ -224,9 +224,9 @@ def mirror_distance_ratio(images: UInt8[np.ndarray, "n h w c"]) -> float:
 
     The mean Euclidean distance in pixel space, of a sample. Exact copies count as one image; inf for a single image.
     """
-    images = block_means(images, max(1, min(images.shape[1:3]) // COMPARED_SIDE))
     order = np.random.default_rng(0).permutation(len(images))[: QUERIES + REFERENCES]
-    images = images[list({images[i].tobytes(): i for i in order}.values())]
+    images = block_means(images[order], max(1, min(images.shape[1:3]) // COMPARED_SIDE))
+    images = images[list({image.tobytes(): i for i, image in enumerate(images)}.values())]
     if len(images) < 2:
         return np.inf
     count = max(1, min(QUERIES, len(images) // 4))

@@ -57,7 +57,8 @@ class RunState:
 
 def run_name(recipe: Recipe, images: UInt8[np.ndarray, "n h w c"]) -> str:
     """A hash of recipe and images, in order: a run may resume from checkpoints of the same name. 16 hex digits."""
-    digest = hashlib.sha256(json.dumps(dataclasses.asdict(recipe), sort_keys=True).encode())
+    fields = {**dataclasses.asdict(recipe), "model": recipe.model.to_json()}  # a new option's default changes no name
+    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(images).data)
     return digest.hexdigest()[:16]
 

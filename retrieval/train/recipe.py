@@ -20,6 +20,7 @@ BATCH_PIXELS = 2**21
 """Maximum pixels per batch, so that training takes at most about 2 GB: 128 images of 128×128 pixels."""
 GREY_DIM, COLOUR_DIM = 64, 128
 """Dimension of the embedding. Above 64, MNIST gains nothing; photos need more."""
+PHOTO_PIXELS = 64 * 64
 STEM_STAGES = 4
 """Number of stages from which the first two are one `BlockStem`, for images in colour: sides of 33 pixels and more."""
 MAX_EPOCHS = 100
@@ -32,7 +33,7 @@ class Effort(NamedTuple):
     width: channels of the first stage
     widest: maximum number of channels
     blocks: number of residual blocks at a resolution of about 8×8
-    seen: images per run, over all epochs
+    seen: images per run, over all epochs; photographs that are small take more
     """
 
     width: int
@@ -90,7 +91,7 @@ def default_recipe(
     effort = PRESETS[preset or DEFAULT_PRESET]
     config = default_network((height, width), channels, dim or (GREY_DIM if channels == 1 else COLOUR_DIM), effort)
     if epochs is None and budget is None:
-        epochs = default_epochs(n, effort.seen)
+        epochs = default_epochs(n, round(effort.seen * small_photo_factor(images)))
     batch = min(BATCH, n, max(1, BATCH_PIXELS // (height * width)))
     return Recipe(config, epochs, seed, batch, objective, default_distortion(images), budget)
 
@@ -107,6 +108,15 @@ def default_network(image_size: tuple[int, int], channels: int, dim: int, effort
     return ModelConfig(
         image_size, channels, dim, widths[first:], (*(0,) * (count - 2 - first), effort.blocks, 0), stem=stem
     )
+
+
+def small_photo_factor(images: UInt8[np.ndarray, "n h w c"]) -> float:
+    """How many times as many images a run takes if they are in colour and smaller than PHOTO_PIXELS; from 1 to 4.
+
+    It then lasts about as long as with PHOTO_PIXELS. Photographs gain from that: docs/decisions/0026.
+    """
+    _, height, width, channels = images.shape
+    return min(4.0, max(1.0, PHOTO_PIXELS / (height * width))) if channels == 3 else 1.0
 
 
 def default_epochs(images: int, seen: int) -> int:

@@ -4,13 +4,19 @@ import numpy as np
 import pytest
 
 from retrieval.train import recipe
-from retrieval.train.recipe import PRESETS, default_epochs, default_network, default_recipe
+from retrieval.train.recipe import PRESETS, default_epochs, default_network, default_recipe, small_photo_factor
 from retrieval.train.types import Preset
 
 
 @pytest.mark.parametrize(("images", "epochs"), [(32, 100), (6000, 100), (60_000, 10), (10**6, 1)])
 def test_epochs_follow_from_the_number_of_images(images: int, epochs: int) -> None:
     assert default_epochs(images, 600_000) == epochs
+
+
+@pytest.mark.parametrize(("side", "channels", "factor"), [(32, 3, 4), (64, 3, 1), (128, 3, 1), (8, 3, 4), (32, 1, 1)])
+def test_small_photographs_are_seen_more_often(side: int, channels: int, factor: float) -> None:
+    images = np.zeros((300, side, side, channels), np.uint8)
+    assert small_photo_factor(images) == factor
 
 
 def test_the_default_recipe_fits_the_data() -> None:
