@@ -104,12 +104,12 @@ def add_counts(before: IngestSummary | None, now: IngestSummary) -> IngestSummar
     return replace(now, unchanged=max(0, now.found - now.failed - work["encoded"] - work["copied"]), **work)
 
 
-def settle(store: Store, collection: str, live: str) -> None:
-    """Index the collection as the live one is, and wait until the index is ready.
+def settle(store: Store, collection: str) -> None:
+    """Index the collection as its layout says, and wait until the index is ready.
 
     Raises StoreError when this takes too long.
     """
-    indexing = store.server is not None and store.server.resume_indexing(collection, like=live)
+    indexing = store.server is not None and store.server.resume_indexing(collection)
     wait_until_settled(store, collection, calm=CALM if indexing else 1)
 
 

@@ -120,7 +120,7 @@ def reindex(
         with mark_refused(run):
             outcome.counts = fill_and_catch_up(target, sources, live, options, report)
             tell("settle")
-            settle(store, outcome.collection, live)
+            settle(store, outcome.collection)
             fit(store, outcome.collection)
             tell("gate")
             check_gate(run, outcome.counts, encoder, sources)

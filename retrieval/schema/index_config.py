@@ -11,6 +11,8 @@ OVERSAMPLING = 3.0
 """int8 candidates per hit that are rescored with their full codes: recall 0.896 → 0.994 at 64 dimensions."""
 REPLICAS = 2
 """Copies of each shard on a cluster: one node may fail. More would cost memory and writes."""
+GRAPH_FROM = 5_000
+"""Codes in a segment from which a graph pays: below, comparing all takes no longer (docs/decisions/0029)."""
 WRITE_CONSISTENCY = 1
 """Replicas that must confirm a write. With 2 of 2, writes would fail half-applied when a node is dead."""
 
@@ -23,6 +25,7 @@ class Layout:
     exact: no index; every code is compared
     m, ef_construct: of the HNSW graph (Malkov & Yashunin 2016, arXiv:1603.09320)
     ef: candidates that a search keeps
+    graph_from: codes in a segment from which the server builds a graph
     int8: search codes of one byte per dimension, kept in memory, then rescore the best with their full codes
     on_disk: keep full codes and graph in files, cached in memory by the operating system
     """
@@ -34,6 +37,7 @@ class Layout:
     m: int | None = None
     ef_construct: int | None = None
     ef: int = HNSW_EF
+    graph_from: int = GRAPH_FROM
     int8: bool = False
     on_disk: bool = False
 

@@ -225,10 +225,10 @@ class Server(Store, Protocol):
     def defer_indexing(self, collection: str) -> None:
         """Build no index until `resume_indexing`: a bulk load is faster without."""
 
-    def resume_indexing(self, collection: str, like: str) -> bool:
-        """Index the collection from now on, by the same threshold as the collection `like`.
+    def resume_indexing(self, collection: str) -> bool:
+        """Index the collection from now on, as its layout says.
 
-        Returns whether there are enough codes for an index, so that building one starts now.
+        Returns whether there are enough codes for a graph, so that building one starts now.
         """
 
     def join_lock(self, alias: str, holder: str) -> Held:

@@ -142,7 +142,7 @@ def test_it_waits_for_an_engine_that_is_at_work(store: Store, place: Place, monk
         return busy.pop(0) if busy else honest(self, collection)
 
     monkeypatch.setattr(type(store), "health", health)
-    settle(store, live, live)
+    settle(store, live)
     assert asked == [live] * 3
 
 
@@ -163,7 +163,7 @@ def test_and_not_for_ever(
     monkeypatch.setattr(candidate, "SETTLE_SECONDS", -1.0)
     live = resolve(store, place.alias)
     with raises(StoreError, live, *named, hint=""):
-        settle(store, live, live)
+        settle(store, live)
 
 
 def test_what_can_be_gone_back_to(store: Store, place: Place) -> None:

@@ -14,13 +14,12 @@ from retrieval.store.qdrant.connection import Connection, TimeLimits
 from retrieval.store.qdrant.describe import describe_server, has_dashboard
 from retrieval.store.qdrant.health import check_health
 from retrieval.store.qdrant.index_config import (
+    NO_INDEXING,
     count_peers,
     hnsw_config,
-    holds_kilobytes,
-    index_threshold,
+    optimizers_config,
     payload_index,
     quantization_config,
-    set_index_threshold,
     sharding_config,
     vectors_on_disk,
 )
@@ -64,6 +63,7 @@ class Catalog:
                 collection,
                 vectors,
                 hnsw_config=hnsw_config(layout),
+                optimizers_config=optimizers_config(layout, meta.dim),
                 quantization_config=quantization_config(layout),
                 metadata=meta.to_json(),
                 **sharding_config(layout, count_peers(self._connection)),
@@ -84,6 +84,7 @@ class Catalog:
             collection,
             vectors_config={"": models.VectorParamsDiff(on_disk=vectors_on_disk(layout))},
             hnsw_config=hnsw_config(layout),
+            optimizers_config=optimizers_config(layout, meta.dim),
             quantization_config=quantization_config(layout) or models.Disabled.DISABLED,
             metadata=meta.to_json(),
         )
@@ -91,14 +92,14 @@ class Catalog:
 
     def defer_indexing(self, collection: str) -> None:
         """Build no index yet: a million codes are stored and indexed in 0.88 of the time, with 2/3 of the CPU time."""
-        set_index_threshold(self._connection, collection, 0)
+        self._job(self._client.update_collection, collection, optimizers_config=NO_INDEXING)
 
-    def resume_indexing(self, collection: str, like: str) -> bool:
-        """Index by the threshold of the collection `like`; returns whether there are enough codes for an index."""
-        limit = index_threshold(self._connection, like)
-        enough = holds_kilobytes(self._connection, collection, limit)
-        set_index_threshold(self._connection, collection, limit)
-        return enough
+    def resume_indexing(self, collection: str) -> bool:
+        """Index as the collection's layout says; returns whether there are enough codes for a graph."""
+        dim, layout = self._space(collection)
+        config = optimizers_config(layout, dim)
+        self._job(self._client.update_collection, collection, optimizers_config=config)
+        return bool(self._job(self._client.count, collection, exact=True).count >= layout.graph_from)
 
     def drop_collection(self, collection: str) -> None:
         """Remove a collection; raises StoreError while any alias points at it."""

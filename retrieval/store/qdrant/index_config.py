@@ -8,8 +8,6 @@ from retrieval.schema.index_config import OVERSAMPLING, Layout
 from retrieval.store.base import SearchParams
 from retrieval.store.qdrant.connection import Connection
 
-INDEXING_THRESHOLD = 10_000
-"""Kilobytes of codes in a segment from which Qdrant builds a graph; its own default."""
 QUANTILE = 0.99
 """Range of the int8 steps: clips the outermost 1% of values, which would make all steps coarser."""
 
@@ -62,24 +60,13 @@ def quantization_config(layout: Layout) -> models.ScalarQuantization | None:
     )
 
 
-def index_threshold(connection: Connection, collection: str) -> int:
-    """Kilobytes of codes in a segment from which the collection is indexed."""
-    found = connection.job(connection.client.get_collection, collection).config.optimizer_config
-    return (found.indexing_threshold if found else None) or INDEXING_THRESHOLD
+def optimizers_config(layout: Layout, dim: int) -> models.OptimizersConfigDiff:
+    """From how many kilobytes of codes a segment gets a graph; Qdrant's own default is 10,000, whatever the machine."""
+    return models.OptimizersConfigDiff(indexing_threshold=max(1, layout.graph_from * dim * 4 // 1024))
 
 
-def set_index_threshold(connection: Connection, collection: str, kilobytes: int) -> None:
-    """Change it; 0 stops indexing."""
-    config = models.OptimizersConfigDiff(indexing_threshold=kilobytes)
-    connection.job(connection.client.update_collection, collection, optimizers_config=config)
-
-
-def holds_kilobytes(connection: Connection, collection: str, kilobytes: int) -> bool:
-    """Whether the collection holds at least that many kilobytes of codes."""
-    found = connection.job(connection.client.get_collection, collection)
-    vectors = found.config.params.vectors
-    size = vectors.size if isinstance(vectors, models.VectorParams) else 0
-    return (found.points_count or 0) * size * 4 >= kilobytes * 1024
+NO_INDEXING = models.OptimizersConfigDiff(indexing_threshold=0)
+"""Build no graph, however many codes there are."""
 
 
 def search_params(layout: Layout, params: SearchParams) -> models.SearchParams:

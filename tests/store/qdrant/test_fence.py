@@ -32,7 +32,7 @@ CHANGES: dict[str, Callable[[ServerStore, str], object]] = {
     "metadata": lambda store, name: store.set_metadata(name, replace(meta(), sources={})),
     "rebuild": lambda store, name: store.rebuild_index(name, Layout(m=8)),
     "defer": lambda store, name: store.defer_indexing(name),
-    "resume": lambda store, name: store.resume_indexing(name, like=f"{name}-spare"),
+    "resume": lambda store, name: store.resume_indexing(name),
     "move": lambda store, name: store.move_alias(f"{name}-alias", f"{name}-spare"),
     "drop": lambda store, name: store.drop_collection(f"{name}-unused"),
 }

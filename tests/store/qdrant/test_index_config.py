@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from qdrant_client import models
 
+from retrieval.reindex.candidate import CALM, wait_until_settled
 from retrieval.schema.image_shape import ImageShape
-from retrieval.schema.index_config import DEFAULT, Layout
+from retrieval.schema.index_config import DEFAULT, GRAPH_FROM, Layout
 from retrieval.schema.records import CollectionMeta
 from retrieval.store.base import INDEXES, SearchParams
 from retrieval.store.qdrant.index_config import search_params
@@ -93,13 +94,21 @@ def test_metadata_names_the_fit_only_if_images_are_cropped() -> None:
 
 def test_no_index_during_a_bulk_load(server: ServerStore, name: str) -> None:
     server.create_collection(name, meta())
-    server.create_collection(f"{name}-live", meta())
+    usual = config(server, name)["optimizer_config"]["indexing_threshold"]
     server.defer_indexing(name)
     assert config(server, name)["optimizer_config"]["indexing_threshold"] == 0
     server.upsert(name, points(codes(3)))
-    assert server.resume_indexing(name, like=f"{name}-live") is False, "of so few none is made"
-    live = config(server, f"{name}-live")["optimizer_config"]["indexing_threshold"]
-    assert config(server, name)["optimizer_config"]["indexing_threshold"] == live != 0
+    assert server.resume_indexing(name) is False, "of so few none is made"
+    assert config(server, name)["optimizer_config"]["indexing_threshold"] == usual != 0
+
+
+def test_thousands_of_codes_get_a_graph_by_default(server: ServerStore, name: str) -> None:
+    server.create_collection(name, meta())
+    server.defer_indexing(name)
+    server.upsert(name, points(codes(3 * GRAPH_FROM)))
+    assert server.resume_indexing(name) is True
+    wait_until_settled(server, name, CALM)
+    assert server.describe(name)["indexed"] > 0
 
 
 def test_search_parameters_override_the_layout(server: ServerStore, name: str) -> None:
