@@ -192,6 +192,20 @@ def load_by_fingerprint(models: Path, fingerprint: str) -> SavedModel | None:
     return model
 
 
+def describe_sight(models: Path, fingerprint: str | None) -> dict[str, Any]:
+    """What a model sees (`trunk`), and the share of drawings that decided that (`drawn_share`).
+
+    Empty for a model that is not there or is damaged; `doctor` says what is wrong with it.
+    """
+    model = None
+    with contextlib.suppress(ModelError):
+        model = load_by_fingerprint(models, fingerprint) if fingerprint else None
+    if model is None:
+        return {}
+    share = model.metrics.get("drawn_share")
+    return {"trunk": model.config.trunk or "none"} | ({} if share is None else {"drawn_share": share})
+
+
 def default(models: Path) -> Path | None:
     """The default model's folder; None if there is none yet."""
     try:

@@ -110,6 +110,8 @@ def reindex(
         encoder = choose(sources)
         outcome.model = encoder.fingerprint
         check_model(settings.models, encoder)
+        outcome.sees = saved_models.describe_sight(settings.models, encoder.fingerprint)
+        outcome.previous_sees = saved_models.describe_sight(settings.models, meta.model)
         check_room_for_copy(store, live, (meta.dim, encoder.config.dim))
         if same and encoder.fingerprint == meta.model:
             outcome.state = "unchanged"

@@ -1,6 +1,6 @@
 """What a re-index did; updated while it runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,7 @@ class ReindexOutcome:
     collection: the new one
     model: fingerprint of the new collection's model
     previous_model: fingerprint of the live collection's model
+    sees, previous_sees: what these models see, by `describe_sight`; empty if unknown
     counts: of filling the new collection
     gate: the checks that were made
     dropped: names of collections that were dropped
@@ -61,6 +62,8 @@ class ReindexOutcome:
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
     previous_model: str = ""
+    sees: Mapping[str, Any] = field(default_factory=dict)
+    previous_sees: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         counts = self.counts.to_json() if self.counts else {}
@@ -72,6 +75,8 @@ class ReindexOutcome:
             "previous": self.live or None,
             "model": self.model or None,
             "previous_model": self.previous_model or None,
+            **self.sees,
+            **{f"previous_{name}": value for name, value in self.previous_sees.items()},
             **counts,
             "gate": [check.to_json() for check in self.gate],
             "dropped": self.dropped,

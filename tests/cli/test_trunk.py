@@ -85,6 +85,7 @@ def test_from_training_to_reindex(
     assert rows[0]["dim"] == 8
     outcome = call("reindex", "--train", "--json")
     assert outcome.code in (0, 5), outcome.err
+    assert outcome.object["trunk"] == outcome.object["previous_trunk"] == TRUNK
     successor = saved_models.load(saved_models.find(own_home / "models", outcome.object["model"]))
     assert (successor.config.trunk, successor.config.image_size, successor.config.dim) == (TRUNK, (SIDE, SIDE), 8)
 

@@ -1,15 +1,13 @@
 """`retrieval status`."""
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from retrieval import __version__
 from retrieval.cli.console import echo, print_json
 from retrieval.cli.options import Alias, Json, QdrantUrl
-from retrieval.errors import DEFAULT_ALIAS, ModelError
+from retrieval.errors import DEFAULT_ALIAS
 
 if TYPE_CHECKING:
-    from pathlib import Path
 
     from retrieval.store.base import Store
 
@@ -38,7 +36,9 @@ def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
     }
     with open_store(settings, fail_fast=True) as store:
         facts |= describe_engine(store, alias)
-    facts |= describe_model(settings.models, facts.get("model"))
+    from retrieval.model.saved_models import describe_sight
+
+    facts |= describe_sight(settings.models, facts.get("model"))
     if as_json:
         print_json(facts)
         return
@@ -80,19 +80,6 @@ def describe_engine(store: "Store", alias: str) -> dict[str, Any]:
     except StoreUnavailable as error:
         facts["unknown"] = f"the rest: {error}"
     return facts
-
-
-def describe_model(models: "Path", fingerprint: str | None) -> dict[str, Any]:
-    """What the collection's model sees, and the share of drawings that decided that, if it is on this machine."""
-    from retrieval.model import saved_models
-
-    model = None
-    with contextlib.suppress(ModelError):  # `doctor` says what is wrong with it
-        model = saved_models.load_by_fingerprint(models, fingerprint) if fingerprint else None
-    if model is None:
-        return {}
-    share = model.metrics.get("drawn_share")
-    return {"trunk": model.config.trunk or "none"} | ({} if share is None else {"drawn_share": share})
 
 
 def format_fact(name: str, facts: dict[str, Any]) -> str:

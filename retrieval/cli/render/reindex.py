@@ -1,12 +1,13 @@
 """What a re-index prints: its steps while it runs, the gate's rows, and what was done."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retrieval.cli.job_context import Watch
 from retrieval.cli.render.tables import print_table
 from retrieval.errors import with_alias
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from rich.console import Console
@@ -39,7 +40,10 @@ class StepReporter:
 
 
 def print_gate(outcome: "ReindexOutcome", console: "Console") -> None:
-    """Print each row of the gate."""
+    """Print what the models see, if another one is tried, and each row of the gate."""
+    if outcome.model != outcome.previous_model and outcome.sees:
+        live = describe_sight(outcome.previous_sees) or "unknown"
+        console.print(f"The new model sees {describe_sight(outcome.sees)}; the live one: {live}", soft_wrap=True)
     passed = {True: "yes", False: "NO", None: "not measured"}
 
     def number(value: float | None) -> str:
@@ -47,6 +51,14 @@ def print_gate(outcome: "ReindexOutcome", console: "Console") -> None:
 
     rows = [[row.name, number(row.value), number(row.live), row.limit, passed[row.passed]] for row in outcome.gate]
     print_table(["check", "new", "live", "asked for", ""], rows, numbers=("new", "live"), console=console)
+
+
+def describe_sight(sees: "Mapping[str, Any]") -> str:
+    """What a model sees, and the share of drawings that decided that, in words."""
+    if not sees:
+        return ""
+    what = "pixels" if sees["trunk"] == "none" else f"the features of {sees['trunk']}"
+    return what + (f" ({sees['drawn_share']:.0%} of the images are drawings)" if "drawn_share" in sees else "")
 
 
 def print_outcome(
