@@ -8,7 +8,6 @@ from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.errors import DEFAULT_ALIAS
 
 if TYPE_CHECKING:
-
     from retrieval.store.base import Store
 
 
