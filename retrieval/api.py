@@ -17,7 +17,7 @@ from retrieval.config import Settings, load_settings
 from retrieval.errors import DEFAULT_ALIAS, BadImage, StoreError
 from retrieval.gallery.hits import ImageLike, SearchHits, as_query
 from retrieval.model import saved_models
-from retrieval.model.resolve import load_collection_model, make_encoder, model_of
+from retrieval.model.resolve import load_collection_model, make_lazy_encoder, model_of
 from retrieval.schema.filter_language import parse
 from retrieval.schema.filters import Filter
 from retrieval.schema.records import CollectionMeta, Hit, Point, codes_of
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from retrieval.duplicates.groups import Group
     from retrieval.duplicates.job import DuplicateSummary
     from retrieval.gallery import Row
-    from retrieval.model.encoder import Encoder
+    from retrieval.model.base_encoder import BaseEncoder
     from retrieval.ops.export import ExportSummary
     from retrieval.search.explain import Explanation
     from retrieval.search.outliers import Outlier
@@ -277,11 +277,7 @@ class Index:
         """
         live = self._following.current()
         if live.collection != self._warm:
-            from retrieval.model.encoder import BATCH_SIZES
-
-            for number in BATCH_SIZES:
-                live.encoder.encode(np.zeros((number, *live.meta.shape.array), np.uint8))
-            live.encoder.decode(np.zeros((1, live.meta.dim), np.float32))
+            live.encoder.warm_up()
             self._warm = live.collection
 
     def is_warm(self) -> bool:
@@ -360,8 +356,10 @@ class Index:
             return self._follower
         raise StoreError(f"the index of {self.alias!r} is closed", hint="open it again")
 
-    def _load(self, fingerprint: str) -> "Encoder":
-        return make_encoder(self.settings, load_collection_model(self.settings, self.live().collection, fingerprint))
+    def _load(self, fingerprint: str) -> "BaseEncoder":
+        return make_lazy_encoder(
+            self.settings, load_collection_model(self.settings, self.live().collection, fingerprint)
+        )
 
     # Old names, kept for one release.
     reader = _following

@@ -101,7 +101,7 @@ def lowest_cosines(side: int) -> Float32[np.ndarray, "8 side"]:
 
 def trunk_config() -> ModelConfig:
     """The trunk by itself, at the size at which `train` uses it."""
-    from retrieval.model.trunk import HEAD
+    from retrieval.model.trunk_weights import HEAD
 
     return ModelConfig((TRUNK_SIDE, TRUNK_SIDE), 3, HEAD, (), (), TRUNK, "crop")
 
@@ -125,8 +125,7 @@ def frozen_trunk(config: ModelConfig, seed: int) -> Encoder:
 
     Compiled once in a process.
     """
-    from retrieval.model.trunk import HEAD
-    from retrieval.model.trunk_encoder import POOLED
+    from retrieval.model.trunk_weights import HEAD, POOLED
 
     whole = replace(config, dim=HEAD)
     chosen = {"encoder.dense.kernel": np.eye(POOLED, HEAD, HEAD - POOLED, np.float32)}

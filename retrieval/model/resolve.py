@@ -10,6 +10,7 @@ from retrieval.store.base import Store, require_model
 
 if TYPE_CHECKING:
     from retrieval.model.encoder import Encoder
+    from retrieval.model.lazy_encoder import LazyEncoder
 
 
 def load_model(settings: Settings, model: str | None) -> SavedModel:
@@ -58,3 +59,10 @@ def make_encoder(settings: Settings, model: SavedModel) -> "Encoder":
 
     use_compilation_cache(settings.xla_cache)
     return Encoder(model)
+
+
+def make_lazy_encoder(settings: Settings, model: SavedModel) -> "LazyEncoder":
+    """As `make_encoder`, ready at once for a few images; JAX is imported when there are more."""
+    from retrieval.model.lazy_encoder import LazyEncoder
+
+    return LazyEncoder(model, settings.xla_cache)

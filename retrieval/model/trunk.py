@@ -6,62 +6,19 @@ kernels, so that a layer is a kernel and an offset; all are `nnx.Param`, for Opt
 XLA on a CPU (docs/decisions/0024): 1×1 convolutions are matrix products, depthwise ones sums of shifted images.
 """
 
-import hashlib
 import math
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
-from retrieval.errors import ModelError
+from retrieval.model.trunk_weights import CENTRE, HEAD, LAST, MIDDLE, SCALE, STEM, WEIGHTS, Stage, padding, read_trunk
 
-WEIGHTS = Path(__file__).parents[1] / "data" / "trunk" / "efficientnet-lite0.safetensors"
-SHA256 = "78efa77911c2f8aaaf6d5497472511e78771dd481d6e610e3548331a58cfdf90"
-"""Of the file WEIGHTS: a model that stands on the trunk names it."""
 SIDE = 224
 """Pixels: the side of the images it was trained on; smaller ones are faster."""
-CENTRE, SCALE = 127.0, 128.0
-"""A pixel of 0 to 255 enters as (pixel − CENTRE) / SCALE."""
-
-
-class Stage(NamedTuple):
-    """Inverted residuals of one width.
-
-    expand: a block's inner width, in times its input's · kernel: side of its depthwise kernel, in pixels ·
-    stride: of the first block's · width: channels of the output · blocks: how many
-    """
-
-    expand: int
-    kernel: int
-    stride: int
-    width: int
-    blocks: int
-
-
-STEM = 32
-"""Channels that the first convolution makes of three colours."""
-MIDDLE = (
-    Stage(1, 3, 1, 16, 1),
-    Stage(6, 3, 2, 24, 2),
-    Stage(6, 5, 2, 40, 2),
-    Stage(6, 3, 2, 80, 3),
-    Stage(6, 5, 1, 112, 3),
-    Stage(6, 5, 2, 192, 4),
-    Stage(6, 3, 1, 320, 1),
-)
-HEAD = 1280
-"""Channels of the last feature map, and numbers of `embed`."""
-WIDTHS = (STEM, *(stage.width for stage in MIDDLE), HEAD)
-"""Channels of each stage's feature map: stage 0 is the stem, stage 8 the head."""
-STRIDES = (2, 2, 4, 8, 16, 16, 32, 32, 32)
-"""Pixels of the image to a position of each stage's feature map."""
-LAST = len(WIDTHS) - 1
-
 TOGETHER = 8 * 128 * 128
 """Pixels that go through the network together on a CPU: with more, the widest feature maps fall out of its cache."""
 
@@ -182,27 +139,10 @@ def normalised(images: UInt8[Array, "b h w c"] | Float[Array, "b h w c"]) -> Flo
     return jnp.broadcast_to((pixels - CENTRE) / SCALE, (*images.shape[:3], 3))
 
 
-def padding(side: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after a side, as TensorFlow's "SAME" has them: ⌈side / stride⌉ positions, the odd one after."""
-    total = max((math.ceil(side / stride) - 1) * stride + kernel - side, 0)
-    return total // 2, total - total // 2
-
-
 def load(path: Path = WEIGHTS) -> Trunk:
     """The network with its weights, f32. Raises ModelError when the file is missing or another than was shipped."""
-    again = "install retrieval again"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: the trunk's weights cannot be read: {error.strerror}", hint=again) from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != SHA256:
-        raise ModelError(
-            f"{path}: the trunk's weights are damaged: their SHA-256 is {found[:8]}, not {SHA256[:8]}",
-            hint=again,
-        )
-    weights = safetensors.numpy.load(data)
+    weights = read_trunk(path)
     graph, params = nnx.split(Trunk())
     places = [place for place, _ in nnx.to_flat_state(params)]
-    pairs = [(place, nnx.Param(jnp.asarray(weights[".".join(map(str, place))], jnp.float32))) for place in places]
+    pairs = [(place, nnx.Param(jnp.asarray(weights[".".join(map(str, place))]))) for place in places]
     return nnx.merge(graph, nnx.from_flat_state(pairs))

@@ -6,13 +6,10 @@ from jaxtyping import Array, Float, UInt8
 
 from retrieval.model.autoencoder import normalize
 from retrieval.model.config import ModelConfig
-from retrieval.model.trunk import LAST, WIDTHS, Trunk
+from retrieval.model.trunk import Trunk
+from retrieval.model.trunk_weights import HIDDEN, LAST, POOLED
 
 STAGE = LAST - 1
-POOLED = 4 * WIDTHS[STAGE] + WIDTHS[LAST]
-"""Numbers that stand for an image: 320 for each quarter of it, and 1,280 for the whole."""
-HIDDEN = 512
-"""Width of the hidden layer."""
 
 
 class TrunkEncoder(nnx.Module):

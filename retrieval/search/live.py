@@ -13,7 +13,7 @@ from retrieval.search.run import LiveCollection, search_batch
 from retrieval.store.base import Store, resolve
 
 if TYPE_CHECKING:
-    from retrieval.model.encoder import Encoder
+    from retrieval.model.base_encoder import BaseEncoder
 
 T = TypeVar("T")
 
@@ -32,11 +32,11 @@ class AliasFollower:
     It notices a swap within FRESH_SECONDS, and new metadata within META_SECONDS after that. Encoders are kept.
     """
 
-    def __init__(self, store: Store, alias: str, load: "Callable[[str], Encoder]") -> None:
+    def __init__(self, store: Store, alias: str, load: "Callable[[str], BaseEncoder]") -> None:
         """load: makes the encoder of a model, given its fingerprint."""
         self._store, self._alias, self._load = store, alias, load
         self._known: dict[str, tuple[LiveCollection, float]] = {}  # and when its metadata was last read
-        self._encoders: dict[str, Encoder] = {}
+        self._encoders: dict[str, BaseEncoder] = {}
         self._loading = threading.Lock()
         self._looked = float("-inf")
         self.last: LiveCollection | None = None
@@ -98,7 +98,7 @@ class AliasFollower:
                 raise
             return question(successor)
 
-    def _encoder(self, model: str) -> "Encoder":
+    def _encoder(self, model: str) -> "BaseEncoder":
         """Load each model once; the last KEPT of them stay."""
         with self._loading:
             if model not in self._encoders:

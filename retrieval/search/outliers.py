@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from retrieval.model.encoder import Encoder
+from retrieval.model.base_encoder import BaseEncoder
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import Payload, Point, codes_of, payload_name
 from retrieval.search.calibration import percentile
@@ -113,7 +113,7 @@ def find_outliers(
 
 
 def reconstruction_errors(
-    encoder: Encoder, page: list[Point], codes: Float[np.ndarray, "n d"], sources: Mapping[str, Source]
+    encoder: BaseEncoder, page: list[Point], codes: Float[np.ndarray, "n d"], sources: Mapping[str, Source]
 ) -> Float[np.ndarray, " n"]:
     """Share of each image's variance that its reconstruction misses; NaN if the image cannot be read or has changed."""
     errors = np.full(len(page), np.nan)

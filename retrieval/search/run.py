@@ -20,7 +20,7 @@ from retrieval.store.base import Store
 from retrieval.store.filter_compiler import exclude
 
 if TYPE_CHECKING:
-    from retrieval.model.encoder import Encoder  # imports JAX, which a search by a stored image does not need
+    from retrieval.model.base_encoder import BaseEncoder
 
 BATCH = 512
 """Queries encoded and sent together."""
@@ -34,10 +34,10 @@ class LiveCollection:
 
     collection: str
     meta: CollectionMeta
-    load: "Callable[[str], Encoder]"
+    load: "Callable[[str], BaseEncoder]"
 
     @functools.cached_property
-    def encoder(self) -> "Encoder":
+    def encoder(self) -> "BaseEncoder":
         """Raises ModelError when the model is not here."""
         return self.load(self.meta.model)
 

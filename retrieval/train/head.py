@@ -17,7 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32, Int
 
 from retrieval.model.autoencoder import Params
-from retrieval.model.trunk_encoder import HIDDEN
+from retrieval.model.trunk_weights import HIDDEN
 from retrieval.train.checkpoints import LogEntry
 from retrieval.train.closed_form import fit_projection
 from retrieval.train.loop import RunClock

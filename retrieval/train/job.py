@@ -12,8 +12,9 @@ from retrieval.config import Settings
 from retrieval.images.decode import encode_png
 from retrieval.model import saved_models
 from retrieval.model.autoencoder import to_flat
+from retrieval.model.base_encoder import as_drawn
 from retrieval.model.config import ModelConfig
-from retrieval.model.encoder import Encoder, as_drawn, use_compilation_cache
+from retrieval.model.encoder import Encoder, use_compilation_cache
 from retrieval.model.saved_models import SavedModel
 from retrieval.sources import Source
 from retrieval.sources.read import Refused

@@ -23,7 +23,8 @@ from retrieval.images.reduce import block_means
 from retrieval.model import trunk as trunk_module
 from retrieval.model.autoencoder import ConvDecoder, from_flat, to_flat
 from retrieval.model.config import TRUNK, TRUNK_PICTURE, ModelConfig
-from retrieval.model.trunk_encoder import POOLED, pooled
+from retrieval.model.trunk_encoder import pooled
+from retrieval.model.trunk_weights import POOLED
 from retrieval.train.augment import Distortion, make_views, trunk_distortion
 from retrieval.train.checkpoints import LogEntry
 from retrieval.train.closed_form import choose_shrinkage

@@ -12,8 +12,6 @@ from flax import nnx
 from retrieval.errors import ModelError
 from retrieval.model.autoencoder import (
     Autoencoder,
-    Params,
-    abstract_state,
     build,
     from_flat,
     pixel_shuffle,
@@ -49,26 +47,6 @@ def test_every_size_has_codes_and_a_reconstruction_of_its_own_shape(height: int,
         codes, decoded = jax.eval_shape(partial(there_and_back, config, 2))
         assert codes.shape == (2, 5)
         assert decoded.shape == (2, height, width, channels)
-
-
-@pytest.mark.parametrize(("size", "channels"), [((8, 8), 1), ((9, 13), 3), ((33, 47), 1), ((35, 49), 3)])
-def test_odd_sizes_really_run(size: tuple[int, int], channels: int) -> None:
-    config = default_network(size, channels, 5, PRESETS["tiny"])
-    graph, shapes = abstract_state(config)
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: rng.uniform(0.01, 0.1, leaf.shape).astype(np.float32), shapes)
-
-    @jax.jit
-    def run(params: Params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        model = nnx.merge(graph, params)
-        codes = model.encoder(images)
-        return codes, model.decoder(codes)
-
-    codes, decoded = run(params, jnp.asarray(rng.uniform(size=(2, *size, channels)), jnp.float32))
-    assert codes.shape == (2, 5)
-    assert decoded.shape == (2, *size, channels)
-    assert jnp.isfinite(decoded).all()
-    assert not jnp.array_equal(codes[0], codes[1])
 
 
 @pytest.mark.parametrize("size", [(7, 28), (28, 7), (513, 28), (28, 513), (0, 0)])

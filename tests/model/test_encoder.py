@@ -3,15 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from jaxtyping import UInt8
 
 from retrieval.errors import BadCode, ModelError
-from retrieval.model.autoencoder import build, fold_batch_norm
 from retrieval.model.encoder import BATCH_SIZES, Encoder
 from retrieval.model.saved_models import SavedModel
 from tests.errors import raises
@@ -26,18 +22,6 @@ def test_a_batch_gives_the_codes_of_its_images_one_at_a_time(encoder: Encoder) -
     for row in (0, 1, len(images) - 4, len(images) - 3, len(images) - 1):
         np.testing.assert_allclose(codes[row], encoder.encode(images[row : row + 1])[0], atol=1e-5)
     assert np.ptp(codes, axis=0).min() > 0.01  # images differ, so do their codes
-
-
-def test_folding_batch_norm_changes_no_embedding() -> None:
-    rng = np.random.default_rng(0)
-    graph, params = build(CONFIG, 0)
-    params = jax.tree.map(lambda leaf: leaf + rng.uniform(0.05, 0.5, leaf.shape).astype(np.float32), params)
-    images = jnp.asarray(blobs(8), jnp.float32) / 255
-    expected = nnx.merge(graph, params).encoder(images)
-    assert jnp.ptp(expected, axis=0).max() > 0.01
-    quick = nnx.merge(*fold_batch_norm(graph, params)).encoder
-    assert not [m for _, m in nnx.iter_modules(quick) if isinstance(m, nnx.BatchNorm)]
-    np.testing.assert_allclose(quick(images), expected, atol=1e-5)
 
 
 def test_no_images_give_no_embeddings(encoder: Encoder) -> None:

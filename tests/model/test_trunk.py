@@ -21,7 +21,8 @@ from flax import nnx
 
 from retrieval.errors import ModelError
 from retrieval.model import trunk
-from retrieval.model.trunk import HEAD, LAST, STRIDES, WEIGHTS, WIDTHS, Depthwise, Trunk, load
+from retrieval.model.trunk import Depthwise, Trunk, load
+from retrieval.model.trunk_weights import HEAD, LAST, STRIDES, WEIGHTS, WIDTHS
 
 ROOT = Path(__file__).parents[2]
 TORCH = ROOT / ".venv-torch" / "bin" / "python"

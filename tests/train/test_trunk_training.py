@@ -21,7 +21,8 @@ from retrieval.model import saved_models, trunk
 from retrieval.model.config import TRUNK, ModelConfig
 from retrieval.model.encoder import Encoder
 from retrieval.model.saved_models import SavedModel
-from retrieval.model.trunk_encoder import POOLED, pooled
+from retrieval.model.trunk_encoder import pooled
+from retrieval.model.trunk_weights import POOLED, SHA256
 from retrieval.train import trunk as training
 from retrieval.train.closed_form import fit_projection
 from retrieval.train.job import train_and_save
@@ -146,7 +147,7 @@ def test_a_model_of_another_trunk_is_refused(colours: UInt8[np.ndarray, "n h w 3
 
 
 def test_the_name_of_the_trunk_is_that_of_its_weights() -> None:
-    assert f"efficientnet-lite0-{trunk.SHA256[:16]}" == TRUNK
+    assert f"efficientnet-lite0-{SHA256[:16]}" == TRUNK
 
 
 def test_grey_images_get_a_model_that_takes_colour() -> None:
