@@ -249,6 +249,10 @@ class Index:
         """What the alias names now: collection, metadata, encoder. Raises NoCollection, and StoreError once closed."""
         return self._following.live()
 
+    def current(self) -> LiveCollection:
+        """As `live`, but a quarter of a second old at most, which spares the engine a request."""
+        return self._following.current()
+
     def check(self) -> None:
         """Search for a zero embedding, to see whether the engine answers. Raises NoCollection, StoreUnavailable."""
         self.live()

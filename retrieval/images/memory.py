@@ -32,14 +32,14 @@ class MemoryBudget:
 
         context: of the processes, which must get the budget as an argument; None: threads share it
         """
-        self._size = size
+        self.size = size
         self._changed: Any = context.Condition() if context else threading.Condition()
         self._taken: Any = context.RawArray("q", 1) if context else [0]
 
     def take(self, size: int) -> None:
         """Wait until `size` bytes are free, or all are, and take them."""
         with self._changed:
-            self._changed.wait_for(lambda: self._taken[0] == 0 or self._taken[0] + size <= self._size)
+            self._changed.wait_for(lambda: self._taken[0] == 0 or self._taken[0] + size <= self.size)
             self._taken[0] += size
 
     def give(self, size: int, _done: object = None) -> None:
@@ -60,16 +60,16 @@ def set_budget(room: MemoryBudget) -> None:
 
 @contextlib.contextmanager
 def reserve_memory(image: Image.Image, wanted: int, where: str) -> Iterator[None]:
-    """Reserve memory for decoding an image inside the block; raises BadImage when it exceeds MAX_DECODED.
+    """Reserve memory for decoding an image inside the block; raises BadImage when it exceeds the whole budget.
 
     wanted: the number of pixels a side to which it will be decoded
     """
     needed = bytes_of(image, wanted)
-    if needed > MAX_DECODED:
+    if needed > _room.size:
         raise BadImage(
             where,
             f"{image.width}x{image.height} pixels of {image.format} take {needed / 10**6:,.0f} MB to decode, more than"
-            f" {MAX_DECODED / 10**6:,.0f} MB; scale it down, or save it as PNG or JPEG",
+            f" {_room.size / 10**6:,.0f} MB; scale it down, or save it as PNG or JPEG",
         )
     if needed <= SMALL:
         yield

@@ -60,9 +60,11 @@ def create_app(index: Index, limits: Limits = Limits(), *, key: str | None = Non
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watching = asyncio.create_task(service.watch())
+        tasks = [asyncio.create_task(service.watch()), asyncio.create_task(service.decoders.start())]
         yield
-        watching.cancel()
+        for task in tasks:
+            task.cancel()
+        await service.decoders.close()
         await asyncio.to_thread(service.close)
 
     app = FastAPI(title="retrieval", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)

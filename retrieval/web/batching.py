@@ -10,14 +10,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from starlette.exceptions import HTTPException
-
 from retrieval.api import Index
 from retrieval.search.options import SearchOptions
 from retrieval.search.results import Result
 from retrieval.search.run import PreparedQuery, encode_all
 from retrieval.sources.read import Loaded
-from retrieval.web.errors import TOO_BUSY
+from retrieval.web.errors import too_busy
 from retrieval.web.metrics import Metrics
 
 MAX_BATCH = 64
@@ -55,7 +53,7 @@ class Batcher:
         Raises what its batch raised, and HTTPException when too many searches wait.
         """
         if len(self._queue) >= self._most:
-            raise HTTPException(503, TOO_BUSY)
+            raise too_busy()
         item = QueuedSearch(prepared, options)
         self._queue.append(item)
         if len(self._running) < BATCHES:

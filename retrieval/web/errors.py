@@ -24,6 +24,8 @@ DEFECT = "something went wrong in the service; its log has the details"
 SPELLED = {"where": "filter"}
 """Arguments that have another name in the HTTP API than in Python."""
 TOO_BUSY = "too busy; try again in a moment"
+BUSY_SECONDS = 5
+"""After how many seconds a client that got a 503 for lack of capacity may try again."""
 NO_SUCH_IMAGE = "no such image in the collection"
 
 
@@ -45,6 +47,11 @@ PROBLEMS = {
     429: "Too many requests.",
     503: "The engine, the collection or the model is not available, or too many requests wait.",
 }
+
+
+def too_busy() -> HTTPException:
+    """The error for a request that there is no capacity for now."""
+    return HTTPException(503, TOO_BUSY, {"Retry-After": str(BUSY_SECONDS)})
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Limits for clients: sizes, times, rates, requests at once."""
 
+import ipaddress
 from dataclasses import dataclass
 
 RATE = 100
@@ -16,8 +17,11 @@ class Limits:
     request_seconds: from the end of a request's head to the end of the answer
     head_seconds: a connection that has sent no request by then is closed
     pixels: maximum height × width of an image
-    decoders: images decoded at once
-    decode_seconds: for one image, including its wait for a decoder
+    decoders: processes that decode images at once; one more decodes those that take long
+    decode_seconds: of processor time, for one image
+    decode_wait: maximum wait of an image for a process
+    decode_bytes: memory for decoding, of all images at once
+    client_images: maximum number of images of one client that wait
     askers: requests to the engine at once
     waiting: maximum number of searches in the queue
     connections: maximum number of open connections
@@ -32,7 +36,10 @@ class Limits:
     head_seconds: float = 10
     pixels: int = 50_000_000
     decoders: int = 2
-    decode_seconds: float = 20
+    decode_seconds: float = 10
+    decode_wait: float = 20
+    decode_bytes: int = 256 * 10**6
+    client_images: int = 64
     askers: int = 16
     waiting: int = 256
     connections: int = 512
@@ -47,3 +54,18 @@ MAX_SAMPLE = 60
 """Maximum number of random images in an answer."""
 MAX_FACETS = 100
 """Maximum number of values of a field in an answer."""
+
+
+def client_group(address: str) -> str:
+    """What counts as one client: an address; of IPv6 the network of 64 bits that one customer has.
+
+    >>> client_group("192.0.2.7"), client_group("2001:db8::1:2"), client_group("unknown")
+    ('192.0.2.7', '2001:db8::/64', 'unknown')
+    """
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address):
+        return address
+    return str(found.ipv4_mapped or ipaddress.ip_network((int(found), 64), strict=False))

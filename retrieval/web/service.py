@@ -15,8 +15,9 @@ from retrieval.api import Index
 from retrieval.errors import NoCollection, RetrievalError, StoreError, StoreUnavailable
 from retrieval.schema.records import seconds_since
 from retrieval.web.batching import BATCHES, Batcher
+from retrieval.web.decoders import Decoders
 from retrieval.web.errors import NO_MODEL, client_message
-from retrieval.web.limits import Limits
+from retrieval.web.limits import Limits, client_group
 from retrieval.web.metrics import Metrics
 
 P = ParamSpec("P")
@@ -35,7 +36,7 @@ class Service:
 
     def __init__(self, index: Index, limits: Limits) -> None:
         self.index, self.limits, self.metrics = index, limits, Metrics()
-        self.decoding = ThreadPoolExecutor(limits.decoders, "decode")
+        self.decoders = Decoders(limits)
         self.drawing = ThreadPoolExecutor(limits.decoders, "draw")
         self.asking = ThreadPoolExecutor(limits.askers, "ask")
         self._searching = ThreadPoolExecutor(BATCHES, "search")
@@ -125,8 +126,13 @@ class Service:
 
     def close(self) -> None:
         """Stop the thread pools; running work is finished first, waiting work is cancelled."""
-        for pool in (self.decoding, self.drawing, self.asking, self._searching):
+        for pool in (self.drawing, self.asking, self._searching):
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def client_of(request: Request) -> str:
+    """Whose request it is: the address, of IPv6 the network that one customer gets; empty for a local socket."""
+    return client_group(request.client.host if request.client else "")
 
 
 def service_of(request: Request) -> Service:

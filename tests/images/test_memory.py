@@ -88,7 +88,7 @@ def test_decoding_several_images_keeps_to_the_budget(tmp_path: Path) -> None:
 def test_an_image_that_takes_too_much_by_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data = file_of(Image.new("RGB", (1_000, 500)), "WEBP")
     assert decode(data, "a", ImageShape(8, 8, 3)).width == 1_000
-    monkeypatch.setattr(memory, "MAX_DECODED", 7 * MB)
+    monkeypatch.setattr(memory, "_room", MemoryBudget(7 * MB))
     with pytest.raises(BadImage) as caught:
         decode(data, "a", ImageShape(8, 8, 3))
     assert caught.value.reason == (

@@ -19,11 +19,8 @@ import pytest
 from PIL import Image
 
 from retrieval.schema.records import point_id
-from retrieval.search.query import Query
 from retrieval.web.limits import Limits
 from retrieval.web.middleware.auth import SESSION_SECONDS, has_session, is_here, make_token
-from retrieval.web.routes import search
-from retrieval.web.service import Service
 from tests.cli.conftest import Ingested, copy, done_well
 from tests.web.serving import Served, serving, settings_of, until
 
@@ -198,26 +195,6 @@ def test_bombs_and_cut_files_are_refused(served: Served, digit: bytes) -> None:
         answer = served.client.post("/api/search", files={"image": data})
         assert answer.status_code == 422
         assert says in answer.json()["error"]
-
-
-def test_a_picture_that_is_slow_to_open_is_given_up_and_others_are_answered(
-    ingested: Ingested, own_home: Path, digit: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened, ended = search.prepare_upload, threading.Event()
-
-    def slow(service: Service, query: Query) -> object:
-        if query.name == "slow.png":
-            ended.wait(30)
-        return opened(service, query)
-
-    monkeypatch.setattr(search, "prepare_upload", slow)
-    with serving(settings_of(copy(ingested.home, own_home)), Limits(decode_seconds=0.3)) as service:
-        service.ready()
-        answer = service.client.post("/api/search", files={"image": ("slow.png", digit)})
-        assert answer.status_code == 422
-        assert "long" in answer.json()["error"]
-        assert service.client.post("/api/search", files={"image": digit}).status_code == 200
-        ended.set()
 
 
 def test_an_upload_cut_in_the_middle_harms_nobody(served: Served, digit: bytes) -> None:

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from retrieval.web.errors import TOO_BUSY
+from retrieval.web.errors import BUSY_SECONDS, TOO_BUSY
 from retrieval.web.limits import Limits
 from retrieval.web.metrics import Metrics
 
@@ -71,13 +71,13 @@ class LimitedBody:
             async with asyncio.timeout_at(self._end):
                 await self._places.acquire()
         except TimeoutError:
-            raise self._refusal(503, "busy", TOO_BUSY) from None
+            raise self._refusal(503, "busy", TOO_BUSY, {"Retry-After": str(BUSY_SECONDS)}) from None
         self._held = True
 
-    def _refusal(self, status: int, reason: str, text: str) -> HTTPException:
+    def _refusal(self, status: int, reason: str, text: str, headers: dict[str, str] | None = None) -> HTTPException:
         self._ended = True
         self._metrics.refused.labels(reason).inc()
-        return HTTPException(status, text)
+        return HTTPException(status, text, headers)
 
     def close(self) -> None:
         """Free the slot for the next large body."""

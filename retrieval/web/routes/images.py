@@ -1,6 +1,7 @@
 """Serves images by point id. Only files below the root of the point's source are read."""
 
 import functools
+import hashlib
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request
@@ -8,11 +9,11 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from retrieval.errors import BadImage
-from retrieval.images.decode import encode_jpeg, encode_png, probe, thumbnail
+from retrieval.images.decode import encode_jpeg, encode_png
 from retrieval.images.draw import placeholder
 from retrieval.schema.records import Point, is_id
 from retrieval.web.errors import NO_SUCH_IMAGE, problems
-from retrieval.web.service import Service, service_of
+from retrieval.web.service import Service, client_of, service_of
 
 router = APIRouter()
 
@@ -38,35 +39,25 @@ async def image(
     """Image by id. If it does not exist or its file is gone, a placeholder, so that no page shows a broken image."""
     if not is_id(id) or kind not in SIDE:
         raise HTTPException(404, NO_SUCH_IMAGE)
-    known = request.headers.get("if-none-match")
-    return await service.run(service.drawing, image_response, service, id, "jpg" if kind == "jpg" else "png", known)
+    chosen: Kind = "jpg" if kind == "jpg" else "png"
+    try:
+        point, data = await service.run(service.drawing, read_image, service, id)
+        tag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+        headers = {"ETag": tag, "Cache-Control": FRESH}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        content = await service.decoders.draw(data, point.name, chosen, SIDE[chosen], client_of(request))
+    except BadImage:
+        return placeholder_response(chosen)
+    return Response(content, media_type=TYPES[chosen], headers=headers)
 
 
-def image_response(service: Service, id_: str, kind: Kind, known: str | None) -> Response:
-    """The answer: the image, 304 when it has not changed, or a placeholder."""
+def read_image(service: Service, id_: str) -> tuple[Point, bytes]:
+    """A point and its image's file as it is now. Raises BadImage if there is none."""
     point = service.index.points([id_]).get(id_)
     if point is None:
-        return placeholder_response(kind)
-    tag = f'"{str(point.payload["sha256"])[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": FRESH}
-    if known == tag:
-        return Response(status_code=304, headers=headers)
-    try:
-        content = encode_image(service.index.image(point), point, kind, service.limits.pixels)
-    except BadImage:
-        return placeholder_response(kind)
-    return Response(content, media_type=TYPES[kind], headers=headers)
-
-
-def encode_image(data: bytes, point: Point, kind: Kind, most: int) -> bytes:
-    """Encode an image as a file of that kind, given its file. Raises BadImage."""
-    where = point.name
-    height, width, _ = probe(data, where)
-    if height * width > most:
-        raise BadImage(where, f"more than {most:,} pixels")
-    if kind == "jpg":
-        return encode_jpeg(thumbnail(data, where, SIDE[kind]))
-    return encode_png(thumbnail(data, where, min(max(height, width), SIDE[kind])))
+        raise BadImage(id_, NO_SUCH_IMAGE)
+    return point, service.index.image(point)
 
 
 def placeholder_response(kind: Kind) -> Response:

@@ -1,6 +1,5 @@
 """`POST /api/search`: from an upload or an id to hits, without ever blocking the event loop."""
 
-import asyncio
 import base64
 from typing import Annotated, Any
 
@@ -10,14 +9,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from retrieval.errors import BadImage
-from retrieval.images.decode import encode_png, probe
+from retrieval.images.decode import encode_png
 from retrieval.search.options import SearchOptions
 from retrieval.search.query import Query, Stored
 from retrieval.search.results import Result
 from retrieval.search.run import EncodedQuery, PreparedQuery
+from retrieval.sources.read import Loaded
 from retrieval.web.errors import NO_SUCH_IMAGE, problems
 from retrieval.web.requests import SearchRequest, Upload, body_schema, read_request
-from retrieval.web.service import Service, service_of
+from retrieval.web.service import Service, client_of, service_of
 
 router = APIRouter()
 
@@ -60,7 +60,7 @@ async def search(request: Request, service: Annotated[Service, Depends(service_o
         ask, upload = await read_request(request)
     options = await service.run(service.asking, options_of, service, ask) if ask.filter else options_of(service, ask)
     return JSONResponse(
-        await answer_search(service, ask, upload, options)
+        await answer_search(service, ask, upload, options, client_of(request))
     )  # no validation needed: these are our own values
 
 
@@ -70,14 +70,14 @@ def options_of(service: Service, ask: SearchRequest) -> SearchOptions:
 
 
 async def answer_search(
-    service: Service, ask: SearchRequest, upload: Upload | None, options: SearchOptions
+    service: Service, ask: SearchRequest, upload: Upload | None, options: SearchOptions, client: str
 ) -> dict[str, Any]:
     """Search, using one collection and its model for the whole answer."""
     if ask.like:
         return (await service.run(service.asking, search_by_examples, service, ask, options)).to_json()
     if upload is not None:
         data = upload.data
-        prepared = await decode_upload(service, Query.of(upload.name, lambda: data))
+        prepared = await decode_upload(service, Query.of(upload.name, lambda: data), data, client)
     else:
         prepared = await service.run(service.asking, service.index.prepare, Stored(str(ask.id)))
     prepared, result = await service.batcher.search(check_usable(prepared), options)
@@ -88,22 +88,12 @@ async def answer_search(
     return answer
 
 
-async def decode_upload(service: Service, query: Query) -> PreparedQuery:
-    """Decode an image at the live model's size. Raises BadImage, also if decoding takes too long."""
-    try:
-        async with asyncio.timeout(service.limits.decode_seconds):
-            return await service.run(service.decoding, prepare_upload, service, query)
-    except TimeoutError as error:
-        raise BadImage(query.name, "it takes too long to open; scale it down") from error
-
-
-def prepare_upload(service: Service, query: Query) -> PreparedQuery:
-    """Check an image's size, then decode it. Raises BadImage."""
+async def decode_upload(service: Service, query: Query, data: bytes, client: str) -> PreparedQuery:
+    """Decode an image at the live model's size. Raises BadImage, HTTPException 503."""
+    live = await service.run(service.asking, service.index.current)
     with service.metrics.stage("decode"):
-        height, width, _ = probe(query.read(), query.name)
-        if height * width > service.limits.pixels:
-            raise BadImage(query.name, f"{width}×{height} pixels; at most {service.limits.pixels:,}; scale it down")
-        return service.index.prepare(query)
+        sha256, image = await service.decoders.decode(data, query.name, live.meta.shape, client)
+    return PreparedQuery(live, query, Loaded(query.entry, sha256, image))
 
 
 def check_usable(prepared: PreparedQuery) -> PreparedQuery:
