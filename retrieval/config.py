@@ -1,5 +1,6 @@
 """All settings: from options, then the environment, then `retrieval.toml` in the working folder."""
 
+import ipaddress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,6 +46,30 @@ class Settings(BaseSettings):
 
     api_key: SecretStr | None = None
     """The API key that clients of `retrieval serve` must send; only from the environment or the file, as above."""
+
+    dashboard_url: str | None = None
+    """URL at which users open the Qdrant dashboard, whose pages may show images of `retrieval serve`; several are
+    separated by commas (default: `qdrant_url`)."""
+
+    trusted_proxies: str | None = None
+    """Addresses or networks of proxies in front of `retrieval serve`, separated by commas, whose `X-Forwarded-For` and
+    `X-Forwarded-Proto` are believed (default: this machine)."""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, proxies: str | None) -> str | None:
+        """Raises ValueError for what is neither an address nor a network."""
+        for each in (proxies or "").split(","):
+            try:
+                _ = each.strip() and ipaddress.ip_network(each.strip())
+            except ValueError as error:
+                raise ValueError(f"{each.strip()!r} is not an address or a network like 172.18.0.0/16") from error
+        return proxies
+
+    @property
+    def dashboards(self) -> list[str]:
+        """The URLs of `dashboard_url`, or of `qdrant_url`."""
+        return [url.strip() for url in (self.dashboard_url or self.qdrant_url or "").split(",") if url.strip()]
 
     @field_validator("public_url")
     @classmethod

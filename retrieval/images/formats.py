@@ -40,6 +40,8 @@ FORMATS = (
 
 HAS_HEIF = importlib.util.find_spec("pillow_heif") is not None
 """Whether the extra `heif` is installed."""
+NO_HEIF = "HEIF images need a package that is not installed: pip install 'retrieval[heif]'"
+NO_AVIF = "AVIF images need a newer Pillow: pip install --upgrade pillow"
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 SUFFIXES = frozenset(suffix for each in FORMATS for suffix in each.suffixes) | (

@@ -14,13 +14,14 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from retrieval.errors import BadImage
 from retrieval.images import libtiff
-from retrieval.images.formats import FORMATS, HAS_AVIF, HAS_HEIF, HEAD_BYTES, MAX_BYTES, brand_of
+from retrieval.images.formats import FORMATS, HAS_AVIF, HAS_HEIF, HEAD_BYTES, MAX_BYTES, NO_AVIF, NO_HEIF, brand_of
 from retrieval.images.memory import reserve_memory
 from retrieval.images.warnings import suppress_warnings
 
 for _format in FORMATS:  # importing registers a plugin; otherwise Pillow imports all forty at the first WebP
     importlib.import_module(f"PIL.{_format.plugin}")
 _NAMES = tuple(each.name for each in FORMATS)
+_KNOWN = (*_NAMES, "HEIF") if HAS_HEIF else _NAMES
 _MAGIC = tuple(magic for each in FORMATS for magic in each.magic)
 
 UNSUPPORTED = "an unsupported kind of image ({}); save it as PNG or JPEG"
@@ -86,9 +87,9 @@ def open_header(data: bytes, where: str) -> Image.Image:
     formats = _NAMES
     brand = brand_of(data[:HEAD_BYTES])
     if brand == "HEIF" and not _register_heif():
-        raise BadImage(where, "HEIF images need a package that is not installed: pip install 'retrieval[heif]'")
+        raise BadImage(where, NO_HEIF)
     if brand == "AVIF" and not HAS_AVIF:
-        raise BadImage(where, "AVIF images need a newer Pillow: pip install --upgrade pillow")
+        raise BadImage(where, NO_AVIF)
     if brand:
         formats = (brand,)
     try:
@@ -96,7 +97,7 @@ def open_header(data: bytes, where: str) -> Image.Image:
     except UnidentifiedImageError as error:
         if brand or data.startswith(_MAGIC):
             raise BadImage(where, _trouble(data) or "truncated or damaged (its header cannot be read)") from error
-        raise BadImage(where, f"not an image in a known format ({', '.join(_NAMES)}, HEIF)") from error
+        raise BadImage(where, f"not an image in a known format ({', '.join(_KNOWN)})") from error
     if image.width * image.height > MAX_PIXELS:
         raise BadImage(where, f"{image.width}x{image.height} pixels, more than {MAX_PIXELS:,}; scale it down")
     if image.mode == "F":

@@ -1,4 +1,4 @@
-"""The language of `--where`: `label=7 and width>=640 and path~"2024/*"`. Its grammar is `filter_language.lark`.
+r"""The language of `--where`: `label=7 and width>=640 and path~"2024/*"`. Its grammar is `filter_language.lark`.
 
 | written | true for |
 |---|---|
@@ -7,11 +7,13 @@
 | `width>=640`, `<`, `<=`, `>` | numbers |
 | `ingested_at>=2026-11-01` | times in ISO 8601, UTC if they name no zone |
 | `path~"2024/*"` | text with that prefix |
+| `label="a\nb"` | in quotes, `\n`, `\r` and `\t` are line breaks and a tab; before others, `\` is left out |
 | `not …`, `… and …`, `… or …`, `(…)` | |
 """
 
 import datetime as dt
 import functools
+import math
 import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,9 @@ LONGEST = 10_000
 """Maximum number of characters in a filter."""
 DEEPEST = 90
 """Maximum depth of the syntax tree, three nodes for a pair of brackets. Engines accept about a hundred levels."""
+ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+LONGEST_INT = 300
+"""Characters of the longest whole number that is read exactly; Python reads at most 4,300."""
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?", re.ASCII)
 NAMES = {"=": "", "!=": "", "~": "", "<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 
@@ -126,17 +131,22 @@ def compile_equality(field: "Token", value: Any, text: str) -> Condition:
 
 
 def parse_number(said: str) -> float | None:
-    """The number that a word spells, an int if it has no decimal point; None for other words."""
-    if not NUMBER.fullmatch(said):
+    """The number that a word spells, an int if it is whole; None for other words, and for numbers beyond all floats."""
+    if not NUMBER.fullmatch(said) or math.isinf(float(said)):
         return None
-    return float(said) if "." in said else int(said)
+    return float(said) if "." in said or len(said) > LONGEST_INT else int(said)
 
 
 def unquote(value: Any) -> tuple[str, "Token"]:
     """A value's text without its quotes, and its token, which knows its place."""
     (token,) = value.children
     said = str(token)
-    return (re.sub(r"\\(.)", r"\1", said[1:-1]) if value.data == "quoted" else said), token
+    return (ESCAPE.sub(unescape, said[1:-1]) if value.data == "quoted" else said), token
+
+
+def unescape(escape: "re.Match[str]") -> str:
+    """The character that a backslash and a character stand for: a line break, a tab, or that character itself."""
+    return {"n": "\n", "r": "\r", "t": "\t"}.get(escape[1], escape[1])
 
 
 def syntax_error(text: str, at: int | None, why: str) -> FilterError:

@@ -24,6 +24,7 @@ from retrieval.web.limits import Limits
 from retrieval.web.middleware.auth import AccessControl
 from retrieval.web.middleware.body_limits import BodyLimits
 from retrieval.web.middleware.headers import SecurityHeaders
+from retrieval.web.middleware.other_sites import OtherSites
 from retrieval.web.routes import health, images, points, search
 from retrieval.web.service import Service, service_of
 
@@ -50,7 +51,13 @@ async def icon() -> Response:
     return Response(status_code=204)
 
 
-def create_app(index: Index, limits: Limits = Limits(), *, key: str | None = None, any_host: bool = False) -> ASGIApp:  # noqa: B008 - frozen
+def create_app(
+    index: Index,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    *,
+    key: str | None = None,
+    any_host: bool = False,
+) -> ASGIApp:
     """The service on an open index; read-only.
 
     key: the API key that clients must send (default: none)
@@ -80,7 +87,9 @@ def create_app(index: Index, limits: Limits = Limits(), *, key: str | None = Non
     app.add_exception_handler(ClientDisconnect, handle_disconnect)
     app.add_exception_handler(Exception, handle_defect)
     guarded = AccessControl(BodyLimits(app, limits, service.metrics), key=key, rate=limits.rate, any_host=any_host)
-    return SecurityHeaders(guarded, service.metrics)
+    settings = index.settings
+    origins = [settings.public_url] if settings.public_url else []
+    return SecurityHeaders(OtherSites(guarded, origins=origins, dashboards=settings.dashboards), service.metrics)
 
 
 def describe_api(app: FastAPI) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from retrieval.errors import (
     StoreUnavailable,
     UsageError,
 )
+from retrieval.images.formats import NO_AVIF, NO_HEIF
 
 ENGINE_DOWN = "the engine does not answer; try again in a moment"
 NO_COLLECTION = "there is no collection yet; ask the operator to make one: retrieval ingest SOURCE"
@@ -23,6 +24,10 @@ NO_MODEL = "the model that made this collection is not on this machine; ask the 
 DEFECT = "something went wrong in the service; its log has the details"
 SPELLED = {"where": "filter"}
 """Arguments that have another name in the HTTP API than in Python."""
+FOR_VISITORS = {
+    reason: f"{reason.split()[0]} images cannot be read here; save it as JPEG or PNG" for reason in (NO_HEIF, NO_AVIF)
+}
+"""Reasons to refuse an image that tell the operator what to install, and what visitors are told."""
 TOO_BUSY = "too busy; try again in a moment"
 BUSY_SECONDS = 5
 """After how many seconds a client that got a 503 for lack of capacity may try again."""
@@ -39,6 +44,7 @@ class Problem(BaseModel):
 PROBLEMS = {
     400: "The request is malformed.",
     401: "The API key is missing or wrong.",
+    403: "A page of another web site asked.",
     404: "No such image.",
     408: "The upload took too long.",
     413: "The upload is too large.",
@@ -73,7 +79,7 @@ def client_message(error: RetrievalError) -> str:
     if isinstance(error, UsageError):
         return error.text(lambda option: SPELLED.get(option, option))
     if isinstance(error, BadImage):
-        return error.reason
+        return FOR_VISITORS.get(error.reason, error.reason)
     if isinstance(error, NoCollection):
         return NO_COLLECTION
     if isinstance(error, StoreUnavailable):

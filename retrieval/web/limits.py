@@ -25,6 +25,7 @@ class Limits:
     askers: requests to the engine at once
     waiting: maximum number of searches in the queue
     connections: maximum number of open connections
+    client_connections: of one client
     rate: requests of one client per second, 0 for no limit
     """
 
@@ -43,6 +44,7 @@ class Limits:
     askers: int = 16
     waiting: int = 256
     connections: int = 512
+    client_connections: int = 128
     rate: int = RATE
 
 

@@ -44,12 +44,13 @@ def serving(
     *,
     alias: str = "images",
     key: str | None = None,
+    proxies: str | None = None,
 ) -> Iterator[Served]:
     """The service on what the settings say, as `retrieval serve` makes it."""
     listening = listen("127.0.0.1", 0)
     with listening, open_store(settings, fail_fast=True) as store:
         index = Index(store, settings, alias)
-        server = uvicorn.Server(server_config(create_app(index, limits, key=key), limits))
+        server = uvicorn.Server(server_config(create_app(index, limits, key=key), limits, proxies))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

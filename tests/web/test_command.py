@@ -60,6 +60,18 @@ def test_others_are_let_in_with_a_key_or_when_that_is_said(call: Call) -> None:
     call("serve", "--host", "0.0.0.0").error(2, "RETRIEVAL_API_KEY", "--insecure")
 
 
+@pytest.mark.parametrize("key", ["a", "0123456789abcde", "a" * 40])
+def test_a_key_that_is_easily_guessed_is_refused(call: Call, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("RETRIEVAL_API_KEY", key)
+    said = call("serve").error(2, "RETRIEVAL_API_KEY", len(key))
+    assert key == "a" or key not in said
+
+
+def test_proxies_that_are_no_addresses(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RETRIEVAL_TRUSTED_PROXIES", "127.0.0.1, nginx")
+    call("serve").error(2, "trusted_proxies", "'nginx'")
+
+
 def test_a_port_that_is_taken(call: Call) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

@@ -18,7 +18,10 @@ import httpx
 import pytest
 from PIL import Image
 
+from retrieval.errors import BadImage
+from retrieval.images.formats import NO_HEIF
 from retrieval.schema.records import point_id
+from retrieval.web.errors import client_message
 from retrieval.web.limits import Limits
 from retrieval.web.middleware.auth import SESSION_SECONDS, has_session, is_here, make_token
 from tests.cli.conftest import Ingested, copy, done_well
@@ -105,6 +108,12 @@ def test_a_link_out_of_the_root_shows_nothing(ingested: Ingested, tmp_path: Path
         assert Image.open(io.BytesIO(good.content)).size == (28, 28)
         nothing = service.client.get(f"/images/{point_id('no', 'thing')}.png").content
         assert service.client.get(f"/images/{point_id('mine', 'two.png')}.png").content == nothing
+        tag = {"If-None-Match": good.headers["etag"]}
+        assert service.client.get(f"/images/{point_id('mine', 'one.png')}.png", headers=tag).status_code == 304
+        Image.new("L", (28, 28), 100).save(folder / "one.png")
+        changed = service.client.get(f"/images/{point_id('mine', 'one.png')}.png", headers=tag)
+        assert changed.status_code == 200
+        assert changed.headers["etag"] != good.headers["etag"]
         (folder / "one.png").unlink()
         assert service.client.get(f"/images/{point_id('mine', 'one.png')}.png").content == nothing
 
@@ -320,6 +329,114 @@ def test_one_client_may_not_ask_without_end(ingested: Ingested, own_home: Path) 
         answer = service.client.get("/api/status")
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_other_sites_pages_cannot_search(served: Served, headers: dict[str, str], status: int, digit: bytes) -> None:
+    answer = served.client.post("/api/search", files={"image": digit}, headers=headers)
+    assert answer.status_code == status
+    own = {"Origin": str(served.client.base_url).rstrip("/"), "Referer": f"{served.url}/"}
+    assert served.client.post("/api/search", files={"image": digit}, headers=own).status_code == 200
+
+
+def test_other_sites_pages_show_no_images_but_the_dashboards_do(ingested: Ingested, own_home: Path) -> None:
+    settings = settings_of(copy(ingested.home, own_home)).model_copy(
+        update={"dashboard_url": "https://pictures.example:6333, http://127.0.0.1:6333/dashboard"}
+    )
+    policy = "cross-origin-resource-policy"
+    with serving(settings) as service:
+        image = f"/images/{service.client.get('/api/sample?n=1').json()['points'][0]['id']}.jpg"
+        plain = service.client.get(image)
+        assert (plain.status_code, plain.headers[policy]) == (200, "same-origin")
+        shown = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+        for referer, status, says in (
+            ("https://evil.example/", 403, "same-origin"),
+            ("https://pictures.example/", 403, "same-origin"),
+            ("", 403, "same-origin"),
+            ("https://pictures.example:6333/", 200, "cross-origin"),
+            ("http://localhost:6333/dashboard", 200, "cross-origin"),
+        ):
+            answer = service.client.get(image, headers={**shown, "Referer": referer})
+            assert (answer.status_code, answer.headers[policy]) == (status, says), referer
+        linked = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+        assert service.client.get(image, headers=linked).status_code == 200, "someone followed a link"
+        dashboard = {**shown, "Referer": "http://localhost:6333/"}
+        assert service.client.get("/api/sample", headers=dashboard).status_code == 403, "images only"
+
+
+def test_only_named_proxies_are_believed(ingested: Ingested, own_home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    told = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https", "X-API-Key": KEY}
+    with serving(
+        settings_of(copy(ingested.home, own_home)), Limits(rate=1), key=KEY, proxies="127.0.0.2/32"
+    ) as service:
+
+        def client(address: str) -> httpx.Client:
+            transport = httpx.HTTPTransport(local_address=address)
+            return httpx.Client(base_url=service.url, transport=transport, timeout=60)
+
+        with client("127.0.0.2") as proxy, client("127.0.0.3") as other:
+            assert "Secure" in proxy.post("/api/session", headers=told).headers["set-cookie"]
+            assert "Secure" not in other.post("/api/session", headers=told).headers["set-cookie"]
+            until(lambda: proxy.get("/healthz", headers=told).status_code == 429)
+            next_one = {**told, "X-Forwarded-For": "192.0.2.2"}
+            assert proxy.get("/healthz", headers=next_one).status_code == 200, "each has a rate of their own"
+    assert "RETRIEVAL_TRUSTED_PROXIES=127.0.0.3" in caplog.text
+    assert "RETRIEVAL_TRUSTED_PROXIES=127.0.0.2" not in caplog.text
+
+
+def test_idle_connections_of_one_client_keep_nobody_out(ingested: Ingested, own_home: Path) -> None:
+    limits = Limits(connections=40, client_connections=10, head_seconds=60)
+    with serving(settings_of(copy(ingested.home, own_home)), limits) as service, contextlib.ExitStack() as stack:
+
+        def idle(address: str) -> socket.socket:
+            return stack.enter_context(socket.create_connection(("127.0.0.1", service.port), 10, (address, 0)))
+
+        def open_ones(some: list[socket.socket]) -> int:
+            return sum(not select.select([each], [], [], 0)[0] for each in some)
+
+        asked = [httpx.Client(base_url=service.url, trust_env=False) for _ in range(3)]
+        for client in asked:
+            stack.enter_context(client)
+            assert client.get("/healthz").status_code == 200
+        mine = [idle("127.0.0.1") for _ in range(30)]
+        until(lambda: open_ones(mine) <= 10)
+        assert all(client.get("/healthz").status_code == 200 for client in asked), "theirs stay"
+        many = [idle(f"127.0.0.{2 + number // 9}") for number in range(90)]
+        until(lambda: open_ones(many + mine) <= 40)
+        assert service.client.get("/healthz").status_code == 200
+        busy = [idle("127.0.1.1") for _ in range(12)]
+        for each in busy:
+            with contextlib.suppress(OSError):
+                each.sendall(post(content_length=b"9"))
+        until(lambda: open_ones(busy) <= 10)
+        assert service.client.get("/healthz").status_code == 200
+
+
+def test_head_is_answered_as_get_without_a_body(served: Served) -> None:
+    for path in ("/", "/healthz", "/static/app.js"):
+        answer = served.client.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer.headers["content-type"] == served.client.get(path).headers["content-type"]
+
+
+def test_visitors_are_not_told_what_to_install(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    heif = b"\0\0\0\x18ftypheic" + bytes(64)
+    said = served.client.post("/api/search", files={"image": heif}).json()["error"]
+    assert "pip" not in said
+    assert "pip" in NO_HEIF
+    assert "pip" not in client_message(BadImage("a.heic", NO_HEIF))
 
 
 def test_no_answer_names_a_place_or_shows_a_trace(

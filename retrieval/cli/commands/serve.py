@@ -48,10 +48,15 @@ def serve(
     $ retrieval serve --host 0.0.0.0 --port 8080
     """
     from retrieval.config import load_settings
-    from retrieval.web.middleware.auth import is_loopback
+    from retrieval.web.middleware.auth import SHORTEST_KEY, is_guessable, is_loopback
 
     settings = load_settings(qdrant_url=qdrant_url)
     key = settings.api_key.get_secret_value() if settings.api_key else None
+    if key and is_guessable(key):
+        raise UsageError(
+            f"RETRIEVAL_API_KEY of {len(key)} characters is easily guessed; use at least {SHORTEST_KEY} random ones, as"
+            " from: openssl rand -hex 32"
+        )
     if not (key or insecure or is_loopback(host)):
         raise UsageError(
             f"--host {host} is reachable from the network; set RETRIEVAL_API_KEY to the key that clients must send, or"
@@ -72,4 +77,4 @@ def serve(
         port = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         echo(f"Serving {alias} at http://{shown}:{port} (Ctrl-C ends)", err=True)
-        run_server(app, listening, limits)
+        run_server(app, listening, limits, settings.trusted_proxies)

@@ -3,7 +3,10 @@
 import hashlib
 import hmac
 import ipaddress
+import logging
+import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 from limits import RateLimitItemPerSecond
@@ -14,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from retrieval.web.errors import error_response
+from retrieval.web.limits import client_group
 
 OPEN = ("/", "/docs", "/healthz", "/openapi.json", "/readyz")
 """Paths that need no key, because they do not show the collection. Static files do not need one either."""
@@ -21,6 +25,11 @@ SESSION = "/api/session"
 COOKIE = "retrieval"
 SESSION_SECONDS = 7 * 24 * 3600
 LONGEST_TOKEN = 100
+SHORTEST_KEY = 16
+LEAST_BITS = 40
+IGNORED = 16
+"""Maximum number of addresses that are logged because their X-Forwarded-For is ignored."""
+LOG = logging.getLogger("retrieval.web")
 WINDOW = 10
 """Seconds over which a client's requests are counted: a page of images is requested all at once."""
 
@@ -38,6 +47,7 @@ class AccessControl:
         """
         self._app, self._key, self._any_host = app, key, any_host or key is not None
         self._most = RateLimitItemPerSecond(rate * WINDOW, WINDOW) if rate else None
+        self._ignored: set[str] = set()
         self._counts = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,11 +55,21 @@ class AccessControl:
         refused = self._check(scope) if scope["type"] == "http" else None
         await (refused or self._app)(scope, receive, send)
 
+    def _note_ignored(self, client: str, forwarded: str) -> None:
+        """Log an address whose X-Forwarded-For was ignored: if believed, it would have made the client one of those."""
+        named = {client_group(each.strip()) for each in forwarded[:1000].split(",")}
+        if client not in named and len(self._ignored) < IGNORED:
+            self._ignored.add(client)
+            text = "X-Forwarded-For from %s is ignored; if that is your proxy: RETRIEVAL_TRUSTED_PROXIES=%s"
+            LOG.warning(text, client, client)
+
     def _check(self, scope: Scope) -> Response | None:
         headers, path = Headers(scope=scope), scope["path"]
         if not self._any_host and not is_here(headers.get("host", "")):
             return error_response(400, "without a key, this service can be reached as localhost only")
-        client = (scope.get("client") or ("unknown", 0))[0]
+        client = client_group((scope.get("client") or ("unknown", 0))[0])
+        if (forwarded := headers.get("x-forwarded-for")) and client not in self._ignored:
+            self._note_ignored(client, forwarded)
         if self._most and not self._counts.hit(self._most, client):
             return error_response(429, "too many requests; wait a few seconds", {"Retry-After": str(WINDOW // 2)})
         if self._key is None or path in OPEN or path.startswith("/static/"):
@@ -117,6 +137,17 @@ def is_session(token: str, key: str) -> bool:
     """Whether a cookie's value is a valid, unexpired session."""
     ends, _, signature = token.partition(".")
     return keys_match(signature, sign(ends, key)) and ends.isascii() and ends.isdecimal() and float(ends) > time.time()
+
+
+def is_guessable(key: str) -> bool:
+    """Whether an API key is shorter than 16 characters, or repeats so few that it is worth no more than ten.
+
+    >>> is_guessable("a"), is_guessable("ab" * 20), is_guessable("4f1c2a9b0c1d5e2f"), is_guessable("a key of the tests")
+    (True, True, False, False)
+    """
+    shares = [count / len(key) for count in Counter(key).values()]
+    bits = len(key) * -sum(share * math.log2(share) for share in shares)
+    return len(key) < SHORTEST_KEY or bits < LEAST_BITS
 
 
 def keys_match(shown: str, wanted: str) -> bool:

@@ -29,7 +29,9 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 500
+        started, status, asked = time.perf_counter(), 500, scope["method"]
+        if asked == "HEAD":  # as GET; the server leaves the body out
+            scope = {**scope, "method": "GET"}
 
         async def send_on(message: Message) -> None:
             nonlocal status
@@ -44,6 +46,6 @@ class SecurityHeaders:
             await self._app(scope, receive, send_on)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST") else "other"
+            method = asked if asked in ("GET", "HEAD", "POST") else "other"
             self._metrics.requests.labels(route, method, str(status)).inc()
             self._metrics.request_seconds.labels(route).observe(time.perf_counter() - started)

@@ -12,7 +12,7 @@ export function showHeader(status) {
       collection && el("span", {}, count(points, "image")),
       collection && el("span", {}, "collection ", el("code", {}, collection)),
       model && el("span", {}, "model ", el("code", { title: model }, model.slice(0, 8))),
-      created && el("span", {}, "re-indexed ", el("time", { datetime: created, title: exact(created) }, ago(created))),
+      created && el("span", {}, "created ", el("time", { datetime: created, title: exact(created) }, ago(created))),
     ].filter(Boolean),
   );
   $("h1 a").title = `version ${status.version}`;

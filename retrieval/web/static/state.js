@@ -77,7 +77,8 @@ export function filterText(state) {
     .join(" and ");
 }
 
-const quoted = (text) => `"${text.replace(/["\\]/g, "\\$&")}"`;
+const ESCAPES = { "\n": "\\n", "\r": "\\r" }; // a form would send another line break
+const quoted = (text) => `"${text.replace(/["\\\n\r]/g, (each) => ESCAPES[each] ?? `\\${each}`)}"`;
 const unique = (values) => [...new Set(values)];
 
 const uploads = new Map();
