@@ -17,10 +17,10 @@ def test_it_starts_before_there_is_anything(trained: Trained, own_home: Path, di
     with serving(settings_of(copy(trained.home, own_home))) as service:
         status = service.client.get("/api/status").json()
         assert (status["state"], status["points"]) == ("no-collection", 0)
-        assert "retrieval ingest SOURCE" in status["message"]
+        assert "stop this service, run `retrieval ingest --train SOURCE`" in status["message"]
         for answer in (service.client.post("/api/search", files={"image": digit}), service.client.get("/healthz")):
             assert answer.status_code == 503
-            assert "retrieval ingest SOURCE" in answer.json()["error"]
+            assert answer.json()["error"] == status["message"]
             assert str(own_home) not in answer.text
 
 
