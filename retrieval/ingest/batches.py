@@ -144,4 +144,5 @@ def write_batch(run: IngestRun, batch: Batch) -> None:
     summary.newly_refused += sum(not item.again for item in batch.refused)
     summary.encoded += len(batch.encoded)
     summary.copied += batch.copied
-    summary.unchanged += len(batch.payloads)
+    unchanged = len(batch.payloads)  # counted before the `+=`, because the planner's thread adds to the same field
+    summary.unchanged += unchanged

@@ -6,7 +6,7 @@ import time
 from array import array
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from uuid import UUID
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,20 +14,38 @@ from retrieval.ingest.context import IngestRun
 from retrieval.ingest.image_url import make_image_url
 from retrieval.ingest.payload import collect_user_fields, replace_user_fields, select_user_fields
 from retrieval.ingest.stale_points import clear_stale, is_stale
-from retrieval.schema.records import Payload, Point, point_id
+from retrieval.schema.records import STALE, Payload, Point, point_id
 from retrieval.sources import Entry
 from retrieval.sources.read import Refused
 from retrieval.store.validation import explain_too_large
 from retrieval.util.prefetch import prefetch
 
 PAGE = 1000
-"""Images compared at once, in one request to the engine."""
+"""Images in the first page of a listing, which are compared at once; each page is twice as long as the one before."""
+LONGEST_PAGE = 16 * PAGE
+"""Short pages start the encoder early; long ones spare the engine requests, and are compared in half the time."""
 PAGE_SECONDS = 0.5
 """Seconds after which a page of a slow listing is passed on, so that encoding starts while listing goes on."""
 
 Page = list["ToOpen | PayloadUpdate | Copied | Refused"]
 Points = Mapping[str, Point]
 """By id."""
+
+
+class KnownPage(NamedTuple):
+    """A page of a listing, and what is known of its images.
+
+    ids: of the points of all its images
+    open: the images, with their ids, that are not known to be unchanged
+    here: the points of these in the collection
+    there: their points in other collections
+    """
+
+    ids: list[str]
+    entries: Sequence[Entry]
+    open: Sequence[tuple[Entry, str]]
+    here: Points
+    there: Points
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,15 +106,15 @@ class Planner:
 
     def plan(self, listings: Sequence[Iterable[Entry]]) -> Generator[Page]:
         """What to do for each page of the listings; images that need nothing are left out."""
-        pages = prefetch(cut_pages(itertools.chain.from_iterable(listings)), 2)
+        pages = prefetch(cut_pages(itertools.chain.from_iterable(listings), most=LONGEST_PAGE), 2)
         with contextlib.closing(pages), contextlib.closing(prefetch(map(self._look_up, pages), 1)) as known:
             for each in known:
-                yield self._plan(*each)
+                yield self._plan(each)
         self.run.summary.listed = True
 
     def plan_page(self, entries: Sequence[Entry]) -> Page:
         """What to do for one page of a listing; runs in the calling thread."""
-        return self._plan(*self._look_up(entries))
+        return self._plan(self._look_up(entries))
 
     def pack_seen(self, source: str) -> str:
         """The shortened ids of the source's listed images, in hexadecimal, for the process that prunes."""
@@ -116,29 +134,57 @@ class Planner:
         gone = np.isin(np.array([shorten_id(point) for point in points], np.uint64), seen, invert=True)
         return list(itertools.compress(points, gone))
 
-    def _look_up(self, entries: Sequence[Entry]) -> tuple[Sequence[Entry], list[str], Points, Points]:
-        """The page, its images' ids, their points in the collection, and their points in other collections."""
+    def _look_up(self, entries: Sequence[Entry]) -> KnownPage:
+        """The page, with the points of the images that may have to be opened or updated."""
         store, others = self.run.store, self.run.others
         ids = [point_id(entry.source, entry.key) for entry in entries]
-        known = store.retrieve(self.run.collection, ids) if self.run.collection else {}
-        new = [id_ for id_ in ids if id_ not in known]
+        open_, held = self._drop_unchanged(entries, ids)
+        known = store.retrieve(self.run.collection, held) if held else {}
+        wanted = [id_ for _, id_ in open_]
+        new = [id_ for id_ in wanted if id_ not in known]
         there: dict[str, Point] = {}
         if others.like:
             there = store.retrieve(others.like, new, codes=others.same_model) if new else {}
             there |= store.retrieve(others.like, list(known)) if known else {}
         for other in others.left:
-            if missing := [id_ for id_ in (ids if others.like else new) if id_ not in there]:
+            if missing := [id_ for id_ in (wanted if others.like else new) if id_ not in there]:
                 there |= store.retrieve(other, missing)
-        return entries, ids, known, there
+        return KnownPage(ids, entries, open_, known, there)
 
-    def _plan(self, entries: Sequence[Entry], ids: Sequence[str], known: Points, there: Points) -> Page:
+    def _drop_unchanged(self, entries: Sequence[Entry], ids: list[str]) -> tuple[list[tuple[Entry, str]], list[str]]:
+        """The images whose points need a closer look, with their ids; and the ids of those that may have a point.
+
+        An image needs none if the few fields that this run would set are stored as they are.
+        """
+        options, url = self.run.options, self.run.options.public_url
+        pairs = list(zip(entries, ids, strict=True))
+        if not self.run.collection or options.force or options.metadata or self.run.others.like:
+            return pairs, ids if self.run.collection else []
+        label = {"label"} if any(entry.label is not None for entry in entries) else set()
+        fields = ("bytes", "mtime_ns", STALE, *label, *make_image_url(url, ""))
+        stored = self.run.store.retrieve_fields(self.run.collection, ids, fields)
+
+        def differs(entry: Entry, id_: str) -> bool:
+            wanted: Payload = {"bytes": entry.bytes, "mtime_ns": entry.mtime_ns}
+            if label and entry.label is not None:
+                wanted["label"] = entry.label
+            return not entry.mtime_ns or stored.get(id_) != (wanted | make_image_url(url, id_) if url else wanted)
+
+        rest = [pair for pair in pairs if differs(*pair)]
+        return rest, [id_ for _, id_ in rest if id_ in stored]
+
+    def _plan(self, page: KnownPage) -> Page:
+        summary = self.run.summary
         todo: Page = []
-        for entry, id_ in zip(entries, ids, strict=True):
-            if self.run.options.prune:
+        if self.run.options.prune:
+            for entry, id_ in zip(page.entries, page.ids, strict=True):
                 self._seen.setdefault(entry.source, array("Q")).append(shorten_id(id_))
-            if (item := self._decide(entry, id_, known.get(id_), there.get(id_))) is not None:
+        for entry, id_ in page.open:
+            if (item := self._decide(entry, id_, page.here.get(id_), page.there.get(id_))) is not None:
                 todo.append(item)
-        self.run.summary.found += len(entries)
+        listed, unchanged = len(page.entries), len(page.entries) - len(page.open)
+        summary.found += listed
+        summary.unchanged += unchanged
         return todo
 
     def _decide(
@@ -191,15 +237,18 @@ def drop_payload(refused: Refused) -> Refused:
     return replace(refused, entry=refused.entry.as_listed()) if isinstance(refused.entry, ToOpen) else refused
 
 
-def cut_pages(entries: Iterable[Entry], seconds: float = PAGE_SECONDS) -> Iterator[list[Entry]]:
-    """Cut entries into pages of PAGE; a page that takes longer than `seconds` to list is cut short."""
+def cut_pages(entries: Iterable[Entry], seconds: float = PAGE_SECONDS, most: int = PAGE) -> Iterator[list[Entry]]:
+    """Cut entries into pages: the first of PAGE, each twice as long as the one before, up to `most`.
+
+    A page that takes longer than `seconds` to list is cut short.
+    """
     page: list[Entry] = []
-    end = time.monotonic() + seconds
+    size, end = PAGE, time.monotonic() + seconds
     for entry in entries:
         page.append(entry)
-        if len(page) >= PAGE or time.monotonic() > end:
+        if len(page) >= size or time.monotonic() > end:
             yield page
-            page, end = [], time.monotonic() + seconds
+            page, size, end = [], min(2 * size, most), time.monotonic() + seconds
     if page:
         yield page
 
@@ -216,4 +265,4 @@ def is_same_file(entry: Entry, old: Payload) -> bool:
 
 def shorten_id(point: str) -> int:
     """The first 8 bytes of a point's id."""
-    return UUID(point).int >> 64
+    return int(point[:18].replace("-", ""), 16)

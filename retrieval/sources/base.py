@@ -143,13 +143,18 @@ def path_of(key: str) -> str:
 
 
 def is_image(name: str) -> bool:
-    """Whether the name has an image's suffix; only decoding shows whether the file is an image."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - Path is ten times slower here
+    """Whether the name has an image's suffix; only decoding shows whether the file is an image.
+
+    >>> [name for name in ("a.PNG", ".png", "a/.png", "a/..png", "a.b/c.png", "a.png/c") if is_image(name)]
+    ['a.PNG', 'a.b/c.png']
+    """
+    stem, dot, suffix = name.rpartition(".")  # a third of the time of `os.path.splitext`, for each file listed
+    return dot + suffix.lower() in SUFFIXES and stem.rstrip(".")[-1:] not in ("", "/")
 
 
 def is_passed_over(name: str) -> bool:
     """Whether the name has the suffix of an unsupported image format."""
-    return os.path.splitext(name)[1].lower() in NOT_TAKEN  # noqa: PTH122 - as above
+    return os.path.splitext(name)[1].lower() in NOT_TAKEN  # noqa: PTH122 - Path is ten times slower
 
 
 def has_no_suffix(name: str) -> bool:

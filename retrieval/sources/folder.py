@@ -13,6 +13,7 @@ import os
 import stat
 from collections.abc import Iterator
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
@@ -147,7 +148,7 @@ class Folder:
         try:
             self._folders[hash(key_of(key))] = hash(file_identity(folder))
             with os.scandir(folder) as items:
-                return sorted(items, key=lambda item: item.name, reverse=True)
+                return sorted(items, key=attrgetter("name"), reverse=True)
         except FileNotFoundError as error:
             if folder is self.root:
                 raise SourceError(f"{self.spec} no longer exists") from error

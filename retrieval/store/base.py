@@ -154,6 +154,14 @@ class Store(Protocol):
     def retrieve(self, collection: str, ids: Sequence[str], *, codes: bool = False) -> dict[str, Point]:
         """Points by id; missing ids are left out."""
 
+    def retrieve_fields(self, collection: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, Payload]:
+        """Some fields of payloads by point id; missing ids and fields are left out.
+
+        Takes less than half the time of `retrieve`, of this process and of the engine.
+
+        fields: names without `.` and brackets, which Qdrant reads as a path
+        """
+
     def scroll(
         self, collection: str, where: Filter | None = None, *, codes: bool = False, page: int = 1000
     ) -> Iterator[list[Point]]:

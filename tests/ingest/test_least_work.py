@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,20 +59,28 @@ def test_all_pages_are_counted(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     assert (summary.found, summary.new, summary.encoded) == (30, 30, 30)
 
 
-def test_a_second_run_opens_encodes_and_writes_nothing(
-    run: Run, store: Store, encoder: Quadrants, opened: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "options", [{}, {"labels": True}, {"public_url": "http://127.0.0.1:8000"}, {"labels": True, "prune": True}], ids=str
+)
+def test_a_second_run_opens_encodes_and_writes_nothing_and_asks_for_few_fields(
+    run: Run,
+    store: Store,
+    encoder: Quadrants,
+    opened: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
 ) -> None:
-    run()
+    run(**options)
     assert (len(opened), encoder.encoded) == (30, 30)
     opened.clear()
 
     def never(*_: object) -> None:
-        raise AssertionError("a run without changes writes nothing")
+        raise AssertionError("a run without changes writes nothing, and reads no whole payloads")
 
-    monkeypatch.setattr(store, "upsert", never)
-    monkeypatch.setattr(store, "set_payload", never)
-    summary = run()
-    assert (summary.unchanged, opened, encoder.encoded) == (30, [], 30)
+    for method in ("upsert", "set_payload", "retrieve"):
+        monkeypatch.setattr(store, method, never)
+    summary = run(**options)
+    assert (summary.found, summary.unchanged, opened, encoder.encoded) == (30, 30, [], 30)
 
 
 def test_one_new_file_is_one_encoding(run: Run, root: Path, encoder: Quadrants, opened: list[str]) -> None:

@@ -154,6 +154,9 @@ def test_upsert_is_idempotent_and_reads_back(store: Store, name: str) -> None:
         np.testing.assert_array_equal(found[point.id].code, point.code)
     assert store.retrieve(name, [written[0].id])[written[0].id].code is None
     assert store.retrieve(name, []) == {}
+    some = store.retrieve_fields(name, [*(p.id for p in written), ABSENT], ["path", "label", "absent"])
+    assert some == {p.id: {k: v for k, v in p.payload.items() if k in ("path", "label")} for p in written}
+    assert store.retrieve_fields(name, [], ["path"]) == {}
     store.upsert(name, [])
     store.check()
 
@@ -199,6 +202,7 @@ def test_a_point_without_a_payload_has_an_empty_one(store: Store, name: str) -> 
     store.create_collection(name, meta())
     store.upsert(name, [Point(ABSENT, codes(1)[0], {})])
     assert store.retrieve(name, [ABSENT])[ABSENT].payload == {}
+    assert store.retrieve_fields(name, [ABSENT], ["path"]) == {ABSENT: {}}
     assert [point.payload for page in store.scroll(name) for point in page] == [{}]
     assert [hit.payload for hit in store.query(name, codes(1), 1)[0]] == [{}]
 

@@ -1,6 +1,7 @@
 """`retrieval ingest`."""
 
 import contextlib
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -189,6 +190,7 @@ def ingest(
             saved = (model_of if dry_run else model_for_writing)(store, collection, settings, model)
         encoder = stack.enter_context(contextlib.closing(EncoderProcess(saved, settings.xla_cache)))
         watch.facts["model"] = encoder.fingerprint
+        gc.freeze()  # searching the imported modules for garbage would take a third of a run without changes
         summary = job.ingest(
             store, encoder, sources, alias, options, ledgers=settings.refused, report=watch.report, refused=note_refused
         )

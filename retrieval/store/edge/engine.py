@@ -56,6 +56,12 @@ class EdgeStore(EdgeCatalog):
         with shard.reading():
             return {p.id: p for p in map(_point, shard.edge.retrieve(list(ids), True, codes))}
 
+    def retrieve_fields(self, collection: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, Payload]:
+        """Some fields of payloads by point id; missing ids are not in the answer."""
+        shard = self._shard(collection)
+        with shard.reading():
+            return {str(p.id): p.payload or {} for p in shard.edge.retrieve(list(ids), list(fields), False)}
+
     def scroll(
         self, collection: str, where: Filter | None = None, *, codes: bool = False, page: int = 1000
     ) -> Iterator[list[Point]]:

@@ -27,6 +27,8 @@ from retrieval.store.validation import check_payloads, check_points, check_queri
 
 IDS = 1000
 """Ids in one request."""
+IDS_OF_FIELDS = 20_000
+"""Ids in one request for fields; 20,000 in one take a quarter of the time of 1,000 at a time, on busy cores."""
 
 
 class ServerStore(Catalog):
@@ -78,6 +80,14 @@ class ServerStore(Catalog):
         for chunk in split(ids, IDS):
             records = self._read(collection, "points", {"ids": list(chunk), "with_payload": True, "with_vector": codes})
             found.update({point.id: point for point in map(_point, records)})
+        return found
+
+    def retrieve_fields(self, collection: str, ids: Sequence[str], fields: Sequence[str]) -> dict[str, Payload]:
+        """Some fields of payloads by point id; missing ids are not in the answer."""
+        found: dict[str, Payload] = {}
+        for chunk in split(ids, IDS_OF_FIELDS):
+            request = {"ids": list(chunk), "with_payload": list(fields), "with_vector": False}
+            found |= {point["id"]: point["payload"] or {} for point in self._read(collection, "points", request)}
         return found
 
     def scroll(
