@@ -32,7 +32,7 @@ from retrieval.sources import Source
 from retrieval.sources.open import open_known
 from retrieval.store import open_store
 from retrieval.store.base import Store, dashboard_url, resolve
-from retrieval.util.reporting import ReportCount, ReportStep, ignore
+from retrieval.util.reporting import ReportCount, ReportNote, ReportStep, ignore
 
 if TYPE_CHECKING:
     from retrieval.duplicates.groups import Group
@@ -213,6 +213,7 @@ class Index:
         max_distance: float | None = None,
         max_percentile: float | None = None,
         step: ReportStep = ignore,
+        note: ReportNote = ignore,
     ) -> "Iterator[Group]":
         """Groups of near-duplicates; without a limit, their pixels are compared to confirm them. Raises SourceError."""
         from retrieval.duplicates.job import DuplicateSummary, find_duplicates
@@ -228,13 +229,14 @@ class Index:
             summary or DuplicateSummary(),
             max_distance=max_distance,
             step=step,
+            note=note,
         )
 
-    def outliers(self, limit: int = 50, *, report: ReportCount = ignore) -> "list[Outlier]":
+    def outliers(self, limit: int = 50, *, report: ReportCount = ignore, note: ReportNote = ignore) -> "list[Outlier]":
         """The images that are farthest from the others or reconstructed worst, strongest outliers first."""
         from retrieval.search.outliers import find_outliers
 
-        return find_outliers(self.store, self.live(), self.sources(), limit, report)
+        return find_outliers(self.store, self.live(), self.sources(), limit, report, note)
 
     def export(self, file: "str | os.PathLike[str]", *, where: "str | Filter | None" = None) -> "ExportSummary":
         """Write ids, embeddings and payloads to a `.parquet` or `.npz` file; see `retrieval.ops.export.export`."""

@@ -1,4 +1,4 @@
-"""The `duplicates` job: find candidates with the engine, compare their pixels, and group the duplicates."""
+"""The `duplicates` job: find candidates by their embeddings, compare their pixels, and group the duplicates."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from retrieval.duplicates.groups import Group, GroupMember, choose_best, group_c
 from retrieval.errors import SourceError
 from retrieval.sources import Source
 from retrieval.store.base import Store
-from retrieval.util.reporting import ReportStep, ignore
+from retrieval.util.reporting import ReportNote, ReportStep, ignore
 
 TOGETHER = 2048
 """Pairs compared at once."""
@@ -43,6 +43,7 @@ def find_duplicates(
     *,
     max_distance: float | None = None,
     step: ReportStep = ignore,
+    note: ReportNote = ignore,
 ) -> Iterator[Group]:
     """Find groups of near-duplicates.
 
@@ -56,13 +57,14 @@ def find_duplicates(
     summary: updated during the run
     max_distance: images up to this distance apart are duplicates, without a comparison of pixels
     step: called after each page and each batch of comparisons
+    note: called if the candidates come from the engine's index, with its recall
 
     Raises SourceError when images are to be compared and none can be read.
     """
     by_pixels = max_distance is None
     with contextlib.closing(CandidateTable(store.metadata(collection), sources, by_pixels=by_pixels)) as table:
         limit = np.inf if max_distance is None else max_distance
-        table.fill(store, collection, limit, lambda done, total: step("Searching", done, total))
+        table.fill(store, collection, step)
         summary.points, summary.unread = len(table), table.unread
         if by_pixels and table.unread and table.unread == len(table):
             raise SourceError(
@@ -70,7 +72,7 @@ def find_duplicates(
                 " pixels",
                 hint="mount the sources, or set a maximum distance, to go by distance alone",
             )
-        pairs, _ = table.pair_candidates()
+        pairs, _ = table.pair_candidates(store, collection, limit, step, note)
         confirmed = confirm_pairs(table, pairs, step) if by_pixels else np.ones(len(pairs), bool)
         for rows in group_connected(len(table), np.concatenate([table.pair_exact_copies(), pairs[confirmed]])):
             group = make_group(store, collection, [table.id_of(row) for row in rows])

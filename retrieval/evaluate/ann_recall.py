@@ -7,13 +7,15 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from retrieval.errors import StoreError
+from retrieval.model.neighbours import find_neighbours
 from retrieval.schema.records import codes_of
+from retrieval.search.neighbours import TIE
 from retrieval.store.base import Store
 
 QUERIES = 500
 """Maximum number of queries: enough to tell 0.99 from 1."""
-TIE = 1e-5
-"""Relative tolerance: a hit counts as right if it is farther than the true k-th by less (float32 rounding)."""
+PAGE = 4096
+"""Embeddings read from the engine and compared at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,8 @@ def kth_distances(
 ) -> tuple[Float[np.ndarray, " q"], int]:
     """Distance from each query to its k-th nearest point, or to the farthest if there are fewer; number of points."""
     best, points = np.full((len(codes), k), np.inf, np.float32), 0
-    for page in store.scroll(collection, codes=True):
-        stored = codes_of(page)
-        points += len(stored)
-        for row, code in zip(best, codes, strict=True):
-            distances = np.concatenate([row, np.linalg.norm(stored - code, axis=1)])
-            row[:] = np.partition(distances, k - 1)[:k]
+    for page in store.scroll(collection, codes=True, page=PAGE):
+        points += len(page)
+        found = find_neighbours(codes_of(page), k, codes).distances
+        best = np.sort(np.concatenate([best, found], axis=1), axis=1)[:, :k]
     return np.where(np.isfinite(best), best, -np.inf).max(axis=1), points

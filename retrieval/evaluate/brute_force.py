@@ -1,4 +1,4 @@
-"""Exact nearest neighbours by brute force in bounded memory: the distances of a few queries at a time."""
+"""Exact nearest neighbours, and whole rankings by brute force in bounded memory: a few queries' distances at a time."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from retrieval.errors import UsageError
+from retrieval.model.neighbours import find_neighbours
 
 TABLE = 2**24
 """Distances in memory at a time: 64 MB of float32."""
@@ -23,7 +24,7 @@ def nearest(
 ) -> tuple[Int[np.ndarray, "q k"], Float[np.ndarray, "q k"]]:
     """Rows and Euclidean distances of each query's k nearest embeddings, nearest first.
 
-    Memory does not grow with q × n. Raises UsageError for no queries, no embeddings, and k not in [1, n].
+    Raises UsageError for no queries, no embeddings, and k not in [1, n].
 
     >>> rows, distances = nearest(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0], [0.0, 1.0]]), k=2)
     >>> rows.tolist(), distances.tolist()
@@ -31,13 +32,8 @@ def nearest(
     """
     if not 1 <= k <= len(codes):
         raise UsageError(f"must be at least 1 and at most the number of codes ({len(codes):,}), not {k}", option="k")
-    rows, distances = [], []
-    for part, table in distance_tables(queries, codes):
-        for squared, query in zip(table, queries[part], strict=True):
-            found, measured = exact_nearest(squared, np.partition(squared, k - 1)[k - 1], query, codes, k)
-            rows.append(found)
-            distances.append(measured)
-    return np.array(rows), np.array(distances)
+    require_some(queries, codes)
+    return find_neighbours(codes, k, queries)
 
 
 def distance_tables(
@@ -48,8 +44,7 @@ def distance_tables(
     Computed as |a|² − 2ab + |b|² after subtracting the mean embedding. Errors are up to about 1e-6 of the largest
     value; `exact_nearest` measures the nearest ones again. Raises UsageError for no queries and no embeddings.
     """
-    if not len(queries) or not len(codes):
-        raise UsageError(f"{len(queries):,} queries and {len(codes):,} codes: give at least 1 of each")
+    require_some(queries, codes)
     dtype = np.result_type(codes, np.float32)
     centre = codes.mean(axis=0, dtype=np.float64).astype(dtype)
     step = max(1, BLOCK // codes.shape[1])
@@ -64,6 +59,12 @@ def distance_tables(
         table += norms
         table += (asked**2).sum(axis=1)[:, None]
         yield slice(start, start + len(asked)), table
+
+
+def require_some(queries: Num[np.ndarray, "q d"], codes: Num[np.ndarray, "n d"]) -> None:
+    """Raise UsageError for no queries and no embeddings."""
+    if not len(queries) or not len(codes):
+        raise UsageError(f"{len(queries):,} queries and {len(codes):,} codes: give at least 1 of each")
 
 
 def exact_nearest(

@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Float32
 
 from retrieval.errors import StoreError, UsageError
-from retrieval.evaluate.ann_recall import TIE
 from retrieval.reindex.candidate import CALM, wait_until_settled
 from retrieval.reindex.tune_candidates import EXACT, IndexMeasurement, estimate_memory, list_efs
 from retrieval.schema.index_config import Layout
 from retrieval.schema.records import codes_of
+from retrieval.search.neighbours import TIE
 from retrieval.store.base import Held, SearchParams, Store, resolve
 from retrieval.store.naming import find_unused, next_name
 from retrieval.util.reporting import ReportStep, ignore

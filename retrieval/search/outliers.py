@@ -13,15 +13,15 @@ import numpy as np
 from jaxtyping import Float
 
 from retrieval.model.base_encoder import BaseEncoder
-from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import Payload, Point, codes_of, payload_name
 from retrieval.search.calibration import percentile
+from retrieval.search.neighbours import CollectionTable, ContentNeighbours, find_content_neighbours
 from retrieval.search.run import LiveCollection
 from retrieval.sources import Source
 from retrieval.sources.arrays import stored_entry
 from retrieval.sources.read import Loaded, read_images
 from retrieval.store.base import Store
-from retrieval.util.reporting import ReportCount, ignore
+from retrieval.util.reporting import ReportCount, ReportNote, ignore
 
 NEIGHBOURS = 5
 """An image's distance is that to its fifth nearest content, so a few similar outliers still count as outliers."""
@@ -73,6 +73,7 @@ def find_outliers(
     sources: Mapping[str, Source],
     limit: int,
     report: ReportCount = ignore,
+    note: ReportNote = ignore,
 ) -> list[Outlier]:
     """The `limit` images with the highest scores, highest first.
 
@@ -80,29 +81,26 @@ def find_outliers(
 
     sources: open sources by name, from which the images are read
     report: called with how many points are done, and their total
+    note: called if the distances come from the engine's index, with its recall
     """
-    ids: list[str] = []
-    distances: list[float] = []
-    errors: list[float] = []
-    total = store.count(live.collection)
+    table, errors, total = CollectionTable(), list[float](), store.count(live.collection)
     for page in store.scroll(live.collection, codes=True, page=PAGE):
-        ids += [point.id for point in page]
-        codes = codes_of(page)
-        others = [Filter(must_not=(Match("sha256", (point.payload["sha256"],)),)) for point in page]
-        hits = store.query(live.collection, codes, NEIGHBOURS, others, distinct="sha256", payload=False)
-        distances += [found[-1].distance if found else 0.0 for found in hits]
-        errors += reconstruction_errors(live.encoder, page, codes, sources).tolist()
-        report(len(ids), total)
-    far, odd = robust_scores(np.array(distances)), robust_scores(np.array(errors))
+        table.add(page)
+        errors += reconstruction_errors(live.encoder, page, codes_of(page), sources).tolist()
+        report(len(table), total)
+    near = find_content_neighbours(store, live.collection, table, NEIGHBOURS, note=note)
+    distances = farthest_neighbours(near, table)
+    far, odd = robust_scores(distances), robust_scores(np.array(errors))
     scores = np.fmax(far, odd)
-    chosen = heapq.nlargest(limit, range(len(ids)), key=scores.__getitem__)
-    points = store.retrieve(live.collection, [ids[row] for row in chosen])
+    chosen = heapq.nlargest(limit, range(len(table)), key=scores.__getitem__)
+    ids = {row: table.id_of(row) for row in chosen}
+    points = store.retrieve(live.collection, list(ids.values()))
     return [
         Outlier(
             ids[row],
             points[ids[row]].payload,
-            distances[row],
-            percentile(live.meta, distances[row]),
+            float(distances[row]),
+            percentile(live.meta, float(distances[row])),
             None if np.isnan(errors[row]) else round(errors[row], 4),
             float(scores[row]),
             "far from all others" if not odd[row] > far[row] else "badly reconstructed",
@@ -110,6 +108,12 @@ def find_outliers(
         for row in chosen
         if ids[row] in points
     ]
+
+
+def farthest_neighbours(near: ContentNeighbours, table: CollectionTable) -> Float[np.ndarray, " n"]:
+    """Each image's distance to the last of its content's neighbours; 0 if it has none."""
+    last = np.where(np.isfinite(near.distances), near.distances, 0).max(axis=1, initial=0).astype(np.float64)
+    return np.asarray(last[table.places_among(near.first)])
 
 
 def reconstruction_errors(

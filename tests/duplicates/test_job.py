@@ -17,12 +17,14 @@ from retrieval.errors import SourceError
 from retrieval.images.decode import encode_png
 from retrieval.ingest.job import ingest
 from retrieval.schema.records import CollectionMeta, Point, point_id
+from retrieval.search import neighbours
 from retrieval.search.calibration import distance_at
 from retrieval.search.run import LiveCollection
 from retrieval.sources import Source
 from retrieval.sources.folder import Folder
 from retrieval.store.base import Store
 from retrieval.store.edge.engine import EdgeStore
+from retrieval.util.reporting import ignore
 from tests.duplicates.digits import Blocks, digits, filled, put, put_digits
 from tests.errors import raises
 from tests.images.samples import file_of
@@ -200,14 +202,19 @@ def test_progress_is_told_to_the_end(edge: EdgeStore, tmp_path: Path) -> None:
     live = filled(edge, {"pictures": root}, tmp_path / "ledgers")
     told: list[tuple[str, int, int]] = []
     list(find_duplicates(edge, live.collection, folder(root), DuplicateSummary(), step=lambda *said: told.append(said)))
-    assert {what for what, _, _ in told} == {"Searching", "Comparing"}
-    for what in ("Searching", "Comparing"):
+    assert {what for what, _, _ in told} == {"Reading", "Searching", "Comparing"}
+    for what in ("Reading", "Searching", "Comparing"):
         done, total = [said[1:] for said in told if said[0] == what][-1]
         assert done == total > 0
 
 
-def test_the_candidates_are_those_of_brute_force(store: Store, alias: str) -> None:
+@pytest.mark.parametrize("exact", [True, False], ids=["by products", "by an index"])
+def test_the_candidates_are_those_of_brute_force(
+    store: Store, alias: str, *, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Exact copies, and nearest pairs of other content, among random embeddings with many copies."""
+    if not exact:
+        monkeypatch.setattr(neighbours, "MOST", 20)
     rng = np.random.default_rng(0)
     dim, count = 3, 150
     centres = rng.normal(size=(40, dim))
@@ -222,29 +229,29 @@ def test_the_candidates_are_those_of_brute_force(store: Store, alias: str) -> No
     ]
     store.upsert(alias, points)
     order = sorted(range(count), key=lambda n: points[n].id)
-    limit = 1.0
+    limit, told = 1.0, list[str]()
     with contextlib.closing(CandidateTable(meta, {}, by_pixels=False)) as table:
-        table.fill(store, alias, limit, lambda done, total: None)
+        table.fill(store, alias, ignore)
         assert [table.id_of(row) for row in range(len(table))] == [points[n].id for n in order]
-        same, (pairs, distances) = table.pair_exact_copies(), table.pair_candidates()
+        same = table.pair_exact_copies()
+        pairs, distances = table.pair_candidates(store, alias, limit, ignore, told.append)
+    assert ["finds 100.0%" in text for text in told] == [True] * (not exact and store.engine == "server")
     row_of = {n: row for row, n in enumerate(order)}
-    groups: dict[str, set[int]] = {}
-    for n, content in enumerate(contents):
-        groups.setdefault(content, set()).add(row_of[n])
+    groups: dict[str, list[int]] = {}
+    for n in order:
+        groups.setdefault(contents[n], []).append(row_of[n])
     assert len(same) == count - len(groups)
     assert all(len({contents[order[row]] for row in pair}) == 1 for pair in same.tolist())
 
     codes = vectors[order].astype(float)
     far = np.linalg.norm(codes[:, None] - codes[None], axis=2)
+    firsts = [rows[0] for rows in groups.values()]
     expected = set()
-    for row in range(count):
-        others = [o for o in range(count) if contents[order[o]] != contents[order[row]]]
-        others.sort(key=lambda o: (np.float32(far[row, o]), points[order[o]].id))
+    for row in firsts:
+        others = sorted((other for other in firsts if other != row), key=lambda other: (far[row, other], other))
         expected |= {(min(row, o), max(row, o)) for o in others[:CANDIDATES] if far[row, o] <= limit}
-    found_pairs = set(map(tuple, pairs.tolist()))
-    ties = found_pairs ^ expected
-    assert len(ties) <= 0.02 * len(expected)  # two ways to compute a distance may order equal ones otherwise
-    assert len(found_pairs) == len(pairs) > count
+    assert set(map(tuple, pairs.tolist())) == expected
+    assert len(pairs) == len(expected) > len(groups)
     np.testing.assert_allclose(distances, [far[a, b] for a, b in pairs.tolist()], atol=1e-4)
 
 

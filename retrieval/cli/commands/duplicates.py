@@ -1,5 +1,6 @@
 """`retrieval duplicates`."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -101,7 +102,11 @@ def duplicates(
         groups_printer(form, index) as show,
     ):
         for group in index.duplicates(
-            summary, max_distance=max_distance, max_percentile=max_percentile, step=step_task(bar, "Comparing")
+            summary,
+            max_distance=max_distance,
+            max_percentile=max_percentile,
+            step=step_task(bar, "Comparing"),
+            note=partial(echo, err=True),
         ):
             show(group)
             if apply or html:

@@ -1,11 +1,12 @@
 """`retrieval outliers`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from retrieval.cli.console import count_task, print_json, progress_bar
+from retrieval.cli.console import count_task, echo, print_json, progress_bar
 from retrieval.cli.help import OUTPUT, SELECTION
 from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.cli.render.tables import print_table
@@ -44,7 +45,7 @@ def outliers(
     from retrieval.config import load_settings
 
     with Index.open(alias, settings=load_settings(qdrant_url=qdrant_url)) as index, progress_bar() as bar:
-        found = index.outliers(limit, report=count_task(bar, "Searching"))
+        found = index.outliers(limit, report=count_task(bar, "Searching"), note=partial(echo, err=True))
         if html:
             from retrieval.gallery.review import write_outliers
 
