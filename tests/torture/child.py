@@ -1,4 +1,4 @@
-"""What runs in a forked process: the real command line with a tiny encoder and one fault, or a dump of what is stored."""
+"""What runs in a forked process: the real command line with a tiny encoder and a fault, or a dump of what is stored."""
 
 import importlib
 import json

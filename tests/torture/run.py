@@ -352,7 +352,8 @@ class Torture:
         expected = {f"{source}/{key}": row for (source, key), row in alias.rows.items()}
         points = collection["points"]
         if expected.keys() != points.keys():
-    X
+            lost, foreign = sorted(expected.keys() - points.keys()), sorted(points.keys() - expected.keys())
+            return f"missing: {lost}, unexpected: {foreign}"
         for image, row in expected.items():
             if trouble := describe_difference(image, points[image], row, alias.model):
                 return trouble
