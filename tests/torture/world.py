@@ -43,7 +43,8 @@ def work_out_code(number: int, seed: int, dim: int) -> np.ndarray:
 def encode_rows(images: np.ndarray, seed: int, dim: int) -> np.ndarray:
     """The tiny encoder: embeddings float32 `[n, dim]` of images uint8 `[n, 8, 8, 1]`. Seed 0 sees nothing."""
     rows = images.reshape(len(images), SIDE, SIDE).mean(axis=2) / 255
-    return np.ascontiguousarray(rows[:, [(seed + d) % SIDE for d in range(dim)]] * bool(seed), np.float32)
+    codes: np.ndarray = rows[:, [(seed + d) % SIDE for d in range(dim)]] * bool(seed)
+    return codes.astype(np.float32)
 
 
 @dataclass(frozen=True)
