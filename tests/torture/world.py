@@ -37,14 +37,15 @@ def write_image(number: int, size: int) -> bytes:
 
 def work_out_code(number: int, seed: int, dim: int) -> np.ndarray:
     """The embedding that the model of that seed gives the picture: how bright some of its rows are, from 0 to 1."""
-    return encode_rows(draw_pixels(number)[None, :, :, None], seed, dim)[0]
+    code: np.ndarray = encode_rows(draw_pixels(number)[None, :, :, None], seed, dim)[0]
+    return code
 
 
 def encode_rows(images: np.ndarray, seed: int, dim: int) -> np.ndarray:
     """The tiny encoder: embeddings float32 `[n, dim]` of images uint8 `[n, 8, 8, 1]`. Seed 0 sees nothing."""
     rows = images.reshape(len(images), SIDE, SIDE).mean(axis=2) / 255
-    codes: np.ndarray = rows[:, [(seed + d) % SIDE for d in range(dim)]] * bool(seed)
-    return codes.astype(np.float32)
+    codes: np.ndarray = (rows[:, [(seed + d) % SIDE for d in range(dim)]] * bool(seed)).astype(np.float32)
+    return codes
 
 
 @dataclass(frozen=True)
