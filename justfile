@@ -42,6 +42,10 @@ bench-reindex *arguments: setup
 bench-search *arguments: setup
     .venv/bin/python scripts/bench_search {{ arguments }}
 
+# neighbours of all embeddings compared with the bare matrix product, and queries in batches with the engine
+bench-neighbours *arguments: setup
+    .venv/bin/python scripts/bench_neighbours {{ arguments }}
+
 # the service compared with the engine alone: just bench-serve --seconds 10
 bench-serve *arguments: setup
     .venv/bin/python scripts/bench_serve {{ arguments }}

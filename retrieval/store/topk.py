@@ -28,7 +28,7 @@ MOST = 2**14
 
 
 def find_topk(
-    ask: Ask, queries: int, k: int, *, distinct: str | None = None, meets: Meets | None = None
+    ask: Ask, queries: int, k: int, *, distinct: str | None = None, meets: Meets | None = None, chunk: int = CHUNK
 ) -> list[list[Hit]]:
     """At most k hits for each query, by (distance, id).
 
@@ -36,13 +36,14 @@ def find_topk(
     queries: number of queries
     distinct: a payload field; returns all hits that have one of its k nearest different values
     meets: checks hits again, where the engine's filter lets through too much
+    chunk: queries in one call of `ask`
     """
     found: list[list[Hit]] = [[] for _ in range(queries)]
     waiting, limit = list(range(queries)), k + (1 if meets is None else 2)  # often the query's own content is excluded
     while waiting:
         unsettled = []
-        for chunk in split(waiting, CHUNK):
-            for query, hits in zip(chunk, ask(chunk, limit), strict=True):
+        for part in split(waiting, chunk):
+            for query, hits in zip(part, ask(part, limit), strict=True):
                 good = [hit for hit in hits if meets is None or meets(query, hit)]
                 exhausted = len(hits) < limit
                 if exhausted or is_settled(good, hits[-1].distance, k, distinct) or (limit >= k + MOST and not meets):

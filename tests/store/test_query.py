@@ -1,5 +1,9 @@
 """Search on both engines against brute force over all pairs."""
 
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,8 +11,21 @@ from retrieval.errors import BadCode, UsageError
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import Hit, Point
 from retrieval.store.base import SearchParams, Store
+from retrieval.store.edge import engine, shard
+from retrieval.store.edge.engine import EdgeStore
+from retrieval.store.edge.held import HeldCodes
 from tests.errors import raises
 from tests.store.conftest import ENGINES, codes, meta, points
+
+
+@pytest.fixture(params=[*ENGINES, "held"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """Each engine, and the embedded one with all codes held in memory, as for many queries."""
+    if request.param == "held":
+        monkeypatch.setattr(engine, "TOGETHER", 1)
+    open_engine: Callable[[str], Store] = request.getfixturevalue("open_engine")
+    with closing(open_engine("embedded" if request.param == "held" else request.param)) as opened:
+        yield opened
 
 
 def brute_force(written: list[Point], queries: np.ndarray, k: int) -> list[list[tuple[str, float]]]:
@@ -83,6 +100,48 @@ def test_k_larger_than_the_collection_gives_all_of_it(store: Store, name: str) -
     assert store.query(name, codes(0), 5) == []
 
 
+def test_many_queries_see_every_write(store: Store, name: str) -> None:
+    """Also with one hit for each content, and without the queries' own."""
+    store.create_collection(name, meta())
+    vectors = np.repeat(codes(60), 2, axis=0)
+    written = points(vectors)
+    for number, point in enumerate(written):
+        point.payload["sha256"] = str(number // 2)  # pairs of one content
+    others = [Filter(must_not=(Match("sha256", (point.payload["sha256"],)),)) for point in written]
+
+    def check(stored: list[Point]) -> None:
+        found = store.query(name, vectors, 3, others, distinct="sha256")
+        for query, hits, own in zip(vectors, found, written, strict=True):
+            near = brute_force(stored, query[None], len(stored))[0]
+            content = {point.id: str(point.payload["sha256"]) for point in stored}
+            contents = [content[id_] for id_, _ in near if content[id_] != own.payload["sha256"]]
+            nearest = list(dict.fromkeys(contents))[:3]
+            assert_same([hits], [[each for each in near if content[each[0]] in nearest]])
+            assert [hit.payload["sha256"] for hit in hits] == [content[hit.id] for hit in hits]
+
+    store.upsert(name, written[:100])
+    check(written[:100])
+    store.upsert(name, written[100:])
+    check(written)
+    store.delete(name, [point.id for point in written[:50]])
+    check(written[50:])
+    store.set_payload(name, {written[60].id: {**written[60].payload, "sha256": "new"}})
+    written[60].payload["sha256"] = "new"
+    assert store.query(name, vectors[60:61], 1)[0][0].payload["sha256"] == "new"
+
+
+def test_codes_that_are_too_many_to_hold_are_searched_by_the_engine(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(EdgeStore(root)) as store:
+        monkeypatch.setattr(engine, "TOGETHER", 1)
+        in_memory = store.query("a", codes(5, seed=1), 3)
+        store.delete("a", ["00000000-0000-0000-0000-000000000000"])  # a write, so that nothing is held
+        monkeypatch.setattr(shard, "MOST_BYTES", 0)
+        monkeypatch.setattr(HeldCodes, "read", None)
+        assert_same(store.query("a", codes(5, seed=1), 3), [[(h.id, h.distance) for h in hits] for hits in in_memory])
+
+
 @pytest.mark.parametrize("k", [0, -1])
 def test_k_below_one_is_refused(store: Store, name: str, k: int) -> None:
     store.create_collection(name, meta())
@@ -103,8 +162,8 @@ def test_a_bad_query_is_refused(store: Store, name: str) -> None:
 def test_both_engines_give_the_same_hits(request: pytest.FixtureRequest, name: str, qdrant_url: str) -> None:
     open_engine = request.getfixturevalue("open_engine")
     answers = []
-    for engine in ENGINES:
-        store: Store = open_engine(engine)
+    for kind in ENGINES:
+        store: Store = open_engine(kind)
         store.create_collection(name, meta())
         store.upsert(name, points(codes(500)))
         answers.append(store.query(name, codes(50, seed=3), 5))

@@ -12,7 +12,10 @@ from retrieval.schema.records import Hit, Payload, Point
 from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, CollectionHealth, SearchParams
 from retrieval.store.edge.catalog import EdgeCatalog
 from retrieval.store.edge.filters import edge_filter
+from retrieval.store.edge.held import CHUNK as HELD_CHUNK
+from retrieval.store.edge.held import TOGETHER
 from retrieval.store.topk import (
+    CHUNK,
     drop_mismatches,
     find_topk,
     make_check,
@@ -96,14 +99,19 @@ class EdgeStore(EdgeCatalog):
         payload: bool = True,
         params: SearchParams = SearchParams(),  # noqa: ARG002, B008 - every search is exact; frozen
     ) -> list[list[Hit]]:
-        """The k nearest of each code, exactly, nearest first, ties by id."""
+        """The k nearest of each code, exactly, nearest first, ties by id. Many codes are searched in memory."""
         shard, filters = self._shard(collection), where or [None] * len(codes)
         check_queries(collection, codes, shard.meta.dim, k, len(filters))
         native = [edge_filter(each) for each in filters]
         meets = None if all(each.exact for each in native) else make_check(filters)
         send = select_fields(filters, distinct, meets, payload=payload)
 
+        held = shard.held() if all(each.condition is None for each in native) and len(codes) >= TOGETHER else None
+
         def ask(queries: Sequence[int], limit: int) -> list[list[Hit]]:
+            if held:
+                with shard.reading():
+                    return held.query(shard.edge, codes[list(queries)], limit, send)
             requests = [
                 edge.QueryRequest(
                     limit=limit,
@@ -117,7 +125,7 @@ class EdgeStore(EdgeCatalog):
                 answers = shard.edge.query_batch(edge.QueryBatchRequest(requests))
             return [[Hit(str(p.id), p.score, p.payload or {}) for p in answer] for answer in answers]
 
-        return find_topk(ask, len(codes), k, distinct=distinct, meets=meets)
+        return find_topk(ask, len(codes), k, distinct=distinct, meets=meets, chunk=HELD_CHUNK if held else CHUNK)
 
     def recommend(self, collection: str, like: Codes, unlike: Codes, k: int, where: Filter | None = None) -> list[Hit]:
         """By Edge's `best_score`."""

@@ -16,6 +16,7 @@ from retrieval.errors import RetrievalError, StoreDamaged, StoreError
 from retrieval.schema.records import CollectionMeta, Payload, Point
 from retrieval.store import base
 from retrieval.store.edge.folder import read_json
+from retrieval.store.edge.held import MOST_BYTES, HeldCodes
 from retrieval.store.validation import check_same_space, size_of, split_payloads, split_points
 from retrieval.util.files import sync_folder, write_json
 
@@ -55,6 +56,8 @@ class Shard:
     def __init__(self, folder: Path) -> None:
         """Open and verify; raises StoreDamaged."""
         self.folder = folder
+        self._held: HeldCodes | None = None
+        self._writes = 0
         meta, manifest = read_json(folder / "meta.json"), read_json(folder / "manifest.json")
         try:  # this program wrote these files, so that any error means damage
             self.meta = CollectionMeta.from_json(folder.name, meta)
@@ -105,6 +108,16 @@ class Shard:
         damaged = self._damaged("Edge cannot read it")
         return translate_errors(damaged.message, StoreDamaged, damaged.hint)
 
+    def held(self) -> HeldCodes | None:
+        """All codes in memory until the next write; None if they are too many."""
+        held, writes = self._held, self._writes
+        if held is None and self.count() * self.meta.dim * 4 <= MOST_BYTES:
+            with self.reading():
+                held = HeldCodes.read(self.edge, self.meta.dim)
+            if writes == self._writes:
+                self._held = held
+        return held
+
     def count(self, where: edge.Filter | None = None) -> int:
         """Exact number of points."""
         with self.reading():
@@ -147,11 +160,18 @@ class Shard:
     @contextlib.contextmanager
     def _writing(self, at_least: int) -> Iterator[None]:
         """Wraps writes. Until they are synced, the manifest promises only `at_least` points, which survive a crash."""
+        self._forget_held()
         self._declare(at_least, clean=False)
         with translate_errors(f"{self.folder} cannot be written", StoreError):
-            yield
+            try:
+                yield
+            finally:
+                self._forget_held()
             self.edge.flush()
         self._declare(self.count(), clean=False)
+
+    def _forget_held(self) -> None:
+        self._held, self._writes = None, self._writes + 1
 
     def _declare(self, count: int, *, clean: bool) -> None:
         manifest = dataclasses.replace(self._manifest, count=count, clean=clean)
