@@ -87,14 +87,15 @@ class Torture:
     def do_ingest(self, job: Operation) -> None:
         source, flags = job["source"], {name: bool(job.get(name)) for name in ("prune", "force", "retry")}
         alias = self.world.aliases[job["alias"]]
-        after = copy.deepcopy(alias)
+        marked, after = copy.deepcopy(alias), copy.deepcopy(alias)
+        worlds.ingest(marked, self.world, source, **{**flags, "prune": False})  # on the way to being pruned
         bad = worlds.ingest(after, self.world, source, **flags)
         after.model = after.model or self.default
         after.places[source] = str(self.world.places[source])
         arguments = ["ingest", self.world.places[source], "--name", source, "--json"]
         arguments += ["--prune", "--yes"] * flags["prune"] + ["--force"] * flags["force"]
         arguments += ["--retry-failed"] * flags["retry"] + (["--batch-size", job["batch"]] if job.get("batch") else [])
-        done = self.run_struck(job, arguments, [alias, after], mixed=True)
+        done = self.run_struck(job, arguments, [alias, marked, after], mixed=True)
         if done.code == 2 and self.looks_foreign(alias, source):
             self.compare()
             return
