@@ -37,7 +37,7 @@ from retrieval.util.reporting import ReportCount, ReportNote, ReportStep, ignore
 if TYPE_CHECKING:
     from retrieval.duplicates.groups import Group
     from retrieval.duplicates.job import DuplicateSummary
-    from retrieval.gallery import Row
+    from retrieval.gallery.rows import Row
     from retrieval.model.base_encoder import BaseEncoder
     from retrieval.ops.export import ExportSummary
     from retrieval.search.explain import Explanation

@@ -1,5 +1,6 @@
 """Options that several commands share, and functions that interpret them."""
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,6 +10,8 @@ from retrieval.cli.console import progress_bar
 from retrieval.cli.help import CLUSTER, ENGINE, FIELDS, LIMITS, OUTPUT, SELECTION
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from retrieval.config import Settings
     from retrieval.ingest.options import RayCluster
     from retrieval.sources import Source
@@ -175,13 +178,16 @@ def open_sources(
             option="name",
             hint="ingest them one by one, each with its own --name",
         )
-    with progress_bar() as bar:
+    with contextlib.ExitStack() as stack:
+        bars: list[Progress] = []  # none until something is downloaded: importing it takes a while
         tasks: dict[str, Any] = {}
 
         def report(file: str, done: int, total: int | None) -> None:
+            if not bars:
+                bars.append(stack.enter_context(progress_bar()))
             if file not in tasks:
-                tasks[file] = bar.add_task(f"Downloading {file}", total=total)
-            bar.update(tasks[file], completed=done, total=total)
+                tasks[file] = bars[0].add_task(f"Downloading {file}", total=total)
+            bars[0].update(tasks[file], completed=done, total=total)
 
         return [open_source(spec, settings, name=name, labels=labels is not None, progress=report) for spec in specs]
 

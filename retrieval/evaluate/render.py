@@ -8,7 +8,8 @@ from typing import Any
 from retrieval.evaluate.failures import Failure
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import LABELLED, OTHERS
-from retrieval.gallery import Row, Table, Tile, write_html
+from retrieval.gallery.page import write_html
+from retrieval.gallery.rows import Row, Table, Tile
 from retrieval.images.decode import encode_png
 
 MOST_CLASSES = 20

@@ -13,7 +13,7 @@ from retrieval.sources.folder import read_file
 from retrieval.util.sanitize import escape_unprintable
 
 if TYPE_CHECKING:
-    from retrieval.gallery import Row
+    from retrieval.gallery.rows import Row
 
 ImageLike = Any
 """A path, the bytes of an image file, a Pillow image, an array u8[h, w] or u8[h, w, 3], or `Stored`: an image of the

@@ -18,8 +18,6 @@ from retrieval.images.formats import FORMATS, HAS_AVIF, HAS_HEIF, HEAD_BYTES, MA
 from retrieval.images.memory import reserve_memory
 from retrieval.images.warnings import suppress_warnings
 
-for _format in FORMATS:  # importing registers a plugin; otherwise Pillow imports all forty at the first WebP
-    importlib.import_module(f"PIL.{_format.plugin}")
 _NAMES = tuple(each.name for each in FORMATS)
 _KNOWN = (*_NAMES, "HEIF") if HAS_HEIF else _NAMES
 _MAGIC = tuple(magic for each in FORMATS for magic in each.magic)
@@ -39,6 +37,19 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+def register_plugins(data: bytes = b"", brand: str | None = None) -> list[str]:
+    """Import Pillow's plugins, which registers them; else Pillow imports all forty at the first WebP.
+
+    data: a file; if it begins like one of the formats, that one suffices
+    brand: the format that a file's brand names
+    Returns the names of the formats.
+    """
+    alike = [each for each in FORMATS if each.name == brand or data.startswith(each.magic)]
+    for each in alike or FORMATS:
+        importlib.import_module(f"PIL.{each.plugin}")
+    return [each.name for each in alike or FORMATS]
 
 
 @contextlib.contextmanager
@@ -84,14 +95,12 @@ def open_header(data: bytes, where: str) -> Image.Image:
         raise BadImage(where, "the file is empty")
     if len(data) > MAX_BYTES:
         raise BadImage(where, f"larger than {MAX_BYTES:,} bytes; scale it down")
-    formats = _NAMES
     brand = brand_of(data[:HEAD_BYTES])
     if brand == "HEIF" and not _register_heif():
         raise BadImage(where, NO_HEIF)
     if brand == "AVIF" and not HAS_AVIF:
         raise BadImage(where, NO_AVIF)
-    if brand:
-        formats = (brand,)
+    formats = ["HEIF"] if brand == "HEIF" else register_plugins(data, brand)
     try:
         image = Image.open(io.BytesIO(data), formats=formats)
     except UnidentifiedImageError as error:

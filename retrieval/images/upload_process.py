@@ -21,7 +21,7 @@ from PIL import Image
 from retrieval.errors import BadImage
 from retrieval.images.decode import decode, encode_jpeg, encode_png, thumbnail
 from retrieval.images.memory import MemoryBudget, bytes_of, set_budget
-from retrieval.images.opening import decode_errors, open_header
+from retrieval.images.opening import decode_errors, open_header, register_plugins
 from retrieval.schema.image_shape import ImageShape
 
 MAX_MARKERS = 5000
@@ -66,6 +66,7 @@ def main() -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a decoder prints must not mix with the answers
     set_budget(MemoryBudget(limits.nbytes))
+    register_plugins()
     restrict_process(limits)
     while request := read_message(requests):
         try:

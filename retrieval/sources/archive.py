@@ -22,8 +22,6 @@ from retrieval.sources.members import Contents, Member, Zip
 from retrieval.sources.presence import Snapshot
 from retrieval.sources.tar import Tar
 
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-
 _DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError, OSError, ValueError),
     RuntimeError,  # an encrypted zip member, or one packed in an unknown way

@@ -9,22 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from retrieval.errors import RetrievalError, SourceError
 from retrieval.schema.records import Root
-from retrieval.sources.archive import ARCHIVE_SUFFIXES, Archive
 from retrieval.sources.base import Source, check_source_name, default_name, is_image
-from retrieval.sources.dataset import open_dataset
-from retrieval.sources.download import ReportDownload
-from retrieval.sources.filesystem import UrlPath
 from retrieval.sources.folder import File, Folder
 from retrieval.sources.known_datasets import DATASET_NAMES, DATASETS
-from retrieval.sources.pathlist import LIST_SUFFIX, PathList
 from retrieval.sources.presence import Snapshot, file_state, local_root
-from retrieval.sources.remote import RemoteFolder
 
-PARQUET_SUFFIX = ".parquet"
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+PARQUET_SUFFIX, LIST_SUFFIX = ".parquet", ".txt"
 
 _UNDERSTOOD = (
     f"a source is a folder, an archive ({' '.join(ARCHIVE_SUFFIXES)}) or a Parquet file ({PARQUET_SUFFIX}), each here"
@@ -34,6 +28,7 @@ _UNDERSTOOD = (
 
 if TYPE_CHECKING:
     from retrieval.config import Settings
+    from retrieval.sources.download import ReportDownload
 
 
 def open_source(
@@ -42,7 +37,7 @@ def open_source(
     *,
     name: str | None = None,
     labels: bool = False,
-    progress: ReportDownload | None = None,
+    progress: "ReportDownload | None" = None,
 ) -> Source:
     """Open a source.
 
@@ -57,8 +52,12 @@ def open_source(
     if name is not None:
         check_source_name(name)
     if spec.partition(":")[0] in DATASETS:
+        from retrieval.sources.dataset import open_dataset
+
         return open_dataset(spec, settings, name or spec, progress)
     if spec.startswith(("file://", "local://")):
+        from urllib.request import url2pathname
+
         return _open_path(url2pathname(urlsplit(spec).path), name, labels)
     if "://" in spec:
         return _open_url(spec, name, labels)
@@ -93,6 +92,8 @@ def _open_path(spec: str, name: str | None, labels: bool) -> Source:
         raise SourceError(f"{spec!r} is not understood", hint=_UNDERSTOOD)
     try:
         if kind == LIST_SUFFIX:
+            from retrieval.sources.pathlist import PathList
+
             return PathList(name or default_name(stem), path, labels=labels)
         root, snapshot = local_root(path), Snapshot(str(path), partial(file_state, path))
         if kind == PARQUET_SUFFIX:
@@ -101,6 +102,8 @@ def _open_path(spec: str, name: str | None, labels: bool) -> Source:
             mtime_ns = path.stat().st_mtime_ns
             return Parquet(name or default_name(stem), root, str(path), mtime_ns, snapshot, labels=labels)
         if kind:
+            from retrieval.sources.archive import Archive
+
             return Archive(name or default_name(stem), root, path.open("rb"), snapshot, labels=labels)
     except OSError as error:
         raise SourceError(f"{spec} cannot be opened: {error.strerror}") from error
@@ -108,6 +111,8 @@ def _open_path(spec: str, name: str | None, labels: bool) -> Source:
 
 
 def _open_url(url: str, name: str | None, labels: bool) -> Source:
+    from retrieval.sources.filesystem import UrlPath
+
     place = UrlPath(url)
     path = url.partition("?")[0] if place.protocol in ("http", "https") else url
     stem, kind = _stem_and_kind(path.rstrip("/").rpartition("/")[2])
@@ -120,8 +125,12 @@ def _open_url(url: str, name: str | None, labels: bool) -> Source:
         snapshot = Snapshot(url, place.state)
         return Parquet(name, Root(url), place.open(), place.mtime_ns(), snapshot, labels=labels)
     if kind:
+        from retrieval.sources.archive import Archive
+
         snapshot = Snapshot(url, place.state)
         return Archive(name, Root(url), place.open(), snapshot, labels=labels)
+    from retrieval.sources.remote import RemoteFolder
+
     return RemoteFolder(name, place, labels=labels)
 
 

@@ -12,7 +12,6 @@ from retrieval.sources.base import Entry, folder_label, key_of
 from retrieval.sources.folder import read_file
 from retrieval.sources.presence import Snapshot, file_state, local_root
 
-LIST_SUFFIX = ".txt"
 LONGEST_LINE = 2**16
 """Maximum bytes in a line; a file with a longer line is not a list of paths."""
 _OUTSIDE = "root:"

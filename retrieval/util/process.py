@@ -69,13 +69,16 @@ def start_time(pid: int) -> float | None:
     On Linux in ticks since boot: psutil adds the boot time, which changes when the clock is set, so that a running
     holder would look dead. Elsewhere in seconds since 1970, as the system recorded them.
     """
-    import psutil
-
     try:
         if (stat := Path(f"/proc/{pid}/stat")).exists():
             return float(stat.read_text("utf-8", "replace").rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return None
+    import psutil  # takes longer than the rest of a start's locking
+
+    try:
         return float(psutil.Process(pid).create_time())
-    except (OSError, IndexError, ValueError, psutil.Error):
+    except (OSError, psutil.Error):
         return None
 
 

@@ -14,7 +14,10 @@ import pytest
 from PIL import Image
 
 from retrieval.errors import BadImage, RetrievalError
-from retrieval.gallery import Row, Table, Tile, page, sheet, write_html, write_png
+from retrieval.gallery import page, sheet
+from retrieval.gallery.page import write_html
+from retrieval.gallery.rows import Row, Table, Tile
+from retrieval.gallery.sheet import write_png
 from tests.errors import raises
 from tests.images.samples import file, noise, photo
 

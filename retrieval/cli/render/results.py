@@ -10,7 +10,7 @@ from retrieval.cli.render.tables import print_table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from retrieval.gallery import Row, Tile
+    from retrieval.gallery.rows import Row, Tile
     from retrieval.schema.records import Hit
     from retrieval.search.results import Result
 
@@ -52,7 +52,8 @@ def write_galleries(
 
     note: a sentence for the page
     """
-    from retrieval.gallery import write_html, write_png
+    from retrieval.gallery.page import write_html
+    from retrieval.gallery.sheet import write_png
 
     if html:
         write_html(html, rows, title=title, notes=[note[0].upper() + note[1:] + "."] if note else [])

@@ -151,8 +151,10 @@ class Shard:
     def close(self) -> None:
         """Flush, close, and record in the manifest what is stored."""
         with translate_errors(f"{self.folder} cannot be closed", StoreError):
-            if not self._manifest.clean:
-                self.edge.flush()
+            if self._manifest.clean:  # nothing was written
+                self.edge.close()
+                return
+            self.edge.flush()
             count = self.count()
             self.edge.close()
         self._declare(count, clean=True)
