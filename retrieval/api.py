@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import UInt8
 
 from retrieval.config import Settings, load_settings
 from retrieval.errors import DEFAULT_ALIAS, BadImage, StoreError
 from retrieval.gallery.hits import ImageLike, SearchHits, as_query
 from retrieval.model import saved_models
 from retrieval.model.resolve import load_collection_model, make_lazy_encoder, model_of
+from retrieval.schema.arrays import UInt8
 from retrieval.schema.filter_language import parse
 from retrieval.schema.filters import Filter
 from retrieval.schema.records import CollectionMeta, Hit, Point, codes_of

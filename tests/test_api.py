@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 import re
 import subprocess
 import sys
@@ -437,55 +436,3 @@ def test_the_real_model(home: Path, pictures: Path, trained: Trained) -> None:  
         assert seen.shape == (28, 28, 1)
     with pytest.raises(StoreError):
         index.search(file)
-
-
-NO_JAX = """
-import json, sys
-from pathlib import Path
-from retrieval import Index, Stored
-with Index.open(home=Path(sys.argv[1])) as index:
-    hits = index.search(Stored("pictures/000.png"), k=3)
-    liked = index.like([Stored("pictures/000.png")], [Stored("pictures/001.png")])
-    groups = list(index.duplicates(max_distance=1e9))
-    others = [index.sample(2), index.facets(["source"], 5), index.image(hits[0]), index.status(), index.check()]
-print(json.dumps([len(hits), len(liked), len(groups), sorted(set(sys.modules) & {"jax", "flax"})]))
-"""
-
-
-def test_searching_by_stored_images_imports_no_jax(index: Index, settings: Settings) -> None:
-    index.close()
-    given = [sys.executable, "-c", NO_JAX, str(settings.home)]
-    done = subprocess.run(given, capture_output=True, text=True, timeout=120, check=True)
-    assert json.loads(done.stdout) == [3, 5, 1, []]
-
-
-COMMAND_WITHOUT_JAX = """
-import sys
-from retrieval.cli import main
-try:
-    main()
-finally:
-    print(sorted(set(sys.modules) & {"jax", "flax"}), file=sys.stderr)
-"""
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        ("search", "--stored", "pictures/000.png", "--json"),
-        ("search", "--like", "pictures/000.png", "--json"),
-        ("duplicates", "--max-distance", "0.5", "--json"),
-        ("duplicates", "--json"),
-    ],
-)
-def test_commands_on_stored_images_import_no_jax(given: tuple[str, ...], index: Index, settings: Settings) -> None:
-    index.close()
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND_WITHOUT_JAX, *given],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "RETRIEVAL_HOME": str(settings.home)},
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.splitlines()[-1] == "[]"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.cli import app
+from retrieval.cli import make_app
 from retrieval.config import Settings
 from retrieval.images.decode import decode, encode_png
 from retrieval.schema.image_shape import ImageShape
@@ -40,7 +40,7 @@ def quick(line: str) -> str:
     return next((line + more for start, more in QUICK.items() if line.startswith(start)), line)
 
 
-@pytest.mark.parametrize("command", app.registered_commands, ids=lambda c: c.callback.__name__)
+@pytest.mark.parametrize("command", make_app().registered_commands, ids=lambda c: c.callback.__name__)
 def test_every_command_is_described(command) -> None:  # type: ignore[no-untyped-def]
     name = command.callback.__name__.replace("_", "-")
     assert f"\n## retrieval {name}\n" in COMMANDS

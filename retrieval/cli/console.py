@@ -1,6 +1,8 @@
 """Printing, for all commands: consoles, lines, JSON, progress bars, warnings."""
 
 import contextlib
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,12 @@ def stderr() -> "Console":
 def stdout() -> "Console":
     """A console for data."""
     return console(stderr=False)
+
+
+def is_terminal() -> bool:
+    """Whether stdout is a terminal, or taken for one; looks before importing Rich, which takes longer than a query."""
+    forced = os.environ.get("FORCE_COLOR") or os.environ.get("TTY_COMPATIBLE")
+    return stdout().is_terminal if forced or sys.stdout.isatty() else False
 
 
 def console(*, stderr: bool) -> "Console":

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
 
 from retrieval.duplicates.compare import blur
+from retrieval.schema.arrays import Float, Int, UInt8
 from retrieval.schema.image_shape import ImageShape
 from retrieval.schema.records import CollectionMeta, Point
 from retrieval.search.neighbours import CollectionTable, find_content_neighbours

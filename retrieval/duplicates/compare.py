@@ -6,7 +6,8 @@ little everywhere, another image a lot somewhere (docs/decisions/0012).
 """
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+
+from retrieval.schema.arrays import Float32, UInt8
 
 SHIFT = 1
 """Maximum shift between the two, in pixels, in each direction."""

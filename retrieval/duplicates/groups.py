@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
 
+from retrieval.schema.arrays import Int
 from retrieval.schema.records import Payload, payload_name
 
 Key = Callable[[Payload], Any]

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int
 
 from retrieval.duplicates.candidates import CandidateTable
 from retrieval.duplicates.compare import DIFFERENT, measure_difference
 from retrieval.duplicates.groups import Group, GroupMember, choose_best, group_connected
 from retrieval.errors import SourceError
+from retrieval.schema.arrays import Bool, Int
 from retrieval.sources import Source
 from retrieval.store.base import Store
 from retrieval.util.reporting import ReportNote, ReportStep, ignore

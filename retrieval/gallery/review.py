@@ -5,12 +5,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
 
 from retrieval.duplicates.groups import Group, GroupMember
 from retrieval.gallery.page import write_html
 from retrieval.gallery.rows import Read, Row, Tile
 from retrieval.images.decode import encode_png
+from retrieval.schema.arrays import UInt8
 from retrieval.search.explain import Explanation
 from retrieval.search.outliers import Outlier
 from retrieval.sources import Source

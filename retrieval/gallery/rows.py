@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jaxtyping import UInt8
 from numpy import ndarray
 
 from retrieval.errors import BadImage
 from retrieval.images.decode import probe, thumbnail
+from retrieval.schema.arrays import UInt8
 
 TITLE = "Nearest images"
 EXPLANATION = (

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtyping import UInt8
 from numpy import ndarray
 
 from retrieval.gallery.rows import EXPLANATION, TITLE, Read, Row, cut_notes, load_thumbnail
 from retrieval.images.draw import TILE, Cell, Line, contact_sheet
+from retrieval.schema.arrays import UInt8
 from retrieval.search.results import NOTHING_ELSE
 from retrieval.util.files import write_output
 

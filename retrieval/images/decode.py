@@ -8,12 +8,12 @@ import io
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image
 
 from retrieval.errors import BadImage
 from retrieval.images.opening import load_pixels, open_image, orientation, upright_part, upright_size
+from retrieval.schema.arrays import UInt8
 from retrieval.schema.image_shape import ImageShape
 
 _LARGE = 2**23

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image, ImageDraw, ImageFont
+
+from retrieval.schema.arrays import UInt8
 
 TILE = 140
 """Side in pixels of the square in which each image is centred: five times an MNIST digit."""

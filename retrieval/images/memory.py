@@ -3,12 +3,14 @@
 import contextlib
 import threading
 from collections.abc import Iterator
-from multiprocessing.context import BaseContext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from retrieval.errors import BadImage
+
+if TYPE_CHECKING:
+    from multiprocessing.context import BaseContext
 
 MAX_DECODED = 10**9
 """Bytes that images being decoded at the same time may take, in all threads of a process or all readers of an ingest.
@@ -27,7 +29,7 @@ Image.core.set_block_size(64 * 2**20)  # type: ignore[attr-defined]
 class MemoryBudget:
     """A number of bytes that several threads or processes share."""
 
-    def __init__(self, size: int, context: BaseContext | None = None) -> None:
+    def __init__(self, size: int, context: "BaseContext | None" = None) -> None:
         """Make a budget of `size` bytes.
 
         context: of the processes, which must get the budget as an argument; None: threads share it

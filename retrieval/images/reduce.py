@@ -1,7 +1,8 @@
 """Smaller copies of many images at once, by the mean of blocks of pixels."""
 
 import numpy as np
-from jaxtyping import UInt8
+
+from retrieval.schema.arrays import UInt8
 
 
 def block_means(images: UInt8[np.ndarray, "n h w c"], factor: int) -> UInt8[np.ndarray, "n hh ww c"]:

@@ -3,11 +3,11 @@
 from abc import ABC, abstractmethod
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
 
 from retrieval.errors import BadCode, ModelError
 from retrieval.images.reduce import block_means
 from retrieval.model.config import ModelConfig
+from retrieval.schema.arrays import Float, Float32, UInt8
 
 VARIANCE_OFFSET = 1e-3
 """Added to an image's variance (pixels in [0, 1]), so that a nearly blank image has no huge relative error."""

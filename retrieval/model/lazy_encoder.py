@@ -4,11 +4,11 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
 
 from retrieval.model.base_encoder import BaseEncoder
 from retrieval.model.numpy_network import NumpyNetwork
 from retrieval.model.saved_models import SavedModel
+from retrieval.schema.arrays import Float, Float32, UInt8
 
 FEW = 64
 """Images and embeddings that NumPy processes. Loading JAX takes a second: as long as NumPy takes longer with a hundred

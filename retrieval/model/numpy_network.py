@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
 from numpy.lib.stride_tricks import sliding_window_view
 
 from retrieval.model.config import ModelConfig
+from retrieval.schema.arrays import Float, Float32, UInt8
 
 Array = Float32[np.ndarray, "..."]
 Layer = Callable[[Array], Array]

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 import safetensors.numpy
-from jaxtyping import Float32
 
 from retrieval.errors import ModelError
+from retrieval.schema.arrays import Float32
 
 WEIGHTS = Path(__file__).parents[1] / "data" / "trunk" / "efficientnet-lite0.safetensors"
 SHA256 = "78efa77911c2f8aaaf6d5497472511e78771dd481d6e610e3548331a58cfdf90"

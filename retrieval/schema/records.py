@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from jaxtyping import Float32
 from numpy import array, empty, float32, ndarray
 
 from retrieval.errors import NotOurs
+from retrieval.schema.arrays import Float32
 from retrieval.schema.image_shape import Fit, ImageShape
 from retrieval.schema.index_config import DEFAULT, Layout
 from retrieval.schema.verdict import Verdict

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
 
 from retrieval.errors import UsageError
+from retrieval.schema.arrays import Float32, UInt8
 from retrieval.schema.filters import Filter, Match
 from retrieval.search.calibration import percentile
 from retrieval.search.query import Query, Stored

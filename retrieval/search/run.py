@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, UInt8
 
 from retrieval.errors import UsageError
+from retrieval.schema.arrays import Float32, UInt8
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import CollectionMeta, Hit
 from retrieval.search.options import SearchOptions

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int, UInt8
 
+from retrieval.schema.arrays import Int, UInt8
 from retrieval.schema.image_shape import ImageShape
 from retrieval.schema.records import Point
 from retrieval.sources import Entry, Source

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxtyping import UInt8
 from numpy import ndarray
 
 from retrieval.errors import BadImage, SourceError
+from retrieval.schema.arrays import UInt8
 from retrieval.schema.records import Root, full_name
 from retrieval.sources.base import Entry
 from retrieval.sources.download import ReportDownload, download

@@ -7,10 +7,10 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
 from numpy import ndarray
 
 from retrieval.errors import SourceError
+from retrieval.schema.arrays import UInt8
 
 MAX_IDX_BYTES = 2**30
 """Maximum number of pixels in a file; MNIST's training set has 47 million."""

@@ -4,14 +4,13 @@ import contextlib
 import faulthandler
 import hashlib
 import itertools
-import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -357,6 +356,9 @@ def load_one(fetch: Callable[[], bytes], where: str, shape: ImageShape) -> ReadR
 
 def start_pool(number: int) -> Executor:
     """A pool of spawned processes: JAX's threads forbid forking, and a fork server would survive a kill -9."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
     spawn = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(number, spawn, initializer=start_worker, initargs=(MemoryBudget(MAX_DECODED, spawn),))
 
@@ -384,6 +386,8 @@ def start_worker(budget: MemoryBudget) -> None:
     set_budget(budget)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(STOP_SECONDS))
+    import multiprocessing
+
     parent = multiprocessing.parent_process()
     assert parent is not None
 

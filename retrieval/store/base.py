@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Float32
 
 from retrieval.errors import ModelError, NoCollection, StoreError, with_alias
+from retrieval.schema.arrays import Float32
 from retrieval.schema.filters import Filter
 from retrieval.schema.index_config import Layout
 from retrieval.schema.records import FIELDS, CollectionMeta, Hit, Payload, Point

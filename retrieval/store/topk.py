@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Float32
 
+from retrieval.schema.arrays import Float32
 from retrieval.schema.filters import ID, Filter, Match, fields_of
 from retrieval.schema.records import Hit, Point
 from retrieval.store.filter_compiler import Native

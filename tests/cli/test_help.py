@@ -10,12 +10,12 @@ import pytest
 import typer.main
 
 from retrieval import __version__
-from retrieval.cli import app
+from retrieval.cli import make_app
 from retrieval.cli.help import GROUPS, OTHER, examples, group_of, is_argument
 from tests.cli.conftest import Call, done_well, run
 
 COMMANDS = sorted(
-    command.callback.__name__.replace("_", "-") for command in app.registered_commands if command.callback
+    command.callback.__name__.replace("_", "-") for command in make_app().registered_commands if command.callback
 )
 
 
@@ -36,7 +36,7 @@ def test_help_lists_every_command(tmp_path: Path) -> None:
 def test_every_command_and_option_has_help(name: str, call: Call) -> None:
     done = call(name, "--help")
     assert done.code == 0
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command = typer.main.get_command(make_app()).commands[name]  # type: ignore[attr-defined]
     assert command.help
     for parameter in command.params:
         assert getattr(parameter, "help", None), f"{name}: {parameter.name} has no help"
@@ -47,7 +47,7 @@ def test_every_command_and_option_has_help(name: str, call: Call) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_has_a_group_and_every_command_two_examples(name: str) -> None:
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command = typer.main.get_command(make_app()).commands[name]  # type: ignore[attr-defined]
     assert {group_of(each) for each in command.params if not is_argument(each)} <= {*GROUPS} - {OTHER}
     shown = examples(command.help)
     assert len(shown) == 2

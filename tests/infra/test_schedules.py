@@ -29,7 +29,7 @@ PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")
 def parse(line: str) -> None:
     """Let the real command line read it, without running anything; raises Typer's own usage errors."""
     words = shlex.split(line, comments=True)
-    group: Any = typer.main.get_command(cli.app)
+    group: Any = typer.main.get_command(cli.make_app())
     command = group.commands[words[1]]
     command.make_context(words[1], words[2:])
 

@@ -33,10 +33,10 @@ def choose_output(output: Output | None, *, as_json: bool) -> Output:
 def result_printer(output: Output, index: "Index") -> "Iterator[Callable[[Result], None]]":
     """A function that prints one result after the other, while the block runs."""
     if output == "table":
-        from retrieval.cli.console import stdout
-        from retrieval.cli.render.results import print_results
+        from retrieval.cli.console import is_terminal, stdout
+        from retrieval.cli.render.results import print_lines, print_results
 
-        yield lambda result: print_results([result], stdout())
+        yield (lambda result: print_results([result], stdout())) if is_terminal() else print_lines
     elif output == "csv":
         rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(COLUMNS)

@@ -16,20 +16,29 @@ if TYPE_CHECKING:
 
 
 def print_results(results: Sequence["Result"], console: "Console") -> None:
-    """Print a table per query on a terminal; in a pipe per hit: query, rank, distance, percentile, path, label."""
+    """Print a table per query on a terminal, elsewhere lines."""
     for result in results:
-        if result.refused is not None:
-            continue  # named at the end
-        rows = [hit_row(rank, hit) for rank, hit in enumerate(result.hits, start=1)]
-        if console.is_terminal:
+        if not console.is_terminal:
+            print_lines(result)
+        elif result.refused is None:  # those are named at the end
             columns = ("rank", "distance", "", "path", "label")
-            print_table(columns, rows, numbers=columns[:3], title=result.query.name, console=console)
+            print_table(columns, hit_rows(result), numbers=columns[:3], title=result.query.name, console=console)
             console.print(result.note or "")
-        else:
-            for cells in rows:
-                echo(result.query.name, *cells)
-            if result.note:
-                echo(f"note: {result.query.name}: {result.note}", err=True)
+
+
+def print_lines(result: "Result") -> None:
+    """Print a line per hit: query, rank, distance, percentile, path, label."""
+    if result.refused is not None:
+        return  # named at the end
+    for cells in hit_rows(result):
+        echo(result.query.name, *cells)
+    if result.note:
+        echo(f"note: {result.query.name}: {result.note}", err=True)
+
+
+def hit_rows(result: "Result") -> list[list[str]]:
+    """The hits as rows of the table."""
+    return [hit_row(rank, hit) for rank, hit in enumerate(result.hits, start=1)]
 
 
 def hit_row(rank: int, hit: "Hit") -> list[str]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import qdrant_edge as edge
-from jaxtyping import Float32
 
+from retrieval.schema.arrays import Float32
 from retrieval.schema.filters import Filter
 from retrieval.schema.records import Hit, Payload, Point
 from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, CollectionHealth, SearchParams

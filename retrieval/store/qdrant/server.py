@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
 from qdrant_client import models
 
+from retrieval.schema.arrays import Float32
 from retrieval.schema.filters import Filter
 from retrieval.schema.records import Hit, Payload, Point
 from retrieval.store.base import CANDIDATES, DIVERSITY, Codes, SearchParams, Server
