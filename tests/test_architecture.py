@@ -40,6 +40,7 @@ VENDORS = {
     "PIL": {"images"},
     "pillow_heif": {"images"},
     "ray": {"ingest"},
+    "jaxtyping": {"schema", "model", "train", "ingest", "evaluate", "reindex", "cli"},  # others: schema/arrays.py
     **{vendor: {"web"} for vendor in ("fastapi", "starlette", "uvicorn", "limits")},
     **{vendor: {"model", "train"} for vendor in ("jax", "flax", "optax", "orbax")},
 }

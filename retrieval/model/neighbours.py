@@ -9,8 +9,8 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num
 
+from retrieval.schema.arrays import Bool, Float, Int, Num
 from retrieval.util import neighbours as on_cores
 from retrieval.util.neighbours import Neighbours, PreparedCodes, rank_exactly
 from retrieval.util.reporting import ReportCount, ignore

@@ -11,7 +11,9 @@ if TYPE_CHECKING or "jaxtyping" in sys.modules:
     from jaxtyping import Float as Float
     from jaxtyping import Float32 as Float32
     from jaxtyping import Int as Int
+    from jaxtyping import Num as Num
     from jaxtyping import UInt8 as UInt8
+    from jaxtyping import UInt64 as UInt64
 else:
 
     class Unchecked:
@@ -20,4 +22,4 @@ else:
         def __class_getitem__(cls, item: tuple[Any, str]) -> Any:
             return item[0]
 
-    Bool = Float = Float32 = Int = UInt8 = Unchecked
+    Bool = Float = Float32 = Int = Num = UInt8 = UInt64 = Unchecked

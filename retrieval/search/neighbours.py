@@ -10,9 +10,9 @@ from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, UInt64
 
 from retrieval.model.neighbours import find_neighbours
+from retrieval.schema.arrays import Bool, Float, Float32, Int, UInt64
 from retrieval.schema.records import Point, codes_of
 from retrieval.store.base import Store
 from retrieval.util.reporting import ReportCount, ReportNote, ignore

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from retrieval.model.base_encoder import BaseEncoder
+from retrieval.schema.arrays import Float
 from retrieval.schema.records import Payload, Point, codes_of, payload_name
 from retrieval.search.calibration import percentile
 from retrieval.search.neighbours import CollectionTable, ContentNeighbours, find_content_neighbours

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, Num
 from threadpoolctl import threadpool_limits
 
+from retrieval.schema.arrays import Float, Float32, Int, Num
 from retrieval.util.reporting import ReportCount, ignore
 
 ROWS, COLUMNS = 256, 4096

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import qdrant_edge as edge
-from jaxtyping import Float32
 
+from retrieval.schema.arrays import Float32
 from retrieval.schema.records import Hit
 from retrieval.util.neighbours import PreparedCodes, find_neighbours
 
