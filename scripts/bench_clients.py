@@ -22,17 +22,20 @@ def main() -> None:
         bodies.append(sys.stdin.buffer.read(int.from_bytes(size)))
     times: list[float] = []
     failed: list[str] = []
+    answers: list[set[str]] = [set() for _ in bodies]
     end = time.monotonic() + told["seconds"]
 
     def ask(first: int) -> None:
         client = http.client.HTTPConnection("127.0.0.1", told["port"], timeout=DEADLINE)
+        headers = HEADERS | told.get("headers", {})
         for number in itertools.count(first):
             started = time.perf_counter()
             if time.monotonic() > end:
                 return
             try:
-                search(client, bodies[number % len(bodies)])
+                answer = search(client, bodies[number % len(bodies)], headers)
                 times.append(time.perf_counter() - started)
+                answers[number % len(bodies)].add(answer)
             except (OSError, http.client.HTTPException, AssertionError) as error:
                 failed.append(str(error))
                 client.close()
@@ -42,15 +45,16 @@ def main() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    print(json.dumps([times, len(failed)]))
+    print(json.dumps([times, len(failed), [sorted(some) for some in answers]]))
 
 
-def search(client: http.client.HTTPConnection, body: bytes) -> None:
-    """Search once. Raises AssertionError unless the answer has status 200."""
-    client.request("POST", "/api/search", body, HEADERS)
+def search(client: http.client.HTTPConnection, body: bytes, headers: dict[str, str] = HEADERS) -> str:
+    """Search once; returns the hits' ids. Raises AssertionError unless the answer has status 200."""
+    client.request("POST", "/api/search", body, headers)
     answer = client.getresponse()
     text = answer.read()
     assert answer.status == 200, text
+    return " ".join(hit["id"] for hit in json.loads(text)["hits"])
 
 
 if __name__ == "__main__":

@@ -82,8 +82,9 @@ def query_engine(index: Index, codes: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def time_limit(index: Index) -> Iterator[None]:
-    """Set the time-out that the client takes from the store's connection."""
-    index.store._connection._timeout.set(60.0)  # type: ignore[attr-defined]
+    """Set the node and the time limit that the client takes from the store's connection."""
+    connection = index.store._connection  # type: ignore[attr-defined]
+    connection._try.set((connection._nodes.current, 60.0))
     yield
 
 

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import re
 import signal
@@ -65,6 +66,7 @@ def main() -> None:
     limits = ProcessLimits(**json.loads(sys.argv[1]))
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a decoder prints must not mix with the answers
+    logging.disable()  # Pillow's remarks about a file would fill the service's log
     set_budget(MemoryBudget(limits.nbytes))
     register_plugins()
     restrict_process(limits)

@@ -44,7 +44,7 @@ class Limits:
     askers: int = 16
     waiting: int = 256
     connections: int = 512
-    client_connections: int = 128
+    client_connections: int = 256
     rate: int = RATE
 
 

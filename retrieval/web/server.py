@@ -100,21 +100,26 @@ class Connections:
 
     def _close_one(self, some: "dict[TimedProtocol, None]") -> None:
         """Close the oldest that never had a request, else the oldest idle one, else the newest."""
-        idle = [each for each in some if each.is_idle][:-1] or [next(reversed(some))]
-        chosen = next((each for each in idle if each.is_unused), idle[0])
+        unused, idle = (each for each in some if each.is_unused), (each for each in some if each.is_idle)
+        chosen = next(unused, None) or next(idle, None) or next(reversed(some))
         self.discard(chosen)
         chosen.refuse()
 
 
 class TimedProtocol(H11Protocol):
-    """Closes a connection that sends no complete head, keeps sending after its answer, or never ends a request."""
+    """Closes a connection that sends no complete head, keeps sending after its answer, or never ends a request.
+
+    group: whose connection it is
+    """
 
     limits: Limits
     open_connections: "Connections"
+    group: str
 
     def connection_made(self, transport: Any) -> None:
         """Start the timer of the connection."""
         super().connection_made(transport)
+        self.group = client_group(self.client[0] if self.client else "")
         self.open_connections.add(self)
         self._since = self.loop.time()
         self._seen: object = None
@@ -124,11 +129,6 @@ class TimedProtocol(H11Protocol):
         """Forget the connection."""
         self.open_connections.discard(self)
         super().connection_lost(exc)
-
-    @property
-    def group(self) -> str:
-        """Whose connection it is."""
-        return client_group(self.client[0] if self.client else "")
 
     @property
     def is_idle(self) -> bool:
