@@ -76,7 +76,8 @@ def main() -> None:
                 answer = work(*request, limits)
         except MemoryError:
             os._exit(OUT_OF_MEMORY)
-        answers.write(pack_message(*answer))
+        for part in pack_message(*answer):
+            answers.write(part)
         answers.flush()
 
 
@@ -89,10 +90,10 @@ def read_message(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
     return json.loads(stream.read(head)), stream.read(body)
 
 
-def pack_message(head: dict[str, Any], body: bytes) -> bytes:
-    """A head and a body as bytes, which `read_message` and `unpack_sizes` read."""
+def pack_message(head: dict[str, Any], body: bytes) -> tuple[bytes, bytes]:
+    """The two parts of a message, the second of which is the body itself: a copy of it would take memory."""
     text = json.dumps(head).encode()
-    return b"".join((_SIZES.pack(len(text), len(body)), text, body))
+    return _SIZES.pack(len(text), len(body)) + text, body
 
 
 def unpack_sizes(sizes: bytes) -> tuple[int, int]:

@@ -212,7 +212,7 @@ class DecodeProcess:
         fresh = self._answers == 0
         try:
             async with asyncio.timeout(START_SECONDS + STALL_FACTOR * self._limits.seconds):
-                answer = await self._running.exchange(pack_message(task, data))
+                answer = await self._running.exchange(*pack_message(task, data))
         except (TimeoutError, asyncio.IncompleteReadError, ConnectionError) as error:
             raise Died(await self.kill(), fresh) from error
         except BaseException:  # cancelled: the answer must not be taken for the next one's
@@ -238,9 +238,10 @@ class RunningProcess(NamedTuple):
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def exchange(self, request: bytes) -> Answer:
+    async def exchange(self, head_bytes: bytes, data: bytes) -> Answer:
         """Send a request and read its answer. Raises IncompleteReadError or ConnectionError if the process ends."""
-        self.writer.write(request)
+        self.writer.write(head_bytes)
+        self.writer.write(data)
         await self.writer.drain()
         head, body = unpack_sizes(await self.reader.readexactly(SIZES_BYTES))
         if head + body > ANSWER_BYTES:
