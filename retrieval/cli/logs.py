@@ -33,7 +33,6 @@ def log_lines() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(Lines())
     logging.getLogger().addHandler(handler)
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # or each malformed form would write a line
 
 
 def is_json() -> bool:

@@ -197,13 +197,22 @@ class DecodeProcess:
     def __init__(self, limits: ProcessLimits) -> None:
         self._limits, self._answers = limits, 0
         self._running: RunningProcess | None = None
+        self._starting = asyncio.Lock()
 
     async def start(self) -> None:
         """Start the process unless it runs."""
-        if self._running is None:
+        async with self._starting:
+            if self._running is not None:
+                return
             self._answers = 0
-            started, ours = await asyncio.to_thread(start_process, self._limits)
-            self._running = RunningProcess(started, *await asyncio.open_connection(sock=ours))
+            started, ours = start_process(self._limits)
+            try:
+                self._running = RunningProcess(started, *await asyncio.open_connection(sock=ours))
+            except BaseException:
+                started.kill()
+                started.wait()
+                ours.close()
+                raise
 
     async def ask(self, task: dict[str, Any], data: bytes) -> Answer:
         """Do a task. Raises Died."""

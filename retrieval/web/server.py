@@ -85,9 +85,9 @@ class Connections:
         mine[new] = None
         self._total += 1
         if len(mine) > self._limits.client_connections:
-            self._close_one(mine)
+            self._close_one(mine, new)
         elif self._total > self._limits.connections:
-            self._close_one(max(self._of.values(), key=len))
+            self._close_one(max(self._of.values(), key=len), new)
 
     def discard(self, old: "TimedProtocol") -> None:
         """Stop counting a connection; nothing if it is not counted."""
@@ -98,9 +98,10 @@ class Connections:
         if not mine:
             self._of.pop(old.group, None)
 
-    def _close_one(self, some: "dict[TimedProtocol, None]") -> None:
+    def _close_one(self, some: "dict[TimedProtocol, None]", new: "TimedProtocol") -> None:
         """Close the oldest that never had a request, else the oldest idle one, else the newest."""
-        unused, idle = (each for each in some if each.is_unused), (each for each in some if each.is_idle)
+        unused = (each for each in some if each.is_unused and each is not new)
+        idle = (each for each in some if each.is_idle and each is not new)
         chosen = next(unused, None) or next(idle, None) or next(reversed(some))
         self.discard(chosen)
         chosen.refuse()

@@ -89,14 +89,13 @@ def test_while_costly_images_hold_their_lane_others_are_answered(wide: bytes) ->
 
 def test_who_finds_no_process_free_is_told_to_come_back_and_is_not_blamed(wide: bytes) -> None:
     async def work(made: Decoders) -> None:
-        first = asyncio.create_task(made.decode(wide, "wide.png", SHAPE, "attacker"))
-        await asyncio.sleep(0.05)
+        held = await made._slow._take("attacker")
         with pytest.raises(HTTPException) as caught:
             await made.decode(wide, "good.png", SHAPE, "somebody")
         assert caught.value.status_code == 503
         assert caught.value.headers
         assert int(caught.value.headers["Retry-After"]) > 0
-        await first
+        made._slow._give(held)
 
     run(work, Limits(decode_wait=0.01))
 

@@ -61,7 +61,7 @@ class AccessControl:
         if client not in named and len(self._ignored) < IGNORED:
             self._ignored.add(client)
             text = "X-Forwarded-For from %s is ignored; if that is your proxy: RETRIEVAL_TRUSTED_PROXIES=%s"
-            LOG.warning(text, client, client)
+            LOG.error(text, client, client)
 
     def _check(self, scope: Scope) -> Response | None:
         headers, path = Headers(scope=scope), scope["path"]
