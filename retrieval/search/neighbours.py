@@ -1,6 +1,6 @@
 """The nearest other contents of every image of a collection, for the jobs that look at all of it.
 
-Embeddings are read from the engine once and compared by matrix products, which takes a fiftieth of the time of one
+Embeddings are read from the engine once and compared by matrix products, which takes a tenth of the time of one
 query for each. Beyond `MOST` of them the engine's own index is faster; its recall is then measured and reported.
 """
 
@@ -17,7 +17,7 @@ from retrieval.schema.records import Point, codes_of
 from retrieval.store.base import Store
 from retrieval.util.reporting import ReportCount, ReportNote, ignore
 
-MOST = 2_000_000
+MOST = 500_000
 """Different contents that are compared with each other; with more, a server's index is faster (docs/decisions/0030)."""
 SAMPLE = 500
 """Images on which the index's recall is measured: enough to tell 0.99 from 1."""
