@@ -1,7 +1,5 @@
 """The command line: parse, call, print, and turn errors into exit codes. Work on images belongs in lower modules."""
 
-import atexit
-import gc
 import importlib
 import logging
 import os
@@ -19,9 +17,6 @@ from retrieval.errors import INTERRUPTED, RetrievalError
 from retrieval.util.sanitize import redact
 
 DEBUG = "--debug"
-GC_THRESHOLD = 20_000
-"""New objects between two garbage collections. With Python's own 700 or 2,000, imports spend a tenth of their time in
-collections that find nothing."""
 
 COMMANDS = (
     *("demo", "train", "ingest", "search", "duplicates", "outliers", "explain", "evaluate"),
@@ -66,8 +61,6 @@ def make_app(names: Sequence[str] = COMMANDS) -> typer.Typer:
 
 def main() -> None:
     """Run the command line; every error ends in one line on stderr and its exit code."""
-    gc.set_threshold(GC_THRESHOLD)
-    atexit.register(gc.freeze)  # else Python looks for garbage several times more before it ends
     debug = DEBUG in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != DEBUG]
     if not debug:

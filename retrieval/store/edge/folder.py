@@ -8,7 +8,7 @@ from typing import Any
 import filelock
 
 from retrieval.errors import Locked, StoreDamaged, StoreUnavailable
-from retrieval.util.files import write_json
+from retrieval.util.files import to_json_text
 from retrieval.util.process import describe_process, is_dead, this_process
 
 LOCK_SECONDS = 5.0
@@ -27,7 +27,7 @@ class FolderLock:
             root.mkdir(parents=True, exist_ok=True)
             self._lock = filelock.FileLock(root / "lock", thread_local=False)  # released by whichever thread closes
             self._lock.acquire(timeout=seconds, poll_interval=0.05)
-            write_json(self._holder, this_process())
+            self._holder.write_text(to_json_text(this_process()), "utf-8")  # not synced: it matters while this runs
         except filelock.Timeout as error:
             raise Locked(
                 f"{root} is in use by {_name_holder(self._holder)}",
