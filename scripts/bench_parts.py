@@ -1,7 +1,9 @@
 """What the benchmarks share: a home and a server in a folder, the engine's bare answer, a table of figures."""
 
 import contextlib
+import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -21,6 +24,40 @@ K = 5
 DEADLINE = 3600.0
 Row = tuple[str, str, str, bool | None]
 """Figure, measured value, goal, and whether the goal is met."""
+
+
+INGEST = """
+import json, sys, time
+from pathlib import Path
+from retrieval.config import load_settings
+from retrieval.model.encoder_process import EncoderProcess
+from retrieval.ingest.job import ingest
+from retrieval.ingest.options import IngestOptions, RayCluster
+from retrieval.model.resolve import load_model
+from retrieval.sources import open_source
+from retrieval.store import open_store
+
+if __name__ == "__main__":
+    folder, alias, workers = sys.argv[1:]
+    settings, started, seen = load_settings(), time.monotonic(), []
+    options = IngestOptions(ray=RayCluster(settings), workers=int(workers)) if int(workers) else IngestOptions()
+    encoder = EncoderProcess(load_model(settings, None), settings.xla_cache)
+    with open_store(settings) as store:
+        report = lambda summary: seen.append((time.monotonic() - started, summary.done))
+        ingest(store, encoder, [open_source(folder, settings)], alias, options, ledgers=settings.refused, report=report)
+    encoder.close()
+    (first, some), (last, all_) = seen[0], seen[-1]
+    print(json.dumps({"rate": (all_ - some) / (last - first), "first": first, "whole": last, "done": all_}))
+"""
+"""A program that ingests a folder, and prints images a second from its first stored batch to its last, the seconds
+until each of these, and how many images it stored."""
+
+
+class Cost(NamedTuple):
+    """Seconds of wall time and of processor time."""
+
+    wall: float
+    cpu: float
 
 
 def print_rows(rows: Sequence[Row]) -> int:
@@ -49,6 +86,15 @@ class Place:
     def measure_command(self, *arguments: str) -> tuple[str, int]:
         """Run a command; returns its output and its peak memory in bytes."""
         return measure_command([sys.executable, "-m", "retrieval", *arguments], self.environment)
+
+    def time_ingest(self, folder: Path, alias: str, workers: int = 0) -> dict[str, float]:
+        """Ingest into a new collection, on that many Ray workers or without Ray; returns what INGEST prints."""
+        script = self.folder / "run.py"
+        script.write_text(INGEST)
+        command = [sys.executable, str(script), str(folder), alias, str(workers)]
+        piped = subprocess.PIPE
+        done = subprocess.run(command, env=self.environment, check=True, stdout=piped, text=True, timeout=DEADLINE)
+        return dict(json.loads(done.stdout.splitlines()[-1]))
 
     def qdrant(self, action: str) -> str:
         script = [sys.executable, str(Path(__file__).with_name("qdrant")), action, "--dir", str(self.folder / "qdrant")]
@@ -111,6 +157,23 @@ def measure_command(command: Sequence[str], environment: Mapping[str, str]) -> t
             timeout=DEADLINE,
         )
         return done.stdout, int(peak.read()) * 1024
+
+
+def measure_cost(work: Callable[[], object], *others: int) -> Cost:
+    """Wall time, and processor time of this process, of its finished children and of other processes.
+
+    others: their ids
+    """
+
+    def spent() -> float:
+        used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        stats = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13] for pid in others)
+        ticks = sum(int(each) for stat in stats for each in stat)
+        return sum(u.ru_utime + u.ru_stime for u in used) + ticks / os.sysconf("SC_CLK_TCK")
+
+    started, before = time.perf_counter(), spent()
+    work()
+    return Cost(time.perf_counter() - started, spent() - before)
 
 
 def time_call(work: Callable[[], object]) -> float:
