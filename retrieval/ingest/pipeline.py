@@ -79,7 +79,7 @@ def fill(
         if options.ray:
             from retrieval.ingest.ray.driver import run_on_ray
 
-            done = run_on_ray(target, planner, options.ray)
+            done = run_on_ray(target, planner, listings, options.ray)
         else:
             done = run_here(target, planner, [listing.entries for listing in listings])
         for _ in stack.enter_context(contextlib.closing(done)):
@@ -88,7 +88,7 @@ def fill(
         if options.prune and (missed := find_overlooked(planner)):
             for _ in stack.enter_context(contextlib.closing(run_here(target, planner, [iter(missed)]))):
                 report_progress()
-        summary.passed_over = {} if options.ray else {source.name: find_passed_over(source) for source in sources}
+        summary.passed_over = {source.name: find_passed_over(source) for source in sources}
         ledger.write_passed_over(summary.passed_over)
         if options.prune:
             prune(planner, target.held)

@@ -35,14 +35,13 @@ Points = Mapping[str, Point]
 class KnownPage(NamedTuple):
     """A page of a listing, and what is known of its images.
 
-    ids: of the points of all its images
+    listed: number of its images
     open: the images, with their ids, that are not known to be unchanged
     here: the points of these in the collection
     there: their points in other collections
     """
 
-    ids: list[str]
-    entries: Sequence[Entry]
+    listed: int
     open: Sequence[tuple[Entry, str]]
     here: Points
     there: Points
@@ -116,13 +115,13 @@ class Planner:
         """What to do for one page of a listing; runs in the calling thread."""
         return self._plan(self._look_up(entries))
 
-    def pack_seen(self, source: str) -> str:
-        """The shortened ids of the source's listed images, in hexadecimal, for the process that prunes."""
-        return self._seen.get(source, array("Q")).tobytes().hex()
-
-    def add_seen(self, source: str, packed: str) -> None:
-        """Add the ids that another process packed with `pack_seen`."""
-        self._seen.setdefault(source, array("Q")).frombytes(bytes.fromhex(packed))
+    def note_listed(self, entries: Sequence[Entry]) -> list[str]:
+        """The ids of the images' points; if the run prunes, they are kept for `find_unseen`."""
+        ids = [point_id(entry.source, entry.key) for entry in entries]
+        if self.run.options.prune:
+            for entry, id_ in zip(entries, ids, strict=True):
+                self._seen.setdefault(entry.source, array("Q")).append(shorten_id(id_))
+        return ids
 
     def find_unseen(self, source: str, points: Sequence[str]) -> list[str]:
         """Those of the points whose images were not listed.
@@ -137,7 +136,7 @@ class Planner:
     def _look_up(self, entries: Sequence[Entry]) -> KnownPage:
         """The page, with the points of the images that may have to be opened or updated."""
         store, others = self.run.store, self.run.others
-        ids = [point_id(entry.source, entry.key) for entry in entries]
+        ids = self.note_listed(entries)
         open_, held = self._drop_unchanged(entries, ids)
         known = store.retrieve(self.run.collection, held) if held else {}
         wanted = [id_ for _, id_ in open_]
@@ -149,7 +148,7 @@ class Planner:
         for other in others.left:
             if missing := [id_ for id_ in (wanted if others.like else new) if id_ not in there]:
                 there |= store.retrieve(other, missing)
-        return KnownPage(ids, entries, open_, known, there)
+        return KnownPage(len(entries), open_, known, there)
 
     def _drop_unchanged(self, entries: Sequence[Entry], ids: list[str]) -> tuple[list[tuple[Entry, str]], list[str]]:
         """The images whose points need a closer look, with their ids; and the ids of those that may have a point.
@@ -176,14 +175,11 @@ class Planner:
     def _plan(self, page: KnownPage) -> Page:
         summary = self.run.summary
         todo: Page = []
-        if self.run.options.prune:
-            for entry, id_ in zip(page.entries, page.ids, strict=True):
-                self._seen.setdefault(entry.source, array("Q")).append(shorten_id(id_))
         for entry, id_ in page.open:
             if (item := self._decide(entry, id_, page.here.get(id_), page.there.get(id_))) is not None:
                 todo.append(item)
-        listed, unchanged = len(page.entries), len(page.entries) - len(page.open)
-        summary.found += listed
+        unchanged = page.listed - len(page.open)
+        summary.found += page.listed
         summary.unchanged += unchanged
         return todo
 

@@ -139,7 +139,7 @@ def read_serially(items: Iterable[Entry | T], shape: ImageShape) -> Iterator[Loa
     """As `read_images`, in this thread, one image after the other."""
     for item in items:
         if isinstance(item, Entry):
-            (read,) = load_chunk([(item.fetch, item.name)], shape)
+            read = load_one(item.fetch, item.name, shape)
             yield Loaded(item, *read) if isinstance(read, Decoded) else Refused(item, *read)
         else:
             yield item

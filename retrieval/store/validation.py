@@ -22,7 +22,7 @@ MOST_PAYLOAD = 2**20
 """Maximum size of one payload as JSON, in bytes."""
 LITTLE = 2048
 """Characters up to which a size is estimated. Fully escaped, BATCH_POINTS such payloads are half of the limit."""
-PLAIN = (str, int, float, bool, type(None))
+PLAIN = {int, float, bool, type(None)}
 
 
 def check_name(name: str) -> None:
@@ -100,8 +100,16 @@ def check_same_space(collection: str, old: CollectionMeta, new: CollectionMeta) 
 
 def size_of(payload: Payload) -> int:
     """Bytes of the payload as JSON; an estimate if small, because encoding each one takes as long as storing it."""
-    if all(type(value) in PLAIN for value in payload.values()):
-        about = sum(len(name) + (len(value) if type(value) is str else 12) + 6 for name, value in payload.items())
+    about = 0
+    for name, value in payload.items():
+        kind = type(value)
+        if kind is str:
+            about += len(name) + len(value) + 6
+        elif kind in PLAIN:
+            about += len(name) + 18
+        else:
+            break
+    else:
         if about <= LITTLE:
             return about
     return len(json.dumps(payload, default=str))
@@ -122,8 +130,13 @@ def describe_point(point: str, payload: Payload) -> str:
 def check_payloads(payloads: Mapping[str, Payload]) -> None:
     """Raise StoreError, naming the image, if a payload is too large."""
     for point, payload in payloads.items():
-        if why := explain_too_large(payload):
-            raise StoreError(f"{describe_point(point, payload)}: {why}; nothing of this batch was written")
+        check_payload(point, payload)
+
+
+def check_payload(point: str, payload: Payload) -> None:
+    """As `check_payloads`, for one."""
+    if why := explain_too_large(payload):
+        raise StoreError(f"{describe_point(point, payload)}: {why}; nothing of this batch was written")
 
 
 def check_points(points: Iterable[Point], dim: int) -> None:
@@ -145,7 +158,7 @@ def check_points(points: Iterable[Point], dim: int) -> None:
                 f"{name}: the code is not finite (NaN or infinite); nothing of this batch was written",
                 hint="train again",
             )
-        check_payloads({point.id: point.payload})
+        check_payload(point.id, point.payload)
 
 
 def split_points(points: Sequence[Point], dim: int) -> Iterator[list[Point]]:

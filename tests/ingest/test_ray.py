@@ -1,11 +1,7 @@
 """An ingest on a real local Ray of two workers: the same points, ledger and counts, whoever is killed meanwhile."""
 
-import contextlib
-import functools
-import http.server
 import os
 import signal
-import threading
 import time
 from pathlib import Path
 
@@ -92,45 +88,6 @@ def test_the_command_is_killed(place: Place, digits: Path, uninterrupted: dict[s
     same_points(place.points(), uninterrupted)
 
 
-@pytest.mark.long
-def test_a_listing_is_killed_and_made_again(place: Place, tmp_path: Path) -> None:
-    """Slow at first and quick the second time: Ray skips the rows that it had before, and no image is missed."""
-    make_digits(tmp_path / "web" / "digits", 1200)
-    killed: list[int] = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if not killed and self.path == "/digits/3/":
-                time.sleep(0.6)  # longer than a page waits for images
-            if not killed and self.path == "/digits/9/":
-                end = time.monotonic() + SECONDS
-                while place.stored < 1 and time.monotonic() < end:
-                    time.sleep(0.1)
-                killed.extend(kill_the_lister(place))
-            with contextlib.suppress(ConnectionError):
-                super().do_GET()
-
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
-
-    handler = functools.partial(Handler, directory=tmp_path / "web")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        done = place.ingest(f"http://127.0.0.1:{server.server_port}/digits", "--json", *RAY)
-        server.shutdown()
-    assert killed
-    assert done.code == 0, done.err
-    assert (done.object["found"], place.stored) == (1200, 1200)
-
-
-def kill_the_lister(place: Place) -> list[int]:
-    """Kill the processes of the place's Ray that list a source."""
-    listing = [number for number, command in processes(place).items() if "Listings" in command]
-    for number in listing:
-        os.kill(number, signal.SIGKILL)
-    return listing
-
-
 def test_what_makes_no_sense(place: Place, digits: Path, call: Call) -> None:
     alone = call("ingest", digits, *place.options(), "--address", "somewhere:6379")
     alone.error(2, "somewhere:6379", "--runner ray", option="--address")
@@ -158,7 +115,7 @@ def is_server(command: str) -> bool:
 
 def workers(place: Place) -> list[int]:
     """Processes of Ray's actors."""
-    return [number for number, command in processes(place).items() if "MapWorker" in command]
+    return [number for number, command in processes(place).items() if "ray::Actor" in command]
 
 
 def nothing_runs(place: Place) -> None:

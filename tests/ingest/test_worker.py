@@ -11,8 +11,8 @@ from retrieval.ingest.context import Listing, OtherCollections, Target
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
 from retrieval.ingest.pipeline import fill
-from retrieval.ingest.ray.cluster import make_ray_row, pack_error, unpack_result
-from retrieval.ingest.ray.worker import SourceSpec, Worker, WorkerJob
+from retrieval.ingest.ray.cluster import pack_error, unpack_result
+from retrieval.ingest.ray.worker import SourceSpec, Worker, WorkerJob, pack_entries
 from retrieval.model import saved_models
 from retrieval.model.encoder_process import EncoderProcess
 from retrieval.reindex.candidate import open_candidate
@@ -31,8 +31,8 @@ URL = "http://127.0.0.1:8000"
 def test_a_worker_takes_over_what_users_wrote_since(place: Place, call: Call, tmp_path: Path) -> None:
     digits = make_digits(tmp_path / "digits", 12)
     keys = [file.relative_to(digits).as_posix() for file in sorted(digits.rglob("*.png"))]
-    rows = tmp_path / "captions.csv"
-    rows.write_text("path,caption\n" + "".join(f"{key},of {key}\n" for key in keys))
+    captions = tmp_path / "captions.csv"
+    captions.write_text("path,caption\n" + "".join(f"{key},of {key}\n" for key in keys))
     assert call("ingest", digits, *place.options()).code == 0
     settings = Settings(home=place.home, qdrant_url=place.url)
     saved = saved_models.load(saved_models.find(settings.models, None))
@@ -43,7 +43,7 @@ def test_a_worker_takes_over_what_users_wrote_since(place: Place, call: Call, tm
             left = open_candidate(store, outcome, encoder, DEFAULT)
             target = Target(store, held, place.alias, left, encoder, settings.refused)
             fill(target, [Listing(source, source.entries())], IngestOptions(), like=live)
-        assert call("ingest", digits, "--metadata", rows, "--public-url", URL, *place.options()).code == 0
+        assert call("ingest", digits, "--metadata", captions, "--public-url", URL, *place.options()).code == 0
         with store.lock(place.alias) as held:
             assert open_candidate(store, outcome, encoder, DEFAULT) == left
             job = WorkerJob(
@@ -57,8 +57,7 @@ def test_a_worker_takes_over_what_users_wrote_since(place: Place, call: Call, tm
                 ledger=Ledger(settings.refused, store.location, place.alias),
                 others=OtherCollections(live, same_model=True),
             )
-            ((listed, _),) = job.specs["digits"].list_pages(settings)
-            part = Worker(job).work("digits", listed)
+            part = Worker(job).work("digits", pack_entries(list(source.entries()), source))
         assert (part.counts["unchanged"], part.counts["encoded"]) == (len(keys), 0)
         found = {p.payload["path"]: p.payload for page in store.scroll(left) for p in page}
     assert {key: payload["caption"] for key, payload in found.items()} == {key: f"of {key}" for key in keys}
@@ -74,9 +73,8 @@ def test_a_worker_takes_over_what_users_wrote_since(place: Place, call: Call, tm
     ],
 )
 def test_a_workers_error_arrives_whole(error: RetrievalError, kind: type[RetrievalError]) -> None:
-    (row,) = make_ray_row(**pack_error(error)).to_pylist()
     with pytest.raises(RetrievalError) as raised:
-        unpack_result(row)
+        unpack_result(pack_error(error))
     again = raised.value
     assert type(again) is kind
     assert (again.message, again.hint, again.option) == (error.message, error.hint, error.option)

@@ -1,78 +1,88 @@
-"""Run an ingest on a Ray cluster with Ray Data: tasks list the sources, and actors process pages of the listings.
+"""Run an ingest on a Ray cluster: actors process the pages of the listings.
 
-If a worker dies, Ray runs its page again, which writes the same points: their ids depend only on the images' names.
+If an actor dies, Ray starts it again and runs its pages again, which writes the same points: their ids depend only on
+the images' names.
 """
 
 import contextlib
-import json
 import logging
 import os
 import socket
 import sys
-import threading
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from retrieval import errors
 from retrieval.errors import RetrievalError, UsageError
-from retrieval.ingest.ray.worker import PageResult, SourceSpec, Tally, Worker, WorkerJob
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from ray.data.datasource import Datasource, ReadTask
+from retrieval.ingest.ray.worker import PageResult, Rows, Worker, WorkerJob
 
 STORE_BYTES = 512 * 2**20
 """Object store of a Ray that is started here; the pages in flight take about a thousandth of it."""
 START_SECONDS = 300
-"""Time for the workers to start on a busy cluster."""
+"""Time for the first worker to start on a busy cluster."""
 CONNECT_SECONDS = 10
 AT_ONCE = 2
 """Pages that an actor processes at once: it encodes one while it writes another."""
 ERROR = ("error", "message", "hint", "option")
-"""Columns that carry an error through Ray; all are empty if there is none."""
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-"""Switch off Ray's usage report, and its log on the terminal."""
+"""Fields that carry an error through Ray."""
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_worker_niceness": "0",
+}
+"""No usage report, no log on the terminal, and workers of the command's own priority instead of the lowest."""
 
 
-def work_on_ray(job: WorkerJob, address: str | None, workers: int | None) -> Iterator[PageResult]:
-    """Process the sources on Ray; yields the result of each page, in any order.
+def work_on_ray(
+    job: WorkerJob, pages: Iterator[tuple[str, Rows]], address: str | None, workers: int | None
+) -> Iterator[PageResult]:
+    """Process pages of the listings on Ray; yields the result of each, in any order.
 
     job: what every worker is given
+    pages: a source's name and some of its images
     address: of a running Ray cluster, or `auto` for the one that this machine belongs to; None starts one here, which
         ends with this run
     workers: number of actors (default: one for each GPU, without GPUs one for each processor)
 
     Raises UsageError if Ray is not installed or does not answer, errors that a worker raised, and RetrievalError when
-    Ray gives up.
+    Ray gives up or starts no worker in START_SECONDS.
     """
-    with start_ray(address) as ray, warnings.catch_warnings():
-        from ray.data import ActorPoolStrategy, DataContext, read_datasource
-
-        context = DataContext.get_current()
-        context.enable_progress_bars = False
-        context.wait_for_min_actors_s = START_SECONDS
-        context.target_max_block_size = 1  # one page per block, so that the first is processed while others are listed
+    with start_ray(address) as ray:
         resources = ray.cluster_resources()
-        gpus = int(resources.get("GPU", 0))
-        size = workers or gpus or max(1, int(resources.get("CPU", 1)))
-        made = read_datasource(make_datasource(list(job.specs.values()), job), num_cpus=0).map_batches(
-            Actor,
-            fn_constructor_args=(job,),
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=ActorPoolStrategy(
-                size=size, max_concurrent_calls_per_actor=AT_ONCE, enable_true_multi_threading=True
-            ),
-            num_cpus=min(1, int(resources.get("CPU", 1)) / size),
-            num_gpus=min(1, gpus / size) or None,
-        )
-        warnings.filterwarnings("ignore", module=r"ray\.")
+        cpus, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+        size = workers or gpus or max(1, cpus)
+        made = ray.remote(
+            num_cpus=min(1, cpus / size),
+            num_gpus=min(1, gpus / size),
+            max_concurrency=AT_ONCE,
+            max_restarts=-1,
+            max_task_retries=-1,
+        )(Actor)
+        shared = ray.put(job)
+        actors = [made.remote(shared) for _ in range(size)]
+        free, running = deque(actors * AT_ONCE), dict[Any, Any]()
+
+        def take_done(seconds: float | None) -> Iterator[PageResult]:
+            done, _ = ray.wait(list(running), timeout=seconds)
+            for each in done:
+                free.append(running.pop(each))
+                yield unpack_result(ray.get(each))
+
         try:
-            for batch in made.iter_batches(batch_size=None, batch_format="pyarrow"):
-                for row in batch.to_pylist():
-                    yield unpack_result(row)
+            if not ray.wait([actor.start.remote() for actor in actors], timeout=START_SECONDS)[0]:
+                raise RetrievalError(f"Ray started no worker within {START_SECONDS} s", hint="check its free resources")
+            for source, rows in pages:
+                while not free:
+                    yield from take_done(None)
+                actor = free.popleft()
+                running[actor.work.remote(source, rows)] = actor
+                yield from take_done(0)
+            while running:
+                yield from take_done(None)
         except ray.exceptions.RayError as error:
             raise RetrievalError(
                 f"Ray gave up: {' '.join(str(error).split())[-300:]}; what was stored is kept",
@@ -83,17 +93,15 @@ def work_on_ray(job: WorkerJob, address: str | None, workers: int | None) -> Ite
 @contextlib.contextmanager
 def start_ray(address: str | None) -> Iterator[Any]:
     """Connect to the Ray cluster at the address, or start one, for the duration of the block."""
-    for name, value in QUIET.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
         import ray
-        import ray.data
     except ImportError as error:
         raise UsageError(
             "Ray is not installed", option="runner", hint="pip install 'retrieval[ray]', or leave the option out"
         ) from error
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
     if address:
         check_reach(address)
     here: dict[str, Any] = {"include_dashboard": False, "object_store_memory": STORE_BYTES}
@@ -139,58 +147,22 @@ def silence_stderr() -> Iterator[None]:
         os.close(before)
 
 
-def make_datasource(specs: Sequence[SourceSpec], job: WorkerJob) -> "Datasource":
-    """A Ray data source with one read task for each of our sources and one row for each page."""
-    from ray.data.block import BlockMetadata
-    from ray.data.datasource import Datasource, ReadTask
-
-    class Listings(Datasource):
-        def get_read_tasks(self, *_: Any, **__: Any) -> "list[ReadTask]":
-            unknown = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
-            return [ReadTask(make_reader(spec, job), unknown) for spec in specs]
-
-        def estimate_inmemory_data_size(self) -> None:
-            return None
-
-    return Listings()  # type: ignore[no-untyped-call]
-
-
-def make_reader(spec: SourceSpec, job: WorkerJob) -> Callable[[], "Iterator[pa.Table]"]:
-    """A function that lists a source in a Ray task. An error of ours is returned as a row, and the end as another.
-
-    If the task dies, Ray runs the listing again and skips as many rows as it had received.
-    """
-
-    def read() -> "Iterator[pa.Table]":
-        try:
-            listed = Tally()
-            for page, listed in spec.list_pages(job.settings):  # noqa: B007 - the last tally counts all pages
-                yield make_ray_row(source=spec.name, page=json.dumps(page))
-            yield make_ray_row(source=spec.name, page="", part=PageResult(spec.name, listed=listed).to_json())
-        except RetrievalError as error:
-            yield make_ray_row(source=spec.name, page="", **pack_error(error))
-
-    return read
-
-
 class Actor:
-    """A worker as Ray Data calls it. If it dies, Ray restarts it and gives it the same pages."""
+    """A worker in a process of its own. If it dies, Ray starts it again and gives it the same pages."""
 
     def __init__(self, job: WorkerJob) -> None:
-        self._job = job
-        self._worker: Worker | None = None
-        self._starting = threading.Lock()
+        """Load JAX and the model in a thread, while sources are being listed."""
+        self._worker = ThreadPoolExecutor(1).submit(Worker, job, careful=was_started_again())
 
-    def __call__(self, batch: "pa.Table") -> "pa.Table":
-        (given,) = batch.to_pylist()
-        if given["error"] or given["part"]:
-            return make_ray_row(**{name: given[name] for name in (*ERROR, "part")})
+    def start(self) -> None:
+        """Returns once the process runs."""
+
+    def work(self, source: str, rows: Rows) -> dict[str, str]:
+        """As `Worker.work`: the result as JSON, or our error, for `unpack_result`."""
         try:
-            with self._starting:
-                self._worker = self._worker or Worker(self._job, careful=was_started_again())
-            return make_ray_row(part=self._worker.work(given["source"], json.loads(given["page"])).to_json())
+            return {"part": self._worker.result().work(source, rows).to_json()}
         except RetrievalError as error:
-            return make_ray_row(**pack_error(error))
+            return pack_error(error)
 
 
 def was_started_again() -> bool:
@@ -200,23 +172,15 @@ def was_started_again() -> bool:
     return bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
 
-def make_ray_row(**fields: str) -> "pa.Table":
-    """A table with one row; fields that are not given are empty."""
-    import pyarrow as pa
-
-    columns = dict.fromkeys((*ERROR, "part"), "")
-    return pa.table({name: [value] for name, value in {**columns, **fields}.items()})
-
-
 def pack_error(error: RetrievalError) -> dict[str, str]:
-    """An error as columns of a row. Raised as it is, Ray would wrap it in a page of traceback."""
+    """An error as plain values. Raised as it is, Ray would wrap it in a page of traceback."""
     values = (type(error).__name__, error.message, error.hint, error.option)
     return dict(zip(ERROR, values, strict=True))
 
 
 def unpack_result(given: dict[str, str]) -> PageResult:
-    """The page's result in a row; raises the worker's error if the row has one."""
-    if not given["error"]:
+    """The result of a page; raises the worker's error if there is one."""
+    if "error" not in given:
         return PageResult.from_json(given["part"])
     kind = getattr(errors, given["error"], RetrievalError)
     if kind in (errors.BadImage, errors.FilterError):  # their constructors take other arguments

@@ -1,23 +1,21 @@
 """A worker of a distributed ingest: takes a page of a source's listing, returns the result. Does not import Ray."""
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from retrieval.config import Settings, load_settings
 from retrieval.ingest.batches import BatchEncoder, Item, choose_batch_size, write_batch
 from retrieval.ingest.context import IngestRun, OtherCollections
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.plan import Planner, cut_pages, shorten_id
+from retrieval.ingest.plan import Planner
 from retrieval.ingest.summary import WORK, IngestSummary
 from retrieval.model.encoder_process import ImageEncoder
 from retrieval.model.resolve import make_encoder
 from retrieval.model.saved_models import SavedModel
-from retrieval.schema.records import point_id
 from retrieval.sources import Entry, Source, open_source
 from retrieval.sources.read import Refused, read_images, read_serially
 from retrieval.store import open_server
@@ -25,7 +23,13 @@ from retrieval.store import open_server
 BATCHES = 4
 """One Ray batch equals this many local batches; fewer requests gave 7% more throughput."""
 Rows = list[list[Any]]
-"""`[key, bytes, mtime_ns, label]` of each image: entries as they are sent to another machine."""
+"""`[key, bytes, mtime_ns, label, fetch]` of each image: entries as they are sent to another machine. `fetch` is None
+where it would hold the source, which the machine opens itself."""
+
+
+def pack_entries(entries: Sequence[Entry], source: Source) -> Rows:
+    """A page of the source's listing as it is sent."""
+    return [[e.key, e.bytes, e.mtime_ns, e.label, e.fetch if source.portable else None] for e in entries]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +43,6 @@ class SourceSpec:
     def open(self, settings: Settings) -> Source:
         """Open the source. Raises SourceError if it cannot be reached."""
         return open_source(self.spec, settings, name=self.name, labels=self.labels)
-
-    def list_pages(self, settings: Settings) -> Iterator[tuple[Rows, "Tally"]]:
-        """List the source; yields pages, each with the tally of all images so far. Raises SourceError.
-
-        Pages are cut by number only, so that listing an unchanged source again yields the same pages.
-        """
-        tally = Tally()
-        for page in cut_pages(self.open(settings).entries(), math.inf):
-            tally = tally.add_images(self.name, [entry.key for entry in page])
-            yield [[entry.key, entry.bytes, entry.mtime_ns, entry.label] for entry in page], tally
-
-
-class Tally(NamedTuple):
-    """The number of images, and a checksum: the sum of the first 8 bytes of their points' ids, modulo 2⁶⁴."""
-
-    images: int = 0
-    marks: int = 0
-
-    def add_images(self, source: str, keys: Sequence[str]) -> "Tally":
-        """The tally with these images of a source added."""
-        return self.plus(Tally(len(keys), sum(shorten_id(point_id(source, key)) for key in keys)))
-
-    def plus(self, other: "Tally") -> "Tally":
-        """The tally of both."""
-        return Tally(self.images + other.images, (self.marks + other.marks) % 2**64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,24 +67,18 @@ class WorkerJob:
 
 @dataclass(slots=True)
 class PageResult:
-    """The result of a page; at the end of a listing, the tally of the whole listing.
+    """The result of a page.
 
     counts: fields of IngestSummary, by name
-    tally: of the page's images
-    listed: tally of the whole listing, at its end only
     refused: `[key, bytes, mtime_ns, reason, lasting, again, held]` of each
     settled: keys of images that were refused before and are stored now
-    seen: first 8 bytes of each point's id, in hexadecimal, if they are needed to prune
     contents: first 8 bytes of each encoded SHA-256, in hexadecimal
     """
 
     source: str
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WORK, 0))
-    tally: Tally = field(default_factory=Tally)
-    listed: Tally | None = None
     refused: list[list[Any]] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
-    seen: str = ""
     contents: str = ""
 
     def to_json(self) -> str:
@@ -114,10 +87,7 @@ class PageResult:
     @classmethod
     def from_json(cls, text: str) -> "PageResult":
         """Parse what `to_json` wrote."""
-        result = cls(**json.loads(text))
-        result.tally = Tally(*result.tally)
-        result.listed = None if result.listed is None else Tally(*result.listed)
-        return result
+        return cls(**json.loads(text))
 
 
 class Worker:
@@ -144,7 +114,9 @@ class Worker:
         if source not in self._sources:
             self._sources[source] = job.specs[source].open(self._settings)
         read = self._sources[source].read
-        entries = [Entry(source, key, size, time, label, partial(read, key)) for key, size, time, label in rows]
+        entries = [
+            Entry(source, key, size, time, label, fetch or partial(read, key)) for key, size, time, label, fetch in rows
+        ]
         run = IngestRun(
             self._store,
             job.collection,
@@ -155,7 +127,7 @@ class Worker:
             job.others,
         )
         planner, coder = Planner(run), BatchEncoder(run, self._encoder)
-        result = PageResult(source, tally=Tally().add_images(source, [entry.key for entry in entries]))
+        result = PageResult(source)
         config = self._encoder.config
         page = planner.plan_page(entries)
         items: Iterator[Item] = (
@@ -171,7 +143,7 @@ class Worker:
             result.settled += [entry.key for entry in batch.entries if job.ledger.has_row(entry)]
             contents += [sha[:16] for sha in batch.encoded]
         result.counts = {name: getattr(run.summary, name) for name in WORK}
-        result.seen, result.contents = planner.pack_seen(source), "".join(contents)
+        result.contents = "".join(contents)
         return result
 
 
