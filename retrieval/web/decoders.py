@@ -171,11 +171,13 @@ class Lane:
         try:
             async with asyncio.timeout(self._limits.decode_wait):
                 return await future
-        except TimeoutError:
-            raise too_busy() from None
-        finally:
-            if not future.done():
-                future.cancel()
+        except BaseException as error:
+            given = not future.cancel() and not future.cancelled() and future.exception() is None
+            if given:  # at the very moment at which this wait ended
+                self._give(future.result())
+            if isinstance(error, TimeoutError):
+                raise too_busy() from None
+            raise
 
     def _give(self, process: "DecodeProcess") -> None:
         """Hand a process to the first who waits of the client whose turn it is."""

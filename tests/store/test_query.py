@@ -201,3 +201,24 @@ def test_values_are_counted_the_most_frequent_first(store: Store, name: str) -> 
     assert counts == {label: left.count(label) for label in set(left)}
     assert list(counts.values()) == sorted(counts.values(), reverse=True)
     assert len(store.facet(name, "label", 1)) == 1
+
+
+def test_a_point_that_is_removed_while_many_are_searched(
+    open_engine: Callable[[str], Store], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The codes in memory were read before; the answer comes from the engine then."""
+    monkeypatch.setattr(engine, "TOGETHER", 1)
+    with closing(open_engine("embedded")) as store:
+        assert isinstance(store, EdgeStore)
+        store.create_collection(name, meta())
+        written = points(codes(20))
+        store.upsert(name, written)
+        queries = np.array([point.code for point in written])
+        store.query(name, queries, 5)
+        open_shard = store._shard(name)
+        before = open_shard.held()
+        store.delete(name, [written[0].id])
+        open_shard._held = before
+        found = store.query(name, queries, 5)
+    assert_same(found, brute_force(written[1:], queries, 5))
+    assert all(hit.payload for hits in found for hit in hits)

@@ -18,9 +18,9 @@ from starlette.exceptions import HTTPException
 
 from retrieval.errors import BadImage
 from retrieval.images.decode import decode
-from retrieval.images.upload_process import MAX_MARKERS, MAX_SCANS, count_scans
+from retrieval.images.upload_process import MAX_MARKERS, MAX_SCANS, ProcessLimits, count_scans
 from retrieval.schema.image_shape import ImageShape
-from retrieval.web.decoders import TOO_LONG, DecodeProcess, Decoders
+from retrieval.web.decoders import TOO_LONG, DecodeProcess, Decoders, Lane
 from retrieval.web.limits import Limits
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -206,3 +206,18 @@ def test_scans_and_segments_are_counted_before_decoding() -> None:
 )
 def test_a_jpeg_that_ends_early_has_no_scans_too_many(data: bytes) -> None:
     assert count_scans(data, "a") <= 1
+
+
+def test_a_process_handed_to_one_who_has_just_left_is_not_lost() -> None:
+    async def leave() -> None:
+        lane = Lane(Limits(), ProcessLimits(1.0, MB, MB, None, 0), 1)
+        process = await lane._take("one")
+        waiting = asyncio.create_task(lane._take("two"))
+        await asyncio.sleep(0)
+        lane._give(process)
+        waiting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await waiting
+        assert lane._idle == [process]
+
+    asyncio.run(leave())

@@ -1,7 +1,6 @@
 """`retrieval ingest`."""
 
 import contextlib
-import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -190,7 +189,6 @@ def ingest(
             saved = (model_of if dry_run else model_for_writing)(store, collection, settings, model)
         encoder = stack.enter_context(contextlib.closing(EncoderProcess(saved, settings.xla_cache)))
         watch.facts["model"] = encoder.fingerprint
-        gc.freeze()  # searching the imported modules for garbage would take a third of a run without changes
         summary = job.ingest(
             store, encoder, sources, alias, options, ledgers=settings.refused, report=watch.report, refused=note_refused
         )

@@ -42,8 +42,8 @@ class StepReporter:
 def print_gate(outcome: "ReindexOutcome", console: "Console") -> None:
     """Print what the models see, if another one is tried, and each row of the gate."""
     if outcome.model != outcome.previous_model and outcome.sees:
-        live = describe_sight(outcome.previous_sees) or "unknown"
-        console.print(f"The new model sees {describe_sight(outcome.sees)}; the live one: {live}", soft_wrap=True)
+        live = say_what_it_sees(outcome.previous_sees) or "unknown"
+        console.print(f"The new model sees {say_what_it_sees(outcome.sees)}; the live one: {live}", soft_wrap=True)
     passed = {True: "yes", False: "NO", None: "not measured"}
 
     def number(value: float | None) -> str:
@@ -53,7 +53,7 @@ def print_gate(outcome: "ReindexOutcome", console: "Console") -> None:
     print_table(["check", "new", "live", "asked for", ""], rows, numbers=("new", "live"), console=console)
 
 
-def describe_sight(sees: "Mapping[str, Any]") -> str:
+def say_what_it_sees(sees: "Mapping[str, Any]") -> str:
     """What a model sees, and the share of drawings that decided that, in words."""
     if not sees:
         return ""

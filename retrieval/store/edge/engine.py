@@ -111,7 +111,9 @@ class EdgeStore(EdgeCatalog):
         def ask(queries: Sequence[int], limit: int) -> list[list[Hit]]:
             if held:
                 with shard.reading():
-                    return held.query(shard.edge, codes[list(queries)], limit, send)
+                    found = held.query(shard.edge, codes[list(queries)], limit, send)
+                if found is not None:
+                    return found
             requests = [
                 edge.QueryRequest(
                     limit=limit,

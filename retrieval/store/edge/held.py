@@ -39,8 +39,8 @@ class HeldCodes(NamedTuple):
 
     def query(
         self, shard: edge.EdgeShard, queries: Float32[np.ndarray, "q d"], limit: int, send: Any
-    ) -> list[list[Hit]]:
-        """The nearest points of each query, as the engine finds them.
+    ) -> list[list[Hit]] | None:
+        """The nearest points of each query, as the engine finds them; None if one was removed since.
 
         send: the fields of the payload, as for the engine
         """
@@ -50,6 +50,8 @@ class HeldCodes(NamedTuple):
         if send:
             wanted = list({id_ for some in ids for id_ in some})
             payloads = {str(record.id): record.payload or {} for record in shard.retrieve(wanted, send, False)}
+            if len(payloads) < len(wanted):
+                return None
         return [
             [Hit(id_, distance, dict(payloads.get(id_, {}))) for id_, distance in zip(some, distances, strict=True)]
             for some, distances in zip(ids, found.distances.tolist(), strict=True)
