@@ -1,18 +1,14 @@
 """All settings: from options, then the environment, then `retrieval.toml` in the working folder."""
 
 import ipaddress
+import os
+import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from retrieval.errors import UsageError
 from retrieval.util.sanitize import redact
@@ -20,10 +16,10 @@ from retrieval.util.sanitize import redact
 TOML = "retrieval.toml"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Where files are, and which engine holds the embeddings."""
 
-    model_config = SettingsConfigDict(env_prefix="RETRIEVAL_", env_ignore_empty=True, extra="forbid", toml_file=TOML)
+    model_config = ConfigDict(extra="forbid")
 
     home: Path = Field(default_factory=lambda: user_data_path("retrieval", appauthor=False))
     """Folder for everything the program stores: models, embedded collections, downloads, caches."""
@@ -31,14 +27,14 @@ class Settings(BaseSettings):
     data: Path | None = None
     """Folder with named IDX data sets, one subfolder each; used before anything is downloaded."""
 
-    qdrant_url: str | None = Field(default=None, validation_alias=AliasChoices("qdrant_url"))
+    qdrant_url: str | None = None
     """URL of a Qdrant server, `http://host:6333`, or of several nodes of a cluster, separated by commas: if one does
     not answer, another is tried. Without it, the embedded engine under `home` is used."""
 
-    qdrant_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("qdrant_api_key"))
+    qdrant_api_key: SecretStr | None = None
     """The server's API key. There is no option for it, because other users of the machine could read that."""
 
-    qdrant_from_api_key: SecretStr | None = Field(default=None, validation_alias=AliasChoices("qdrant_from_api_key"))
+    qdrant_from_api_key: SecretStr | None = None
     """API key of the server of `migrate --from`, if `--to` names another; neither server gets the other key."""
 
     public_url: str | None = None
@@ -70,6 +66,10 @@ class Settings(BaseSettings):
     def dashboards(self) -> list[str]:
         """The URLs of `dashboard_url`, or of `qdrant_url`."""
         return [url.strip() for url in (self.dashboard_url or self.qdrant_url or "").split(",") if url.strip()]
+
+    def __init__(self, /, **given: Any) -> None:
+        """What is not given comes from the environment, then from the file. Raises ValidationError, TOMLDecodeError."""
+        super().__init__(**{**read_toml(Path(TOML)), **read_environment(), **given})
 
     @field_validator("public_url")
     @classmethod
@@ -116,16 +116,17 @@ class Settings(BaseSettings):
     def xla_cache(self) -> Path:
         return self.home / "cache" / "xla"
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+def read_environment() -> dict[str, str]:
+    """The settings in the environment that are not empty: `QDRANT_…` by their names, others as `RETRIEVAL_…`."""
+    values = {name.lower(): value for name, value in os.environ.items() if value}
+    variables = {name: name if name.startswith("qdrant_") else f"retrieval_{name}" for name in Settings.model_fields}
+    return {name: values[variable] for name, variable in variables.items() if variable in values}
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """The settings in a file, if it exists."""
+    return tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
 
 
 def load_settings(**flags: Any) -> Settings:

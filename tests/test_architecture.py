@@ -45,7 +45,7 @@ VENDORS = {
     **{vendor: {"model", "train"} for vendor in ("jax", "flax", "optax", "orbax")},
 }
 UNSAFE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve"}
-HEAVY = {"jax", "numpy", "PIL", "pydantic_settings", "qdrant_client", "qdrant_edge"}
+HEAVY = {"jax", "numpy", "PIL", "pydantic", "qdrant_client", "qdrant_edge"}
 MOST_LINES = 400
 
 
