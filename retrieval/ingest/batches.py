@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Float32
 
 from retrieval.ingest.context import IngestRun
 from retrieval.ingest.image_url import make_image_url
@@ -15,6 +14,7 @@ from retrieval.ingest.plan import Copied, PayloadUpdate, ToOpen, check_payload, 
 from retrieval.ingest.stale_points import is_stale, mark_stale
 from retrieval.model.config import ModelConfig
 from retrieval.model.encoder_process import ImageEncoder
+from retrieval.schema.arrays import Float32
 from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import Payload, Point
 from retrieval.sources import Entry

@@ -19,6 +19,7 @@ from retrieval.ingest.prune import find_overlooked, prune
 from retrieval.ingest.source_identity import check_source_identity
 from retrieval.ingest.summary import IngestSummary
 from retrieval.model.encoder_process import ImageEncoder, warm_up
+from retrieval.model.lazy_encoder import FEW
 from retrieval.schema.records import CollectionMeta
 from retrieval.sources import Entry, Source
 from retrieval.sources.base import find_passed_over
@@ -164,19 +165,20 @@ def make_batches(target: Target, planner: Planner, listings: Sequence[Iterator[E
     options, encoder, config = planner.run.options, target.encoder, target.encoder.config
     portable = all(source.portable for source in planner.run.sources)
     with contextlib.closing(prefetch(planner.plan(listings), PAGES_AHEAD)) as pages:
-        todo: Iterator[ToOpen | PayloadUpdate | Copied | Refused]
-        todo = itertools.chain.from_iterable(warm_up_at_first(pages, encoder))
+        todo: Iterator[ToOpen | PayloadUpdate | Copied | Refused | None]
+        todo = itertools.chain.from_iterable([*page, None] for page in warm_up_for_many(pages, encoder))
         items: Iterator[Item] = read_images(todo, config.shape, workers=options.workers, portable=portable)
         made = BatchEncoder(planner.run, encoder).make_batches(items, choose_batch_size(config, options))
         with contextlib.closing(prefetch(made, 1)) as batches:
             yield from batches
 
 
-def warm_up_at_first(pages: Iterable[Page], encoder: ImageEncoder) -> Iterator[Page]:
-    """Pass the pages on, and start the encoder at the first image that has to be opened."""
-    cold = True
+def warm_up_for_many(pages: Iterable[Page], encoder: ImageEncoder) -> Iterator[Page]:
+    """Pass the pages on, and start JAX once more than FEW images have to be opened."""
+    cold, opened = True, 0
     for page in pages:
-        if cold and any(isinstance(item, ToOpen) for item in page):
+        opened += sum(isinstance(item, ToOpen) for item in page)
+        if cold and opened > FEW:
             cold = False
             warm_up(encoder)
         yield page

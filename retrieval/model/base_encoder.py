@@ -1,6 +1,7 @@
 """What every encoder does, whatever computes it. Importing this does not import JAX."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import numpy as np
 
@@ -8,6 +9,9 @@ from retrieval.errors import BadCode, ModelError
 from retrieval.images.reduce import block_means
 from retrieval.model.config import ModelConfig
 from retrieval.schema.arrays import Float, Float32, UInt8
+
+Images = UInt8[np.ndarray, "n h w c"]
+Codes = Float32[np.ndarray, "n d"]
 
 VARIANCE_OFFSET = 1e-3
 """Added to an image's variance (pixels in [0, 1]), so that a nearly blank image has no huge relative error."""
@@ -24,17 +28,7 @@ class BaseEncoder(ABC):
 
         Raises ModelError for images of another size, BadCode when an embedding is not finite.
         """
-        expected = self.config.shape.array
-        if images.shape[1:] != expected:
-            given, takes = ("×".join(map(str, shape)) for shape in (images.shape[1:], expected))
-            raise ModelError(
-                f"images are {given}, but model {self.fingerprint[:8]} takes {takes}",
-                hint="read them at its size",
-            )
-        codes = self._encode(images)
-        if not np.isfinite(codes).all():
-            raise BadCode(f"model {self.fingerprint[:8]} gives embeddings that are not finite", hint="train again")
-        return codes
+        return encode_checked(self.config, self.fingerprint, images, self._encode)
 
     @abstractmethod
     def _encode(self, images: UInt8[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n d"]:
@@ -59,6 +53,24 @@ class BaseEncoder(ABC):
         clean = as_drawn(self.config, images).astype(np.float32) / 255
         error = ((self.decode(codes) - clean) ** 2).mean(axis=(1, 2, 3))
         return np.asarray(error / (clean.var(axis=(1, 2, 3)) + VARIANCE_OFFSET), np.float32)
+
+
+def encode_checked(config: ModelConfig, fingerprint: str, images: Images, encode: Callable[[Images], Codes]) -> Codes:
+    """What a model's `encode` makes of the images.
+
+    Raises ModelError for images of another size, BadCode when an embedding is not finite.
+    """
+    expected = config.shape.array
+    if images.shape[1:] != expected:
+        given, takes = ("×".join(map(str, shape)) for shape in (images.shape[1:], expected))
+        raise ModelError(
+            f"images are {given}, but model {fingerprint[:8]} takes {takes}",
+            hint="read them at its size",
+        )
+    codes = encode(images)
+    if not np.isfinite(codes).all():
+        raise BadCode(f"model {fingerprint[:8]} gives embeddings that are not finite", hint="train again")
+    return codes
 
 
 def as_drawn(config: ModelConfig, images: UInt8[np.ndarray, "n h w c"]) -> UInt8[np.ndarray, "n hh ww c"]:

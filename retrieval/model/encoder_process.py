@@ -1,4 +1,4 @@
-"""The encoder of an ingest, in a process of its own that starts with the first image."""
+"""The encoder of an ingest: the first few images in NumPy, more of them by JAX in a process of its own."""
 
 import contextlib
 import functools
@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
 from retrieval.errors import RetrievalError
+from retrieval.model.base_encoder import encode_checked
 from retrieval.model.config import ModelConfig
+from retrieval.model.lazy_encoder import FEW
+from retrieval.model.numpy_network import NumpyNetwork
 from retrieval.model.saved_models import SavedModel, load
+from retrieval.schema.arrays import Float32, UInt8
 from retrieval.sources.read import block_ctrl_c, start_pool
 
 
@@ -27,30 +30,43 @@ class ImageEncoder(Protocol):
 
 
 class EncoderProcess:
-    """An encoder in a process of its own, started by the first image, so that a run that encodes nothing needs no JAX.
+    """An encoder that encodes the first few images here in NumPy, so that a run with few changes needs no JAX.
 
-    JAX in this process would compete with the threads that list, compare and write.
+    With more images it starts a process with JAX, which here would compete with the threads that list, compare and
+    write.
     """
 
     def __init__(self, model: SavedModel, xla_cache: Path) -> None:
         self.config, self.fingerprint = model.config, model.fingerprint
-        self._model, self._xla_cache = model.path, xla_cache
+        self._model, self._xla_cache = model, xla_cache
+        self._left = FEW
         self._process: Executor | None = None
         self._starting = threading.Lock()
 
     def encode(self, images: UInt8[ndarray, "n h w c"]) -> Float32[ndarray, "n d"]:
-        """As `Encoder.encode`; raises RetrievalError when the process was killed."""
+        """As `Encoder.encode`; no images only start the process. Raises RetrievalError when the process was killed."""
         with self._starting:
+            if self._process is None and 0 < len(images) <= self._left and (few := self._network):
+                self._left -= len(images)
+                return encode_checked(self.config, self.fingerprint, images, few.encode)
             if self._process is None:
                 self._process = start_pool(1)
             with block_ctrl_c():
-                made = self._process.submit(encode_in_process, self._model, self._xla_cache, images)
+                made = self._process.submit(encode_in_process, self._model.path, self._xla_cache, images)
         try:
             return made.result()
         except BrokenExecutor as error:
             raise RetrievalError(
                 "the encoder's process was killed (out of memory?)", hint="run the same command again"
             ) from error
+
+    @functools.cached_property
+    def _network(self) -> NumpyNetwork | None:
+        """None for weights that it does not know; JAX then says what is wrong."""
+        try:
+            return NumpyNetwork(self.config, self._model.weights)
+        except LookupError:
+            return None
 
     def close(self) -> None:
         """End the process. The next image starts a new one."""

@@ -105,7 +105,7 @@ class Refused:
 
 
 def read_images(
-    items: Iterable[Entry | T],
+    items: Iterable[Entry | T | None],
     shape: ImageShape,
     *,
     workers: int | None = None,
@@ -113,10 +113,11 @@ def read_images(
 ) -> Iterator[Loaded | Refused | T]:
     """Read the entries, in order, as pixels of that shape; items that are not entries pass unchanged.
 
+    items: None is not passed on; it starts reading what came before
     workers: number of readers (default: by the number of cores)
-    portable: decode in separate processes, so that an image that crashes the decoder is refused and the others are
-        read, and so that small images do not keep this interpreter busy. True: the processes also fetch the images;
-        False: this process fetches them. None: decode in threads, where a crash ends this process
+    portable: decode in separate processes: an image that crashes the decoder is then refused and the others are read,
+        and small images do not keep this interpreter busy. True: the processes also fetch the images; False: this
+        process fetches them. None: decode in threads, where a crash ends this process
     """
     if isinstance(items, list) and len(items) == 1 and portable is None:
         yield from read_serially(items, shape)  # starting a thread would take longer than reading one image
@@ -160,11 +161,12 @@ def collect(chunk: list[Entry | T], read: GetResults | None) -> Iterator[Loaded 
         yield Loaded(entry, *result) if isinstance(result, Decoded) else Refused(entry, *result)
 
 
-def split_chunks(items: Iterable[T]) -> Iterator[list[T]]:
-    """Split into runs of at most CHUNK items of one kind: entries to be read in turn, other entries, other items."""
-    for _, run in itertools.groupby(items, lambda item: isinstance(item, Entry) and (True, item.in_turn)):
+def split_chunks(items: Iterable[Entry | T | None]) -> Iterator[list[Entry | T]]:
+    """Split at None, and into at most CHUNK items of a kind: entries to be read in turn, other entries, other items."""
+    for (ends, _), run in itertools.groupby(items, lambda item: (item is None, getattr(item, "in_turn", None))):
         while chunk := list(itertools.islice(run, CHUNK)):
-            yield chunk
+            if not ends:
+                yield chunk  # type: ignore[misc]
 
 
 class Reader:

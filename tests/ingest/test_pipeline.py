@@ -15,9 +15,10 @@ from retrieval.ingest.context import IngestRun
 from retrieval.ingest.job import ingest
 from retrieval.ingest.ledger import Ledger
 from retrieval.ingest.options import IngestOptions
-from retrieval.ingest.pipeline import check_failures, record_sources, store_batch, warm_up_at_first
+from retrieval.ingest.pipeline import check_failures, record_sources, store_batch, warm_up_for_many
 from retrieval.ingest.plan import Page, ToOpen
 from retrieval.ingest.summary import IngestSummary
+from retrieval.model.lazy_encoder import FEW
 from retrieval.sources import Entry
 from retrieval.sources.folder import File, Folder
 from retrieval.sources.read import Refused
@@ -104,15 +105,15 @@ def test_what_is_known_is_not_written_again(
     record_sources(store, resolve(store, ALIAS), [Folder("root", root)])
 
 
-def test_the_encoder_gets_ready_for_the_first_image_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jax_starts_once_more_images_are_to_be_opened_than_numpy_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[object] = []
     monkeypatch.setattr(pipeline, "warm_up", lambda encoder: order.append("warm"))
     entry = ToOpen.of(Entry("root", "a.png", 0, 0, None, bytes), "0b2e", {}, held=False)
-    known, new = [Refused(entry, "known", again=True)], [Refused(entry, "known", again=True), entry]
-    pages: list[Page] = [known, [], new, [entry]]  # type: ignore[list-item]
-    for page in warm_up_at_first(pages, Quadrants()):
+    known, few = [Refused(entry, "known", again=True)], [Refused(entry, "known", again=True), *[entry] * FEW]
+    pages: list[Page] = [known, [], few, [entry], [entry]]  # type: ignore[list-item]
+    for page in warm_up_for_many(pages, Quadrants()):
         order.append(page)
-    assert order == [known, [], "warm", new, [entry]]
+    assert order == [known, [], few, "warm", [entry], [entry]]
 
 
 def test_nothing_is_written_once_the_lock_is_lost(store: Store, run: Run, tmp_path: Path) -> None:

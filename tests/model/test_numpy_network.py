@@ -1,6 +1,8 @@
 """The network in NumPy and the one in JAX, each by the other; and when which of them encodes."""
 
+import contextlib
 import dataclasses
+import multiprocessing
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from retrieval.model import lazy_encoder
 from retrieval.model.autoencoder import TRUNK_PATH, abstract_state
 from retrieval.model.config import TRUNK, ModelConfig
 from retrieval.model.encoder import Encoder
+from retrieval.model.encoder_process import EncoderProcess
 from retrieval.model.lazy_encoder import FEW, LazyEncoder
 from retrieval.model.numpy_network import NumpyNetwork
 from retrieval.model.saved_models import SavedModel
@@ -147,3 +150,22 @@ def test_what_is_wrong_with_an_image_or_an_embedding_is_said_without_jax(tmp_pat
     with raises(BadCode, "bad00000", "finite", hint=""):
         encoder.encode(blobs(1))
     assert not encoder.uses_jax
+
+
+def test_ingest_starts_jax_in_a_process_for_more_than_a_few_images(saved: SavedModel, tmp_path: Path) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (FEW + 1, *saved.config.shape.array)).astype(np.uint8)
+    with contextlib.closing(EncoderProcess(saved, tmp_path)) as encoder:
+        few = [encoder.encode(part) for part in (images[:1], images[1:FEW])]
+        assert not multiprocessing.active_children()
+        with raises(ModelError, "2×2×1", hint=""):
+            encoder.encode(np.empty((1, 2, 2, 1), np.uint8))
+        many = encoder.encode(images)
+        assert len(multiprocessing.active_children()) == 1
+    np.testing.assert_allclose(np.concatenate(few), many[:FEW], atol=1e-5)
+
+
+def test_ingest_leaves_weights_that_numpy_does_not_know_to_jax(saved: SavedModel, tmp_path: Path) -> None:
+    other = dataclasses.replace(saved, weights={**saved.weights, "more": np.zeros(1, np.float32)})
+    with contextlib.closing(EncoderProcess(other, tmp_path)) as encoder:
+        encoder.encode(np.empty((1, *saved.config.shape.array), np.uint8))
+        assert multiprocessing.active_children()

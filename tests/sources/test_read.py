@@ -40,6 +40,24 @@ def test_order_is_kept_and_bad_ones_are_refused() -> None:
             np.testing.assert_array_equal(item.image.pixels, images[n])
 
 
+def test_what_came_so_far_is_read_before_more_comes() -> None:
+    png, fetched = encode_png(blobs(1)[0]), Event()
+
+    def fetch() -> bytes:
+        fetched.set()
+        return png
+
+    def slow() -> Iterator[Entry | int | None]:
+        yield Entry("test", "a.png", 0, 0, None, fetch)
+        yield None
+        assert fetched.wait(60)
+        yield 0
+        yield entry("b.png", png)
+
+    found = [item if isinstance(item, int) else item.entry.key for item in read_images(slow(), SHAPE)]
+    assert found == ["a.png", 0, "b.png"]
+
+
 def test_an_entry_that_vanished_is_refused() -> None:
     def vanished() -> bytes:
         raise BadImage("test/a.png", "is gone")
