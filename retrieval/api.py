@@ -19,7 +19,7 @@ from retrieval.model import saved_models
 from retrieval.model.resolve import load_collection_model, make_lazy_encoder, model_of
 from retrieval.schema.arrays import UInt8
 from retrieval.schema.filter_language import parse
-from retrieval.schema.filters import Filter
+from retrieval.schema.filters import Filter, Match
 from retrieval.schema.records import CollectionMeta, Hit, Point, codes_of
 from retrieval.search.calibration import distance_at
 from retrieval.search.fields import check_fields
@@ -295,6 +295,15 @@ class Index:
         """Points by id, without their embeddings; ids that the collection does not hold are left out."""
         wanted = sorted(set(ids))
         return self._following.ask(lambda live: self.store.retrieve(live.collection, wanted))
+
+    def with_content(self, sha256: str, limit: int) -> list[Point]:
+        """At most `limit` points whose files have that SHA-256 (hex), in id order, without their embeddings."""
+        same = Filter(must=(Match("sha256", (sha256,)),))
+
+        def question(live: LiveCollection) -> list[Point]:
+            return next(iter(self.store.scroll(live.collection, same, page=limit)), [])
+
+        return self._following.ask(question)
 
     def sample(self, n: int) -> list[Point]:
         """At most n points chosen at random, different ones at each call, without their embeddings."""

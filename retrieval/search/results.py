@@ -10,6 +10,7 @@ from retrieval.search.options import SearchOptions
 from retrieval.search.query import Query, Stored
 
 NOTHING_ALIKE = "nothing here looks like this"
+NOTHING_ELSE_ALIKE = "nothing else here looks like this"
 NOTHING_ELSE = "nothing else in the collection"
 NONE_THAT_MEETS_ALIKE = "nothing that meets the filter looks like this"
 NOTHING_MEETS = "nothing else in the collection meets the filter"
@@ -21,6 +22,7 @@ class Result:
 
     nearest: of all hits, including those that a limit left out
     no_match: nothing resembles the query: the nearest hit is as far away as chance would put it
+    here: the collection is known to hold the query's own content, which the hits leave out
     filtered: hits had to meet a filter
     limited: the limits that left out every hit, in words
     weak: the warning about the collection's model that goes with every result; None if there is none
@@ -30,6 +32,7 @@ class Result:
     hits: list[Hit]
     refused: str | None = None
     no_match: bool = False
+    here: bool = False
     filtered: bool = False
     nearest: Hit | None = None
     limited: str | None = None
@@ -40,7 +43,8 @@ class Result:
         """Why there are no hits, or what to know about them; None if there is nothing to say."""
         if self.refused is not None:
             return self.refused
-        alike = NONE_THAT_MEETS_ALIKE if self.filtered else NOTHING_ALIKE
+        alike = NOTHING_ELSE_ALIKE if self.here else NOTHING_ALIKE
+        alike = NONE_THAT_MEETS_ALIKE if self.filtered else alike
         if self.no_match or self.limited:
             return "; ".join(filter(None, (alike if self.no_match else None, self.limited)))
         if self.hits:

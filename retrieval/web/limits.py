@@ -54,6 +54,8 @@ MAX_EXAMPLES = 32
 """Maximum number of `like` images, and of `unlike` images."""
 MAX_SAMPLE = 60
 """Maximum number of random images in an answer."""
+MAX_SAME = 20
+"""Maximum number of images with the query's own content in an answer."""
 MAX_FACETS = 100
 """Maximum number of values of a field in an answer."""
 

@@ -36,6 +36,9 @@ class SearchRequest(BaseModel):
         description="Filter that hits must match, in the language of `retrieval search --where`.",
     )
     diverse: bool = Field(False, description="Prefer hits that differ from each other.")
+    same: bool = Field(
+        False, description="Also list the images of the collection with the query's own content, which `hits` leave out."
+    )
     reconstruct: bool = Field(
         False, description="Also send the query as the model reconstructs it from its embedding, as a data URL."
     )
@@ -44,8 +47,8 @@ class SearchRequest(BaseModel):
     def _check_combination(self) -> "SearchRequest":
         if self.unlike and not self.like:
             raise ValueError("unlike without like")
-        if self.like and (self.id or self.diverse or self.reconstruct):
-            raise ValueError("like cannot be combined with id, diverse or reconstruct")
+        if self.like and (self.id or self.diverse or self.reconstruct or self.same):
+            raise ValueError("like cannot be combined with id, diverse, reconstruct or same")
         return self
 
 

@@ -90,8 +90,8 @@ def wait(page: Page, condition: str) -> None:
 
 
 def results(page: Page) -> list[str]:
-    """Ids of the hits shown, in their order."""
-    wait(page, "() => document.querySelectorAll('#results [data-id]').length > 0")
+    """Ids of the hits shown, in their order, without the query's own image."""
+    wait(page, "() => document.querySelectorAll('#results > .hit').length > 0")
     drawn(page, "#results img")
-    ids: list[str] = page.evaluate("() => [...document.querySelectorAll('#results > li')].map(i => i.dataset.id)")
+    ids: list[str] = page.evaluate("() => [...document.querySelectorAll('#results > .hit')].map(i => i.dataset.id)")
     return ids

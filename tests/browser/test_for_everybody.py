@@ -32,6 +32,8 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
     fits(page)
     page.set_input_files("#pick", min(pictures.glob("*/*.png")))
     results(page)
+    top = page.evaluate("() => document.querySelector('#results').getBoundingClientRect().top")
+    assert top < 200, "the results come first"
     assert violations(page) == []
     fits(page)
     dark = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
@@ -58,7 +60,7 @@ def test_by_keyboard_alone(start: Page) -> None:
     assert start.evaluate("() => document.activeElement.id") == "pick"
     for _ in range(80):
         start.keyboard.press("Tab")
-        if start.evaluate("() => document.activeElement.matches('#results a')"):
+        if start.evaluate("() => document.activeElement.matches('#results .hit a')"):
             break
     start.keyboard.press("Enter")
     wait(start, f"() => location.search.includes({found[0]!r})")
@@ -69,7 +71,7 @@ def test_a_screen_reader_is_told(start: Page, pictures: Path) -> None:
     start.set_input_files("#pick", min(pictures.glob("*/*.png")))
     results(start)
     expect(start.locator("#live")).to_contain_text("20 results")
-    name = start.locator("#results > li a").first.get_attribute("aria-label") or ""
+    name = start.locator("#results > .hit a").first.get_attribute("aria-label") or ""
     assert re.match(r"Result 1: pictures/\d/\d+\.png, distance \d\.\d{4}", name)
 
 

@@ -42,11 +42,14 @@ def test_picked_with_all_that_is_to_be_seen(start: Page, served: Served, file: P
     start.set_input_files("#pick", file)
     assert results(start) == expected(served, file.read_bytes())
     found = served.index.search(file.read_bytes(), K)
-    first = start.locator("#results > li").first
+    first = start.locator("#results > .hit").first
     expect(first).to_contain_text(f"{found[0].distance:.4f}")
     expect(first).to_contain_text(f"p{found[0].percentile:.0f}")
     expect(first).to_contain_text(str(found[0].label))
     expect(start.locator("#meaning")).to_contain_text("smaller is nearer")
+    own = served.index.search(file.read_bytes(), include_self=True)[0]
+    expect(start.locator("#results > li").first).to_contain_text("This very image is here")
+    expect(start.locator("#results > li").first).to_contain_text(Path(own.path).name)
     drawn(start, "#query-image")
     drawn(start, "#reconstruction")
     assert (
@@ -64,23 +67,23 @@ def test_drawn(start: Page) -> None:
     start.mouse.up()
     start.click("#draw-search")
     results(start)
-    labels = start.locator("#results > li .label").all_inner_texts()
+    labels = start.locator("#results > .hit .label").all_inner_texts()
     assert labels.count("1") > len(labels) / 2, "a stroke is a one"
 
 
 def test_clicked_shared_and_back(start: Page, served: Served, file: Path) -> None:
     start.set_input_files("#pick", file)
     uploaded = results(start)
-    start.locator("#results > li a").first.click()
+    start.locator("#results > .hit a").first.click()
     wait(start, "() => location.search.includes('id=')")
-    wait(start, f"() => document.querySelector('#results > li')?.dataset.id !== {uploaded[0]!r}")
+    wait(start, f"() => document.querySelector('#results > .hit')?.dataset.id !== {uploaded[0]!r}")
     clicked = results(start)
     assert clicked != uploaded
     other = start.context.new_page()
     other.goto(start.url)
     assert results(other) == clicked
     start.go_back()
-    wait(start, f"() => document.querySelector('#results > li')?.dataset.id === {uploaded[0]!r}")
+    wait(start, f"() => document.querySelector('#results > .hit')?.dataset.id === {uploaded[0]!r}")
     assert results(start) == uploaded
     start.go_back()
     drawn(start, "#sample img", 6)
@@ -100,14 +103,14 @@ def test_started_from_a_random_picture_and_shuffled(start: Page) -> None:
 def test_more_and_less_like(start: Page, served: Served, file: Path) -> None:
     start.goto(f"{served.url}/?id={served.index.search(file.read_bytes(), include_self=True)[0].id}")
     before = results(start)
-    start.locator("#results > li").nth(4).get_by_role("button").nth(1).click()
+    start.locator("#results > .hit").nth(4).get_by_role("button").nth(1).click()
     wait(start, "() => document.querySelectorAll('#like-chips > li').length === 2")
-    wait(start, "() => document.querySelector('#results > li')?.dataset.id && !document.querySelector('[data-busy]')")
-    wait(start, f"() => ![...document.querySelectorAll('#results > li')].some(i => i.dataset.id === {before[4]!r})")
+    wait(start, "() => document.querySelector('#results > .hit')?.dataset.id && !document.querySelector('[data-busy]')")
+    wait(start, f"() => ![...document.querySelectorAll('#results > .hit')].some(i => i.dataset.id === {before[4]!r})")
     assert "like=" in start.url
     assert "unlike=" in start.url
     start.locator("#like-chips button").last.click()
-    wait(start, f"() => document.querySelector('#results > li')?.dataset.id === {before[0]!r}")
+    wait(start, f"() => document.querySelector('#results > .hit')?.dataset.id === {before[0]!r}")
 
 
 def test_filters_with_counts(start: Page, served: Served, file: Path) -> None:
@@ -121,7 +124,7 @@ def test_filters_with_counts(start: Page, served: Served, file: Path) -> None:
     wait(start, "() => location.search.includes('label=')")
     wait(
         start,
-        "() => { const l = [...document.querySelectorAll('#results > li .label')].map(e => e.textContent);"
+        "() => { const l = [...document.querySelectorAll('#results > .hit .label')].map(e => e.textContent);"
         f" return l.length > 0 && l.every(t => t === {count['value']!r}); }}",
     )
     drawn(start, "#results img")

@@ -1,6 +1,8 @@
 """`POST /api/search`: from an upload or an id to hits, without ever blocking the event loop."""
 
+import asyncio
 import base64
+import dataclasses
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -16,7 +18,9 @@ from retrieval.search.results import Result
 from retrieval.search.run import EncodedQuery, PreparedQuery
 from retrieval.sources.read import Loaded
 from retrieval.web.errors import NO_SUCH_IMAGE, problems
+from retrieval.web.limits import MAX_SAME
 from retrieval.web.requests import SearchRequest, Upload, body_schema, read_request
+from retrieval.web.routes.points import PointAnswer
 from retrieval.web.service import Service, client_of, service_of
 
 router = APIRouter()
@@ -37,6 +41,7 @@ class HitAnswer(BaseModel):
 class SearchAnswer(BaseModel):
     """Hits, nearest first; `note` is a remark on them, for example that nothing resembles the query.
 
+    `same`, if asked for, are the images of the collection with the query's own content, at most 20.
     `weak` is a warning if the last evaluation of the collection found most hits wrong, or a baseline better.
     """
 
@@ -44,6 +49,7 @@ class SearchAnswer(BaseModel):
     hits: list[HitAnswer]
     note: str | None = None
     weak: str | None = None
+    same: list[PointAnswer] | None = None
     reconstruction: str | None = None
 
 
@@ -80,9 +86,16 @@ async def answer_search(
         prepared = await decode_upload(service, Query.of(upload.name, lambda: data), data, client)
     else:
         prepared = await service.run(service.asking, service.index.prepare, Stored(str(ask.id)))
-    prepared, result = await service.batcher.search(check_usable(prepared), options)
+    search = service.batcher.search(check_usable(prepared), options)
+    same = None
+    if ask.same:  # asked for meanwhile, so that a search takes no longer
+        listing = service.run(service.asking, find_same, service, prepared)
+        (prepared, result), same = await asyncio.gather(search, listing)
+        result = dataclasses.replace(result, here=bool(same))
+    else:
+        prepared, result = await search
     check_usable(prepared)  # if its collection was dropped meanwhile, it was prepared again for the new one
-    answer = result.to_json()
+    answer = result.to_json() | ({} if same is None else {"same": same})
     if ask.reconstruct:
         answer["reconstruction"] = await service.run(service.drawing, reconstruct, prepared)
     return answer
@@ -103,6 +116,16 @@ def check_usable(prepared: PreparedQuery) -> PreparedQuery:
     if isinstance(prepared.query, Stored):
         raise HTTPException(404, NO_SUCH_IMAGE)
     raise BadImage(prepared.query.name, prepared.given)
+
+
+def find_same(service: Service, prepared: PreparedQuery) -> list[dict[str, Any]]:
+    """The images of the collection with a usable query's own content, whatever the filter; its own point first."""
+    given = prepared.given
+    assert not isinstance(given, str)
+    content = given.sha256 if isinstance(given, Loaded) else given.content
+    found = service.index.with_content(content, MAX_SAME)
+    found.sort(key=lambda point: point.id != prepared.query.name)
+    return [{"id": point.id, **point.payload} for point in found]
 
 
 def search_by_examples(service: Service, ask: SearchRequest, options: SearchOptions) -> Result:

@@ -2,9 +2,9 @@
 
 import { announce, hideMessage, showMessage } from "./banner.js";
 import { $, count, sentence } from "./dom.js";
-import { showHits } from "./grid.js";
+import { HERE, showHits, showSame } from "./grid.js";
 import { remember } from "./images.js";
-import { showReconstruction } from "./query.js";
+import { nameQuery, showReconstruction } from "./query.js";
 import { filterText, kind } from "./state.js";
 
 const DISTANCE = "Nearest first. Distance is Euclidean, between the embeddings of two images: smaller is nearer.";
@@ -19,13 +19,16 @@ const PERCENTILE = "p3: as near as the closest 3% of neighbours here.";
  * word: a remark to show if the answer has no note of its own
  * clear: removes the filters
  */
-export function showAnswer(state, { hits, note, weak, reconstruction }, { word, clear }) {
+export function showAnswer(state, { hits, note, weak, reconstruction, same }, { word, clear }) {
   const some = hits.length > 0;
-  remember(hits);
+  const here = same?.length ? `${HERE}: ${same[0].source}/${same[0].path}. ` : "";
+  remember([...hits, ...(same ?? [])]);
   showHits($("#results"), hits, state, Boolean(note) && some);
+  if (here) showSame($("#results"), same, state);
   showReconstruction(reconstruction);
+  nameQuery(state, same ? same.length > 0 : null);
   showWeakness(some && weak);
-  $("#title").textContent = some ? count(hits.length, "nearest image") : "Nothing found";
+  $("#title").textContent = some ? count(hits.length, "nearest image") : here ? "Nothing else found" : "Nothing found";
   $("#meaning").hidden = !some;
   $("#meaning").textContent = meaning(state, hits);
   const text = note ? sentence(note) : some ? word : "Nothing was found.";
@@ -36,7 +39,7 @@ export function showAnswer(state, { hits, note, weak, reconstruction }, { word, 
   } else {
     hideMessage();
   }
-  announce(`${text ?? ""} ${$("#weak").textContent} ${count(hits.length, "result")}`);
+  announce(`${here}${text ?? ""} ${$("#weak").textContent} ${count(hits.length, "result")}`);
 }
 
 /** Show the warning that goes with the hits, or none. */

@@ -54,6 +54,7 @@ export function search(state, { file, filter, reconstruct, ...options }) {
   }
   form.append("k", String(state.k));
   if (filter) form.append("filter", filter);
+  if (!state.like.length) form.append("same", "true");
   if (reconstruct && !state.like.length) form.append("reconstruct", "true");
   return call("./api/search", { method: "POST", body: form, ...options });
 }

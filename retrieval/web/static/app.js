@@ -20,6 +20,7 @@ const SKELETON_DELAY = 300; // milliseconds until empty tiles are shown
 const MESSAGE_DELAY = 3000; // milliseconds until a message says that it takes long
 const STATUS_INTERVAL = 60_000; // milliseconds between two status requests
 const SAMPLE = 12;
+const NARROW = matchMedia("(max-width: 800px)"); // as in the styles: there the inputs are above the answer
 const UPLOAD = 20 * 2 ** 20; // bytes, until the service says otherwise
 
 const [answer, results, sample, title, others] = ["#answer", "#results", "#sample", "#title", "#others"].map($);
@@ -38,9 +39,8 @@ function navigate(next, { replace = false, move = false, word = null } = {}) {
   if (!replace && !same) history.replaceState({ ...history.state, y: scrollY }, "");
   history[replace || same ? "replaceState" : "pushState"]({ upload: next.upload }, "", toUrl(next));
   show(next, { word });
-  const { top } = answer.getBoundingClientRect();
   if (move && atStart()) scrollTo(0, 0);
-  else if (move && (top < 0 || top > innerHeight * 0.6)) answer.scrollIntoView();
+  else if (move && (NARROW.matches || answer.getBoundingClientRect().top < 0)) answer.scrollIntoView();
 }
 
 /** Show the query of a history entry. */
@@ -272,6 +272,11 @@ document.addEventListener("click", (event) => {
   }
   const removed = target.closest("[data-remove]")?.dataset.remove;
   if (removed) navigate(withoutExample(state, removed));
+});
+
+$("#options-toggle").addEventListener("click", ({ target }) => {
+  const open = $("#options").classList.toggle("open");
+  target.setAttribute("aria-expanded", String(open));
 });
 
 // A jump to a fragment would add a history entry, and every entry here is a query.

@@ -4,14 +4,26 @@ import { count, el, shorten } from "./dom.js";
 import { nameOf, storedImage } from "./images.js";
 import { queryFor, toUrl } from "./state.js";
 
-const PATH = 44; // characters shown; the title has the whole path
+const NAME = 18; // characters shown of a file's name; the title has the whole path
 const SKELETON = 20;
+export const HERE = "This very image is here";
 
 /** far: nothing resembles the query, so the images are dimmed. */
 export function showHits(list, hits, state, far) {
   list.classList.toggle("far", far);
   const first = columns(list);
   list.replaceChildren(...hits.map((hit, index) => result(hit, index + 1, state, index >= first)));
+}
+
+/** The stored images with the query's own content, as one tile before the hits. */
+export function showSame(list, same, state) {
+  const [{ id, label }, ...others] = same;
+  const words = id === state.id ? "Searched with this" : HERE;
+  const tile = link(id, `${words}: ${nameOf(id)}`, state, false);
+  tile.append(el("b", {}, words));
+  list.prepend(
+    el("li", { class: "same", "data-id": id }, tile, facts(id, [], label, others.map((each) => nameOf(each.id)))),
+  );
 }
 
 export function showSample(list, points, state) {
@@ -49,19 +61,41 @@ function result(hit, rank, state, lazy) {
     "li",
     { class: "hit", "data-id": hit.id },
     link(hit.id, words, state, lazy),
-    el(
-      "p",
-      { class: "facts" },
-      el("span", { class: "rank" }, rank),
-      el("b", {}, distance),
-      percentile(hit.percentile),
-      label && el("span", { class: "label", title: label }, label),
-      el("span", { class: "path", title: where }, shorten(where, PATH)),
-      copies(hit.copies ?? []),
-      hit.stale === true ? el("span", { title: "Its file is no longer an image" }, "stale") : null,
+    facts(
+      hit.id,
+      [el("span", { class: "rank" }, rank), el("b", {}, distance), percentile(hit.percentile)],
+      label,
+      hit.copies ?? [],
+      hit.stale === true,
     ),
     el("div", { class: "pair" }, example(hit.id, "like", state), example(hit.id, "unlike", state)),
   );
+}
+
+/** Two lines under an image, the same for all, so that rows are even: facts, then the path. */
+function facts(id, first, label, names, stale = false) {
+  const where = nameOf(id);
+  return el(
+    "div",
+    { class: "caption" },
+    el("p", { class: "facts" }, ...first, label && el("span", { class: "label", title: label }, label)),
+    el(
+      "p",
+      { class: "path" },
+      stale ? el("b", { title: "Its file is no longer an image" }, "stale") : null,
+      copies(names),
+      ...parts(where),
+    ),
+  );
+}
+
+/** The folder, of which the styles cut off the end, and the file's name: both can be read. */
+function parts(where) {
+  const cut = where.lastIndexOf("/") + 1;
+  return [
+    el("span", { class: "folder", title: where }, where.slice(0, cut)),
+    el("span", { title: where }, shorten(where.slice(cut), NAME)),
+  ];
 }
 
 const link = (id, words, state, lazy) =>

@@ -1,21 +1,24 @@
-// The header: alias, number of images, collection, model and age.
+// The header: alias, number of images and age; for the operator, behind a line: collection, model, engine, version.
 
 import { $, ago, count, el } from "./dom.js";
 
 const MINUTE = 60_000;
 
 export function showHeader(status) {
-  const { alias, collection, points, model, created } = status;
+  const { alias, collection, points, model, created, engine, version } = status;
   $("#status-line").replaceChildren(
     ...[
       alias && el("b", {}, alias),
       collection && el("span", {}, count(points, "image")),
-      collection && el("span", {}, "collection ", el("code", {}, collection)),
-      model && el("span", {}, "model ", el("code", { title: model }, model.slice(0, 8))),
-      created && el("span", {}, "created ", el("time", { datetime: created, title: exact(created) }, ago(created))),
+      created && el("span", {}, "made ", el("time", { datetime: created, title: exact(created) }, ago(created))),
     ].filter(Boolean),
   );
-  $("h1 a").title = `version ${status.version}`;
+  const facts = { Collection: collection, Model: model, Engine: engine, Version: version };
+  const known = Object.entries(facts).filter(([, fact]) => fact);
+  $("#operator").hidden = !collection;
+  $("#operator-facts").replaceChildren(
+    ...known.flatMap(([name, fact]) => [el("dt", {}, name), el("dd", {}, el("code", {}, fact))]),
+  );
   const dashboard = $("#dashboard");
   dashboard.hidden = !/^https?:\/\//.test(status.dashboard ?? "");
   if (!dashboard.hidden) dashboard.href = status.dashboard;

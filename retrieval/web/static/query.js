@@ -1,4 +1,4 @@
-// Shows the query beside its reconstruction, or the examples as chips.
+// The slim strip above the results: the query, its reconstruction, and the examples as chips.
 
 import { $, el, shorten } from "./dom.js";
 import { imageElement, nameOf, pointOf, storedImage } from "./images.js";
@@ -11,28 +11,30 @@ const CHIP = 18;
 export function showQuery(state) {
   const own = queryFigure(state);
   $("#figures").replaceChildren(...(own ? [own] : []));
-  $("#asked").hidden = kind(state) === "start";
-  showExamples(state);
+  nameQuery(state);
 }
 
 /** Update names that were not known when the query was shown. */
-export function nameQuery(state) {
-  const own = queryFigure(state);
-  if (own) $("#figures figure").replaceWith(own);
+export function nameQuery(state, here = null) {
+  const what = kind(state);
+  const name = what === "upload" ? uploadOf(state.upload).name : what === "id" ? nameOf(state.id) : "";
+  const label = what === "id" && pointOf(state.id)?.label;
+  if (what === "id") $("#query-image")?.closest("figure").replaceWith(queryFigure(state));
+  $("#asked").hidden = !name;
+  $("#asked").replaceChildren(
+    `${what === "upload" ? "Your image" : "Searched with"} `,
+    el("span", { class: "path", title: name }, shorten(name, PATH)),
+    label ? el("span", { class: "label", title: label }, label) : "",
+    here === false ? " · no identical file is here" : "",
+  );
   showExamples(state);
 }
 
 function queryFigure(state) {
   const what = kind(state);
   const id = "query-image";
-  if (what === "upload") {
-    const { url, name } = uploadOf(state.upload);
-    return figure(imageElement(url, { id, alt: "Your image" }), "Your image", name);
-  }
-  if (what !== "id") return null;
-  const name = nameOf(state.id);
-  const image = storedImage(state.id, { id, alt: `The image ${name}` });
-  return figure(image, "Searched with", name, pointOf(state.id)?.label);
+  if (what === "upload") return figure(imageElement(uploadOf(state.upload).url, { id, alt: "Your image" }));
+  return what === "id" ? figure(storedImage(state.id, { id, alt: `The image ${nameOf(state.id)}` })) : null;
 }
 
 /** Show the reconstruction, once there is an answer. */
@@ -40,7 +42,7 @@ export function showReconstruction(source) {
   $("#reconstruction")?.closest("figure").remove();
   if (!source?.startsWith("data:image/")) return;
   const image = imageElement(source, { id: "reconstruction", alt: "The reconstruction" });
-  $("#figures").append(figure(image, "Reconstruction", "decoded from the embedding that is compared"));
+  $("#figures").append(figure(image, "Reconstruction: decoded from the embedding that is compared"));
 }
 
 /** The page's title, in the browser's tab. */
@@ -50,11 +52,7 @@ export function titleOf(state) {
   return what === "id" ? nameOf(state.id) : "Examples";
 }
 
-function figure(image, heading, name, label) {
-  const pill = label && el("span", { class: "label", title: label }, label);
-  const path = el("span", { class: "path", title: name }, shorten(name, PATH));
-  return el("figure", {}, el("div", { class: "mat" }, image), el("figcaption", {}, el("b", {}, heading), pill, path));
-}
+const figure = (image, title = null) => el("figure", { class: "mat", title }, image);
 
 function showExamples(state) {
   const chips = [...state.like.map((id) => chip(id, "like")), ...state.unlike.map((id) => chip(id, "unlike"))];
