@@ -113,6 +113,11 @@ class Settings(BaseModel):
         return self.home / "checkpoints"
 
     @property
+    def renditions(self) -> Path:
+        """Folder for the images that the service has drawn."""
+        return self.home / "cache" / "renditions"
+
+    @property
     def xla_cache(self) -> Path:
         return self.home / "cache" / "xla"
 

@@ -63,7 +63,7 @@ def run_body(data: bytes) -> None:
 
 def run_image(data: bytes) -> None:
     """The work of a decoder's process, without its limits on time."""
-    for task in ({"name": "a", "shape": [8, 8, 3, "crop"]}, {"name": "a", "kind": "jpg", "side": 16}):
+    for task in ({"name": "a", "shape": [8, 8, 3, "crop"]}, {"name": "a", "kind": "jpg", "side": 16, "enlarge": True}):
         with contextlib.suppress(MemoryError):
             head, body = work(task, data, LIMITS)
             assert head["outcome"] in ("done", "refused"), head

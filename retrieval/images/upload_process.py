@@ -132,7 +132,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 def work(task: dict[str, Any], data: bytes, limits: ProcessLimits) -> tuple[dict[str, Any], bytes]:
     """Do what is asked; returns the answer's head and body.
 
-    task: `name` of the image, and `shape` to decode it to, or `kind` and `side` of the image file to make
+    task: `name` of the image, and `shape` to decode it to, or `kind`, `side` and `enlarge` of the image file to make
     """
     name = task["name"]
     try:
@@ -143,7 +143,7 @@ def work(task: dict[str, Any], data: bytes, limits: ProcessLimits) -> tuple[dict
         if limits.cost is not None and cost > limits.cost:
             return {"outcome": "costly"}, b""
         if "kind" in task:
-            return {"outcome": "done"}, draw(data, name, task["kind"], task["side"])
+            return {"outcome": "done"}, draw(data, name, task["kind"], task["side"], enlarge=task["enlarge"])
         image = decode(data, name, ImageShape(*task["shape"]))
     except BadImage as error:
         if has_cause(error, MemoryError):
@@ -161,13 +161,16 @@ def has_cause(error: BaseException, kind: type[BaseException]) -> bool:
     return seen is not None
 
 
-def draw(data: bytes, name: str, kind: Literal["jpg", "png"], side: int) -> bytes:
-    """An image as a file of that kind: a thumbnail as JPEG, or the image as PNG, of at most `side` pixels a side."""
-    if kind == "jpg":
-        return encode_jpeg(thumbnail(data, name, side))
-    with decode_errors(name):
-        longest = max(open_header(data, name).size)
-    return encode_png(thumbnail(data, name, min(longest, side)))
+def draw(data: bytes, name: str, kind: Literal["jpg", "png"], side: int, *, enlarge: bool) -> bytes:
+    """An image as a file of that kind, of at most `side` pixels a side.
+
+    enlarge: a smaller image, by the largest integer factor that fits
+    """
+    if not enlarge:
+        with decode_errors(name):
+            side = min(side, max(open_header(data, name).size))
+    pixels = thumbnail(data, name, side)
+    return encode_jpeg(pixels) if kind == "jpg" else encode_png(pixels)
 
 
 def check(data: bytes, name: str, wanted: int, limits: ProcessLimits) -> int:

@@ -83,9 +83,12 @@ class Decoders:
         pixels = np.frombuffer(body, np.uint8).reshape(shape.array)
         return Decoded(head["sha256"], DecodedImage(pixels, head["width"], head["height"]))
 
-    async def draw(self, data: bytes, name: str, kind: str, side: int, client: str) -> bytes:
-        """An image as a file, `jpg` or `png`, of at most `side` pixels a side. Raises as `decode`."""
-        _, body = await self._work({"name": name, "kind": kind, "side": side}, data, client)
+    async def draw(self, data: bytes, name: str, kind: str, side: int, client: str, *, enlarge: bool) -> bytes:
+        """An image as a file, `jpg` or `png`, of at most `side` pixels a side. Raises as `decode`.
+
+        enlarge: a smaller image, by the largest integer factor that fits
+        """
+        _, body = await self._work({"name": name, "kind": kind, "side": side, "enlarge": enlarge}, data, client)
         return body
 
     async def start(self) -> None:

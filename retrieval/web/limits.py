@@ -21,6 +21,7 @@ class Limits:
     decode_seconds: of processor time, for one image
     decode_wait: maximum wait of an image for a process
     decode_bytes: memory for decoding, of all images at once
+    renditions: bytes of the cache of drawn images on disk
     client_images: maximum number of images of one client that wait
     askers: requests to the engine at once
     waiting: maximum number of searches in the queue
@@ -40,6 +41,7 @@ class Limits:
     decode_seconds: float = 10
     decode_wait: float = 20
     decode_bytes: int = 256 * 10**6
+    renditions: int = 256 * 2**20
     client_images: int = 64
     askers: int = 16
     waiting: int = 256

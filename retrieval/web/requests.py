@@ -37,7 +37,8 @@ class SearchRequest(BaseModel):
     )
     diverse: bool = Field(False, description="Prefer hits that differ from each other.")
     same: bool = Field(
-        False, description="Also list the images of the collection with the query's own content, which `hits` leave out."
+        False,
+        description="Also list the images of the collection with the query's own content, which `hits` leave out.",
     )
     reconstruct: bool = Field(
         False, description="Also send the query as the model reconstructs it from its embedding, as a data URL."

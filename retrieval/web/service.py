@@ -19,6 +19,7 @@ from retrieval.web.decoders import Decoders
 from retrieval.web.errors import EMPTY, FILL, NO_MODEL, client_message
 from retrieval.web.limits import Limits, client_group
 from retrieval.web.metrics import Metrics
+from retrieval.web.renditions import Renditions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,6 +37,7 @@ class Service:
     def __init__(self, index: Index, limits: Limits) -> None:
         self.index, self.limits, self.metrics = index, limits, Metrics()
         self.decoders = Decoders(limits)
+        self.renditions = Renditions(index.settings.renditions, limits.renditions)
         self.drawing = ThreadPoolExecutor(limits.decoders, "draw")
         self.asking = ThreadPoolExecutor(limits.askers, "ask")
         self._searching = ThreadPoolExecutor(BATCHES, "search")

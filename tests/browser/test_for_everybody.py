@@ -36,6 +36,12 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
     assert top < 200, "the results come first"
     assert violations(page) == []
     fits(page)
+    for opened in ("#results .hit a", "#help-open"):
+        page.locator(opened).first.click()
+        assert page.evaluate("() => document.querySelectorAll('dialog[open]').length") == 1
+        assert violations(page) == []
+        fits(page)
+        page.keyboard.press("Escape")
     dark = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", dark)[:3])) < 380) == (scheme == "dark")
     context.close()
@@ -58,13 +64,31 @@ def test_by_keyboard_alone(start: Page) -> None:
     found = results(start)
     start.keyboard.press("/")
     assert start.evaluate("() => document.activeElement.id") == "pick"
-    for _ in range(80):
+    for _ in range(20):
         start.keyboard.press("Tab")
-        if start.evaluate("() => document.activeElement.matches('#results .hit a')"):
+        if start.evaluate("() => document.activeElement.matches('#results a')"):
             break
+    start.keyboard.press("ArrowRight")
+    start.keyboard.press("ArrowDown")
+    start.keyboard.press("ArrowUp")
+    assert focused(start) == found[0], "the query's own image was before it"
     start.keyboard.press("Enter")
-    wait(start, f"() => location.search.includes({found[0]!r})")
+    expect(start.locator("#viewer")).to_be_visible()
+    start.keyboard.press("ArrowRight")
+    start.keyboard.press("Escape")
+    expect(start.locator("#viewer")).to_be_hidden()
+    assert focused(start) == found[1], "where the viewer was left"
+    start.keyboard.press("?")
+    expect(start.locator("#help")).to_be_visible()
+    start.keyboard.press("Escape")
+    start.keyboard.press("Enter")
+    start.keyboard.press("Enter")
+    wait(start, f"() => location.search.includes({found[1]!r})")
     results(start)
+
+
+def focused(page: Page) -> str:
+    return str(page.evaluate("() => document.activeElement.closest('li').dataset.id"))
 
 
 def test_a_screen_reader_is_told(start: Page, pictures: Path) -> None:

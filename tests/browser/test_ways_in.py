@@ -75,6 +75,20 @@ def test_clicked_shared_and_back(start: Page, served: Served, file: Path) -> Non
     start.set_input_files("#pick", file)
     uploaded = results(start)
     start.locator("#results > .hit a").first.click()
+    wait(start, "() => document.querySelector('#viewer-image')?.src.endsWith('.png')")  # small: its own pixels
+    drawn(start, "#viewer-image")
+    drawn(start, "#viewer-decoded img")
+    point = served.index.points([uploaded[0]])[uploaded[0]]
+    expect(start.locator("#viewer-name")).to_have_text(point.name)
+    expect(start.locator("#viewer-facts")).to_contain_text("28 × 28 pixels")
+    with start.expect_download() as got:
+        start.click("#viewer-file")
+    assert got.value.suggested_filename == Path(str(point.payload["path"])).name
+    assert Path(got.value.path()).read_bytes() == served.index.image(point)
+    start.click("#viewer-on")
+    expect(start.locator("#viewer-count")).to_have_text(f"3 of {K + 1}")
+    start.click("#viewer-back")
+    start.click("#viewer-similar")
     wait(start, "() => location.search.includes('id=')")
     wait(start, f"() => document.querySelector('#results > .hit')?.dataset.id !== {uploaded[0]!r}")
     clicked = results(start)

@@ -5,6 +5,7 @@ import dataclasses
 import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 from retrieval.images.decode import encode_png
 from retrieval.schema.records import point_id
 from retrieval.schema.verdict import Verdict
-from tests.cli.conftest import PICTURES, Ingested, copy
+from tests.cli.conftest import PICTURES, Ingested, copy, done_well
 from tests.images.samples import noise
 from tests.web.serving import Served, serving, settings_of
 
@@ -147,6 +148,37 @@ def test_a_thumbnail_and_the_original(served: Served, pictures: Path) -> None:
     )
     again = served.client.get(f"/images/{point['id']}.jpg", headers={"If-None-Match": small.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+    large = served.client.get(f"/images/{point['id']}.jpg", params={"size": "large"})
+    assert Image.open(io.BytesIO(large.content)).size == (28, 28), "not enlarged"
+    assert served.client.get(f"/images/{point['id']}.jpg", params={"size": "huge"}).status_code == 400
+    assert served.client.get(f"/images/{point['id']}.jpg").content == small.content, "now from the cache"
+
+
+def test_the_file_itself_unless_it_has_changed(ingested: Ingested, digit: bytes, tmp_path: Path) -> None:
+    folder, home = tmp_path / "mine", copy(ingested.home, tmp_path / "home")
+    folder.mkdir()
+    (folder / "füßé 1.png").write_bytes(digit)
+    done_well("ingest", folder, "--alias", "mine", home=home)
+    url = f"/images/{point_id('mine', 'füßé 1.png')}/file"
+    with serving(settings_of(home), alias="mine") as service:
+        answer = service.client.get(url)
+        assert answer.content == digit
+        assert answer.headers["content-type"] == "application/octet-stream"
+        assert answer.headers["content-disposition"] == f"attachment; filename*=UTF-8''{quote('füßé 1.png')}"
+        assert service.client.get(url, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        (folder / "füßé 1.png").write_bytes(encode_png(noise(28, 28, 1)))
+        assert "changed" in service.client.get(url).json()["error"]
+        (folder / "füßé 1.png").unlink()
+        for gone in (url, f"/images/{point_id('no', 'thing')}/file", "/images/nothing/file"):
+            assert service.client.get(gone).status_code == 404
+
+
+def test_a_stored_picture_as_the_model_sees_it(served: Served, digit: bytes) -> None:
+    hit = served.index.search(digit, include_self=True)[0]
+    shown = served.client.get(f"/images/{hit.id}/reconstruction.png")
+    pixels = np.asarray(Image.open(io.BytesIO(shown.content)))
+    np.testing.assert_array_equal(pixels, served.index.reconstruct([hit.id])[hit.id][..., 0])
+    assert served.client.get(f"/images/{point_id('no', 'thing')}/reconstruction.png").status_code == 404
 
 
 def test_a_placeholder_where_there_is_no_picture(served: Served) -> None:

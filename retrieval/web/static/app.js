@@ -4,6 +4,7 @@ import { showAnswer, showNone, showWeakness } from "./answer.js";
 import { Problem, call, search, whenLocked } from "./api.js";
 import { hideMessage, isRetrying, showMessage } from "./banner.js";
 import { $ } from "./dom.js";
+import "./keys.js";
 import { fitCanvas, whenDrawn } from "./draw.js";
 import { setFacets, showChoice, whenChanged } from "./filters.js";
 import { relink, showSample, showSkeleton } from "./grid.js";
@@ -15,6 +16,7 @@ import { explain, explainState, tooLarge } from "./problems.js";
 import { nameQuery, showQuery, titleOf } from "./query.js";
 import { filterText, fromUrl, keepUpload, kind, queryFor, toUrl, uploadOf } from "./state.js";
 import { withExample, withoutExample } from "./state.js";
+import { closeViewer, view } from "./viewer.js";
 
 const SKELETON_DELAY = 300; // milliseconds until empty tiles are shown
 const MESSAGE_DELAY = 3000; // milliseconds until a message says that it takes long
@@ -59,6 +61,7 @@ function showEntry(entry, y) {
 
 function show(next, { y = null, word = null } = {}) {
   const held = answer.contains(document.activeElement);
+  closeViewer();
   running?.abort();
   running = null;
   state = next;
@@ -264,6 +267,13 @@ document.addEventListener("click", (event) => {
   if (link && plain) {
     event.preventDefault();
     navigate(fromUrl(new URL(link.href).search), { move: true });
+  }
+  const shown = target.closest("a[data-view]");
+  if (shown && plain) {
+    event.preventDefault();
+    const all = [...results.querySelectorAll("[data-id]")].map((item) => item.dataset.id);
+    const { state: served, dashboard } = status ?? {};
+    view(shown.closest("[data-id]").dataset.id, all, state, { dashboard, model: served === "ready" });
   }
   const list = target.closest("[data-example]")?.dataset.example;
   if (list) {

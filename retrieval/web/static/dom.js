@@ -14,6 +14,25 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+const PATHS = {
+  back: "M10 3 5 8l5 5",
+  on: "m6 3 5 5-5 5",
+  close: "m4 4 8 8m0-8-8 8",
+  like: "M8 3v10M3 8h10",
+  unlike: "M3 8h10",
+  similar: "M7 2.5a4.5 4.5 0 1 0 0 9 4.5 4.5 0 0 0 0-9m3.2 7.7L14 14",
+  select: "m3 8.5 3.5 3.5L13 4.5",
+};
+
+/** A drawn sign, for a button that has words for screen readers. */
+export function icon(name) {
+  const [svg, path] = ["svg", "path"].map((tag) => document.createElementNS("http://www.w3.org/2000/svg", tag));
+  for (const [key, value] of [["viewBox", "0 0 16 16"], ["aria-hidden", "true"]]) svg.setAttribute(key, value);
+  path.setAttribute("d", PATHS[name]);
+  svg.append(path);
+  return svg;
+}
+
 /** `1 image`, `60,000 images`. */
 export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;

@@ -1,7 +1,8 @@
-// The grids of hits and of images to start from. Each image is a link that searches with it.
+// The grids of hits and of images to start from.
 
-import { count, el, shorten } from "./dom.js";
+import { count, el, icon, shorten } from "./dom.js";
 import { nameOf, storedImage } from "./images.js";
+import { rove } from "./keys.js";
 import { queryFor, toUrl } from "./state.js";
 
 const NAME = 18; // characters shown of a file's name; the title has the whole path
@@ -13,6 +14,7 @@ export function showHits(list, hits, state, far) {
   list.classList.toggle("far", far);
   const first = columns(list);
   list.replaceChildren(...hits.map((hit, index) => result(hit, index + 1, state, index >= first)));
+  rove(list);
 }
 
 /** The stored images with the query's own content, as one tile before the hits. */
@@ -21,17 +23,18 @@ export function showSame(list, same, state) {
   const words = id === state.id ? "Searched with this" : HERE;
   const tile = link(id, `${words}: ${nameOf(id)}`, state, false);
   tile.append(el("b", {}, words));
-  list.prepend(
-    el("li", { class: "same", "data-id": id }, tile, facts(id, [], label, others.map((each) => nameOf(each.id)))),
-  );
+  const copied = others.map((each) => nameOf(each.id));
+  list.prepend(el("li", { class: "same", "data-id": id }, tile, facts(id, [], label, copied)));
+  rove(list);
 }
 
 export function showSample(list, points, state) {
   const items = points.map(({ id, label }) => {
     const words = `${nameOf(id)}${label ? `, label ${label}` : ""}`;
-    return el("li", { "data-id": id }, link(id, words, state, false));
+    return el("li", { "data-id": id }, link(id, words, state, false, true));
   });
   list.replaceChildren(...items);
+  rove(list);
 }
 
 /** Empty tiles, while an answer takes long. */
@@ -68,7 +71,7 @@ function result(hit, rank, state, lazy) {
       hit.copies ?? [],
       hit.stale === true,
     ),
-    el("div", { class: "pair" }, example(hit.id, "like", state), example(hit.id, "unlike", state)),
+    tools(hit.id, state),
   );
 }
 
@@ -98,10 +101,17 @@ function parts(where) {
   ];
 }
 
-const link = (id, words, state, lazy) =>
+/** An image: a click opens the viewer, or, with `go`, searches with it, as does its address in another tab. */
+const link = (id, words, state, lazy, go = false) =>
   el(
     "a",
-    { class: "mat", href: toUrl(queryFor(state, { id })), "data-go": true, "aria-label": words, title: words },
+    {
+      class: "mat",
+      href: toUrl(queryFor(state, { id })),
+      [go ? "data-go" : "data-view"]: true,
+      "aria-label": words,
+      title: go ? words : null,
+    },
     storedImage(id, { lazy }),
   );
 
@@ -116,10 +126,19 @@ function copies(names) {
   return el("span", { title: names.join("\n") }, `+${count(names.length, "copy", "copies")}`);
 }
 
+/** Buttons over the image, seen on hover and focus. */
+const tools = (id, state) =>
+  el("div", { class: "tools" }, similar(id, state), example(id, "like", state), example(id, "unlike", state));
+
+function similar(id, state) {
+  const words = `Find similar: ${nameOf(id)}`;
+  const href = toUrl(queryFor(state, { id }));
+  return el("a", { href, "data-go": true, "aria-label": words, title: "Find similar" }, icon("similar"));
+}
+
 function example(id, list, state) {
-  const [short, whole] = list === "like" ? ["More", "More like this"] : ["Less", "Less like this"];
-  const pressed = state[list].includes(id);
-  const words = `${whole}: ${nameOf(id)}`;
-  const attributes = { type: "button", "data-example": list, "aria-pressed": String(pressed), "aria-label": words };
-  return el("button", { ...attributes, title: whole }, short);
+  const title = list === "like" ? "More like this" : "Less like this";
+  const pressed = String(state[list].includes(id));
+  const words = { "aria-label": `${title}: ${nameOf(id)}`, title };
+  return el("button", { type: "button", "data-example": list, "aria-pressed": pressed, ...words }, icon(list));
 }

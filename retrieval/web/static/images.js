@@ -21,6 +21,14 @@ export function nameOf(id) {
   return point ? `${point.source}/${point.path}` : `image ${id.slice(0, 8)}`;
 }
 
+/** Whether the image is small enough to be shown with sharp pixels. */
+export const isTiny = (id) => longer(id) <= TINY;
+
+/** Whether the image has more pixels than its thumbnail. */
+export const isLarge = (id) => longer(id) > EDGE;
+
+const longer = (id) => Math.max(points.get(id)?.width ?? EDGE, points.get(id)?.height ?? EDGE);
+
 /** A stored image's thumbnail. */
 export function storedImage(id, options = {}) {
   const { width, height } = points.get(id) ?? {};
