@@ -1,4 +1,4 @@
-"""A bounded cache on disk of drawn images, named by their content, so that an image is decoded once and not per view."""
+"""A bounded cache on disk of drawn images, named by their content, so that an image is decoded once, not per view."""
 
 import contextlib
 import os
