@@ -47,7 +47,7 @@ def test_an_upload_finds_what_the_library_finds(served: Served, digit: bytes) ->
 def test_the_very_image_is_named_whatever_the_filter(served: Served, digit: bytes) -> None:
     own = served.index.search(digit, include_self=True)[0]
     for query in ({"image": digit}, {"id": own.id}, {"image": digit, "filter": f"label != {own.label}"}):
-        found = search(served, **query, k=3, same=True)  # type: ignore[arg-type]
+        found = search(served, **query, k=3, same=True)
         assert [(each["id"], each["path"]) for each in found["same"]] == [(own.id, own.path)]  # type: ignore[attr-defined]
         assert own.id not in [hit["id"] for hit in found["hits"]]  # type: ignore[attr-defined]
     strange = search(served, encode_png(noise(28, 28, 1)), same=True)

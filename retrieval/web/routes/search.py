@@ -95,7 +95,7 @@ async def answer_search(
     else:
         prepared, result = await search
     check_usable(prepared)  # if its collection was dropped meanwhile, it was prepared again for the new one
-    answer = result.to_json() | ({} if same is None else {"same": same})
+    answer: dict[str, Any] = result.to_json() | ({} if same is None else {"same": same})
     if ask.reconstruct:
         answer["reconstruction"] = await service.run(service.drawing, reconstruct, prepared)
     return answer
