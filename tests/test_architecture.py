@@ -38,7 +38,7 @@ VENDORS = {
     "qdrant_client": {"store"},
     "qdrant_edge": {"store"},
     "PIL": {"images"},
-    "pillow_heif": {"images"},
+    "pi_heif": {"images"},
     "ray": {"ingest"},
     "jaxtyping": {"schema", "model", "train", "ingest", "evaluate", "reindex", "cli"},  # others: schema/arrays.py
     **{vendor: {"web"} for vendor in ("fastapi", "starlette", "uvicorn", "limits")},

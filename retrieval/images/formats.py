@@ -4,6 +4,8 @@ import importlib.util
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from retrieval.util.extras import how_to_install
+
 MAX_BYTES = 256 * 2**20
 """Largest image file, in bytes."""
 
@@ -38,9 +40,9 @@ FORMATS = (
     *((Format("AVIF", "AvifImagePlugin", (".avif",), ()),) if HAS_AVIF else ()),
 )
 
-HAS_HEIF = importlib.util.find_spec("pillow_heif") is not None
+HAS_HEIF = importlib.util.find_spec("pi_heif") is not None
 """Whether the extra `heif` is installed."""
-NO_HEIF = "HEIF images need a package that is not installed: pip install 'retrieval[heif]'"
+NO_HEIF = f"HEIF images need a package that is not installed: {how_to_install('heif')}"
 NO_AVIF = "AVIF images need a newer Pillow: pip install --upgrade pillow"
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 

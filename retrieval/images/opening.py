@@ -187,7 +187,7 @@ def orientation(image: Image.Image) -> int:
 def _register_heif() -> bool:
     if not HAS_HEIF:
         return False
-    import pillow_heif
+    import pi_heif
 
-    pillow_heif.register_heif_opener()
+    pi_heif.register_heif_opener()
     return True

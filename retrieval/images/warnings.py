@@ -20,7 +20,7 @@ def suppress_warnings() -> Iterator[None]:
     with _lock:
         if _inside == 0:
             _silence.enter_context(warnings.catch_warnings())
-            warnings.filterwarnings("ignore", module=r"PIL\.|pillow_heif")
+            warnings.filterwarnings("ignore", module=r"PIL\.|pi_heif")
         _inside += 1
     try:
         yield

@@ -9,6 +9,7 @@ from typing import Any
 from retrieval.errors import UsageError
 from retrieval.ingest.payload import MEASURED
 from retrieval.schema.records import Payload
+from retrieval.util.extras import needs
 
 RESERVED = MEASURED | {"id", "distance"}
 """Fields with a meaning of their own; `label` may be given."""
@@ -97,7 +98,8 @@ def read_csv(file: Path) -> Iterator[dict[str, Any]]:
 
 def read_parquet(file: Path) -> Iterator[dict[str, Any]]:
     """Rows by column; what JSON cannot express becomes text. Raises UsageError for a file that is not Parquet."""
-    from pyarrow import ArrowException, parquet
+    with needs("parquet", file):
+        from pyarrow import ArrowException, parquet
 
     try:
         for batch in parquet.ParquetFile(file).iter_batches():

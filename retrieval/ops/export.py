@@ -16,9 +16,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, TypeVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from retrieval.errors import RetrievalError, StoreError, UsageError
 from retrieval.schema.filter_language import parse
@@ -26,8 +23,14 @@ from retrieval.schema.filters import Filter
 from retrieval.schema.records import FIELDS, CollectionMeta, Point, codes_of, utc_now
 from retrieval.search.fields import check_fields
 from retrieval.store.base import Store, resolve
+from retrieval.util.extras import needs
 from retrieval.util.files import open_atomic, write_error
 from retrieval.util.reporting import ReportCount, ignore
+
+with needs("parquet", "an export"):
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
 
 PAGE = 1000
 """Points read at once, and rows converted at once."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO, cast
 
 from retrieval.errors import SourceError
+from retrieval.util.extras import how_to_install
 
 SECONDS = 300.0
 """Time limit for one request with its retries. Applies to asynchronous file systems (S3, Google, Azure, HTTP); the
@@ -18,7 +19,7 @@ _SECRET = re.compile(
     r"|[?&][^=&]*(?:credential|key|passw|secret|sig|token)[^=&]*=",
     re.IGNORECASE,
 )
-_NEEDS = {**dict.fromkeys(("s3", "s3a", "http", "https"), "pip install 'retrieval[s3]'")}
+_NEEDS = dict.fromkeys(("s3", "s3a", "http", "https"), how_to_install("s3"))
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _TIMES = ("LastModified", "last_modified", "mtime")
 """Names of the time of the last change: S3, Azure, the others."""

@@ -16,6 +16,7 @@ from retrieval.sources.base import Source, check_source_name, default_name, is_i
 from retrieval.sources.folder import File, Folder
 from retrieval.sources.known_datasets import DATASET_NAMES, DATASETS
 from retrieval.sources.presence import Snapshot, file_state, local_root
+from retrieval.util.extras import needs
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 PARQUET_SUFFIX, LIST_SUFFIX = ".parquet", ".txt"
@@ -97,7 +98,8 @@ def _open_path(spec: str, name: str | None, labels: bool) -> Source:
             return PathList(name or default_name(stem), path, labels=labels)
         root, snapshot = local_root(path), Snapshot(str(path), partial(file_state, path))
         if kind == PARQUET_SUFFIX:
-            from retrieval.sources.parquet import Parquet
+            with needs("parquet", spec, SourceError):
+                from retrieval.sources.parquet import Parquet
 
             mtime_ns = path.stat().st_mtime_ns
             return Parquet(name or default_name(stem), root, str(path), mtime_ns, snapshot, labels=labels)
@@ -120,7 +122,8 @@ def _open_url(url: str, name: str | None, labels: bool) -> Source:
         raise SourceError(f"{url} is not understood", hint=_UNDERSTOOD)
     name = name or default_name(stem)
     if kind == PARQUET_SUFFIX:
-        from retrieval.sources.parquet import Parquet
+        with needs("parquet", url, SourceError):
+            from retrieval.sources.parquet import Parquet
 
         snapshot = Snapshot(url, place.state)
         return Parquet(name, Root(url), place.open(), place.mtime_ns(), snapshot, labels=labels)

@@ -4,8 +4,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from retrieval.errors import TrainingError, UsageError
+from retrieval.errors import TrainingError
 from retrieval.train.checkpoints import LogEntry
+from retrieval.util.extras import needs
 from retrieval.util.files import write_error
 
 
@@ -15,14 +16,8 @@ def event_files(folder: Path) -> Iterator[Callable[[LogEntry], None]]:
 
     Raises UsageError when the extra `tensorboard` is not installed, TrainingError when the folder cannot be written.
     """
-    try:
+    with needs("tensorboard", "it", option="tensorboard"):
         from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise UsageError(
-            "it needs a package that is not installed",
-            option="tensorboard",
-            hint="pip install 'retrieval[tensorboard]'",
-        ) from error
     try:
         writer = SummaryWriter(str(folder), flush_secs=1)
     except OSError as error:

@@ -23,6 +23,15 @@ def file(pixels: Pixels, kind: str = "PNG", **options: Any) -> bytes:
     return file_of(Image.fromarray(pixels), kind, **options)
 
 
+def heic(pixels: Pixels, **options: Any) -> bytes:
+    """An HEIC file, by a package that can write it; what we read it with cannot."""
+    import pillow_heif
+
+    out = io.BytesIO()
+    pillow_heif.from_pillow(Image.fromarray(pixels)).save(out, **options)
+    return out.getvalue()
+
+
 def photo(height: int = 48, width: int = 64) -> UInt8[ndarray, "h w 3"]:
     """Smooth colours, different in each corner, so that JPEG is close and every turn shows."""
     y, x = np.mgrid[:height, :width]

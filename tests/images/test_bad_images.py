@@ -17,7 +17,7 @@ from retrieval.images.decode import decode, probe
 from retrieval.images.warnings import suppress_warnings
 from retrieval.schema.image_shape import ImageShape
 from tests.errors import mentions, raises
-from tests.images.samples import WHOLE, file, file_of, noise, photo, png_header_only
+from tests.images.samples import WHOLE, file, file_of, heic, noise, photo, png_header_only
 
 DAMAGED = "truncated or damaged"
 """What the reason says of a file of a known format, which tells it from a file of none."""
@@ -59,17 +59,14 @@ def test_half_a_file(kind: str, share: float) -> None:
 
 
 def test_half_a_heic() -> None:
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
-    data = file(noise(64, 64), "HEIF")
+    data = heic(noise(64, 64))
     assert decode(data, "a", ImageShape(64, 64, 3)).pixels.shape == (64, 64, 3)
     assert reason(data[: len(data) // 2]).startswith((DAMAGED, "not an image"))
 
 
 def test_heic_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "_register_heif", lambda: False)
-    assert "pip install 'retrieval[heif]'" in reason(b"\0\0\0\x18ftypheic" + b"\0" * 64)
+    assert "pip install 'retrieval-images[heif]'" in reason(b"\0\0\0\x18ftypheic" + b"\0" * 64)
 
 
 @pytest.mark.parametrize(("width", "height"), [(20_000, 20_000), (10_001, 10_000), (1, 200_000_000)])

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import threading
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -85,12 +86,20 @@ def test_a_job_reaches_a_healthy_server_over_loopback(services: dict[str, Any], 
 
 
 def test_the_image_installs_by_hash_and_runs_without_root() -> None:
-    lines = (ROOT / "infra" / "Dockerfile").read_text("utf-8").splitlines()
-    steps = [line.split(maxsplit=1) for line in lines if line and line[0].isupper()]
+    text = (ROOT / "infra" / "Dockerfile").read_text("utf-8")
+    steps = [line.split(maxsplit=1) for line in text.splitlines() if line and line[0].isupper()]
     final = dict(steps)
     assert final["USER"] not in {"root", "0"}
     assert final["ENTRYPOINT"] == '["retrieval"]'
-    assert any("--require-hashes" in rest and "requirements.txt" in rest for _, rest in steps)
+    installed = text.replace("\\\n", "").split("&&")
+    (packages,) = (step for step in installed if "-r pyproject.toml" in step)
+    assert "--only-binary :all: --constraint requirements-dev.txt" in packages
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    assert (
+        {"serve"}
+        <= set(steps[steps.index(["ARG", "EXTRAS=serve,parquet"])][1].partition("=")[2].split(","))
+        <= set(extras)
+    )
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line[0] == "!"}
     copied = {name for step, rest in steps if step == "COPY" and "--from" not in rest for name in rest.split()[:-1]}
     assert copied == allowed

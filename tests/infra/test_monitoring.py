@@ -252,7 +252,7 @@ def promtool() -> str:
     if not found and bring.exists():
         done = subprocess.run([bring, "promtool"], capture_output=True, text=True, timeout=280, check=False)
         found = done.stdout.strip() if done.returncode == 0 else None
-    need(found, "promtool (scripts/bring promtool)")
+    need(found, "promtool (as root: scripts/bring promtool)", root=True)
     return str(found)
 
 

@@ -89,7 +89,7 @@ def test_systemd_is_told_what_the_exit_codes_mean() -> None:
 
 
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
-    need(shutil.which("systemd-analyze"), "systemd-analyze")
+    need(shutil.which("systemd-analyze"), "systemd-analyze", root=True)
     job = tmp_path / "retrieval-job"
     shutil.copy(INFRA / "retrieval-job", job)
     units = [shutil.copy(unit, tmp_path) for unit in (INFRA / "systemd").glob("retrieval[@-]*")]

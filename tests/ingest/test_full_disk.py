@@ -26,7 +26,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", MOUNT, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout
-        need(holder.stdout.readline() == "mounted\n", "leave to mount a disk of its own (unshare)")
+        need(holder.stdout.readline() == "mounted\n", "leave to mount a disk of its own (unshare)", root=True)
         yield Path(f"/proc/{holder.pid}/root{folder}")
         assert holder.stdin
         holder.stdin.close()

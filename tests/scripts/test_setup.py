@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-APART = ("bench", "torch")
+APART = ("bench", "release", "torch")
 """Each has an environment of its own, and a group of dependencies and a lock of this name."""
 LOCKS = (
     "requirements.txt",
@@ -56,7 +56,10 @@ def test_the_locks_follow_pyproject(lock: str) -> None:
     wanted = [*asked["project"]["dependencies"], *asked["dependency-groups"]["build"]]
     if lock == "requirements-dev.txt":
         wanted += [entry for entry in asked["dependency-groups"]["dev"] if isinstance(entry, str)]
-        wanted += asked["project"]["optional-dependencies"]["heif"]
+        extras = asked["project"]["optional-dependencies"]
+        (every,) = (Requirement(entry) for entry in extras.pop("all"))
+        assert (every.name, every.extras) == (asked["project"]["name"], extras.keys())
+        wanted += [entry for extra in extras.values() for entry in extra]
     if (name := lock.removeprefix("requirements-").removesuffix(".txt")) in APART:
         wanted = asked["dependency-groups"][name]
     locked = pins(lock)
@@ -122,5 +125,5 @@ def test_an_unknown_argument_is_a_usage_error(checkout: Path) -> None:
     done = setup(checkout, "all")
     assert (done.returncode, done.stderr) == (
         2,
-        "setup: unknown argument 'all'; usage: scripts/setup [dev|bench|torch]\n",
+        "setup: unknown argument 'all'; usage: scripts/setup [dev|bench|release|torch]\n",
     )

@@ -171,7 +171,7 @@ def test_urls_that_hold_no_secret(opened: Open) -> None:
 def test_a_protocol_whose_package_is_missing(opened: Open, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
-    with raises(SourceError, url, "pip install 'retrieval[s3]'"):
+    with raises(SourceError, url, "pip install 'retrieval-images[s3]'"):
         opened(url)
 
 

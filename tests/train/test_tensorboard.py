@@ -43,7 +43,7 @@ def test_each_round_is_there_before_the_run_ends(tmp_path: Path) -> None:
 
 def test_the_extra_is_named_when_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    missing = raises(UsageError, option="tensorboard", hint="pip install 'retrieval[tensorboard]'")
+    missing = raises(UsageError, option="tensorboard", hint="pip install 'retrieval-images[tensorboard]'")
     with missing, event_files(tmp_path):
         pass
 

@@ -48,7 +48,12 @@ def serve(
     $ retrieval serve --host 0.0.0.0 --port 8080
     """
     from retrieval.config import load_settings
-    from retrieval.web.middleware.auth import SHORTEST_KEY, is_guessable, is_loopback
+    from retrieval.util.extras import needs
+
+    with needs("serve", "the service"):
+        from retrieval.web.app import create_app
+        from retrieval.web.middleware.auth import SHORTEST_KEY, is_guessable, is_loopback
+        from retrieval.web.server import listen, run_server
 
     settings = load_settings(qdrant_url=qdrant_url)
     key = settings.api_key.get_secret_value() if settings.api_key else None
@@ -65,9 +70,7 @@ def serve(
 
     from retrieval.api import Index
     from retrieval.store import open_store
-    from retrieval.web.app import create_app
     from retrieval.web.limits import Limits
-    from retrieval.web.server import listen, run_server
 
     log_lines()
     limits = Limits(rate=rate)

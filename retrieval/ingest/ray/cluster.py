@@ -18,6 +18,7 @@ from typing import Any
 from retrieval import errors
 from retrieval.errors import RetrievalError, UsageError
 from retrieval.ingest.ray.worker import PageResult, Rows, Worker, WorkerJob
+from retrieval.util.extras import needs
 
 STORE_BYTES = 512 * 2**20
 """Object store of a Ray that is started here; the pages in flight take about a thousandth of it."""
@@ -95,12 +96,8 @@ def start_ray(address: str | None) -> Iterator[Any]:
     """Connect to the Ray cluster at the address, or start one, for the duration of the block."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    try:
+    with needs("ray", "it", option="runner"):
         import ray
-    except ImportError as error:
-        raise UsageError(
-            "Ray is not installed", option="runner", hint="pip install 'retrieval[ray]', or leave the option out"
-        ) from error
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     if address:
         check_reach(address)
