@@ -137,9 +137,11 @@ class ReindexGate:
                 measure_copies_found(self.store, self.live, self.before, copied_before, K),
             )
         labelled = [point for point in shared if point.payload.get("label") is not None]
+        theirs = self.store.retrieve(self.live, [point.id for point in labelled], codes=True)
+        # the live collection lacks the label of an image that an ingest without --labels has added
+        labelled = [point for point in labelled if theirs[point.id].payload.get("label") is not None]
         if len({point.payload["label"] for point in labelled}) < 2:
             return [copies]
-        theirs = self.store.retrieve(self.live, [point.id for point in labelled], codes=True)
         new = self.measure_precision(self.candidate, labelled)
         return [
             copies,

@@ -1,4 +1,4 @@
-"""What runs in a forked process: the real command line with a tiny encoder and a fault, or a dump of what is stored."""
+"""What runs in a forked process: the real command line with a tiny encoder and faults, or a dump of what is stored."""
 
 import importlib
 import json
@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 import traceback
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,20 +17,16 @@ from typing import Any
 import numpy as np
 
 from tests.cli.conftest import Done
-from tests.torture.world import encode_rows
-
-FILES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "socket.connect"}
-"""Audit events of the interpreter that are moments for a fault, beside those before and after each write of a store."""
-WRITES = ("upsert", "set_payload", "delete", "create_collection", "drop_collection", "move_alias", "set_metadata")
-MODELS = "torture.json"
-"""In the home: fingerprint → seed and dimension."""
-
+from tests.torture import faults, stand_ins
 
 SECONDS = 120
 """Deadline of a command."""
 IMPORTED = (
     *("retrieval.cli", "retrieval.cli.commands.ingest", "retrieval.cli.commands.reindex", "retrieval.ingest.job"),
     *("retrieval.reindex.job", "retrieval.store.edge.engine", "retrieval.store.qdrant.server", "psutil"),
+    *("retrieval.sources.archive", "retrieval.sources.parquet", "retrieval.sources.pathlist", "retrieval.api"),
+    *("retrieval.duplicates.job", "retrieval.ops.export", "retrieval.reindex.migrate", "retrieval.reindex.rollback"),
+    *("retrieval.cli.commands.search", "pyarrow.parquet"),
 )
 
 
@@ -46,6 +43,7 @@ class Child:
             importlib.import_module(name)
         self._outputs = [tempfile.TemporaryFile(), tempfile.TemporaryFile()]  # noqa: SIM115 - closed by `wait`
         sys.stdout.flush()
+        self._status: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
             code = 70
@@ -80,127 +78,105 @@ class Child:
                 thread.join()
         return code
 
+    def ended(self) -> bool:
+        """Whether the process has ended."""
+        if self._status is None:
+            pid, found = os.waitpid(self.pid, os.WNOHANG)
+            self._status = found if pid else None
+        return self._status is not None
+
+    def has_stopped(self) -> bool:
+        """Wait until the process stops by SIGSTOP, or ends; returns whether it is stopped."""
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+            if state in "TZ":
+                return state == "T"
+            time.sleep(0.005)
+        return False
+
     def wait(self) -> Done:
         """Exit code and outputs; kills the process at the deadline."""
-        end, status = time.monotonic() + SECONDS, None
-        while status is None:
-            pid, found = os.waitpid(self.pid, os.WNOHANG)
-            status = found if pid else None
-            if status is None:
-                if time.monotonic() > end:
-                    os.kill(self.pid, signal.SIGKILL)
-                    end = float("inf")
-                time.sleep(0.002)
+        end = time.monotonic() + SECONDS
+        while not self.ended():
+            if time.monotonic() > end:
+                os.kill(self.pid, signal.SIGKILL)
+                end = float("inf")
+            time.sleep(0.002)
+        assert self._status is not None
         texts = []
         for file in self._outputs:
             file.seek(0)
             texts.append(file.read().decode(errors="surrogateescape"))
             file.close()
-        return Done(os.waitstatus_to_exitcode(status), *texts)
+        return Done(os.waitstatus_to_exitcode(self._status), *texts)
 
 
 def run() -> None:
-    """Run the command of the arguments, with a signal to this process at the moment that the environment says."""
-    use_tiny_encoder()
-    name_moments()
-    moment, kind = int(os.environ.get("TORTURE_MOMENT", "0")), os.environ.get("TORTURE_SIGNAL", "SIGKILL")
-    if moment:
-        strike(moment, signal.Signals[kind])
+    """Run the command of the arguments, with the faults that the environment names."""
+    stand_ins.install(Path(os.environ["RETRIEVAL_HOME"]))
+    if os.environ.get("TORTURE_TUNE"):
+        stand_ins.tune_few()
+    faults.install(os.environ)
     from retrieval.cli import main
 
     main()
 
 
-def use_tiny_encoder() -> None:
-    """Encode with `encode_rows` and decode in this process: no JAX, no workers."""
-    from retrieval.ingest import pipeline
-    from retrieval.model import encoder_process
-    from retrieval.sources import read
-
-    known: dict[str, tuple[int, int]] = json.loads((Path(os.environ["RETRIEVAL_HOME"]) / MODELS).read_text())
-
-    def encode(self: Any, images: np.ndarray) -> np.ndarray:
-        return encode_rows(images, *known[self.fingerprint])
-
-    def read_here(items: Any, shape: Any, **_: Any) -> Any:
-        return read.read_serially(items, shape)
-
-    encoder_process.EncoderProcess.encode = encode  # type: ignore[method-assign]
-    vars(pipeline)["read_images"] = read_here
-
-
-def name_moments() -> None:
-    """Raise an audit event before and after each write of a store."""
-    from retrieval.store.edge.engine import EdgeStore
-    from retrieval.store.qdrant.server import ServerStore
-
-    def around(call: Any, name: str) -> Any:
-        def wrapped(*arguments: Any, **named: Any) -> Any:
-            sys.audit(f"torture.before.{name}")
-            answer = call(*arguments, **named)
-            sys.audit(f"torture.after.{name}")
-            return answer
-
-        return wrapped
-
-    for store in (EdgeStore, ServerStore):
-        for name in WRITES:
-            setattr(store, name, around(getattr(store, name), name))
-
-
-def strike(moment: int, kind: signal.Signals) -> None:
-    """Send this process the signal at its `moment`-th event."""
-    count = 0
-
-    def hear(event: str, _: tuple[Any, ...]) -> None:
-        nonlocal count
-        if event in FILES or event.startswith("torture."):
-            count += 1
-            if count == moment:
-                os.kill(os.getpid(), kind)
-
-    sys.addaudithook(hear)
-
-
 def dump() -> None:
     """Print what is stored, read through the store, and each answer of the engine that does not fit the rest."""
     from retrieval.config import Settings
-    from retrieval.schema.filters import Filter, Match
-    from retrieval.schema.records import payload_name
     from retrieval.store import open_store
 
-    url = sys.argv[1] or None
     wrong: list[str] = []
-    found: dict[str, Any] = {}
-    with open_store(Settings(home=Path(os.environ["RETRIEVAL_HOME"]), qdrant_url=url)) as store:
-        aliases = store.aliases()
-        for name in store.collections():
-            meta = store.metadata(name)
-            points = [point for page in store.scroll(name, codes=True, page=50) for point in page]
-            ids = [point.id for point in points]
-            if len(set(ids)) != len(ids):
-                wrong.append(f"{name}: a point came twice")
-            if store.count(name) != len(points):
-                wrong.append(f"{name}: count {store.count(name)}, scroll {len(points)}")
-            for field in ("source", "sha256", "path"):
-                for value in sorted({point.payload[field] for point in points})[:5]:
-                    counted = store.count(name, Filter(must=(Match(field, (value,)),)))
-                    scanned = sum(point.payload[field] == value for point in points)
-                    if counted != scanned:
-                        wrong.append(f"{name}: {field}={value}: the index counts {counted}, a scan {scanned}")
-            if points and meta.state == "ready":
-                codes = np.array([point.code for point in points], np.float32)
-                asked = codes[:: max(1, len(codes) // 3)][:3]
-                for code, hits in zip(asked, store.query(name, asked, 5), strict=True):
-                    true = np.sort(np.linalg.norm(codes - code, axis=1))[:5]
-                    if not np.allclose([hit.distance for hit in hits], true, atol=1e-5):
-                        wrong.append(f"{name}: five nearest {[hit.distance for hit in hits]}, not {true.tolist()}")
-            found[name] = {
-                "model": meta.model,
-                "state": meta.state,
-                "points": {
-                    payload_name(p.payload): {"code": p.code.tolist(), "payload": p.payload}  # type: ignore[union-attr]
-                    for p in points
-                },
-            }
-    print(json.dumps({"aliases": aliases, "collections": found, "wrong": wrong}))
+    settings = Settings(home=Path(os.environ["RETRIEVAL_HOME"]), qdrant_url=sys.argv[1] or None)
+    with open_store(settings) as store:
+        found = {name: read_collection(store, name, wrong) for name in store.collections()}
+        print(json.dumps({"aliases": store.aliases(), "collections": found, "wrong": wrong}))
+
+
+def read_collection(store: Any, name: str, wrong: list[str]) -> dict[str, Any]:
+    """What a collection holds; adds to `wrong` what does not fit."""
+    meta = store.metadata(name)
+    points = [point for page in store.scroll(name, codes=True, page=50) for point in page]
+    images = [f"{point.payload['source']}/{point.payload['path']}" for point in points]
+    if len({point.id for point in points}) != len(points) or len({*images}) != len(images):
+        wrong.append(f"{name}: a point came twice")
+    ids = [str(uuid.uuid5(uuid.NAMESPACE_URL, image)) for image in images]
+    if others := [image for image, id_, point in zip(images, ids, points, strict=True) if id_ != point.id]:
+        wrong.append(f"{name}: the ids of {others} do not follow from their names")
+    if store.count(name) != len(points):
+        wrong.append(f"{name}: count {store.count(name)}, scroll {len(points)}")
+    wrong.extend(f"{name}: {trouble}" for trouble in ask_indexes(store, name, points))
+    if points and meta.state == "ready":
+        codes = np.array([point.code for point in points], np.float32)
+        asked = codes[:: max(1, len(codes) // 3)][:3]
+        for code, hits in zip(asked, store.query(name, asked, 5), strict=True):
+            true = np.sort(np.linalg.norm(codes - code, axis=1))[:5]
+            if not np.allclose([hit.distance for hit in hits], true, atol=1e-5):
+                wrong.append(f"{name}: five nearest {[hit.distance for hit in hits]}, not {true.tolist()}")
+    return {
+        "model": meta.model,
+        "state": meta.state,
+        "sources": dict(meta.sources),
+        "left": list(meta.left),
+        "url": meta.public_url,
+        "points": {
+            image: {"code": point.code.tolist(), "payload": point.payload}
+            for image, point in zip(images, points, strict=True)
+        },
+    }
+
+
+def ask_indexes(store: Any, name: str, points: Sequence[Any]) -> list[str]:
+    """Where the payload indexes of a collection count otherwise than a scan."""
+    from retrieval.schema.filters import Filter, Match
+
+    wrong = []
+    for field in ("source", "sha256", "path", "label", "width", "stale"):
+        values = [point.payload.get(field) for point in points]
+        for value in sorted({each for each in values if each is not None})[:4]:
+            counted = store.count(name, Filter(must=(Match(field, (value,)),)))
+            if counted != values.count(value):
+                wrong.append(f"{field}={value}: the index counts {counted}, a scan {values.count(value)}")
+    return wrong

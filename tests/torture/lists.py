@@ -3,19 +3,46 @@
 import random
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.torture.engines import Embedded, Engine
+from tests.torture.jobs import Torture
 from tests.torture.operations import Operation, draw
-from tests.torture.run import Counts, Torture, Wrong
+from tests.torture.run import Counts, Wrong
+
+SIGNALS = {"SIGKILL": 6.0, "SIGTERM": 1.0, "SIGINT": 1.0}
 
 
-def torture(
-    folder: Path, operations: Sequence[Operation], server: Path | None = None
-) -> tuple[Counts, str | None, int]:
+@dataclass
+class Place:
+    """Where lists are run.
+
+    folder: for the world and the home of one list; emptied before each
+    engine: embedded, or a server that runs already
+    disk: a disk of our own in memory that holds the folder; None if there is none
+    """
+
+    folder: Path
+    engine: Engine = field(default_factory=Embedded)
+    disk: Path | None = None
+
+    @property
+    def kinds(self) -> Mapping[str, float]:
+        """The kinds of faults, with their weights."""
+        disk = {"disk": 0.7} if self.disk else {}
+        return {**SIGNALS, **disk, **({"network": 2.0} if self.engine.url else {}), **self.engine.faults}
+
+    def begin(self) -> Torture:
+        """A new world, and nothing stored."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return Torture(self.folder, self.engine, self.disk)
+
+
+def torture(place: Place, operations: Sequence[Operation]) -> tuple[Counts, str | None, int]:
     """Run a list of operations; returns the counts, what is wrong, and how many operations it took."""
-    shutil.rmtree(folder, ignore_errors=True)
-    run = Torture(folder, server)
+    run = place.begin()
     for number, operation in enumerate(operations):
         try:
             run.do(operation)
@@ -24,15 +51,15 @@ def torture(
     return run.counts, None, len(operations)
 
 
-def invent(
-    folder: Path, seed: int, count: int, faults: float, server: Path | None = None
-) -> tuple[Counts, list[Operation], str | None]:
-    """Draw operations by the seed and run each as it is drawn; stops at the first that goes wrong."""
-    shutil.rmtree(folder, ignore_errors=True)
-    run, rng = Torture(folder, server), random.Random(seed)
+def invent(place: Place, seed: int, count: int, faults: float) -> tuple[Counts, list[Operation], str | None]:
+    """Draw operations by the seed and run each as it is drawn; stops at the first that goes wrong.
+
+    faults: the share of jobs that are struck
+    """
+    run, rng = place.begin(), random.Random(seed)
     done: list[Operation] = []
     while len(done) < count:
-        operation = draw(rng, run.world, faults, server=server is not None)
+        operation = draw(rng, run.world, faults, place.kinds, server=bool(place.engine.url))
         done.append(operation)
         try:
             run.do(operation)
@@ -41,9 +68,7 @@ def invent(
     return run.counts, done, None
 
 
-def shrink(
-    folder: Path, operations: list[Operation], server: Path | None = None, seconds: float = 300.0
-) -> list[Operation]:
+def shrink(place: Place, operations: list[Operation], seconds: float = 300.0) -> list[Operation]:
     """A shorter list that still goes wrong: leave out halves, quarters and so on, while it helps and time is left."""
     best, size, end = operations, max(1, len(operations) // 2), time.monotonic() + seconds
     while size:
@@ -52,7 +77,7 @@ def shrink(
             if time.monotonic() > end:
                 return best
             shorter = best[:start] + best[start + size :]
-            _, wrong, length = torture(folder, shorter, server)
+            _, wrong, length = torture(place, shorter)
             if wrong:
                 best = shorter[:length]
             else:

@@ -5,11 +5,11 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from tests.torture.world import World, draw_key
+from tests.torture.world import FOLDERS, ODD, SOURCES, World
 
 Operation = dict[str, Any]
-MOMENTS = 260
-"""About as many events as a command has; a fault at a later one than its last does not happen."""
+MOMENTS, WRITES = 400, 16
+"""About as many events as a command has, and those around writes among them; a later fault does not happen."""
 MODELS = {"one": (1, 4), "two": (3, 4), "wide": (2, 6), "blind": (0, 4)}
 """Models by name: seed and dimension. The gate must refuse the one that sees nothing."""
 CHANGES: dict[str, float] = {
@@ -20,106 +20,151 @@ CHANGES: dict[str, float] = {
     "delete": 4,
     "rename": 3,
     "move": 2,
+    "copy": 2,
+    "spoil": 3,
+    "heal": 3,
+    "lose": 0.7,
+    "remount": 0.6,
+    "restore": 0.3,
 }
-CHANGES |= {"spoil": 3, "heal": 3, "copy": 2, "remount": 0.5}
 JOBS: dict[str, float] = {
     "ingest": 16,
+    "ingest two": 2,
     "reindex": 4,
     "rollback": 1.5,
-    "drop unused": 1,
+    "drop unused": 0.7,
     "forget": 0.7,
     "set url": 0.7,
-    "two jobs": 1.5,
+    "two jobs": 1,
+    "unmounted": 1,
+    "empty mount": 0.5,
+    "search": 2,
+    "export": 1,
+    "duplicates": 0.7,
+    "search during": 0.7,
 }
-JOBS |= {"unmounted": 1, "empty mount": 1}
+SERVER_JOBS = {"migrate": 0.7, "freeze": 0.15, "tune": 0.05}
+"""Those that need a server."""
+STRUCK = ("ingest", "ingest two", "reindex", "rollback", "forget", "set url", "migrate")
+"""Jobs that a fault may strike."""
+NAMES = [
+    *("é.png", "e\u0301.png", "line\nbreak.png", "sp ace.png", "#?%&.png", "-rf.png", "日本.png", "UPPER.PNG"),
+    *("x" * 200 + ".png", "y" * 200 + "/" + "x" * 200 + "/" + "z" * 200 + ".png", *ODD),
+]
 
 
-def draw(rng: random.Random, world: World, faults: float, *, server: bool) -> Operation:
+def draw(rng: random.Random, world: World, faults: float, kinds: Mapping[str, float], *, server: bool) -> Operation:
     """The next operation for a world as it is.
 
     faults: the share of jobs that are struck
-    server: whether there is a server to strike, too
+    kinds: the kinds of faults → weights
+    server: whether the engine is a server
     """
-    if rng.random() < 0.6:
+    if rng.random() < 0.62:
         return draw_change(rng, world)
-    name = pick(rng, JOBS)
+    name = pick(rng, {**JOBS, **(SERVER_JOBS if server else {})})
     job: Operation = {"do": name, "alias": "images" if rng.random() < 0.85 else "second"}
-    source = rng.choice(sorted(world.places))
-    if name in ("ingest", "unmounted", "empty mount", "forget"):
-        job["source"] = source
-    if name == "ingest":
-        job |= {option: rng.random() < share for option, share in (("prune", 0.4), ("force", 0.1), ("retry", 0.2))}
+    source, other = rng.sample(sorted(SOURCES), 2)
+    number = rng.randrange(1, 10**6)
+    if name in ("ingest", "ingest two", "unmounted", "empty mount", "forget", "freeze"):
+        job["source"] = rng.choice(FOLDERS) if name == "empty mount" else source
+    if name in ("ingest two", "two jobs"):
+        job |= {"source": source, "other": other}
+    if name in ("ingest", "ingest two"):
+        shares = {"prune": 0.4, "force": 0.1, "retry": 0.2, "labels": 0.2, "named": 0.5}
+        job |= {option: rng.random() < share for option, share in shares.items()}
+        job["metadata"] = number if rng.random() < 0.25 else 0
+        job["url"] = rng.choice([8000, 8001]) if rng.random() < 0.1 else 0
         job["batch"] = rng.choice([0, 0, 1, 3])
-    if name == "reindex":
+    if name in ("reindex", "search during"):
         job |= {"model": pick(rng, {"one": 3, "two": 3, "wide": 2, "blind": 1}), "dry": rng.random() < 0.15}
         job["keep"] = rng.choice([0, 1, 2])
-    if name in ("ingest", "reindex", "rollback", "forget", "set url") and rng.random() < faults:
-        moment = int(math.exp(rng.uniform(0, math.log(MOMENTS))))
-        job["strike"] = [moment, pick(rng, {"SIGKILL": 6, "SIGTERM": 1, "SIGINT": 1, "server": server})]
+    if name == "set url":
+        job["url"] = rng.choice([8000, 8001])
+    if name in ("search", "search during", "freeze"):
+        job["number"] = number
+    if rng.random() < 0.05:
+        job["clock"] = rng.choice([-3600, 3600])
+    if name in STRUCK and rng.random() < faults:
+        of_writes = rng.random() < 0.6
+        moment = int(math.exp(rng.uniform(0, math.log(WRITES if of_writes else MOMENTS))))
+        job["strike"] = [-moment if of_writes else moment, pick(rng, kinds)]
     return job
 
 
 def draw_change(rng: random.Random, world: World) -> Operation:
     """A change of the files."""
-    source: str = rng.choice(sorted(world.places))
-    files, name = sorted(world.files[source]), pick(rng, CHANGES)
+    source: str = rng.choice(sorted(SOURCES))
+    name = pick(rng, CHANGES)
     number, key, to = rng.randrange(1, 10**6), draw_key(rng), draw_key(rng)
     if name == "remount":
         return {"do": name, "source": source, "number": number}
+    if name == "restore":
+        return {"do": name, "source": rng.choice(FOLDERS)}
+    source = "l" if name == "lose" else source
+    files = sorted(world.files[source])
     if not files or name == "write":
         return {"do": "write", "source": source, "key": key, "number": number}
     old = rng.choice(files)
-    bad = [each for each in files if world.files[source][each].number < 0]
+    bad = [each for each in files if world.files[source][each].number <= 0]
     if name == "heal" and bad:
         old = rng.choice(bad)
-    change: Operation = {"do": name, "source": source, "key": old, "number": number, "to": to}
-    if name == "move":
-        change["target"] = rng.choice(sorted(world.places))
+    change: Operation = {"do": name, "source": source, "key": old, "number": number}
+    if name in ("rename", "move", "copy"):
+        change["to"] = to
+    if name in ("move", "copy"):
+        change["target"] = rng.choice(sorted(SOURCES))
     return change
 
 
 def apply_change(world: World, change: Operation) -> bool:
-    """Change the files; False for an operation that is none for the world as it is, or is not a change of files."""
+    """Change the files; False for an operation that is not a change of files."""
     name: str = change["do"]
     if name not in CHANGES:
         return False
     source: str = change["source"]
     if name == "remount":
-        world.remount(source, world.root / f"{source}-{change['number']}")
+        world.remount(source, change["number"])
         return True
-    key, number = change["key"], change["number"]
+    if name == "restore":
+        world.restore(source)
+        return True
+    key, files = change["key"], world.files[source]
     if name == "write":
-        if usable(world, source, key):
-            world.write(source, key, number)
+        if world.can_hold(source, key):
+            world.write(source, key, change["number"])
         return True
-    if key not in world.files[source]:
+    if key not in files:
         return True  # a shortened list
-    old = world.files[source][key]
-    to: str = change["to"]
-    target: str = change.get("target", source)
-    if name in ("change", "heal"):
+    old, number = files[key], change["number"]
+    last = sum(file.number != 0 for file in files.values()) == 1 and old.number != 0
+    if name in ("change", "heal") or (name == "change same stat" and not old.number):
         world.write(source, key, number)
     elif name == "change same stat":
-        world.write(source, key, number, old.stat)
+        world.write(source, key, number, old)
     elif name == "spoil":
         world.write(source, key, -number)
-    elif name == "touch":
+    elif name == "touch" and old.number:
         world.touch(source, key)
-    elif name == "delete":
-        if len(world.files[source]) > 1:
-            world.delete(source, key)
-    elif to not in world.files[target] and usable(world, target, to):
+    elif name == "lose" and not last:
+        world.lose(key)
+    elif name == "delete" and not last:
+        world.delete(source, key)
+    elif name in ("copy", "move", "rename") and old.number:
+        to, target = change["to"], change.get("target", source)
+        if to in world.files[target] or not world.can_hold(target, to):
+            return True
         if name == "copy":
             world.write(target, to, old.number)
-        elif len(world.files[source]) > 1:
+        elif not last:
             world.move(source, key, target, to)
     return True
 
 
-def usable(world: World, source: str, key: str) -> bool:
-    """Whether a file of that name can be there: its folders are none of the files."""
-    path = world.path(source, key)
-    return not path.is_dir() and all(not parent.is_file() for parent in path.parents)
+def draw_key(rng: random.Random) -> str:
+    """A name for an image, sometimes an odd one."""
+    folder = rng.choice(["", "", "p/", "p/q/", "r/"])
+    return folder + (rng.choice(NAMES) if rng.random() < 0.1 else f"{rng.randrange(25):02d}.png")
 
 
 def pick(rng: random.Random, weights: Mapping[str, float]) -> str:

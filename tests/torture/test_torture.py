@@ -21,8 +21,8 @@ from retrieval.config import Settings
 from retrieval.store import open_store
 from retrieval.store.base import resolve
 from tests.torture.child import Child
-from tests.torture.lists import shrink, torture
-from tests.torture.run import Torture
+from tests.torture.jobs import Torture
+from tests.torture.lists import Place, shrink, torture
 from tests.cli.conftest import environment
 
 def lose(self, job):
@@ -35,13 +35,13 @@ def lose(self, job):
     self.compare()
 
 Torture.do_set_url = lose
-folder = Path(sys.argv[1])
+place = Place(Path(sys.argv[1]))
 ingest, url = {"do": "ingest", "alias": "images", "source": "a"}, {"do": "set url", "alias": "images"}
-touch = {"do": "touch", "source": "a", "key": "00.png", "number": 1, "to": ""}
+touch = {"do": "touch", "source": "a", "key": "00.png", "number": 1}
 operations = [touch, ingest, touch, url, ingest]
-_, wrong, length = torture(folder, operations)
+_, wrong, length = torture(place, operations)
 assert "missing" in wrong and length == 4, wrong
-assert shrink(folder, operations) == [ingest, url]
+assert shrink(place, operations) == [ingest, url]
 """
 
 

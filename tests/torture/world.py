@@ -1,12 +1,15 @@
-"""A world of small image files, and what must be stored of them: plain dicts, none of the product's code."""
+"""A world of small images in folders, archives, a list and a Parquet file: what is there, none of it by the product."""
 
+import datetime as dt
 import functools
 import hashlib
 import io
 import os
-import random
 import shutil
-from dataclasses import dataclass, field, replace
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,15 @@ SIDE = 8
 SMALLEST = 160
 """Bytes of a file; a picture alone has fewer."""
 Stat = tuple[int, int]
-"""Size in bytes and time of change in nanoseconds: what an unchanged file is known by."""
+"""Size in bytes and time of change in nanoseconds: what an unchanged file is known by. An unknown one is 0."""
+NOTHING: Stat = (0, 0)
+SOURCES = {"a": "a", "b": "b", "l": "l.txt", "p": "p.parquet", "t": "t.tar.gz", "z": "z.zip"}
+"""Name of a source → name of its folder or file, from which the program makes the same name."""
+FOLDERS = ("a", "b")
+ODD = {"caf\\xe9.png": b"caf\xe9.png", "back\\x5cxff.png": b"back\\xff.png"}
+"""Last part of a key → the name of the file, which is not UTF-8, or looks like a key that is not."""
+TICK = 2_000_000_000
+"""Nanoseconds between two changes; a zip knows times by two seconds."""
 
 
 def draw_pixels(number: int) -> np.ndarray:
@@ -25,7 +36,7 @@ def draw_pixels(number: int) -> np.ndarray:
     return pixels
 
 
-@functools.cache
+@functools.lru_cache(100_000)
 def write_image(number: int, size: int) -> bytes:
     """The picture as a PNG file of that many bytes; of a negative number, a file that is damaged."""
     file = io.BytesIO()
@@ -33,6 +44,12 @@ def write_image(number: int, size: int) -> bytes:
     data = file.getvalue()[:60] if number < 0 else file.getvalue()
     assert len(data) <= SMALLEST
     return data.ljust(size, b"\0")
+
+
+@functools.lru_cache(100_000)
+def sha256_of(number: int, size: int) -> str:
+    """Of the file with that picture and size."""
+    return hashlib.sha256(write_image(number, size)).hexdigest()
 
 
 def work_out_code(number: int, seed: int, dim: int) -> np.ndarray:
@@ -50,141 +67,158 @@ def encode_rows(images: np.ndarray, seed: int, dim: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class File:
-    """A file of the world: its picture's number and its time."""
+    """An image of a source: its picture's number, its size, and what a listing tells of it.
 
-    number: int
-    stat: Stat
-
-
-@dataclass(frozen=True)
-class Row:
-    """What must be stored of an image."""
-
-    number: int
-    stat: Stat
-    stale: bool = False
-
-
-@dataclass
-class Alias:
-    """What must be behind an alias.
-
-    model: (seed, dim)
-    rows: (source, key) → row
-    refused: (source, key) → the stat with which it was refused
-    sources: names of the recorded sources
-    places: name of a source → where it was when it was last ingested
-    can_roll_back: whether a re-index has left a collection behind
+    number: negative for a damaged file, 0 for one that the list names and that is not there
     """
 
-    model: tuple[int, int] | None = None
-    rows: dict[tuple[str, str], Row] = field(default_factory=dict)
-    refused: dict[tuple[str, str], Stat] = field(default_factory=dict)
-    sources: set[str] = field(default_factory=set)
-    places: dict[str, str] = field(default_factory=dict)
-    can_roll_back: bool = False
+    number: int
+    size: int
+    stat: Stat
+
+    @property
+    def sha256(self) -> str | None:
+        return sha256_of(self.number, self.size) if self.number else None
 
 
 class World:
-    """Folders of images under a root, and the aliases that were made of them."""
+    """The sources under a root.
+
+    places: name of a source → the path by which it is ingested
+    files: name of a source → key → image
+    moves: name of a source → how often its folder was replaced by a copy at the same path
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.places = {"a": root / "a", "b": root / "b"}
-        self.files: dict[str, dict[str, File]] = {name: {} for name in self.places}
-        self.aliases = {"images": Alias(), "second": Alias()}
-        self.written: set[int] = set()
-        self.same: dict[tuple[str, str, Stat], set[int]] = {}
-        self._time = 1_700_000_000_000_000_000
-        for place in self.places.values():
-            place.mkdir(parents=True)
+        self.places = {name: root / name / file for name, file in SOURCES.items()}
+        self.files: dict[str, dict[str, File]] = {name: {} for name in SOURCES}
+        self.moves = dict.fromkeys(SOURCES, 0)
+        self.written: dict[str, tuple[int, int]] = {}
+        """SHA-256 → number and size of every file that was ever written."""
+        self.same: dict[tuple[str, str, Stat], set[tuple[int, int]]] = {}
+        """Source, key and stat → numbers and sizes of all files that looked like that to a listing."""
+        self._time = 1_700_000_000 * 10**9
+        self._unpacked: set[str] = set()
+        for name, place in self.places.items():
+            (place if name in FOLDERS else place.parent).mkdir(parents=True)
 
     def path(self, source: str, key: str) -> Path:
-        return self.places[source] / key
+        """Where the image of a folder or of the list is."""
+        place = self.places[source] if source in FOLDERS else self.places[source].parent
+        *folders, name = key.split("/")
+        return Path(os.fsdecode(os.fsencode(place.joinpath(*folders)) + b"/" + ODD.get(name, name.encode())))
 
-    def write(self, source: str, key: str, number: int, stat: Stat | None = None) -> None:
-        """Write the picture, with a time of its own, or so that size and time are those given."""
-        path = self.path(source, key)
-        data = write_image(number, stat[0] if stat else SMALLEST + abs(number) % 7)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        self.written.add(number)
-        self._time += 1_000_000_007
-        time = stat[1] if stat else self._time
-        os.utime(path, ns=(time, time))
-        self.files[source][key] = File(number, (len(data), time))
-        self.same.setdefault((source, key, (len(data), time)), set()).add(number)
+    def can_hold(self, source: str, key: str) -> bool:
+        """Whether the source can have an image of that name: folders are no images, and archives know few odd names."""
+        parts = key.split("/")
+        if any("/".join(parts[:end]) in self.files[source] for end in range(1, len(parts))):
+            return False
+        if any(each.startswith(f"{key}/") for each in self.files[source]):
+            return False
+        if source in FOLDERS:
+            return True
+        return parts[-1] not in ODD and not ("\n" in key and source == "l")
 
-    def alternatives(self, source: str, key: str, row: Row) -> list[Row]:
-        """The row, and those of other pictures that the file had with the same size and time."""
-        others = self.same.get((source, key, row.stat), set()) - {row.number}
-        return [row, *(replace(row, number=number) for number in sorted(others) if number > 0)]
+    def write(self, source: str, key: str, number: int, like: File | None = None) -> None:
+        """Write the picture, with a time of its own, or so that size and time are those of `like`."""
+        self._time += TICK
+        size, time = (like.size, like.stat[1]) if like else (SMALLEST + abs(number) % 7, self._time)
+        data = write_image(number, size)
+        if source in FOLDERS or source == "l":
+            path = self.path(source, key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            os.utime(path, ns=(time, time))
+        self._unpacked.add(source)
+        self.files[source][key] = File(number, size, (size, time))
+        self.written[sha256_of(number, size)] = (number, size)
+        self._note(source, key)
 
     def touch(self, source: str, key: str) -> None:
-        self._time += 1_000_000_007
-        os.utime(self.path(source, key), ns=(self._time, self._time))
         old = self.files[source][key]
-        self.files[source][key] = File(old.number, (old.stat[0], self._time))
+        self._time += TICK
+        self.write(source, key, old.number, File(old.number, old.size, (old.size, self._time)))
 
     def delete(self, source: str, key: str) -> None:
-        self.path(source, key).unlink()
+        self._remove_file(source, key)
         del self.files[source][key]
+        self._unpacked.add(source)
+
+    def lose(self, key: str) -> None:
+        """Remove the file, and leave its name in the list."""
+        self._remove_file("l", key)
+        self.files["l"][key] = File(0, 0, NOTHING)
+
+    def _remove_file(self, source: str, key: str) -> None:
+        if source in FOLDERS or source == "l":
+            self.path(source, key).unlink(missing_ok=True)
 
     def move(self, source: str, key: str, target: str, to: str) -> None:
-        new = self.path(target, to)
-        new.parent.mkdir(parents=True, exist_ok=True)
-        self.path(source, key).rename(new)
-        self.files[target][to] = self.files[source].pop(key)
+        """Move an image; its time stays, as that of a file does."""
+        old = self.files[source][key]
+        self.write(target, to, old.number, old)
+        self.delete(source, key)
 
-    def remount(self, source: str, place: Path) -> None:
-        """Move the whole folder to another path."""
-        shutil.move(self.places[source], place)
-        self.places[source] = place
+    def remount(self, source: str, number: int) -> None:
+        """Move the whole source to another path."""
+        old = self.places[source].parent
+        new = self.root / f"{source}-{number}"
+        if not new.exists():
+            old.rename(new)
+            self.places[source] = new / SOURCES[source]
 
+    def restore(self, source: str) -> None:
+        """Replace the folder by a copy of it, as from a backup."""
+        place = self.places[source]
+        aside = place.with_name("aside")
+        place.rename(aside)
+        shutil.copytree(aside, place)
+        shutil.rmtree(aside)
+        self.moves[source] += 1
 
-def ingest(alias: Alias, world: World, source: str, *, prune: bool, force: bool, retry: bool) -> set[str]:
-    """Change the model as an ingest of the source changes what is stored; returns the keys that it must refuse."""
-    bad: set[str] = set()
-    for key, file in world.files[source].items():
-        name = (source, key)
-        row, refused = alias.rows.get(name), alias.refused.get(name) == file.stat
-        if row and row.stat == file.stat and not (refused and row.stale) and not force:
-            alias.rows[name] = Row(row.number, row.stat)
-            continue
-        if file.number < 0 or (refused and not retry):
-            bad.add(key)
-            alias.refused[name] = file.stat
-            if row:
-                alias.rows[name] = Row(row.number, row.stat, stale=True)
-            continue
-        alias.refused.pop(name, None)
-        alias.rows[name] = Row(file.number, file.stat)
-    gone = [name for name in alias.refused if name[0] == source and name[1] not in world.files[source]]
-    for name in gone:
-        del alias.refused[name]
-    if prune:  # what is gone, and what can no longer be read
-        left = world.files[source].keys() - bad
-        alias.rows = {name: row for name, row in alias.rows.items() if name[0] != source or name[1] in left}
-    alias.sources.add(source)
-    return bad
+    def pack(self) -> None:
+        """Write the archives, the Parquet file and the list, where something in them has changed."""
+        for source in sorted(self._unpacked - set(FOLDERS)):
+            draft = self.places[source].with_name("draft")
+            {"l": self._write_list, "p": self._write_parquet, "t": self._write_tar, "z": self._write_zip}[source](draft)
+            draft.rename(self.places[source])
+        self._unpacked.clear()
 
+    def _contents(self, source: str) -> Mapping[str, bytes]:
+        return {key: write_image(file.number, file.size) for key, file in self.files[source].items()}
 
-def sha256_of(row: Row) -> str:
-    """Of the file that was stored."""
-    return hashlib.sha256(write_image(row.number, row.stat[0])).hexdigest()
+    def _write_list(self, draft: Path) -> None:
+        draft.write_bytes(b"# images\n\n" + b"".join(f"./{key}\n".encode() for key in self.files["l"]))
 
+    def _write_zip(self, draft: Path) -> None:
+        with zipfile.ZipFile(draft, "w") as archive:
+            for key, data in self._contents("z").items():
+                when = dt.datetime.fromtimestamp(self.files["z"][key].stat[1] // 10**9, dt.UTC)
+                archive.writestr(zipfile.ZipInfo(key, when.timetuple()[:6]), data)
 
-def draw_key(rng: random.Random) -> str:
-    """A name for a file, sometimes an odd one."""
-    odd = [
-        "é.png",
-        "e\u0301.png",
-        "line\nbreak.png",
-        "sp ace.png",
-        "x" * 200 + ".png",
-        "#?%&.png",
-        "-rf.png",
-        "日本.png",
-    ]
-    folder = rng.choice(["", "", "p/", "p/q/", "r/"])
-    return folder + (rng.choice(odd) if rng.random() < 0.1 else f"{rng.randrange(40):02d}.png")
+    def _write_tar(self, draft: Path) -> None:
+        with tarfile.open(draft, "w:gz", compresslevel=1) as archive:
+            for key, data in self._contents("t").items():
+                info = tarfile.TarInfo(key)
+                info.size, info.mtime = len(data), self.files["t"][key].stat[1] // 10**9
+                archive.addfile(info, io.BytesIO(data))
+
+    def _write_parquet(self, draft: Path) -> None:
+        """Its rows have no size or time of their own: all change when the file is written."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        rows = [{"path": key, "bytes": data} for key, data in self._contents("p").items()]
+        kind = pa.struct([("path", pa.string()), ("bytes", pa.binary())])
+        pq.write_table(pa.table({"image": pa.array(rows, kind)}), draft, row_group_size=5)
+        self._time += TICK
+        os.utime(draft, ns=(self._time, self._time))
+        for key, file in self.files["p"].items():
+            self.files["p"][key] = File(file.number, file.size, (0, self._time))
+            self._note("p", key)
+
+    def _note(self, source: str, key: str) -> None:
+        file = self.files[source][key]
+        if file.number > 0:
+            self.same.setdefault((source, key, file.stat), set()).add((file.number, file.size))
