@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.experimental.compilation_cache import compilation_cache
 from jaxtyping import Array, Float, Float32, UInt8
 
 from retrieval.model.autoencoder import fold_batch_norm, from_flat
@@ -25,6 +26,8 @@ Rows = np.ndarray
 
 def use_compilation_cache(folder: Path) -> None:
     """Cache every compiled function on disk, so that later processes start without compiling."""
+    if jax.config.jax_compilation_cache_dir not in {None, str(folder)}:
+        compilation_cache.reset_cache()  # JAX would keep the folder of its first compilation, which may be gone
     settings = {
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0,

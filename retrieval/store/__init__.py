@@ -16,6 +16,19 @@ def open_store(settings: Settings, *, fail_fast: bool = False) -> contextlib.Abs
     return open_at(settings.qdrant_url, settings, fail_fast=fail_fast)
 
 
+def open_for_service(settings: Settings, alias: str) -> contextlib.AbstractContextManager[Store]:
+    """As `open_store`, for a program that only reads what the alias names, for long: jobs can write meanwhile.
+
+    The embedded engine is read from a copy, which is made again after each job. Raises as `open_at`, and StoreError if
+    there is no room for the copy.
+    """
+    if settings.qdrant_url is not None:
+        return open_store(settings, fail_fast=True)
+    from retrieval.store.edge.copied import CopiedEdgeStore
+
+    return contextlib.closing(CopiedEdgeStore(settings.embedded, alias))
+
+
 def open_at(
     url: str | None, settings: Settings, key_name: str = "QDRANT_API_KEY", *, fail_fast: bool = False
 ) -> contextlib.AbstractContextManager[Store]:

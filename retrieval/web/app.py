@@ -106,7 +106,7 @@ def describe_api(app: FastAPI) -> dict[str, Any]:
 async def handle_retrieval_error(request: Request, error: Exception) -> Response:
     """Answer a `RetrievalError`; one with a status of 500 or more is also counted and logged in full."""
     assert isinstance(error, RetrievalError)
-    response = respond_to_error(error, service_of(request).index.engine)
+    response = respond_to_error(error)
     if response.status_code >= 500:
         service_of(request).count(error)
     return response

@@ -19,13 +19,10 @@ from retrieval.errors import (
 from retrieval.images.formats import NO_AVIF, NO_HEIF
 
 ENGINE_DOWN = "the engine does not answer; try again in a moment"
-FILL = {
-    "server": "ask the operator to run: retrieval ingest --train SOURCE",
-    "embedded": "ask the operator to stop this service, run `retrieval ingest --train SOURCE`, and start it again",
-}
-"""How images get into the collection, by engine: the embedded one belongs to one program at a time."""
-NO_COLLECTION = "there is no collection yet; {}"
-EMPTY = "the collection is empty; {}"
+FILL = "ask the operator to run: retrieval ingest --train SOURCE"
+"""How images get into the collection."""
+NO_COLLECTION = f"there is no collection yet; {FILL}"
+EMPTY = f"the collection is empty; {FILL}"
 NO_MODEL = "the model that made this collection is not on this machine; ask the operator to install it"
 DEFECT = "something went wrong in the service; its log has the details"
 SPELLED = {"where": "filter"}
@@ -80,17 +77,14 @@ def status_of(error: RetrievalError) -> int:
     return 503 if isinstance(error, NoCollection | StoreUnavailable | ModelError) else 500
 
 
-def client_message(error: RetrievalError, engine: str) -> str:
-    """The message for the client. That of an internal error is replaced, because it may contain paths.
-
-    engine: `embedded` or `server`
-    """
+def client_message(error: RetrievalError) -> str:
+    """The message for the client. That of an internal error is replaced, because it may contain paths."""
     if isinstance(error, UsageError):
         return error.text(lambda option: SPELLED.get(option, option))
     if isinstance(error, BadImage):
         return FOR_VISITORS.get(error.reason, error.reason)
     if isinstance(error, NoCollection):
-        return NO_COLLECTION.format(FILL[engine])
+        return NO_COLLECTION
     if isinstance(error, StoreUnavailable):
         return ENGINE_DOWN
     return NO_MODEL if isinstance(error, ModelError) else DEFECT
@@ -104,10 +98,10 @@ def error_response(
     return JSONResponse({"error": text, **more}, status, headers)
 
 
-def respond_to_error(error: RetrievalError, engine: str) -> JSONResponse:
+def respond_to_error(error: RetrievalError) -> JSONResponse:
     """The answer to a request that ended in a `RetrievalError`."""
     return error_response(
-        status_of(error), client_message(error, engine), context=error.context if isinstance(error, FilterError) else ()
+        status_of(error), client_message(error), context=error.context if isinstance(error, FilterError) else ()
     )
 
 

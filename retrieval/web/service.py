@@ -16,7 +16,7 @@ from retrieval.errors import NoCollection, RetrievalError, StoreError, StoreUnav
 from retrieval.schema.records import seconds_since
 from retrieval.web.batching import BATCHES, Batcher
 from retrieval.web.decoders import Decoders
-from retrieval.web.errors import EMPTY, FILL, NO_MODEL, client_message
+from retrieval.web.errors import EMPTY, NO_MODEL, client_message
 from retrieval.web.limits import Limits, client_group
 from retrieval.web.metrics import Metrics
 from retrieval.web.renditions import Renditions
@@ -91,14 +91,14 @@ class Service:
             found = self.index.status()
         except StoreError as error:
             state = "no-collection" if isinstance(error, NoCollection) else "engine-down"
-            return {**facts, "state": state, "message": client_message(error, self.index.engine)}
+            return {**facts, "state": state, "message": client_message(error)}
         meta = found.meta
         facts |= {"collection": found.collection, "points": found.points, "dashboard": found.dashboard}
         facts |= {"model": meta.model, "channels": meta.channels}
         facts |= {"image_size": list(meta.image_size), "created": meta.created, "sources": sorted(meta.sources)}
         facts |= {"verdict": meta.verdict and str(meta.verdict), "weak": meta.weakness}
         if not found.points:
-            return {**facts, "state": "empty", "message": EMPTY.format(FILL[self.index.engine])}
+            return {**facts, "state": "empty", "message": EMPTY}
         if not found.model_found:
             return {**facts, "state": "no-model", "message": NO_MODEL}
         return facts

@@ -12,7 +12,7 @@ import uvicorn
 
 from retrieval.api import Index
 from retrieval.config import Settings
-from retrieval.store import open_store
+from retrieval.store import open_for_service
 from retrieval.web.app import create_app
 from retrieval.web.limits import Limits
 from retrieval.web.server import listen, server_config
@@ -48,7 +48,7 @@ def serving(
 ) -> Iterator[Served]:
     """The service on what the settings say, as `retrieval serve` makes it."""
     listening = listen("127.0.0.1", 0)
-    with listening, open_store(settings, fail_fast=True) as store:
+    with listening, open_for_service(settings, alias) as store:
         index = Index(store, settings, alias)
         server = uvicorn.Server(server_config(create_app(index, limits, key=key), limits, proxies))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -22,11 +22,11 @@ PLACE = "/secret/place"
     ],
 )
 def test_an_error_in_the_services_words(error: RetrievalError, status: int, said: str) -> None:
-    answer = respond_to_error(error, "server")
+    answer = respond_to_error(error)
     assert (answer.status_code, json.loads(bytes(answer.body))) == (status, {"error": said})
 
 
 def test_a_wrong_filter_is_pointed_at() -> None:
-    answer = respond_to_error(FilterError("it ends too soon", "  label=", "        ^", option="where"), "server")
+    answer = respond_to_error(FilterError("it ends too soon", "  label=", "        ^", option="where"))
     said = {"error": "filter: it ends too soon", "context": ["  label=", "        ^"]}
     assert (answer.status_code, json.loads(bytes(answer.body))) == (400, said)

@@ -13,15 +13,20 @@ from tests.store import servers
 from tests.web.serving import serving, settings_of, until
 
 
-def test_it_starts_before_there_is_anything(trained: Trained, own_home: Path, digit: bytes) -> None:
-    with serving(settings_of(copy(trained.home, own_home))) as service:
+def test_it_starts_before_there_is_anything_and_goes_on_by_itself(
+    trained: Trained, pictures: Path, own_home: Path, digit: bytes
+) -> None:
+    home = copy(trained.home, own_home)
+    with serving(settings_of(home)) as service:
         status = service.client.get("/api/status").json()
         assert (status["state"], status["points"]) == ("no-collection", 0)
-        assert "stop this service, run `retrieval ingest --train SOURCE`" in status["message"]
+        assert "run: retrieval ingest --train SOURCE" in status["message"]
         for answer in (service.client.post("/api/search", files={"image": digit}), service.client.get("/healthz")):
             assert answer.status_code == 503
             assert answer.json()["error"] == status["message"]
             assert str(own_home) not in answer.text
+        done_well("ingest", pictures, home=home)
+        until(lambda: service.client.post("/api/search", files={"image": digit}).status_code == 200)
 
 
 def test_without_the_model_it_says_so_and_shows_pictures_all_the_same(

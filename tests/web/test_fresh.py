@@ -1,4 +1,4 @@
-"""A service that runs for months sees what ingests write of its collection meanwhile, on a server, without a swap."""
+"""A service that runs for months sees what ingests write of its collection meanwhile, without a swap."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from retrieval.search import live
 from retrieval.search.live import AliasFollower
 from retrieval.store.base import Store
 from tests.cli.conftest import Ingested, copy, done_well
-from tests.store.conftest import clean, meta, name, open_engine, store  # noqa: F401 - fixtures
+from tests.store.conftest import ENGINES, clean, meta, name, open_engine, store  # noqa: F401 - fixtures
 from tests.web.serving import Served, serving, settings_of, until
 
 ALIAS = "test-fresh"
@@ -22,23 +22,26 @@ URL = "http://127.0.0.1:8123"
 SECONDS = 20
 
 
-@pytest.fixture
-def beside(qdrant_url: str) -> Iterator[str]:
-    yield qdrant_url
-    clean(qdrant_url)
+@pytest.fixture(params=ENGINES)
+def beside(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """Where the collection is."""
+    url = request.getfixturevalue("qdrant_url") if request.param == "server" else None
+    yield url
+    if url:
+        clean(url)
 
 
 def test_metadata_written_beside_it_are_seen_and_the_encoder_stays(
     ingested: Ingested,
     pictures: Path,
-    beside: str,
+    beside: str | None,
     own_home: Path,
     tmp_path: Path,
     digit: bytes,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(live, "META_SECONDS", 0.2)
-    home, environment = copy(ingested.home, own_home), {"QDRANT_URL": beside}
+    home, environment = copy(ingested.home, own_home), {"QDRANT_URL": beside or ""}
     old, new = tmp_path / "old" / "pictures", tmp_path / "new" / "pictures"
     for file in sorted(pictures.rglob("*.png"))[:SOME]:
         (old / file.relative_to(pictures)).parent.mkdir(parents=True, exist_ok=True)

@@ -436,7 +436,7 @@ def test_visitors_are_not_told_what_to_install(served: Served, monkeypatch: pyte
     said = served.client.post("/api/search", files={"image": heif}).json()["error"]
     assert "pip" not in said
     assert "pip" in NO_HEIF
-    assert "pip" not in client_message(BadImage("a.heic", NO_HEIF), "server")
+    assert "pip" not in client_message(BadImage("a.heic", NO_HEIF))
 
 
 def test_no_answer_names_a_place_or_shows_a_trace(

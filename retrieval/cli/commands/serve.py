@@ -69,13 +69,13 @@ def serve(
         )
 
     from retrieval.api import Index
-    from retrieval.store import open_store
+    from retrieval.store import open_for_service
     from retrieval.web.limits import Limits
 
     log_lines()
     limits = Limits(rate=rate)
     listening = listen(host, port)
-    with listening, open_store(settings, fail_fast=True) as store:
+    with listening, open_for_service(settings, alias) as store:
         app = create_app(Index(store, settings, alias), limits, key=key, any_host=insecure)
         port = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
