@@ -26,8 +26,7 @@ Rows = np.ndarray
 
 def use_compilation_cache(folder: Path) -> None:
     """Cache every compiled function on disk, so that later processes start without compiling."""
-    if jax.config.jax_compilation_cache_dir not in {None, str(folder)}:
-        compilation_cache.reset_cache()  # JAX would keep the folder of its first compilation, which may be gone
+    compilation_cache.reset_cache()  # else JAX keeps the folder of the process's first compilation, which may be gone
     settings = {
         "jax_compilation_cache_dir": str(folder),
         "jax_persistent_cache_min_compile_time_secs": 0,

@@ -98,10 +98,10 @@ def test_no_room_for_a_copy(
     real = shutil.disk_usage(root)
     with closing(EdgeStore(root)) as writer:
         writer.upsert("a", points(codes(2030))[2000:])
-        monkeypatch.setattr(copied.shutil, "disk_usage", lambda _: real._replace(free=2**20))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: real._replace(free=2**20))
     until(lambda: "MiB needed for the copy" in caplog.text)
     assert reader.count("a") == 2000, "it answers from the copy that it has"
-    monkeypatch.setattr(copied.shutil, "disk_usage", lambda _: real)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: real)
     until(lambda: reader.count("a") == 2030)
 
 
