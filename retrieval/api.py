@@ -151,7 +151,7 @@ class Index:
             yield from self._following.search(batch, options)
 
     def recommend(
-        self, like: Sequence[Query | Stored], unlike: Sequence[Query | Stored], options: SearchOptions
+        self, like: Sequence[Query | Stored | PreparedQuery], unlike: Sequence[Query | Stored], options: SearchOptions
     ) -> Result:
         """As `like`, given queries."""
         return self._following.ask(lambda live: recommend(self.store, live, like, unlike, options))

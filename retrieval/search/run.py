@@ -204,7 +204,7 @@ def query_store(
 def recommend(
     store: Store,
     live: LiveCollection,
-    like: Sequence[Query | Stored],
+    like: Sequence[Query | Stored | PreparedQuery],
     unlike: Sequence[Query | Stored],
     options: SearchOptions,
 ) -> Result:
@@ -214,9 +214,9 @@ def recommend(
     """
     if not like:
         raise UsageError("at least one image is needed", option="like", hint="name an image that hits should be like")
-    examples = [*like, *unlike]
-    asked = prepare(store, live, examples)
-    for query, item in zip(examples, asked, strict=True):
+    asked = prepare_examples(store, live, [*like, *unlike])
+    liked = [each.query if isinstance(each, PreparedQuery) else each for each in like]
+    for query, item in zip([*liked, *unlike], asked, strict=True):
         if isinstance(item, str):
             raise UsageError(f"{query.name}: {item}")
     good = [item for item in asked if isinstance(item, EncodedQuery)]
@@ -226,6 +226,17 @@ def recommend(
     if not options.include_self:
         where = exclude(where, Match("sha256", contents))
     found = store.recommend(live.collection, codes[: len(like)], codes[len(like) :], options.k, where)
-    names = " + ".join(query.name for query in like) + "".join(f" − {query.name}" for query in unlike)
-    query = Query.of(names, like[0].read) if isinstance(like[0], Query) else Stored(names)
+    names = " + ".join(query.name for query in liked) + "".join(f" − {query.name}" for query in unlike)
+    query = Query.of(names, liked[0].read) if isinstance(liked[0], Query) else Stored(names)
     return postprocess(query, found, live.meta, options)
+
+
+def prepare_examples(
+    store: Store, live: LiveCollection, examples: Sequence[Query | Stored | PreparedQuery]
+) -> list[EncodedQuery | str]:
+    """As `prepare`; one that was prepared for this collection is not decoded again."""
+    ready = [each for each in examples if isinstance(each, PreparedQuery) and each.live.collection == live.collection]
+    encoded = dict(zip(map(id, ready), encode_all(ready), strict=True)) if ready else {}
+    rest = [each.query if isinstance(each, PreparedQuery) else each for each in examples if id(each) not in encoded]
+    others = iter(prepare(store, live, rest))
+    return [encoded[id(each)].asked if id(each) in encoded else next(others) for each in examples]

@@ -22,13 +22,13 @@ LONGEST_NAME = 200
 
 
 class SearchRequest(BaseModel):
-    """A search: by an uploaded image, by a point's id, or by points to be like and unlike."""
+    """A search: by an uploaded image, by a point's id, or by points to be like and unlike, also beside an image."""
 
     model_config = ConfigDict(extra="forbid")
 
     id: PointId | None = Field(None, description="An image of the collection to search with.")
     like: Examples = Field([], description="Images of the collection to be like.")
-    unlike: Examples = Field([], description="Images of the collection to be unlike; only with `like`.")
+    unlike: Examples = Field([], description="Images of the collection to be unlike; only with `like` or an image.")
     k: int = Field(K, ge=1, le=MAX_K, description="Number of hits.")
     filter: str | None = Field(
         None,
@@ -46,10 +46,9 @@ class SearchRequest(BaseModel):
 
     @model_validator(mode="after")
     def _check_combination(self) -> "SearchRequest":
-        if self.unlike and not self.like:
-            raise ValueError("unlike without like")
-        if self.like and (self.id or self.diverse or self.reconstruct or self.same):
-            raise ValueError("like cannot be combined with id, diverse, reconstruct or same")
+        examples = self.like or self.unlike
+        if examples and (self.id or self.diverse or self.reconstruct or self.same):
+            raise ValueError("like and unlike cannot be combined with id, diverse, reconstruct or same")
         return self
 
 
@@ -85,8 +84,9 @@ async def read_request(request: Request) -> tuple[SearchRequest, Upload | None]:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise UsageError(f"{where}: {first['msg']}" if where else first["msg"]) from error
-    given = [upload is not None, ask.id is not None, bool(ask.like)]
-    if sum(given) != 1:
+    if upload is None and ask.unlike and not ask.like:
+        raise UsageError("unlike without like or an image")
+    if ((upload is not None or bool(ask.like)) + (ask.id is not None)) != 1:
         raise UsageError("search with one of: image, id, like")
     return ask, upload
 

@@ -36,12 +36,20 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
     assert top < 200, "the results come first"
     assert violations(page) == []
     fits(page)
-    for opened in ("#results .hit a", "#help-open"):
+    for opened in ("#help-open", "#results .hit a"):
         page.locator(opened).first.click()
-        assert page.evaluate("() => document.querySelectorAll('dialog[open]').length") == 1
+        wait(page, "() => document.querySelectorAll('dialog[open]').length === 1")
         assert violations(page) == []
         fits(page)
         page.keyboard.press("Escape")
+    page.keyboard.press("x")
+    expect(page.locator("#selection")).to_be_visible()
+    assert violations(page) == []
+    page.set_input_files("#pick", sorted(pictures.glob("*/*.png"))[:2])
+    wait(page, "() => document.querySelectorAll('#batch > li:not([aria-busy])').length === 2")
+    drawn(page, "#batch img")
+    assert violations(page) == []
+    fits(page)
     dark = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", dark)[:3])) < 380) == (scheme == "dark")
     context.close()

@@ -117,7 +117,7 @@ def test_started_from_a_random_picture_and_shuffled(start: Page) -> None:
 def test_more_and_less_like(start: Page, served: Served, file: Path) -> None:
     start.goto(f"{served.url}/?id={served.index.search(file.read_bytes(), include_self=True)[0].id}")
     before = results(start)
-    start.locator("#results > .hit").nth(4).get_by_role("button").nth(1).click()
+    start.locator("#results > .hit").nth(4).locator("[data-example=unlike]").click()
     wait(start, "() => document.querySelectorAll('#like-chips > li').length === 2")
     wait(start, "() => document.querySelector('#results > .hit')?.dataset.id && !document.querySelector('[data-busy]')")
     wait(start, f"() => ![...document.querySelectorAll('#results > .hit')].some(i => i.dataset.id === {before[4]!r})")
@@ -142,3 +142,48 @@ def test_filters_with_counts(start: Page, served: Served, file: Path) -> None:
         f" return l.length > 0 && l.every(t => t === {count['value']!r}); }}",
     )
     drawn(start, "#results img")
+
+
+def test_an_upload_stays_when_it_is_refined(start: Page, served: Served, file: Path) -> None:
+    start.set_input_files("#pick", file)
+    before = results(start)
+    start.locator("#results > .hit").nth(3).locator("[data-example=like]").click()
+    wait(start, "() => document.querySelectorAll('#like-chips > li').length === 1")
+    wait(start, f"() => ![...document.querySelectorAll('#results > .hit')].some(i => i.dataset.id === {before[3]!r})")
+    liked = served.index.image(served.index.points([before[3]])[before[3]])
+    assert results(start) == [hit.id for hit in served.index.like([file.read_bytes(), liked], k=K)]
+    drawn(start, "#query-image")
+
+
+def test_several_uploads_a_row_each(start: Page, served: Served, pictures: Path) -> None:
+    files = sorted(pictures.glob("*/*.png"))[:30:10]
+    start.set_input_files("#pick", files)
+    wait(start, "() => document.querySelectorAll('#batch > li:not([aria-busy])').length === 3")
+    drawn(start, "#batch .row img", 27)
+    for row, file in zip(start.locator("#batch > li").all(), files, strict=True):
+        ids = row.locator("[data-id]").evaluate_all("all => all.map(i => i.dataset.id)")
+        assert ids[1:] == [hit.id for hit in served.index.search(file.read_bytes(), 8)]
+        expect(row).to_contain_text("this very image is here")
+    expect(start.locator("#title")).to_have_text("3 images: 3 of them in the collection")
+    start.locator("#batch [data-upload]").nth(1).click()
+    assert results(start) == expected(served, files[1].read_bytes())
+    start.go_back()
+    expect(start.locator("#title")).to_have_text("3 images: 3 of them in the collection")
+    start.locator("#recent button").first.click()
+    assert results(start) == expected(served, files[1].read_bytes())
+
+
+def test_several_images_selected(start: Page, served: Served, file: Path) -> None:
+    start.set_input_files("#pick", file)
+    chosen = results(start)[1:3]
+    start.locator("#results > .hit").nth(1).locator("[data-select]").click()
+    start.locator(f"#results [data-id='{chosen[1]}'] > a").focus()
+    start.keyboard.press("x")
+    expect(start.locator("#selection-count")).to_have_text("2 images selected")
+    with start.expect_download() as got:
+        start.click("#selection-save")
+    points = served.index.points(chosen)
+    assert Path(got.value.path()).read_text().splitlines() == [points[each].name for each in chosen]
+    start.click("#selection-search")
+    wait(start, "() => document.querySelectorAll('#like-chips > li').length === 2")
+    assert all(f"like={each}" in start.url for each in chosen)

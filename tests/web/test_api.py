@@ -85,6 +85,24 @@ def test_filters_diversity_likes(served: Served, digit: bytes) -> None:
     assert not {first.id, second.id} & set(ids)
 
 
+def test_an_upload_beside_examples(served: Served, digit: bytes) -> None:
+    first, second, *_ = served.index.search(digit)
+    stored = [served.index.points([each.id])[each.id] for each in (first, second)]
+    images = [served.index.image(each) for each in stored]
+    for fields, like, unlike in (
+        ({"like": [first.id], "unlike": [second.id]}, [digit, images[0]], [images[1]]),
+        ({"unlike": [first.id]}, [digit], [images[0]]),
+    ):
+        found = search(served, digit, **fields, k=9)
+        expected_hits = served.index.like(like, unlike, 9).result.to_json()["hits"]
+        assert [hit["id"] for hit in found["hits"]] == [hit["id"] for hit in expected_hits]  # type: ignore[attr-defined]
+        np.testing.assert_allclose(
+            [hit["distance"] for hit in found["hits"]],  # type: ignore[attr-defined]
+            [hit["distance"] for hit in expected_hits],
+            atol=1e-4,
+        )
+
+
 def test_the_reconstruction_is_the_models(served: Served, digit: bytes) -> None:
     shown = str(search(served, digit, reconstruct=True)["reconstruction"])
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown.partition(",")[2]))))

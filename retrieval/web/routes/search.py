@@ -61,7 +61,10 @@ class SearchAnswer(BaseModel):
     openapi_extra=body_schema(),
 )
 async def search(request: Request, service: Annotated[Service, Depends(service_of)]) -> Response:
-    """By an image (a form's file), by the `id` of a stored image, or by stored images to be `like` and `unlike`."""
+    """By an image (a form's file), by the `id` of a stored image, or by stored images to be `like` and `unlike`.
+
+    An image can be combined with `like` and `unlike`: hits are then to be like it too.
+    """
     with service.metrics.stage("read"):
         ask, upload = await read_request(request)
     options = await service.run(service.asking, options_of, service, ask) if ask.filter else options_of(service, ask)
@@ -79,12 +82,13 @@ async def answer_search(
     service: Service, ask: SearchRequest, upload: Upload | None, options: SearchOptions, client: str
 ) -> dict[str, Any]:
     """Search, using one collection and its model for the whole answer."""
-    if ask.like:
-        return (await service.run(service.asking, search_by_examples, service, ask, options)).to_json()
+    prepared = None
     if upload is not None:
         data = upload.data
         prepared = await decode_upload(service, Query.of(upload.name, lambda: data), data, client)
-    else:
+    if ask.like or ask.unlike:
+        return (await service.run(service.asking, search_by_examples, service, ask, prepared, options)).to_json()
+    if prepared is None:
         prepared = await service.run(service.asking, service.index.prepare, Stored(str(ask.id)))
     search = service.batcher.search(check_usable(prepared), options)
     same = None
@@ -128,11 +132,14 @@ def find_same(service: Service, prepared: PreparedQuery) -> list[dict[str, Any]]
     return [{"id": point.id, **point.payload} for point in found]
 
 
-def search_by_examples(service: Service, ask: SearchRequest, options: SearchOptions) -> Result:
-    """Search by `like` and `unlike`. Raises HTTPException 404 for an example that does not exist."""
+def search_by_examples(
+    service: Service, ask: SearchRequest, upload: PreparedQuery | None, options: SearchOptions
+) -> Result:
+    """Search by `like` and `unlike`, and by an upload to be like. Raises HTTPException 404 for a missing example."""
     if {*ask.like, *ask.unlike} - service.index.points([*ask.like, *ask.unlike]).keys():
         raise HTTPException(404, NO_SUCH_IMAGE)
-    return service.index.recommend([*map(Stored, ask.like)], [*map(Stored, ask.unlike)], options)
+    like: list[Stored | PreparedQuery] = [*([upload] if upload else []), *map(Stored, ask.like)]
+    return service.index.recommend(like, [*map(Stored, ask.unlike)], options)
 
 
 def reconstruct(prepared: PreparedQuery) -> str:

@@ -16,10 +16,9 @@ const PERCENTILE = "p3: as near as the closest 3% of neighbours here.";
 /**
  * Show an answer.
  *
- * word: a remark to show if the answer has no note of its own
  * clear: removes the filters
  */
-export function showAnswer(state, { hits, note, weak, reconstruction, same }, { word, clear }) {
+export function showAnswer(state, { hits, note, weak, reconstruction, same }, clear) {
   const some = hits.length > 0;
   const here = same?.length ? `${HERE}: ${same[0].source}/${same[0].path}. ` : "";
   remember([...hits, ...(same ?? [])]);
@@ -31,7 +30,7 @@ export function showAnswer(state, { hits, note, weak, reconstruction, same }, { 
   $("#title").textContent = some ? count(hits.length, "nearest image") : here ? "Nothing else found" : "Nothing found";
   $("#meaning").hidden = !some;
   $("#meaning").textContent = meaning(state, hits);
-  const text = note ? sentence(note) : some ? word : "Nothing was found.";
+  const text = note ? sentence(note) : some ? "" : "Nothing was found.";
   if (text) {
     const hint = note && some ? "The nearest images are shown anyway." : "";
     const filtered = !some && filterText(state) !== "";
@@ -39,7 +38,7 @@ export function showAnswer(state, { hits, note, weak, reconstruction, same }, { 
   } else {
     hideMessage();
   }
-  announce(`${here}${text ?? ""} ${$("#weak").textContent} ${count(hits.length, "result")}`);
+  announce(`${here}${text} ${$("#weak").textContent} ${count(hits.length, "result")}`);
 }
 
 /** Show the warning that goes with the hits, or none. */

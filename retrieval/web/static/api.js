@@ -44,18 +44,14 @@ export function openSession(key) {
 /** Search by an image (`file`), by a stored one, or by examples. */
 export function search(state, { file, filter, reconstruct, ...options }) {
   const form = new FormData();
-  if (state.like.length) {
-    for (const id of state.like) form.append("like", id);
-    for (const id of state.unlike) form.append("unlike", id);
-  } else if (file) {
-    form.append("image", file, file.name || "image");
-  } else {
-    form.append("id", state.id);
-  }
+  const examples = state.like.length + state.unlike.length > 0;
+  for (const list of ["like", "unlike"]) for (const id of state[list]) form.append(list, id);
+  if (file) form.append("image", file, file.name || "image");
+  else if (!examples) form.append("id", state.id);
   form.append("k", String(state.k));
   if (filter) form.append("filter", filter);
-  if (!state.like.length) form.append("same", "true");
-  if (reconstruct && !state.like.length) form.append("reconstruct", "true");
+  if (!examples) form.append("same", "true");
+  if (reconstruct && !examples) form.append("reconstruct", "true");
   return call("./api/search", { method: "POST", body: form, ...options });
 }
 

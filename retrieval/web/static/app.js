@@ -14,9 +14,10 @@ import { askKey, isAsking } from "./login.js";
 import { pointOf, remember } from "./images.js";
 import { explain, explainState, tooLarge } from "./problems.js";
 import { nameQuery, showQuery, titleOf } from "./query.js";
-import { filterText, fromUrl, keepUpload, kind, queryFor, toUrl, uploadOf } from "./state.js";
+import { UPLOADS, filterText, fromUrl, isSame, keepUpload, kind, queryFor, toUrl, uploadOf } from "./state.js";
 import { withExample, withoutExample } from "./state.js";
-import { closeViewer, view } from "./viewer.js";
+import { showRecent, recentOf } from "./recent.js";
+import { showSelection, toggle, whenSelected } from "./select.js";
 
 const SKELETON_DELAY = 300; // milliseconds until empty tiles are shown
 const MESSAGE_DELAY = 3000; // milliseconds until a message says that it takes long
@@ -36,11 +37,11 @@ const START = "Or start from one of these";
 const atStart = () => kind(state) === "start";
 
 /** Go to another query, with an entry in the history. `move`: scroll to its results. */
-function navigate(next, { replace = false, move = false, word = null } = {}) {
-  const same = toUrl(next) === toUrl(state) && next.upload === state.upload;
+function navigate(next, { replace = false, move = false } = {}) {
+  const same = isSame(next, state);
   if (!replace && !same) history.replaceState({ ...history.state, y: scrollY }, "");
-  history[replace || same ? "replaceState" : "pushState"]({ upload: next.upload }, "", toUrl(next));
-  show(next, { word });
+  history[replace || same ? "replaceState" : "pushState"]({ upload: next.upload, batch: next.batch }, "", toUrl(next));
+  show(next);
   if (move && atStart()) scrollTo(0, 0);
   else if (move && (NARROW.matches || answer.getBoundingClientRect().top < 0)) answer.scrollIntoView();
 }
@@ -48,10 +49,11 @@ function navigate(next, { replace = false, move = false, word = null } = {}) {
 /** Show the query of a history entry. */
 function showEntry(entry, y) {
   const upload = uploadOf(entry?.upload) ? entry.upload : null;
-  const next = fromUrl(location.search, upload);
+  const batch = (entry?.batch ?? []).filter(uploadOf);
+  const next = fromUrl(location.search, upload, batch);
   show(next, { y });
   if (!atStart()) return;
-  if (entry?.upload) {
+  if (entry?.upload || entry?.batch?.length) {
     history.replaceState(null, "", toUrl(next));
     showMessage("info", "Your image is not kept when the page is reloaded.", { hint: "Choose it once more." });
   } else if (/[?&](id|like)=/.test(location.search)) {
@@ -59,23 +61,27 @@ function showEntry(entry, y) {
   }
 }
 
-function show(next, { y = null, word = null } = {}) {
+function show(next, { y = null } = {}) {
   const held = answer.contains(document.activeElement);
-  closeViewer();
+  if ($("#viewer").open) $("#viewer").close();
   running?.abort();
   running = null;
   state = next;
   showChoice(state);
   showQuery(state);
+  showRecent(state);
   const start = atStart();
+  const several = kind(state) === "batch";
   if (start || results.hidden) title.textContent = start ? START : "Searching…";
   sample.hidden = others.hidden = !start;
-  results.hidden = start;
+  results.hidden = start || several;
+  $("#batch").hidden = !several;
   $("#meaning").hidden ||= start;
   if (held) title.focus({ preventScroll: true });
   updateTitle();
   if (start) showStart(y);
-  else runSearch({ y, word });
+  else if (several) searchBatch();
+  else runSearch({ y });
 }
 
 const updateTitle = () => (document.title = atStart() ? "retrieval" : `${titleOf(state)} – retrieval`);
@@ -90,7 +96,7 @@ function showStart(y) {
   if (y !== null) scrollTo(0, y);
 }
 
-async function runSearch({ y = null, word = null, quietly = false } = {}) {
+async function runSearch({ y = null, quietly = false } = {}) {
   running?.abort();
   const asked = state;
   const mine = (running = new AbortController());
@@ -112,8 +118,19 @@ async function runSearch({ y = null, word = null, quietly = false } = {}) {
     if (mine === running) results.removeAttribute("aria-busy");
   }
   if (mine !== running || !found) return;
-  showAnswer(asked, found, { word, clear });
+  showAnswer(asked, found, clear);
+  showSelection();
   if (y !== null) scrollTo(0, y);
+}
+
+async function searchBatch() {
+  const mine = (running = new AbortController());
+  hideMessage();
+  showWeakness(null);
+  results.replaceChildren();
+  $("#meaning").hidden = true;
+  const { runBatch } = await import("./batch.js");
+  await runBatch(state, { bytes: status?.upload_bytes ?? UPLOAD, filtered: filterText(state) !== "" }, mine.signal);
 }
 
 function showSearching() {
@@ -151,7 +168,8 @@ async function load({ quietly = false } = {}) {
   readFacets(ask);
   if (!atStart()) {
     readStatus(ask);
-    runSearch({ quietly });
+    if (kind(state) === "batch") searchBatch();
+    else runSearch({ quietly });
     return;
   }
   // Images that are already shown stay, so that a retry does not disturb the user.
@@ -233,18 +251,33 @@ function showProblem(problem) {
   showMessage("error", text, { hint, code: problem.status, actions: action ? [actions[action]] : [], retry, seconds });
 }
 
+/** Open the viewer on an image of a grid. */
+async function look(item) {
+  const all = [...item.parentElement.querySelectorAll(":scope > [data-id]")].map((each) => each.dataset.id);
+  const { view } = await import("./viewer.js");
+  const { state: served, dashboard } = status ?? {};
+  view(item.dataset.id, all, state, { dashboard, model: served === "ready" });
+  showSelection();
+}
+
 const clear = () => navigate({ ...state, label: [], source: [] }, { replace: atStart() });
 
-function searchWithFile(file, many = 1) {
+/** Search with a file, or with each of several. */
+function searchWithFiles(files) {
   const most = status?.upload_bytes ?? UPLOAD;
-  if (file.size > most) {
-    const { text, hint } = tooLarge(most, file.size);
+  const good = files.filter((file) => file.size && file.size <= most);
+  if (files.length > 1 && good.length) {
+    navigate(queryFor(state, { batch: good.slice(0, UPLOADS).map(keepUpload) }), { move: true });
+    const left = files.length - Math.min(good.length, UPLOADS);
+    const hint = `They are empty, too large, or more than ${UPLOADS}.`;
+    if (left) showMessage("info", `${left} of ${files.length} files are left out.`, { hint });
+  } else if (good.length) {
+    navigate(queryFor(state, { upload: keepUpload(good[0]) }), { move: true });
+  } else if (files[0].size) {
+    const { text, hint } = tooLarge(most, files[0].size);
     showMessage("error", text, { hint, code: 413 });
-  } else if (!file.size) {
-    showMessage("error", "This file is empty.", { hint: "Choose another image.", code: 422 });
   } else {
-    const word = many > 1 ? `Searched with the first of ${many} images; only one can be used at a time.` : null;
-    navigate(queryFor(state, { upload: keepUpload(file) }), { move: true, word });
+    showMessage("error", "This file is empty.", { hint: "Choose another image.", code: 422 });
   }
 }
 
@@ -253,10 +286,11 @@ const showError = (text, hint) => showMessage("error", text, { hint });
 whenLocked(askKey);
 const searchWithId = (id) => navigate(queryFor(state, { id }), { move: true });
 const searchWithDrawing = (file) =>
-  file ? searchWithFile(file) : showError("Nothing is drawn yet.", "Draw in the black square first.");
+  file ? searchWithFiles([file]) : showError("Nothing is drawn yet.", "Draw in the black square first.");
 
-whenGiven({ take: searchWithFile, refuse: showError, follow: searchWithId });
+whenGiven({ take: searchWithFiles, refuse: showError, follow: searchWithId });
 whenDrawn(searchWithDrawing);
+whenSelected((ids) => navigate(queryFor(state, { like: ids }), { move: true }));
 whenChanged((choice) => navigate({ ...state, ...choice }, { replace: atStart() }));
 others.addEventListener("click", () => loadSample(true).catch(showProblem));
 
@@ -271,10 +305,13 @@ document.addEventListener("click", (event) => {
   const shown = target.closest("a[data-view]");
   if (shown && plain) {
     event.preventDefault();
-    const all = [...results.querySelectorAll("[data-id]")].map((item) => item.dataset.id);
-    const { state: served, dashboard } = status ?? {};
-    view(shown.closest("[data-id]").dataset.id, all, state, { dashboard, model: served === "ready" });
+    look(shown.closest("[data-id]"));
   }
+  const upload = target.closest("[data-upload]")?.dataset.upload;
+  if (upload) navigate(queryFor(state, { upload }), { move: true });
+  const again = recentOf(target);
+  if (again) navigate(again, { move: true });
+  if (target.closest("[data-select]")) toggle(target.closest("[data-id]").dataset.id);
   const list = target.closest("[data-example]")?.dataset.example;
   if (list) {
     const { id } = target.closest("[data-id]").dataset;

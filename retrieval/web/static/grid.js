@@ -17,6 +17,16 @@ export function showHits(list, hits, state, far) {
   rove(list);
 }
 
+/** Hits in one row, without their numbers; the query's own image first. */
+export function showRow(list, { hits, same }, state) {
+  const small = ({ id, distance }) => {
+    const words = distance === undefined ? `${HERE}: ${nameOf(id)}` : `${nameOf(id)}, distance ${distance.toFixed(4)}`;
+    return el("li", { class: distance === undefined ? "same" : null, "data-id": id }, link(id, words, state, true));
+  };
+  list.replaceChildren(...[...same.slice(0, 1), ...hits].map(small));
+  rove(list);
+}
+
 /** The stored images with the query's own content, as one tile before the hits. */
 export function showSame(list, same, state) {
   const [{ id, label }, ...others] = same;
@@ -127,8 +137,15 @@ function copies(names) {
 }
 
 /** Buttons over the image, seen on hover and focus. */
-const tools = (id, state) =>
-  el("div", { class: "tools" }, similar(id, state), example(id, "like", state), example(id, "unlike", state));
+function tools(id, state) {
+  const examples = ["like", "unlike"].map((list) => example(id, list, state));
+  return el("div", { class: "tools" }, select(id), similar(id, state), ...examples);
+}
+
+function select(id) {
+  const words = { "aria-label": `Select: ${nameOf(id)}`, title: "Select" };
+  return el("button", { type: "button", "data-select": true, "aria-pressed": "false", ...words }, icon("select"));
+}
 
 function similar(id, state) {
   const words = `Find similar: ${nameOf(id)}`;

@@ -7,15 +7,14 @@ const OURS = /^\/.*images\/([0-9a-f-]{36})\.(?:jpg|png)$/i;
 /**
  * Set what is called for an image.
  *
- * take: called with a file, and the number of files given
+ * take: called with the files
  * follow: called with the id of a stored image
  * refuse: called with a message and a hint
  */
 export function whenGiven({ take, follow, refuse }) {
   const pick = $("#pick");
   pick.addEventListener("change", () => {
-    const [file] = pick.files;
-    if (file) take(file, 1);
+    if (pick.files.length) take([...pick.files]);
     pick.value = ""; // the same file can be chosen again
   });
 
@@ -23,7 +22,7 @@ export function whenGiven({ take, follow, refuse }) {
     if (event.target.closest?.("dialog")) return;
     const files = [...(event.clipboardData?.files ?? [])];
     event.preventDefault();
-    if (files.length) take(files[0], files.length);
+    if (files.length) take(files);
     else refuse("There is no image in the clipboard.", "Copy an image, not its name or link.");
   });
 
@@ -45,7 +44,7 @@ export function whenGiven({ take, follow, refuse }) {
     const id = ownId(event.dataTransfer.getData("text/uri-list"));
     if (id) follow(id);
     else if (items[0]?.webkitGetAsEntry?.()?.isDirectory) refuse("That is a folder.", "Drop an image from it.");
-    else if (files.length) take(files[0], files.length);
+    else if (files.length) take([...files]);
     else refuse("That is a link, not an image.", "Save the image, or copy it and paste it here.");
   });
 

@@ -2,7 +2,7 @@
 
 import { $ } from "./dom.js";
 
-const GRIDS = "#results, #sample";
+const GRIDS = "#results, #sample, .row";
 const links = (grid) => [...grid.querySelectorAll("li[data-id] > a")];
 
 /** Let Tab stop at one tile of a grid, the first, or the one that has the focus. */
@@ -34,8 +34,10 @@ document.addEventListener("keydown", (event) => {
   if (key === "?" && !target.closest("input:not([type=checkbox]), textarea, dialog")) $("#help").showModal();
   const grid = target.closest?.(GRIDS);
   if (!grid || event.shiftKey) return;
+  const item = target.closest("li");
+  if (key === "x") item.querySelector("[data-select]")?.click();
   const all = links(grid);
-  const next = neighbour(all, all.indexOf(target.closest("li").querySelector("a")), key);
+  const next = neighbour(all, all.indexOf(item.querySelector("a")), key);
   if (!next) return;
   event.preventDefault();
   next.focus();

@@ -16,25 +16,24 @@ export function showQuery(state) {
 
 /** Update names that were not known when the query was shown. */
 export function nameQuery(state, here = null) {
-  const what = kind(state);
-  const name = what === "upload" ? uploadOf(state.upload).name : what === "id" ? nameOf(state.id) : "";
-  const label = what === "id" && pointOf(state.id)?.label;
-  if (what === "id") $("#query-image")?.closest("figure").replaceWith(queryFigure(state));
+  const { upload, id } = state;
+  const name = upload ? uploadOf(upload).name : id ? nameOf(id) : "";
+  const label = id && pointOf(id)?.label;
+  if (id) $("#query-image")?.closest("figure").replaceWith(queryFigure(state));
   $("#asked").hidden = !name;
   $("#asked").replaceChildren(
-    `${what === "upload" ? "Your image" : "Searched with"} `,
+    upload ? "Your image " : "Searched with ",
     el("span", { class: "path", title: name }, shorten(name, PATH)),
     label ? el("span", { class: "label", title: label }, label) : "",
-    here === false ? " · no identical file is here" : "",
+    kind(state) === "like" ? " and these:" : here === false ? " · no identical file is here" : "",
   );
   showExamples(state);
 }
 
-function queryFigure(state) {
-  const what = kind(state);
+function queryFigure({ upload, id: stored }) {
   const id = "query-image";
-  if (what === "upload") return figure(imageElement(uploadOf(state.upload).url, { id, alt: "Your image" }));
-  return what === "id" ? figure(storedImage(state.id, { id, alt: `The image ${nameOf(state.id)}` })) : null;
+  if (upload) return figure(imageElement(uploadOf(upload).url, { id, alt: "Your image" }));
+  return stored ? figure(storedImage(stored, { id, alt: `The image ${nameOf(stored)}` })) : null;
 }
 
 /** Show the reconstruction, once there is an answer. */
@@ -49,6 +48,7 @@ export function showReconstruction(source) {
 export function titleOf(state) {
   const what = kind(state);
   if (what === "upload") return uploadOf(state.upload).name;
+  if (what === "batch") return `${state.batch.length} images`;
   return what === "id" ? nameOf(state.id) : "Examples";
 }
 
@@ -58,13 +58,6 @@ function showExamples(state) {
   const chips = [...state.like.map((id) => chip(id, "like")), ...state.unlike.map((id) => chip(id, "unlike"))];
   $("#examples").hidden = chips.length === 0;
   $("#like-chips").replaceChildren(...chips);
-  $("#examples-note").textContent = note(state);
-}
-
-function note(state) {
-  if (!state.upload) return "";
-  if (!state.like.length) return "These take effect once there is an image to be more like.";
-  return "Your own image is not used while there are examples; remove them to search with it again.";
 }
 
 function chip(id, list) {

@@ -4,17 +4,19 @@ export const SIZES = [10, 20, 50, 100];
 const SIZE = 20;
 const MOST = 200;
 const EXAMPLES = 32; // the service's limit for each list
-const UPLOADS = 20;
+export const UPLOADS = 50; // kept; more are let go of
 const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-/** `start`, `upload`, `id` or `like`. Examples take precedence over the image that they were found with. */
+/** `start`, `batch`, `upload`, `id` or `like`. An upload beside examples is one of those to be like. */
 export function kind(state) {
-  if (state.like.length) return "like";
+  if (state.batch.length) return "batch";
+  if (state.like.length || state.unlike.length) return "like";
   if (state.upload) return "upload";
   return state.id ? "id" : "start";
 }
 
-export function fromUrl(query, upload = null) {
+/** upload, batch: keys of kept files, which no address has */
+export function fromUrl(query, upload = null, batch = []) {
   const parameters = new URLSearchParams(query);
   const ids = (name) => unique(parameters.getAll(name).filter((each) => ID.test(each))).slice(0, EXAMPLES);
   const k = Number(parameters.get("k"));
@@ -25,6 +27,7 @@ export function fromUrl(query, upload = null) {
   return {
     id: like.length ? null : id,
     upload,
+    batch,
     like,
     unlike: like.length || upload ? unlike : [],
     k: Number.isInteger(k) && k >= 1 && k <= MOST ? k : SIZE,
@@ -45,16 +48,19 @@ export function toUrl(state) {
 }
 
 /** Another query, with the same number of results and filters. */
-export function queryFor(state, { id = null, upload = null } = {}) {
-  return { ...state, id, upload, like: [], unlike: [] };
+export function queryFor(state, { id = null, upload = null, batch = [], like = [] } = {}) {
+  return settled({ ...state, id, upload, batch, like: like.slice(-EXAMPLES), unlike: [] });
 }
+
+export const isSame = (one, other) =>
+  toUrl(one) === toUrl(other) && one.upload === other.upload && String(one.batch) === String(other.batch);
 
 /** With one more example in `list`; the stored image that was searched with becomes the first to be like. */
 export function withExample(state, id, list) {
   const like = (state.id ? [state.id, ...state.like] : state.like).filter((each) => each !== id);
   const lists = { like, unlike: state.unlike.filter((each) => each !== id) };
   lists[list] = [...lists[list], id].slice(-EXAMPLES);
-  return settled({ ...state, id: null, ...lists });
+  return settled({ ...state, id: null, batch: [], ...lists });
 }
 
 export function withoutExample(state, id) {

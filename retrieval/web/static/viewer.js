@@ -4,10 +4,12 @@ import { announce } from "./banner.js";
 import { copyText } from "./clipboard.js";
 import { $, el, icon } from "./dom.js";
 import { isLarge, isTiny, nameOf, pointOf, storedImage } from "./images.js";
+import { showSelection } from "./select.js";
 import { queryFor, toUrl } from "./state.js";
 
 const SWIPE = 48; // pixels
 const HIDDEN = ["id", "source", "path", "label", "image_url", "copies", "stale"]; // shown elsewhere, or not at all
+const DATE = { dateStyle: "medium", timeStyle: "short" };
 const MEGA = 2 ** 20;
 
 const dialog = $("#viewer");
@@ -28,8 +30,6 @@ export function view(id, all, query, { dashboard, model }) {
   if (!dialog.open) dialog.showModal();
 }
 
-export const closeViewer = () => dialog.open && dialog.close();
-
 function show() {
   const id = ids[at];
   const name = nameOf(id);
@@ -43,6 +43,7 @@ function show() {
   $("#viewer-back").disabled = at === 0;
   $("#viewer-on").disabled = at === ids.length - 1;
   showExample();
+  showSelection();
   showImage(id, name);
   showFacts(id);
 }
@@ -83,13 +84,14 @@ function showFacts(id) {
     ["Percentile", percentile],
     ["Size", width && `${width.toLocaleString("en")} × ${height.toLocaleString("en")} pixels`],
     ["File", bytes && (bytes < MEGA ? `${Math.ceil(bytes / 1024)} KB` : `${(bytes / MEGA).toFixed(1)} MB`)],
-    ["Changed", changed && new Date(changed / 1e6).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" })],
+    ["Changed", changed && new Date(changed / 1e6).toLocaleString("en-GB", DATE)],
     ["Copies", copies.join("\n")],
     ...rest,
     ["id", id],
   ];
   const known = facts.filter(([, fact]) => fact !== undefined && fact !== null && fact !== "" && fact !== 0);
-  $("#viewer-facts").replaceChildren(...known.flatMap(([name, fact]) => [el("dt", {}, name), el("dd", {}, String(fact))]));
+  const rows = known.flatMap(([name, fact]) => [el("dt", {}, name), el("dd", {}, String(fact))]);
+  $("#viewer-facts").replaceChildren(...rows);
 }
 
 const SHOWN = { width: 1, height: 1, bytes: 1, mtime_ns: 1, distance: 1, percentile: 1 };
@@ -106,12 +108,12 @@ $("#viewer-on").append(icon("on"));
 $("#viewer-close").append(icon("close"));
 $("#viewer-back").addEventListener("click", () => step(-1));
 $("#viewer-on").addEventListener("click", () => step(1));
-$("#viewer-close").addEventListener("click", closeViewer);
+$("#viewer-close").addEventListener("click", () => dialog.close());
 $("#viewer-copy").addEventListener("click", async ({ target }) => {
   target.textContent = (await copyText(nameOf(ids[at]), dialog)) ? "Copied" : "Not copied";
   setTimeout(() => (target.textContent = "Copy path"), 1500);
 });
-dialog.addEventListener("click", ({ target }) => target === dialog && closeViewer());
+dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close());
 dialog.addEventListener("keydown", (event) => {
   const by = { ArrowLeft: -1, ArrowRight: 1, Home: -at, End: ids.length - 1 - at }[event.key];
   if (by === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -120,7 +122,7 @@ dialog.addEventListener("keydown", (event) => {
 });
 dialog.addEventListener("close", () => {
   announce("");
-  document.querySelector(`:is(#results, #sample) [data-id="${ids[at]}"] a`)?.focus();
+  [...document.querySelectorAll(`main [data-id="${ids[at]}"] a`)].find((each) => each.checkVisibility())?.focus();
 });
 
 let from = null;
