@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from retrieval.api import Index
 from retrieval.schema.verdict import Verdict
 from tests.browser.conftest import drawn, results
 from tests.cli.conftest import Ingested, Trained, copy, done_well
@@ -35,13 +36,16 @@ def test_no_model(page: Page, ingested: Ingested, tmp_path: Path) -> None:
 
 
 def test_an_empty_collection_and_then_pictures(page: Page, ingested: Ingested, tmp_path: Path) -> None:
-    with serving(settings_of(copy(ingested.home, tmp_path / "home"))) as service:
-        store, collection = service.index.store, service.index.live().collection
-        points = [point for found in store.scroll(collection, codes=True) for point in found]
-        store.delete(collection, [point.id for point in points])
+    home = settings_of(copy(ingested.home, tmp_path / "home"))
+    with Index.open(settings=home) as index:
+        collection = index.live().collection
+        points = [point for found in index.store.scroll(collection, codes=True) for point in found]
+        index.store.delete(collection, [point.id for point in points])
+    with serving(home) as service:
         page.goto(service.url)
         expect(page.locator("#message")).to_contain_text("empty")
-        store.upsert(collection, points)
+        with Index.open(settings=home) as index:
+            index.store.upsert(collection, points)
         drawn(page, "#sample img", 6)  # it looks again by itself
         expect(page.locator("#message")).to_be_hidden()
 
@@ -120,10 +124,10 @@ def test_nothing_alike(start: Page, served: Served, pictures: Path) -> None:
 @pytest.mark.usefixtures("xla_cache")
 def test_a_weak_collection_says_so(page: Page, ingested: Ingested, pictures: Path, tmp_path: Path) -> None:
     home = copy(ingested.home, tmp_path / "home")
-    with serving(settings_of(home)) as service:
-        store, live = service.index.store, service.index.live()
+    with Index.open(settings=settings_of(home)) as index:
+        live = index.live()
         verdict = Verdict("P@5", 0.2, "2026-11-29T00:00:00+00:00", 200, "PCA", 0.1, helped=True)
-        store.set_metadata(live.collection, dataclasses.replace(live.meta, verdict=verdict))
+        index.store.set_metadata(live.collection, dataclasses.replace(live.meta, verdict=verdict))
     with serving(settings_of(home)) as service:
         service.ready()
         page.goto(service.url)

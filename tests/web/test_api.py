@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retrieval.api import Index
 from retrieval.images.decode import encode_png
 from retrieval.schema.records import point_id
 from retrieval.schema.verdict import Verdict
@@ -56,12 +57,14 @@ def test_the_very_image_is_named_whatever_the_filter(served: Served, digit: byte
 
 @pytest.mark.usefixtures("xla_cache")
 def test_a_weak_collection_says_so(ingested: Ingested, digit: bytes, tmp_path: Path) -> None:
-    with serving(settings_of(copy(ingested.home, tmp_path / "home"))) as service:
+    home = settings_of(copy(ingested.home, tmp_path / "home"))
+    with serving(home) as service:
         assert "weak" not in search(service, digit)
-        store, live = service.index.store, service.index.live()
+    with Index.open(settings=home) as index:
+        live = index.live()
         verdict = Verdict("P@5", 0.2, "2026-11-29T00:00:00+00:00", 200, "PCA", 0.1, helped=True)
-        store.set_metadata(live.collection, dataclasses.replace(live.meta, verdict=verdict))
-    with serving(settings_of(tmp_path / "home")) as service:
+        index.store.set_metadata(live.collection, dataclasses.replace(live.meta, verdict=verdict))
+    with serving(home) as service:
         assert search(service, digit)["weak"] == verdict.weakness
         status = service.client.get("/api/status").json()
         assert (status["verdict"], status["weak"]) == (str(verdict), verdict.weakness)
@@ -172,6 +175,7 @@ def test_a_thumbnail_and_the_original(served: Served, pictures: Path) -> None:
     assert served.client.get(f"/images/{point['id']}.jpg").content == small.content, "now from the cache"
 
 
+@pytest.mark.usefixtures("xla_cache")
 def test_the_file_itself_unless_it_has_changed(ingested: Ingested, digit: bytes, tmp_path: Path) -> None:
     folder, home = tmp_path / "mine", copy(ingested.home, tmp_path / "home")
     folder.mkdir()
