@@ -16,6 +16,8 @@ from tests.cluster.nodes import Cluster
 from tests.reindex.conftest import NEW, OLD, WIDE
 from tests.reindex.places import PICTURES, Place, make_pictures
 from tests.reindex.test_readers import fitting, pixels, query, reader
+from tests.store.conftest import codes, connected, meta, points
+from tests.store.faults import LOSE, proxy
 
 ENCODERS = (OLD, NEW, WIDE)
 
@@ -28,7 +30,7 @@ def test_no_node_gives_an_empty_or_mixed_answer_while_the_alias_moves(
     root = make_pictures(tmp_path / "pictures")
     files = sorted(root.rglob("*.png"))
     rows = {file.relative_to(root).as_posix(): row for row, file in enumerate(files)}
-    codes = [encoder.encode(np.stack([pixels(file) for file in files])) for encoder in ENCODERS]
+    own = [encoder.encode(np.stack([pixels(file) for file in files])) for encoder in ENCODERS]
     place = Place(own_home, cluster.url, "swapped")
     place.ingest(root, OLD)
     wrong: list[object] = []
@@ -47,7 +49,7 @@ def test_no_node_gives_an_empty_or_mixed_answer_while_the_alias_moves(
                 except RetrievalError as error:
                     wrong.append((url, error))
                     continue
-                fits = fitting(result, rows, codes, number)
+                fits = fitting(result, rows, own, number)
                 models.update(fits)
                 if len(result.hits) != 5 or not fits:
                     wrong.append((url, result.hits))
@@ -64,3 +66,13 @@ def test_no_node_gives_an_empty_or_mixed_answer_while_the_alias_moves(
         assert [asked.result() for asked in readers] == [{0, 1, 2}] * len(readers)
     assert wrong == []
     assert len(cluster.same(live)) == PICTURES
+
+
+def test_a_collection_whose_making_is_not_answered_is_made_once(cluster: Cluster) -> None:
+    with proxy(cluster.urls[0]) as between, connected(between.url) as store:
+        between.fail("/unanswered", LOSE, LOSE)
+        store.create_collection("unanswered", meta())
+        store.upsert("unanswered", points(codes(20)))
+        assert between.seen.count("PUT /collections/unanswered") > 1
+        assert len(cluster.same("unanswered")) == 20
+        store.drop_collection("unanswered")

@@ -157,7 +157,7 @@ def count(url: str, collection: str, where: dict[str, Any] | None = None) -> int
         return -1
 
 
-def until(condition: Callable[[], bool], process: Process) -> None:
+def until(condition: Callable[[], bool], process: "Process | subprocess.Popen[str]") -> None:
     """Wait for something that the process must do."""
     end = time.monotonic() + SECONDS
     while not condition():

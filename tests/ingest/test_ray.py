@@ -2,7 +2,13 @@
 
 import os
 import signal
+import socket
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -56,6 +62,48 @@ def test_the_same_as_one_process(place: Place, pictures: Path, call: Call, tmp_p
     left = place.points()
     assert not {point_id("digits", str(file.relative_to(pictures))) for file in gone} & left.keys()
     assert len(left) == 1200 + COPIES - GONE
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[str]:
+    """The address of a Ray cluster that runs already."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = (
+        "--head",
+        "--block",
+        f"--port={port}",
+        "--num-cpus=2",
+        "--include-dashboard=false",
+        "--disable-usage-stats",
+    )
+    said = tmp_path / "ray.log"
+    with tempfile.TemporaryDirectory(dir="/tmp") as short, said.open("w") as log, ExitStack() as last:  # for sockets
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, f"--temp-dir={short}"]
+        process = last.enter_context(subprocess.Popen(command, stdout=log, stderr=log, text=True))
+        last.callback(process.terminate)
+        until(lambda: "Ray runtime started" in said.read_text(), process)
+        yield f"127.0.0.1:{port}"
+
+
+@pytest.mark.long
+def test_a_ray_cluster_that_runs_already(
+    place: Place,
+    cluster: str,
+    digits: Path,
+    uninterrupted: dict[str, Point],
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ray = ("--runner", "ray", "--address", cluster)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # `ray start` has made one, in a file that Ray finds
+    assert place.ingest(digits, "--json", *ray).object["encoded"] == DIGITS
+    before = place.points()
+    same_points(before, uninterrupted)
+    told = call("reindex", "--json", *place.options(), *ray).object
+    assert told["collection"] != told["previous"]
+    same_points(place.points(), before)
 
 
 @pytest.mark.long

@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from retrieval.errors import Locked
+from retrieval.schema.records import codes_of
 from retrieval.store.base import Store
 from retrieval.store.edge import catalog
 from retrieval.store.edge.engine import EdgeStore
@@ -23,7 +25,7 @@ from retrieval.store.qdrant.lock import LOCKS, Lock
 from retrieval.util import process
 from tests.errors import mentions, raises
 from tests.store import servers
-from tests.store.conftest import codes, connected, meta, points
+from tests.store.conftest import ENGINES, codes, connected, meta, points
 from tests.store.faults import LOSE, PASS, Refuse, proxy
 from tests.store.folders import line, python
 from tests.store.locks import alias_is, change_record, forget_fields, records
@@ -330,8 +332,10 @@ def test_threads_open_an_embedded_collection_once(root: Path, monkeypatch: pytes
     assert len(opened) == 1
 
 
-def test_one_thread_reads_what_another_writes(store: Store, name: str) -> None:
+@pytest.mark.parametrize("engine", ENGINES)
+def test_threads_read_what_others_write(open_engine: Callable[[str], Store], engine: str, name: str) -> None:
     """An Edge shard may be used, and closed, by another thread than the one that opened it."""
+    store = open_engine(engine)
     store.create_collection(name, meta())
     written, over = points(codes(4000)), threading.Event()
 
@@ -346,16 +350,25 @@ def test_one_thread_reads_what_another_writes(store: Store, name: str) -> None:
             rounds += 1
         return least
 
-    with ThreadPoolExecutor(3) as pool:
-        readers = [pool.submit(read) for _ in range(2)]
-        for start in range(0, 4000, 500):
-            store.upsert(name, written[start : start + 500])
-        store.delete(name, [])
-        over.set()
+    def write(start: int) -> None:
+        store.upsert(name, written[start : start + 250])
+
+    with ThreadPoolExecutor(8) as pool:
+        readers = [pool.submit(read) for _ in range(6)]
+        try:
+            for _ in pool.map(write, range(0, 4000, 250)):  # two at once
+                pass
+            store.delete(name, [])
+        finally:
+            over.set()
         for reader in readers:
             assert 0 <= reader.result(SECONDS) <= 4000
         assert store.count(name) == 4000
         pool.submit(store.close).result(SECONDS)
+    with closing(open_engine(engine)) as again:
+        found = again.retrieve(name, [p.id for p in written], codes=True)
+    assert np.array_equal(codes_of([found[p.id] for p in written]), codes(4000))
+    assert len(found) == 4000
 
 
 def test_a_folder_closed_by_another_thread_is_free(root: Path) -> None:

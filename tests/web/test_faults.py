@@ -1,6 +1,8 @@
 """A service that stays up: no collection yet, no model, a swap, an engine that dies and comes back."""
 
+import os
 import shutil
+import signal
 import threading
 from pathlib import Path
 
@@ -79,6 +81,15 @@ def test_a_swap_is_seen_and_a_dead_engine_is_survived(
             assert after["model"] != before["model"]
             assert codes == {200}, "nobody is to notice a swap"
 
+            os.kill(servers.pid(storage), signal.SIGSTOP)
+            until(lambda: 503 in codes)
+            assert service.client.get("/healthz").status_code == 503
+            os.kill(servers.pid(storage), signal.SIGCONT)
+            until(lambda: service.client.get("/healthz").status_code == 200)
+            codes.clear()
+            until(lambda: 200 in codes)
+
+            codes.clear()
             port = url.rpartition(":")[2]
             servers.kill(storage)
             until(lambda: 503 in codes)

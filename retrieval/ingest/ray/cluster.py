@@ -109,7 +109,8 @@ def start_ray(address: str | None) -> Iterator[Any]:
             )
     except (ConnectionError, RuntimeError, ValueError) as error:
         where = f"Ray at {address}" if address else "Ray"
-        raise UsageError(f"{where} did not start or answer: {' '.join(str(error).split())[:300]}") from error
+        hint = "if it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN" if address else ""
+        raise UsageError(f"{where} did not start or answer: {' '.join(str(error).split())[:300]}", hint=hint) from error
     with contextlib.redirect_stdout(sys.stderr):  # Ray writes to stdout when it runs a page again
         try:
             yield ray

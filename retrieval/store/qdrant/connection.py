@@ -8,10 +8,12 @@ through here must be safe to send twice. With several nodes, each try goes to an
 import contextlib
 import contextvars
 import dataclasses
+import importlib.metadata
 import logging
+import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 P = ParamSpec("P")
+
+LOG = logging.getLogger("retrieval")
 
 OLDEST_SERVER = (1, 16)
 """The first version with collection metadata."""
@@ -59,6 +63,24 @@ class TimeLimits:
 
 FAIL_FAST = TimeLimits(query=3, query_deadline=4, job=4, job_deadline=4, first_deadline=4)
 """For a service or a command whose caller waits."""
+
+
+def read_version(version: str) -> tuple[int, int]:
+    """Major and minor version; (0, 0) for what is none, as of a build by hand."""
+    number = re.match(r"(\d+)\.(\d+)", version)
+    return (int(number[1]), int(number[2])) if number else (0, 0)
+
+
+@contextlib.contextmanager
+def refuse_bad_certificates() -> Iterator[None]:
+    """Raises UsageError if the file of trusted certificates that the environment names cannot be used."""
+    try:
+        yield
+    except OSError as error:  # SSLError is one
+        named = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")
+        raise UsageError(
+            f"SSL_CERT_FILE={named}: {error.strerror or error}", hint="it must be a file of certificates in PEM form"
+        ) from error
 
 
 class Guard(Protocol):
@@ -95,18 +117,19 @@ class Connection:
             )
         logging.getLogger("stamina").addHandler(logging.NullHandler())
         self._try: contextvars.ContextVar[tuple[str, float]] = contextvars.ContextVar("try")
-        self.client = QdrantClient(
-            url=self.location,
-            headers={
-                **({"api-key": api_key} if api_key else {}),  # `api_key=` warns, even on loopback
-                **(
-                    {"accept-encoding": "identity"} if self._nodes.loopback else {}
-                ),  # compression only costs time there
-            },
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE),
-            check_compatibility=False,  # warns; `_check_version` asks instead
-            trust_env=self._nodes.secure,  # no proxy ever sees plain http
-        )
+        with refuse_bad_certificates():
+            self.client = QdrantClient(
+                url=self.location,
+                headers={
+                    **({"api-key": api_key} if api_key else {}),  # `api_key=` warns, even on loopback
+                    **(
+                        {"accept-encoding": "identity"} if self._nodes.loopback else {}
+                    ),  # compression only costs time there
+                },
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE),
+                check_compatibility=False,  # warns; `_check_version` asks instead
+                trust_env=self._nodes.secure,  # no proxy ever sees plain http
+            )
         enforce_time_limits(self.client.http.client._client)
         self.client.http.client.add_middleware(self._send)
         self._limits, self._version_checked = time_limits, False
@@ -144,9 +167,18 @@ class Connection:
         if not self._version_checked:
             first = self._limits.first_deadline
             version = self._call(self.client.info, first, first * len(self._nodes)).version
-            if not (number := re.match(r"(\d+)\.(\d+)", version)) or (int(number[1]), int(number[2])) < OLDEST_SERVER:
+            server, client = read_version(version), importlib.metadata.version("qdrant-client")
+            if server < OLDEST_SERVER:
                 raise StoreError(
                     f"{self.location} runs Qdrant {version}, but at least 1.16 is needed", hint="use a newer server"
+                )
+            major, minor = read_version(client)
+            if server[0] != major or abs(server[1] - minor) > 1:  # what Qdrant promises to work together
+                LOG.warning(
+                    "%s runs Qdrant %s, more than one minor version away from qdrant-client %s; it may refuse requests",
+                    self.location,
+                    version,
+                    client,
                 )
             self._version_checked = True
 

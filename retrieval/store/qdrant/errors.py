@@ -14,6 +14,10 @@ QDRANT_ERRORS = (ApiException, QdrantException, ValueError)
 """All that the client raises; ValueError means an answer that is not JSON."""
 
 
+DISTRUST = "CERTIFICATE_VERIFY_FAILED"
+"""In the words of an error: nobody whom this machine trusts signed the server's certificate."""
+
+
 def translate_error(
     error: Exception, node: str, nodes: Sequence[str], key_name: str, heard: str, spent: float
 ) -> StoreError:
@@ -33,6 +37,11 @@ def translate_error(
         return StoreError(f"{node}: the key in {key_name} does not allow this (403: {words})", hint="use one that does")
     if status == 404 and "ollection" in words:  # not a point that is not found
         return NoCollection(f"{node}: {words} (404)")
+    if DISTRUST in words:
+        return StoreUnavailable(
+            f"{node} has a certificate that is not trusted here ({words})",
+            hint="put the certificate of who signed it into a file, and name that in SSL_CERT_FILE",
+        )
     if retry_after(error) is not False and len(nodes) > 1:
         return StoreUnavailable(
             f"none of {', '.join(nodes)} answers ({heard or words}; tried for {spent:.0f} s)",
@@ -55,7 +64,7 @@ def retry_after(error: Exception) -> bool | float:
     if isinstance(error, UnexpectedResponse):
         return error.status_code in (408, 429) or (error.status_code or 0) >= 500
     if isinstance(error, ResponseHandlingException):
-        return isinstance(error.source, httpx.TransportError)
+        return isinstance(error.source, httpx.TransportError) and DISTRUST not in str(error.source)
     return isinstance(error, QdrantException)  # 429 with a Retry-After that is a date
 
 

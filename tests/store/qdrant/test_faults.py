@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,16 @@ def test_passing_trouble_is_retried(faulty: Proxy, name: str) -> None:
         assert store.count(name) == 3
 
 
+def test_a_pause_that_the_server_asks_for_is_kept(faulty: Proxy, name: str) -> None:
+    with connected(faulty.url) as store:
+        store.create_collection(name, meta())
+        faulty.fail("/points", Refuse(429, {"Retry-After": "2"}))
+        began = time.monotonic()
+        store.upsert(name, points(codes(3)))
+        assert time.monotonic() - began >= 2
+        assert faulty.seen.count(f"PUT /collections/{name}/points") == 2
+
+
 def test_lost_answers_to_whole_collection_calls_do_no_harm(faulty: Proxy, name: str) -> None:
     with connected(faulty.url) as store:
         for collection in (f"{name}-a", f"{name}-b"):
@@ -92,13 +103,19 @@ def test_it_asks_for_the_servers_version_once(faulty: Proxy) -> None:
         assert faulty.seen == ["GET /", "GET /aliases", "GET /aliases"]
 
 
-@pytest.mark.parametrize("version", ["1.16.0", "1.20.1-dev", "2.0.0", "10.1"])
-def test_a_server_that_is_new_enough(version: str) -> None:
+@pytest.mark.parametrize(
+    ("version", "apart"), [("1.16.0", False), ("1.18.4", False), ("1.30.1-dev", True), ("2.17.0", True), ("10.1", True)]
+)
+def test_a_server_that_is_new_enough(
+    version: str, apart: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda _: "1.17.1")
     with proxy("") as stub, connected(stub.url) as store:
         hello = {"title": "qdrant", "version": version}
         none = {"result": {"aliases": []}, "status": "ok", "time": 0}
-        stub.fail("", *[Refuse(200, body=json.dumps(answer).encode()) for answer in (hello, none)])
-        assert store.aliases() == {}
+        stub.fail("", *[Refuse(200, body=json.dumps(answer).encode()) for answer in (hello, none, none)])
+        assert store.aliases() == store.aliases() == {}
+    assert caplog.text.count(f"runs Qdrant {version}, more than one minor version away") == apart
 
 
 @pytest.mark.parametrize("seconds", ["3600", "Wed, 21 Oct 2026 07:28:00 GMT"])
