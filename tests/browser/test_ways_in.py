@@ -75,7 +75,7 @@ def test_clicked_shared_and_back(start: Page, served: Served, file: Path) -> Non
     start.set_input_files("#pick", file)
     uploaded = results(start)
     start.locator("#results > .hit a").first.click()
-    wait(start, "() => document.querySelector('#viewer-image')?.src.endsWith('.png')")  # small: its own pixels
+    wait(start, "() => document.querySelector('#viewer-image')?.src.includes('.png?v=')")  # small: its own pixels
     drawn(start, "#viewer-image")
     drawn(start, "#viewer-decoded img")
     point = served.index.points([uploaded[0]])[uploaded[0]]

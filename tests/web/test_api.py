@@ -173,6 +173,9 @@ def test_a_thumbnail_and_the_original(served: Served, pictures: Path) -> None:
     assert Image.open(io.BytesIO(large.content)).size == (28, 28), "not enlarged"
     assert served.client.get(f"/images/{point['id']}.jpg", params={"size": "huge"}).status_code == 400
     assert served.client.get(f"/images/{point['id']}.jpg").content == small.content, "now from the cache"
+    for version, kept in ((point["sha256"][:16], True), ("0" * 16, False), ("", False)):
+        lasting = served.client.get(f"/images/{point['id']}.jpg", params={"v": version}).headers["cache-control"]
+        assert ("immutable" in lasting) == kept
 
 
 @pytest.mark.usefixtures("xla_cache")

@@ -24,6 +24,9 @@ THUMBNAIL, LARGE = 256, 2048
 TYPES = {"jpg": "image/jpeg", "png": "image/png"}
 Kind = Literal["jpg", "png"]
 FRESH = "private, max-age=60"
+LASTING = "private, max-age=2592000, immutable"
+"""For a URL that names the content by the first VERSION_DIGITS of its SHA-256: it never has another."""
+VERSION_DIGITS = 16
 CHANGED = "this image's file has changed since it was ingested"
 
 
@@ -47,19 +50,23 @@ async def image(
     request: Request,
     service: ServiceDep,
     size: Literal["thumbnail", "large"] = "thumbnail",
+    v: str | None = None,
 ) -> Response:
-    """Image by id. If it does not exist or its file is gone, a placeholder, so that no page shows a broken image."""
+    """Image by id. If it does not exist or its file is gone, a placeholder, so that no page shows a broken image.
+
+    `v`, the first 16 digits of its SHA-256, lets a browser keep it for a month.
+    """
     if not is_id(id) or kind not in TYPES:
         raise HTTPException(404, NO_SUCH_IMAGE)
     chosen: Kind = "jpg" if kind == "jpg" else "png"
     enlarge = chosen == "jpg" and size == "thumbnail"
     side = THUMBNAIL if enlarge else LARGE
     try:
-        file = await service.run(service.drawing, read_file, service, id)
-        headers = {"ETag": f'"{file.sha256[:32]}"', "Cache-Control": FRESH}
+        file, content = await service.run(service.drawing, find_rendition, service, id, side, chosen)
+        lasting = v == file.sha256[:VERSION_DIGITS]
+        headers = {"ETag": f'"{file.sha256[:32]}"', "Cache-Control": LASTING if lasting else FRESH}
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
-        content = await service.run(service.drawing, service.renditions.get, file.sha256, side, chosen)
         if content is None:
             client = client_of(request)
             content = await service.decoders.draw(file.data, file.point.name, chosen, side, client, enlarge=enlarge)
@@ -119,6 +126,12 @@ def read_file(service: Service, id_: str) -> FoundFile:
         raise BadImage(id_, NO_SUCH_IMAGE)
     data = service.index.image(point)
     return FoundFile(point, data, hashlib.sha256(data).hexdigest())
+
+
+def find_rendition(service: Service, id_: str, side: int, kind: Kind) -> tuple[FoundFile, bytes | None]:
+    """As `read_file`, and the image as it was drawn before."""
+    file = read_file(service, id_)
+    return file, service.renditions.get(file.sha256, side, kind)
 
 
 def placeholder_response(kind: Kind) -> Response:

@@ -29,10 +29,17 @@ export const isLarge = (id) => longer(id) > EDGE;
 
 const longer = (id) => Math.max(points.get(id)?.width ?? EDGE, points.get(id)?.height ?? EDGE);
 
+/** The address of a stored image; with the beginning of its content's hash, so that the browser can keep it. */
+export function imageUrl(id, kind, size = null) {
+  const version = points.get(id)?.sha256?.slice(0, 16);
+  const query = new URLSearchParams({ ...(size && { size }), ...(version && { v: version }) });
+  return `./images/${encodeURIComponent(id)}.${kind}${query.size ? `?${query}` : ""}`;
+}
+
 /** A stored image's thumbnail. */
 export function storedImage(id, options = {}) {
   const { width, height } = points.get(id) ?? {};
-  return imageElement(`./images/${encodeURIComponent(id)}.jpg`, { width, height, ...options });
+  return imageElement(imageUrl(id, "jpg"), { width, height, ...options });
 }
 
 /** An image element; text takes its place if the image cannot be loaded. width, height: of the original. */

@@ -3,7 +3,7 @@
 import { announce } from "./banner.js";
 import { copyText } from "./clipboard.js";
 import { $, el, icon } from "./dom.js";
-import { isLarge, isTiny, nameOf, pointOf, storedImage } from "./images.js";
+import { imageUrl, isLarge, isTiny, nameOf, pointOf, storedImage } from "./images.js";
 import { showSelection } from "./select.js";
 import { queryFor, toUrl } from "./state.js";
 
@@ -66,7 +66,7 @@ function showImage(id, name) {
 }
 
 /** A photograph as a JPEG of at most 2,048 pixels; a small image as its own pixels. */
-const largeUrl = (id) => `./images/${encodeURIComponent(id)}.${isLarge(id) ? "jpg?size=large" : "png"}`;
+const largeUrl = (id) => (isLarge(id) ? imageUrl(id, "jpg", "large") : imageUrl(id, "png"));
 
 function showExample() {
   for (const button of dialog.querySelectorAll("[data-example]")) {
