@@ -1,4 +1,4 @@
-"""A disk that fills up under the embedded engine: writes are refused in time, and nothing is damaged."""
+"""A disk that fills up under either engine: writes are refused in time, and nothing is damaged."""
 
 import os
 import shutil
@@ -14,6 +14,7 @@ from tests.cli.conftest import Call, copy, finished
 from tests.conftest import need
 from tests.ingest.conftest import ALIAS, DIGITS
 from tests.ingest.jobs import Place, same_points, until
+from tests.store import servers
 
 MOUNT = 'mount -t tmpfs -o size=600m none "$0" && echo mounted && exec cat'
 
@@ -67,3 +68,19 @@ def test_a_disk_that_fills_up(
     said = place.ingest(digits, "--json").object
     assert (said["unchanged"], said["encoded"]) == (before, DIGITS - before)
     same_points(place.points(), uninterrupted)
+
+
+@pytest.mark.usefixtures("qdrant_binary")
+def test_a_server_whose_disk_is_full(
+    disk: Path, tmp_path: Path, digits: Path, uninterrupted: dict[str, Point], model_home: Path
+) -> None:
+    (disk / "qdrant").mkdir()
+    with servers.running(disk / "qdrant") as url:
+        place = Place(copy(model_home, tmp_path / "home"), url, ALIAS)
+        assert place.ingest(digits).code == 0
+        leave(disk, 20)
+        place.ingest(digits, "--force").error(1, url, "disk is full", "make room")
+        same_points(place.points(), uninterrupted)  # it can be searched
+        (disk / "filler").unlink()
+        assert place.ingest(digits, "--force", "--json").object["encoded"] == DIGITS
+        same_points(place.points(), uninterrupted)

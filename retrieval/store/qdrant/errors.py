@@ -14,6 +14,8 @@ QDRANT_ERRORS = (ApiException, QdrantException, ValueError)
 """All that the client raises; ValueError means an answer that is not JSON."""
 
 
+FULL = "No space left"
+"""In the words of a server whose disk is full."""
 DISTRUST = "CERTIFICATE_VERIFY_FAILED"
 """In the words of an error: nobody whom this machine trusts signed the server's certificate."""
 
@@ -37,6 +39,10 @@ def translate_error(
         return StoreError(f"{node}: the key in {key_name} does not allow this (403: {words})", hint="use one that does")
     if status == 404 and "ollection" in words:  # not a point that is not found
         return NoCollection(f"{node}: {words} (404)")
+    if FULL in words:
+        return StoreUnavailable(
+            f"{node}: the server's disk is full ({words})", hint="make room there; what is stored is kept"
+        )
     if DISTRUST in words:
         return StoreUnavailable(
             f"{node} has a certificate that is not trusted here ({words})",
@@ -62,6 +68,8 @@ def retry_after(error: Exception) -> bool | float:
     if isinstance(error, ResourceExhaustedResponse):
         return float(error.retry_after_s)
     if isinstance(error, UnexpectedResponse):
+        if FULL in reason(error):
+            return False
         return error.status_code in (408, 429) or (error.status_code or 0) >= 500
     if isinstance(error, ResponseHandlingException):
         return isinstance(error.source, httpx.TransportError) and DISTRUST not in str(error.source)
