@@ -7,7 +7,7 @@ import { $ } from "./dom.js";
 import "./keys.js";
 import { fitCanvas, whenDrawn } from "./draw.js";
 import { setFacets, showChoice, whenChanged } from "./filters.js";
-import { relink, showSample, showSkeleton } from "./grid.js";
+import { columns, relink, showSample, showSkeleton } from "./grid.js";
 import { showHeader } from "./header.js";
 import { whenGiven } from "./inputs.js";
 import { askKey, isAsking } from "./login.js";
@@ -22,7 +22,7 @@ import { showSelection, toggle, whenSelected } from "./select.js";
 const SKELETON_DELAY = 300; // milliseconds until empty tiles are shown
 const MESSAGE_DELAY = 3000; // milliseconds until a message says that it takes long
 const STATUS_INTERVAL = 60_000; // milliseconds between two status requests
-const SAMPLE = 12;
+const SAMPLE = 12; // or a few more, so that the last row is whole
 const NARROW = matchMedia("(max-width: 800px)"); // as in the styles: there the inputs are above the answer
 const UPLOAD = 20 * 2 ** 20; // bytes, until the service says otherwise
 
@@ -218,7 +218,8 @@ async function loadSample(ask) {
   const mine = (sampleLoads += 1);
   const late = setTimeout(() => sample.childElementCount || showSkeleton(sample, SAMPLE), SKELETON_DELAY);
   try {
-    const { points } = await call(`./api/sample?n=${SAMPLE}`, { ask });
+    const wide = columns(sample);
+    const { points } = await call(`./api/sample?n=${wide * Math.ceil(SAMPLE / wide)}`, { ask }); // whole rows
     if (mine !== sampleLoads) return;
     remember(points);
     showSample(sample, points, state);

@@ -63,7 +63,7 @@ export function relink(list, state) {
 }
 
 /** Images in a row. The first row is loaded at once, the others when they are about to be scrolled into view. */
-const columns = (list) => getComputedStyle(list).gridTemplateColumns.split(" ").length;
+export const columns = (list) => getComputedStyle(list).gridTemplateColumns.split(" ").length;
 
 function result(hit, rank, state, lazy) {
   const distance = hit.distance.toFixed(4);
