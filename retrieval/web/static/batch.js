@@ -3,7 +3,7 @@
 import { search } from "./api.js";
 import { $, count, el, shorten } from "./dom.js";
 import { showRow } from "./grid.js";
-import { imageElement, remember } from "./images.js";
+import { imageElement, remember, storedImage } from "./images.js";
 import { explain } from "./problems.js";
 import { filterText, queryFor, uploadOf } from "./state.js";
 
@@ -48,6 +48,8 @@ async function fill(state, key, item, facts, signal) {
     const found = await search(asked, { file, filter: filterText(state), signal });
     same = found.same.length > 0;
     remember([...found.hits, ...found.same]);
+    // A format that browsers do not draw (TIFF, HEIC, PGM): the service does.
+    if (same) item.querySelector(".mat .nothing")?.replaceWith(storedImage(found.same[0].id));
     showRow(item.querySelector("ol"), found, asked);
     said.append(same ? " · this very image is here" : " · no identical file is here");
     if (found.note) said.append(` · ${found.note}`);
