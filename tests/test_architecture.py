@@ -41,7 +41,7 @@ VENDORS = {
     "pi_heif": {"images"},
     "ray": {"ingest"},
     "jaxtyping": {"schema", "model", "train", "ingest", "evaluate", "reindex", "cli"},  # others: schema/arrays.py
-    **{vendor: {"web"} for vendor in ("fastapi", "starlette", "uvicorn", "limits")},
+    **{vendor: {"web"} for vendor in ("fastapi", "starlette", "uvicorn", "limits", "mcp", "mcp_types")},
     **{vendor: {"model", "train"} for vendor in ("jax", "flax", "optax", "orbax")},
 }
 UNSAFE = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve"}

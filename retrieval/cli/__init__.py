@@ -21,7 +21,7 @@ DEBUG = "--debug"
 COMMANDS = (
     *("demo", "train", "ingest", "search", "duplicates", "outliers", "explain", "evaluate"),
     *("reindex", "rollback", "tune", "forget", "collections", "jobs", "status", "doctor", "migrate", "export"),
-    *("serve", "set_public_url"),
+    *("serve", "mcp", "set_public_url"),
 )
 """In the order of the help; each is a function in a module of its name."""
 

@@ -1,7 +1,7 @@
 """The application: routes, the page's files, and the middleware around them."""
 
-import asyncio
 import contextlib
+import importlib.util
 from collections.abc import AsyncIterator
 from importlib.resources import files
 from pathlib import Path
@@ -12,8 +12,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response
 from fastapi.security import APIKeyHeader
 from fastapi.staticfiles import StaticFiles
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from retrieval import __version__
@@ -65,19 +67,19 @@ def create_app(
     """
     service = Service(index, limits)
 
+    tools = agents_app(service)
+
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(service.watch()), asyncio.create_task(service.decoders.start())]
-        yield
-        for task in tasks:
-            task.cancel()
-        await service.decoders.close()
-        await asyncio.to_thread(service.close)
+        async with service.running(), tools.router.lifespan_context(tools) if tools else contextlib.nullcontext():
+            yield
 
     app = FastAPI(title="retrieval", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.service = service
     for router in (search.router, points.router, images.router, health.router):
         app.include_router(router, dependencies=[Depends(KEY)])
+    if tools:
+        app.router.routes += [Route(each.path, each.endpoint, methods=["POST"]) for each in tools.routes]
     app.include_router(page)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.openapi_schema = describe_api(app)
@@ -90,6 +92,15 @@ def create_app(
     settings = index.settings
     origins = [settings.public_url] if settings.public_url else []
     return SecurityHeaders(OtherSites(guarded, origins=origins, dashboards=settings.dashboards), service.metrics)
+
+
+def agents_app(service: Service) -> Starlette | None:
+    """The tools for agents; None where the extra `mcp` is not installed."""
+    if importlib.util.find_spec("mcp") is None:
+        return None
+    from retrieval.web.agents import make_http_app
+
+    return make_http_app(service)
 
 
 def describe_api(app: FastAPI) -> dict[str, Any]:

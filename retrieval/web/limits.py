@@ -58,6 +58,10 @@ MAX_SAMPLE = 60
 """Maximum number of random images in an answer."""
 MAX_SAME = 20
 """Maximum number of images with the query's own content in an answer."""
+MAX_FOUND = 100
+"""Maximum number of outliers, and of groups of duplicates, in an answer to an agent."""
+MAX_OTHERS = 20
+"""Maximum number of duplicates of one image in such an answer."""
 MAX_FACETS = 100
 """Maximum number of values of a field in an answer."""
 

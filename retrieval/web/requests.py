@@ -81,14 +81,24 @@ async def read_request(request: Request) -> tuple[SearchRequest, Upload | None]:
         else:
             raise HTTPException(415, f"send {FORMS[0]} with an image, or {JSON}")
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{where}: {first['msg']}" if where else first["msg"]) from error
+        raise UsageError(first_problem(error)) from error
+    check_ways(ask, upload)
+    return ask, upload
+
+
+def first_problem(error: ValidationError) -> str:
+    """What is wrong with the first wrong field, in one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+def check_ways(ask: SearchRequest, upload: Upload | None, ways: str = "image, id, like") -> None:
+    """Raise UsageError unless one of the ways to search was given; an image may be combined with `like` and `unlike`."""
     if upload is None and ask.unlike and not ask.like:
         raise UsageError("unlike without like or an image")
     if ((upload is not None or bool(ask.like)) + (ask.id is not None)) != 1:
-        raise UsageError("search with one of: image, id, like")
-    return ask, upload
+        raise UsageError(f"search with one of: {ways}")
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -124,6 +124,18 @@ class Service:
             except Exception:  # a bug: `readyz` stays 503, and the next attempt may succeed
                 LOG.exception("the model cannot be loaded")
             await asyncio.sleep(WATCH_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Watch for new collections and decode images, for the duration of the block; then close."""
+        tasks = [asyncio.create_task(self.watch()), asyncio.create_task(self.decoders.start())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await self.decoders.close()
+            await asyncio.to_thread(self.close)
 
     def close(self) -> None:
         """Stop the thread pools; running work is finished first, waiting work is cancelled."""

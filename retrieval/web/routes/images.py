@@ -68,12 +68,17 @@ async def image(
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
         if content is None:
-            client = client_of(request)
-            content = await service.decoders.draw(file.data, file.point.name, chosen, side, client, enlarge=enlarge)
-            await service.run(service.drawing, service.renditions.put, file.sha256, side, chosen, content)
+            content = await draw_new(service, file, chosen, side, client_of(request), enlarge=enlarge)
     except BadImage:
         return placeholder_response(chosen)
     return Response(content, media_type=TYPES[chosen], headers=headers)
+
+
+async def draw_new(service: Service, file: FoundFile, kind: Kind, side: int, client: str, *, enlarge: bool) -> bytes:
+    """Draw a rendition, and keep it for the next request. Raises BadImage."""
+    content = await service.decoders.draw(file.data, file.point.name, kind, side, client, enlarge=enlarge)
+    await service.run(service.drawing, service.renditions.put, file.sha256, side, kind, content)
+    return content
 
 
 @router.get(
