@@ -237,7 +237,7 @@ def make_server(service: Service, *, files: bool = False) -> Server[Any]:
         except RetrievalError as error:
             if status_of(error) >= 500:
                 service.count(error)
-            return refusal(client_message(error, service.index.engine))
+            return refusal(client_message(error))
         except Exception:
             LOG.exception("a tool failed: %s", asked.name)
             return refusal(DEFECT)

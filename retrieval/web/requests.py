@@ -94,7 +94,7 @@ def first_problem(error: ValidationError) -> str:
 
 
 def check_ways(ask: SearchRequest, upload: Upload | None, ways: str = "image, id, like") -> None:
-    """Raise UsageError unless one of the ways to search was given; an image may be combined with `like` and `unlike`."""
+    """Raise UsageError unless one of the ways to search was given; `like` and `unlike` may come with an image."""
     if upload is None and ask.unlike and not ask.like:
         raise UsageError("unlike without like or an image")
     if ((upload is not None or bool(ask.like)) + (ask.id is not None)) != 1:

@@ -24,10 +24,10 @@ def mcp(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None) -> None:
 
     from retrieval.api import Index
     from retrieval.cli.logs import log_lines
-    from retrieval.store import open_store
+    from retrieval.store import open_for_service
     from retrieval.web.limits import Limits
 
     log_lines()
     settings = load_settings(qdrant_url=qdrant_url)
-    with open_store(settings, fail_fast=True) as store:
+    with open_for_service(settings, alias) as store:
         asyncio.run(serve_stdio(Service(Index(store, settings, alias), Limits())))
