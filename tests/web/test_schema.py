@@ -19,7 +19,8 @@ from tests.web.serving import Served
 OPERATIONS = [
     ("POST", "/api/search"),
     *(("GET", f"/api/{path}") for path in ("status", "facets", "sample", "points/{id}")),
-    *(("GET", path) for path in ("/images/{id}.{kind}", "/healthz", "/readyz", "/metrics")),
+    *(("GET", f"/images/{path}") for path in ("{id}.{kind}", "{id}/file", "{id}/reconstruction.png")),
+    *(("GET", path) for path in ("/healthz", "/readyz", "/metrics")),
 ]
 MALFORMED = b"Invalid HTTP request received."
 """The HTTP server's own word on a head that is none; it comes before anything that the API describes."""
