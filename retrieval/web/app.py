@@ -79,7 +79,9 @@ def create_app(
     for router in (search.router, points.router, images.router, health.router):
         app.include_router(router, dependencies=[Depends(KEY)])
     if tools:
-        app.router.routes += [Route(each.path, each.endpoint, methods=["POST"]) for each in tools.routes]
+        app.router.routes += [
+            Route(each.path, each.endpoint, methods=["POST"]) for each in tools.routes if isinstance(each, Route)
+        ]
     app.include_router(page)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.openapi_schema = describe_api(app)

@@ -75,7 +75,7 @@ def test_the_page_of_commands_is_what_the_script_writes() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "serve"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("serve", "mcp")])
 def test_every_command_that_prints_data_takes_json(name: str, call: Call) -> None:
     assert "--json" in call(name, "--help").out
 

@@ -5,10 +5,11 @@ from retrieval.errors import DEFAULT_ALIAS
 
 
 def mcp(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None) -> None:
-    """Offer the collection to agents (Model Context Protocol) over stdin and stdout.
+    """Let agents search, over stdin and stdout (MCP).
 
-    An agent's host starts this command. The tools only read: search_images, find_duplicates, find_outliers,
-    collection_status and get_image. `retrieval serve` offers the same tools over HTTP at /mcp, behind its key.
+    An agent's host starts this command and speaks the Model Context Protocol with it. The tools only read:
+    search_images, find_duplicates, find_outliers, collection_status and get_image. `retrieval serve` offers the same
+    tools over HTTP at /mcp, behind its key.
 
     $ retrieval mcp
     $ retrieval mcp --alias digits
