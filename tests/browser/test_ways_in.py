@@ -147,10 +147,16 @@ def test_filters_with_counts(start: Page, served: Served, file: Path) -> None:
 def test_an_upload_stays_when_it_is_refined(start: Page, served: Served, file: Path) -> None:
     start.set_input_files("#pick", file)
     before = results(start)
-    start.locator("#results > .hit").nth(3).locator("[data-example=like]").click()
+    last = before[-1]
+    start.locator("#results > .hit a").first.click()
+    wait(start, "() => document.querySelector('#viewer').open")
+    start.keyboard.press("End")
+    start.locator("#viewer [data-example=like]").click()
     wait(start, "() => document.querySelectorAll('#like-chips > li').length === 1")
-    wait(start, f"() => ![...document.querySelectorAll('#results > .hit')].some(i => i.dataset.id === {before[3]!r})")
-    liked = served.index.image(served.index.points([before[3]])[before[3]])
+    wait(start, f"() => ![...document.querySelectorAll('#results > .hit')].some(i => i.dataset.id === {last!r})")
+    start.wait_for_timeout(200)
+    assert start.evaluate("() => document.querySelector('#title').getBoundingClientRect().top") >= 0, "scrolled to them"
+    liked = served.index.image(served.index.points([last])[last])
     assert results(start) == [hit.id for hit in served.index.like([file.read_bytes(), liked], k=K)]
     drawn(start, "#query-image")
 

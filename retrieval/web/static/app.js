@@ -63,7 +63,7 @@ function showEntry(entry, y) {
 
 function show(next, { y = null } = {}) {
   const held = answer.contains(document.activeElement);
-  if ($("#viewer").open) $("#viewer").close();
+  if ($("#viewer").open) $("#viewer").close("left");
   running?.abort();
   running = null;
   state = next;

@@ -1,6 +1,5 @@
 // The viewer: one image large, with what is known of it and what can be done with it.
 
-import { announce } from "./banner.js";
 import { copyText } from "./clipboard.js";
 import { $, el, icon } from "./dom.js";
 import { imageUrl, isLarge, isTiny, nameOf, pointOf, storedImage } from "./images.js";
@@ -27,6 +26,7 @@ let context = {};
 export function view(id, all, query, { dashboard, model }) {
   [ids, at, context] = [all, Math.max(0, all.indexOf(id)), { query, dashboard, model }];
   show();
+  dialog.returnValue = "";
   if (!dialog.open) dialog.showModal();
 }
 
@@ -121,7 +121,7 @@ dialog.addEventListener("keydown", (event) => {
   step(by);
 });
 dialog.addEventListener("close", () => {
-  announce("");
+  if (dialog.returnValue === "left") return; // for another query, whose results come into view
   [...document.querySelectorAll(`main [data-id="${ids[at]}"] a`)].find((each) => each.checkVisibility())?.focus();
 });
 
