@@ -120,19 +120,27 @@ def run() -> None:
     faults.install(os.environ)
     from retrieval.cli import main
 
-    main()
+    try:
+        main()
+    finally:
+        if file := os.environ.get("TORTURE_DUMP"):
+            Path(file).write_text(read_all(os.environ.get("QDRANT_URL")))
 
 
 def dump() -> None:
-    """Print what is stored, read through the store, and each answer of the engine that does not fit the rest."""
+    """Print what is stored at the URL of the arguments, which is empty for the embedded engine."""
+    print(read_all(sys.argv[1] or None))
+
+
+def read_all(url: str | None) -> str:
+    """What is stored, read through the store, and each answer of the engine that does not fit the rest, as JSON."""
     from retrieval.config import Settings
     from retrieval.store import open_store
 
     wrong: list[str] = []
-    settings = Settings(home=Path(os.environ["RETRIEVAL_HOME"]), qdrant_url=sys.argv[1] or None)
-    with open_store(settings) as store:
+    with open_store(Settings(home=Path(os.environ["RETRIEVAL_HOME"]), qdrant_url=url)) as store:
         found = {name: read_collection(store, name, wrong) for name in store.collections()}
-        print(json.dumps({"aliases": store.aliases(), "collections": found, "wrong": wrong}))
+        return json.dumps({"aliases": store.aliases(), "collections": found, "wrong": wrong})
 
 
 def read_collection(store: Any, name: str, wrong: list[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Faults inside a job's process, at moments that a seed means: signals, a full disk, a bad network, a wrong clock."""
+"""Faults inside a job's process, at moments that a seed means: signals, a full disk, a lost mount, a bad network."""
 
 import ctypes
 import os
@@ -21,6 +21,8 @@ LEASE_SECONDS, AFTER_SECONDS = 2.0, 1.0
 """Of the server's locks, where a job is stopped for longer."""
 DISK_MB = 4000
 MS_REMOUNT = 32
+AWAY = "unmounted"
+"""Name of a folder or file that a fault takes away."""
 
 
 def install(environment: Mapping[str, str]) -> None:
@@ -37,6 +39,9 @@ def install(environment: Mapping[str, str]) -> None:
     elif fault == "disk":
         disk = Path(environment["TORTURE_DISK"])
         at_moment(moment, lambda: resize_disk(disk, full=True))
+    elif fault == "unmount":
+        place = Path(environment["TORTURE_PLACE"])
+        at_moment(moment, lambda: place.rename(place.with_name(AWAY)))
     elif fault == "network":
         spoil_network(random.Random(moment))
 

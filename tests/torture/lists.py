@@ -12,7 +12,7 @@ from tests.torture.jobs import Torture
 from tests.torture.operations import Operation, draw
 from tests.torture.run import Counts, Wrong
 
-SIGNALS = {"SIGKILL": 6.0, "SIGTERM": 1.0, "SIGINT": 1.0}
+ALWAYS = {"SIGKILL": 6.0, "SIGTERM": 1.0, "SIGINT": 1.0, "unmount": 1.0}
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Place:
     def kinds(self) -> Mapping[str, float]:
         """The kinds of faults, with their weights."""
         disk = {"disk": 0.7} if self.disk else {}
-        return {**SIGNALS, **disk, **({"network": 2.0} if self.engine.url else {}), **self.engine.faults}
+        return {**ALWAYS, **disk, **({"network": 2.0} if self.engine.url else {}), **self.engine.faults}
 
     def begin(self) -> Torture:
         """A new world, and nothing stored."""

@@ -88,7 +88,8 @@ def draw(rng: random.Random, world: World, faults: float, kinds: Mapping[str, fl
     if name in STRUCK and rng.random() < faults:
         of_writes = rng.random() < 0.6
         moment = int(math.exp(rng.uniform(0, math.log(WRITES if of_writes else MOMENTS))))
-        job["strike"] = [-moment if of_writes else moment, pick(rng, kinds)]
+        fault = pick(rng, {kind: weight for kind, weight in kinds.items() if kind != "unmount" or "source" in job})
+        job["strike"] = [-moment if of_writes else moment, fault]
     return job
 
 

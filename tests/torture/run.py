@@ -23,6 +23,8 @@ from tests.torture.world import SIDE, SOURCES, World, work_out_code
 STRUCK = {-signal.SIGKILL, -signal.SIGTERM, 130, 143}
 DIED = {-signal.SIGKILL, -signal.SIGBUS}
 MEASURED = ("image_url", "source", "path", "sha256", "bytes", "mtime_ns", "width", "height", "ingested_at", "stale")
+QUERIES = {"search", "export", "duplicates"}
+"""Commands that change nothing."""
 Found = dict[str, Any]
 """What is stored, as `dump` prints it."""
 
@@ -60,6 +62,7 @@ class Runner:
 
     def __post_init__(self) -> None:
         self.engine.wipe()
+        self.dumped: Path | None = None
         self.world = World(self.folder / "world")
         self.home = self.folder / "home"
         self.aliases = {"images": Alias(), "second": Alias()}
@@ -85,6 +88,7 @@ class Runner:
         given: what its process is told, by names that begin with TORTURE
         alias: whether the command takes an alias
         """
+        self.dumped = None
         url = {"QDRANT_URL": self.engine.url} if self.engine.url else {}
         clock = {"TORTURE_CLOCK": str(job["clock"])} if job.get("clock") else {}
         where = ["--alias", job["alias"]] if alias else []
@@ -93,8 +97,13 @@ class Runner:
     def run(
         self, job: Operation, arguments: Sequence[object], given: Mapping[str, str] | None = None, *, alias: bool = True
     ) -> Done:
-        """As `start`, and wait until it is done."""
-        return self.check_sane(self.start(job, arguments, given, alias=alias).wait())
+        """As `start`, and wait until it is done; the same process then reads what is stored, if this changed it."""
+        file = self.folder / "dump.json"
+        file.unlink(missing_ok=True)
+        reads = {} if arguments[0] in QUERIES else {"TORTURE_DUMP": str(file)}
+        done = self.check_sane(self.start(job, arguments, {**reads, **(given or {})}, alias=alias).wait())
+        self.dumped = file if reads else None
+        return done
 
     def check_sane(self, done: Done) -> Done:
         """Raise Wrong for a defect that a command itself reports."""
@@ -140,10 +149,14 @@ class Runner:
             self.engine.heal()
             self.counts.kills += fault.endswith("killed")
             return done, done.code in (1, 4)
+        place = self.world.places[job.get("source", "a")]
         told = {"TORTURE_FAULT": fault, "TORTURE_MOMENT": str(moment), "TORTURE_DISK": str(self.disk)}
-        done = self.start(job, arguments, told).wait()
+        done = self.start(job, arguments, {**told, "TORTURE_PLACE": str(place)}).wait()
         if self.disk:
             faults.resize_disk(self.disk, full=False)
+        if (away := place.with_name(faults.AWAY)).exists():
+            away.rename(place)
+            return self.check_sane(done), True
         self.counts.kills += done.code in DIED
         if fault == "disk" and done.code in (1, -signal.SIGBUS, -signal.SIGABRT):
             return done, True
@@ -151,11 +164,14 @@ class Runner:
         return done, done.code in STRUCK or (fault in ("disk", "network") and done.code in (1, 4))
 
     def read(self, url: str | None = None) -> Found:
-        """What is stored, as the engine tells."""
-        done = Child(dump, [self.engine.url if url is None else url], environment(self.home)).wait()
-        if done.code:
-            self.fail(done, "what is stored cannot be read")
-        found = done.object
+        """What is stored, as the engine tells; url: of another engine, empty for the embedded one."""
+        if url is None and self.dumped and self.dumped.exists():
+            found: Found = json.loads(self.dumped.read_text())
+        else:
+            done = Child(dump, [self.engine.url if url is None else url], environment(self.home)).wait()
+            if done.code:
+                self.fail(done, "what is stored cannot be read")
+            found = done.object
         if found["wrong"]:
             raise Wrong("; ".join(found["wrong"]))
         return found
