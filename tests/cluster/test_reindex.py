@@ -2,7 +2,9 @@
 
 import json
 import re
+import signal
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +15,12 @@ from retrieval.ops.doctor.job import run_checks
 from retrieval.reindex.job import reindex
 from retrieval.reindex.rollback import rollback
 from retrieval.store.base import resolve
+from tests.cli.conftest import finished, run
 from tests.cluster.nodes import Cluster
 from tests.errors import mentions, raises
+from tests.ingest.jobs import Place as JobPlace
+from tests.ingest.jobs import make_digits, make_model
+from tests.ingest.jobs import until as job_reaches
 from tests.reindex.conftest import NEW, OLD
 from tests.reindex.places import Place, make_pictures
 
@@ -81,3 +87,35 @@ def test_a_collection_is_made_again_over_all_nodes_and_not_while_one_is_away(
     with place.opened() as store:
         reindex(store, alias, lambda sources: OLD, place.settings)
         place.answers(store, root, [OLD])
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("xla_cache")
+def test_killed_jobs_are_run_again(cluster: Cluster, own_home: Path, tmp_path: Path) -> None:
+    """kill -9 of an ingest and of a re-index; ids are those of the other engines."""
+    digits = make_digits(tmp_path / "digits", 200)
+    make_model(own_home)
+    jobs = JobPlace(own_home, cluster.urls[0], "killed-jobs")
+    with jobs.started(digits, "--batch-size", 16) as process:
+        job_reaches(lambda: jobs.stored >= 32, process)
+        process.kill()
+        assert finished(process).code in (0, -signal.SIGKILL)
+    kept = jobs.points()
+    said = run("ingest", digits, "--json", *jobs.options(), home=own_home).object
+    assert said["unchanged"] + said["encoded"] == 200
+    assert said["unchanged"] >= len(kept) >= 32
+    (live,) = jobs.collections()
+    found = cluster.same(live)
+    names = [f"digits/{point['payload']['path']}" for point in found.values()]
+    assert {*found} == {str(uuid.uuid5(uuid.NAMESPACE_URL, name)) for name in names}
+    assert len(found) == 200
+
+    root, place = make_pictures(tmp_path / "pictures"), Place(own_home, cluster.url, "killed-reindex")
+    place.ingest(root, OLD)
+    for step, encoder in (("gate", OLD), ("read back", NEW)):
+        place.killed(step, 2)
+        with place.opened() as store:
+            place.answers(store, root, [encoder])
+    with place.opened() as store:
+        reindex(store, place.alias, lambda sources: NEW, place.settings)
+        place.answers(store, root, [NEW])
