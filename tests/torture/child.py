@@ -1,5 +1,6 @@
 """What runs in a forked process: the real command line with a tiny encoder and faults, or a dump of what is stored."""
 
+import functools
 import importlib
 import json
 import os
@@ -26,8 +27,17 @@ IMPORTED = (
     *("retrieval.reindex.job", "retrieval.store.edge.engine", "retrieval.store.qdrant.server", "psutil"),
     *("retrieval.sources.archive", "retrieval.sources.parquet", "retrieval.sources.pathlist", "retrieval.api"),
     *("retrieval.duplicates.job", "retrieval.ops.export", "retrieval.reindex.migrate", "retrieval.reindex.rollback"),
-    *("retrieval.cli.commands.search", "pyarrow.parquet"),
+    *("retrieval.cli.commands.search", "pyarrow.parquet", "retrieval.ingest.metadata", "retrieval.ops.job_history"),
+    *("pydantic.type_adapter", "typer._adapters", "retrieval.cli.commands.rollback", "retrieval.cli.commands.forget"),
 )
+
+
+@functools.cache
+def import_all() -> None:
+    """Import, once, what commands need: so a forked process begins at once."""
+    stand_ins.keep_jax_out()
+    for name in IMPORTED:
+        importlib.import_module(name)
 
 
 class Child:
@@ -39,8 +49,7 @@ class Child:
     def __init__(
         self, function: Callable[[], None], arguments: Sequence[object], environment: Mapping[str, str]
     ) -> None:
-        for name in IMPORTED:
-            importlib.import_module(name)
+        import_all()
         self._outputs = [tempfile.TemporaryFile(), tempfile.TemporaryFile()]  # noqa: SIM115 - closed by `wait`
         sys.stdout.flush()
         self._status: int | None = None

@@ -1,6 +1,8 @@
 """What stands in for JAX and for worker processes in a job: a tiny encoder that can be worked out by hand."""
 
 import json
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,25 @@ MODELS = "torture.json"
 """In the home: fingerprint → seed and dimension."""
 
 
+def keep_jax_out() -> None:
+    """Put modules in the place of two that import JAX, which would double what each process that is forked costs.
+
+    They have what jobs take from them: nothing to cache, and a shift as the distortion.
+    """
+    for name, stand_in in (
+        ("retrieval.model.encoder", {"use_compilation_cache": lambda _: None, "Encoder": None}),
+        ("retrieval.train.augment", {"distorted_copies": lambda pixels, _: np.roll(pixels, 1, axis=2)}),
+    ):
+        sys.modules[name] = types.ModuleType(name)
+        vars(sys.modules[name]).update(stand_in)
+
+
 def install(home: Path) -> None:
-    """Encode with `encode_rows`, decode in this process, distort by a shift, and tune as if 20 images were many."""
+    """Encode with `encode_rows`, and decode in this process."""
     from retrieval import api
     from retrieval.ingest import pipeline
     from retrieval.model import encoder_process
     from retrieval.model.base_encoder import BaseEncoder
-    from retrieval.reindex import gate, sample
     from retrieval.sources import read
 
     known: dict[str, tuple[int, int]] = json.loads((home / MODELS).read_text())
@@ -42,8 +56,6 @@ def install(home: Path) -> None:
     encoder_process.EncoderProcess.encode = encode  # type: ignore[method-assign]
     vars(pipeline)["read_images"] = read_here
     vars(api)["make_lazy_encoder"] = lambda _, model: TinyEncoder(model.config, model.fingerprint)
-    vars(sample)["distorted_copies"] = lambda pixels, _: np.roll(pixels, 1, axis=2)
-    vars(gate)["use_compilation_cache"] = lambda _: None
 
 
 def tune_few() -> None:
