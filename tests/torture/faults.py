@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FILES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "socket.connect"}
+FILES = {"open", "os.scandir", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "socket.connect"}
 """Audit events of the interpreter that are moments for a fault, beside those before and after each write of a store."""
 WRITES = ("upsert", "set_payload", "delete", "create_collection", "drop_collection", "move_alias", "set_metadata")
 SIGNALS = {"SIGKILL", "SIGTERM", "SIGINT", "SIGSTOP"}

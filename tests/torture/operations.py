@@ -86,9 +86,10 @@ def draw(rng: random.Random, world: World, faults: float, kinds: Mapping[str, fl
     if rng.random() < 0.05:
         job["clock"] = rng.choice([-3600, 3600])
     if name in STRUCK and rng.random() < faults:
-        of_writes = rng.random() < 0.6
+        fault = pick(rng, {kind: weight for kind, weight in kinds.items() if kind != "unmount" or "prune" in job})
+        job |= {"prune": True} if fault == "unmount" else {}
+        of_writes = rng.random() < (0.6 if fault != "unmount" else 0)
         moment = int(math.exp(rng.uniform(0, math.log(WRITES if of_writes else MOMENTS))))
-        fault = pick(rng, {kind: weight for kind, weight in kinds.items() if kind != "unmount" or "source" in job})
         job["strike"] = [-moment if of_writes else moment, fault]
     return job
 
