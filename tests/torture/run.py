@@ -165,8 +165,9 @@ class Runner:
 
     def read(self, url: str | None = None) -> Found:
         """What is stored, as the engine tells; url: of another engine, empty for the embedded one."""
-        if url is None and self.dumped and self.dumped.exists():
-            found: Found = json.loads(self.dumped.read_text())
+        file, self.dumped = self.dumped, None
+        if url is None and file and file.exists():
+            found: Found = json.loads(file.read_text())
         else:
             done = Child(dump, [self.engine.url if url is None else url], environment(self.home)).wait()
             if done.code:
