@@ -46,7 +46,7 @@ def test_every_command_is_one() -> None:
     files = [*(path for path in INFRA.rglob("*") if path.is_file()), ROOT / "docs" / "operations.md"]
     found = {path.name: commands(path.read_text("utf-8")) for path in files}
     assert len(found["retrieval-job"]) == len(JOBS)
-    by_hand = {"train", "rollback", "collections", "jobs", "doctor", "status", "forget", "migrate"}
+    by_hand = {"train", "rollback", "collections", "jobs", "doctor", "status", "forget", "migrate", "search", "serve"}
     assert {line.split()[1] for line in found["operations.md"]} == {*JOBS, *by_hand}
     for line in itertools.chain.from_iterable(found.values()):
         parse(re.sub(r'"?\$\{?\w+(:\?)?\}?(/[\w.-]+)?"?', "x", line))

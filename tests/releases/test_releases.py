@@ -18,13 +18,16 @@ from tests.store import servers
 
 RELEASES = sorted(path.name.partition(".")[0] for path in Path(__file__).parent.glob("*.tar.xz"))
 IMAGES = 48
+DATA_FILTER = getattr(tarfile, "data_filter", lambda member, path: member)
+"""Python 3.11.2, which Debian has, knows none."""
 
 
 @pytest.fixture(params=RELEASES)
 def release(request: pytest.FixtureRequest, tmp_path: Path, own_home: Path) -> Path:
     """A folder `pictures`, `about.csv` and a home with an embedded collection, as that release left them."""
     with tarfile.open(Path(__file__).parent / f"{request.param}.tar.xz") as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extraction_filter = DATA_FILTER
+        archive.extractall(tmp_path)
     assert own_home.is_dir()
     return tmp_path
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.releases.test_releases import DATA_FILTER
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
@@ -22,7 +24,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build([ROOT, folder], "sdist")
     (sdist,) = folder.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extraction_filter = DATA_FILTER
+        archive.extractall(folder)
     build([sdist.with_name(sdist.name.removesuffix(".tar.gz")), folder], "wheel")
     return folder
 
