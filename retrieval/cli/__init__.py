@@ -2,7 +2,6 @@
 
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Sequence
 
@@ -10,8 +9,9 @@ import typer
 
 from retrieval import __version__
 from retrieval.cli import logs
-from retrieval.cli.console import echo
+from retrieval.cli.console import discard_stdout, echo
 from retrieval.cli.help import WIDEST, Command
+from retrieval.cli.mistakes import Mistake, describe_mistake, is_request_for_help
 from retrieval.cli.options import as_flag
 from retrieval.errors import INTERRUPTED, RetrievalError
 from retrieval.util.sanitize import redact
@@ -66,14 +66,24 @@ def main() -> None:
     if not debug:
         logging.disable(logging.WARNING)  # warnings of libraries; errors are raised
     asked = sys.argv[1].replace("-", "_") if len(sys.argv) > 1 else ""
+    known = asked in COMMANDS
     try:
-        make_app([asked] if asked in COMMANDS else COMMANDS)()
-    except SystemExit as stop:
-        if stop.code == INTERRUPTED:
+        code = make_app([asked] if known else COMMANDS)(standalone_mode=False)
+        if code == INTERRUPTED:
             echo("interrupted: run the same command again to resume", err=True)
-        raise
+        sys.exit(code)
+    except Mistake as mistake:
+        if is_request_for_help(mistake):
+            mistake.show()
+        else:
+            command = f"retrieval {sys.argv[1]}" if known else "retrieval"
+            echo(f"error: {redact(describe_mistake(mistake, command))}", err=True)
+        sys.exit(mistake.exit_code)
+    except typer.Abort:
+        echo("error: no answer, so nothing was done", err=True)
+        sys.exit(1)
     except BrokenPipeError:  # the reader of a pipe closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()
     except Exception as error:
         if debug:
             raise

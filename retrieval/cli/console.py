@@ -1,10 +1,11 @@
 """Printing, for all commands: consoles, lines, JSON, progress bars, warnings."""
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from retrieval.sources.read import Refused
     from retrieval.train.loop import Progress as Training
     from retrieval.util.reporting import ReportCount, ReportStep
+
+T = TypeVar("T")
 
 SHOWN_REFUSALS = 10
 
@@ -45,6 +48,9 @@ def console(*, stderr: bool) -> "Console":
     from rich.text import Text
 
     class Plain(Console):
+        def on_broken_pipe(self) -> None:  # Rich would end the process
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
         def render_str(self, text: str, **options: Any) -> Text:
             return super().render_str(escape_unprintable(text, keep="\n"), **options)
 
@@ -57,6 +63,23 @@ def echo(*fields: str, err: bool = False) -> None:
     Text for people is printed only by this and by `console`; JSON, CSV and `paths0` are written unchanged.
     """
     typer.echo("\t".join(map(escape_unprintable, fields)), err=err)
+
+
+def discard_stdout() -> None:
+    """From now on, what is printed goes nowhere: the reader of the pipe has left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_while_read(show: Callable[[T], None]) -> Callable[[T], None]:
+    """A printer whose reader may leave, as `head` does, without ending the command: it has files to write too."""
+
+    def show_if_read(item: T) -> None:
+        try:
+            show(item)
+        except BrokenPipeError:
+            discard_stdout()
+
+    return show_if_read
 
 
 def print_json(data: dict[str, Any]) -> None:

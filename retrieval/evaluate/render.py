@@ -9,7 +9,7 @@ from retrieval.evaluate.failures import Failure
 from retrieval.evaluate.report import Report
 from retrieval.evaluate.scoring import LABELLED, OTHERS
 from retrieval.gallery.page import write_html
-from retrieval.gallery.rows import Row, Table, Tile
+from retrieval.gallery.rows import Row, Table, Tile, format_nearness
 from retrieval.images.decode import encode_png
 
 MOST_CLASSES = 20
@@ -86,12 +86,11 @@ def summary_lines(report: Report) -> list[str]:
 
 def write_report(path: Path, report: Report) -> None:
     """Write the report as a self-contained HTML page, with the images of the worst queries below the tables."""
-    shown = f"Below the tables: the {len(report.worst)} worst queries, worst first."
     verdict, *explained = summary_lines(report)
-    title = verdict[0].upper() + verdict[1:]
-    write_html(
-        path, [failure_row(report, case) for case in report.worst], title, [*explained, shown], score_tables(report)
-    )
+    rows = [failure_row(report, case) for case in report.worst]
+    worst = f"The {len(rows)} worst queries, worst first; hits nearest first, with their distance" if rows else ""
+    notes = [f"{verdict[0].upper()}{verdict[1:]}.", *explained]
+    write_html(path, rows, "Evaluation", notes, score_tables(report), worst)
 
 
 def failure_row(report: Report, case: Failure) -> Row:
@@ -99,12 +98,14 @@ def failure_row(report: Report, case: Failure) -> Row:
     entries = report.data.entries
     asked = entries[case.row]
     hits = [
-        Tile(entry.read, float(distance), entry.source, entry.key, entry.label)
-        for entry, distance in zip((entries[hit] for hit in case.hits), case.distances, strict=True)
+        Tile(entry.read, entry.name, format_nearness(float(distance)), entry.label, rank)
+        for rank, (entry, distance) in enumerate(
+            zip((entries[hit] for hit in case.hits), case.distances, strict=True), start=1
+        )
     ]
-    where = asked.name
     if case.copy is not None:
         copy = encode_png(case.copy)
-        return Row(where, lambda: copy, hits, note=f"a distorted copy; its original has rank {case.copy_rank:,}")
-    note = f"P@{report.k} {case.p_at_k:.2f}, average precision {case.average_precision:.4f}"
-    return Row(where, asked.read, hits, asked.label, note=note)
+        fact = f"its original has rank {case.copy_rank:,}"
+        return Row(Tile(lambda: copy, asked.name, "distorted copy", facts=[fact]), hits)
+    fact = f"P@{report.k} {case.p_at_k:.2f}, average precision {case.average_precision:.4f}"
+    return Row(Tile(asked.read, asked.name, "query", asked.label, facts=[fact]), hits)

@@ -12,8 +12,9 @@ from retrieval.gallery.rows import Read, Row, Tile
 from retrieval.images.decode import encode_png
 from retrieval.schema.arrays import UInt8
 from retrieval.search.explain import Explanation
-from retrieval.search.outliers import Outlier
+from retrieval.search.outliers import NEIGHBOURS, Outlier
 from retrieval.sources import Source
+from retrieval.util.wording import count_of, format_bytes
 
 Pixels = UInt8[np.ndarray, "h w c"]
 
@@ -21,64 +22,65 @@ Pixels = UInt8[np.ndarray, "h w c"]
 def write_duplicates(path: Path, groups: Sequence[Group], sources: Mapping[str, Source], points: int) -> None:
     """A row for each group: the image to keep and why, and the others beside it."""
 
-    def row(group: Group) -> Row:
-        keep = group.keep
-        tiles = [
-            Tile(reader_of(each, sources), each.distance, str(each.payload["source"]), describe_member(each))
-            for each in group.others
-        ]
-        return Row(keep.name, reader_of(keep, sources), tiles, note=f"keep: {group.reason}, {format_size(keep)}")
+    def tile(member: GroupMember, head: str, *facts: str) -> Tile:
+        payload = member.payload
+        size = f"{payload.get('width', 0)}×{payload.get('height', 0)}, {format_bytes(payload.get('bytes', 0))}"
+        return Tile(reader_of(payload, sources), member.name, head, facts=[*facts, size])
 
-    many = sum(len(group.others) for group in groups)
-    notes = [f"{points:,} images: {len(groups):,} groups, {many:,} images can be removed. Nothing was deleted."]
+    def row(group: Group) -> Row:
+        others = [tile(each, "exact copy" if each.exact else f"distance {each.distance:.4f}") for each in group.others]
+        return Row(tile(group.keep, "keep", group.reason), others)
+
+    others = [each for group in groups for each in group.others]
+    freed = format_bytes(sum(each.payload.get("bytes", 0) for each in others))
+    notes = [
+        f"{count_of(points, 'image')}: {count_of(len(groups), 'group')}, {count_of(len(others), 'image')} ({freed}) can"
+        " be removed. Nothing was deleted."
+    ]
+    if groups:
+        notes.append(
+            "Each row is a group: first the image to keep and why, then its duplicates, nearest first. The distance is"
+            " from the image to keep, Euclidean between the two embeddings."
+        )
     write_html(path, list(map(row, groups)), "Duplicates", notes)
 
 
 def write_outliers(
     path: Path, found: Sequence[Outlier], sources: Mapping[str, Source], seen: Mapping[str, Pixels]
 ) -> None:
-    """A row for each image, with its reconstruction beside it."""
+    """A pair for each image: itself, and its reconstruction."""
 
     def row(each: Outlier) -> Row:
-        source = sources.get(str(each.payload["source"]))
-        read = partial(source.read, str(each.payload["path"])) if source else None
-        decoded = (
-            [Tile(png_reader(seen[each.id]), each.distance, "model", "its reconstruction")] if each.id in seen else []
-        )
-        error = "" if each.error is None else f", reconstruction error {each.error:.3f}"
-        note = f"{each.why}: {each.score:.1f} typical deviations{error}"
-        return Row(each.name, read, decoded, each.payload.get("label"), note=note, refused="not reconstructed")
+        facts = [f"score {each.score:.1f}", f"distance {each.distance:.4f}"]
+        read = reader_of(each.payload, sources)
+        image = Tile(read, each.name, each.why, each.payload.get("label"), facts=facts)
+        error = [] if each.error is None else [f"error {each.error:.3f}"]
+        drawn = [Tile(png_reader(seen[each.id]), "", "reconstruction", facts=error)] if each.id in seen else []
+        return Row(image, drawn, "not reconstructed")
 
     notes = [
-        "Beside each image: the reconstruction from its embedding. The distance is to the fifth nearest neighbour."
+        f"{count_of(len(found), 'image')}, the strongest outliers first, each beside the reconstruction from its"
+        " embedding.",
+        f"Distance: to the image's nearest neighbour number {NEIGHBOURS}, Euclidean between embeddings. Error: the"
+        " share of the image's variance that the reconstruction misses. Score: by how many standard deviations the more"
+        " unusual of the two is above the collection's median.",
     ]
-    write_html(path, list(map(row, found)), "Outliers", notes)
+    write_html(path, list(map(row, found)), "Outliers", notes, pairs=True)
 
 
 def write_explanation(path: Path, found: Explanation, images: Sequence[bytes], lines: Sequence[str]) -> None:
-    """Both images, each with its reconstruction beside it."""
+    """Two pairs: each image, and its reconstruction."""
     rows = [
-        Row(name, lambda data=data: data, [Tile(png_reader(seen), found.distance, "model", "its reconstruction")])  # type: ignore[misc]
-        for name, data, seen in zip(found.names, images, found.seen, strict=True)
+        Row(Tile(lambda data=data: data, name, head), [Tile(png_reader(seen), "", "reconstruction")])  # type: ignore[misc]
+        for head, name, data, seen in zip("AB", found.names, images, found.seen, strict=True)
     ]
-    write_html(path, rows, "Two images", lines)
+    write_html(path, rows, "Two images", [f"{line[0].upper()}{line[1:]}." for line in lines], pairs=True)
 
 
-def reader_of(member: GroupMember, sources: Mapping[str, Source]) -> Read | None:
+def reader_of(payload: Mapping[str, object], sources: Mapping[str, Source]) -> Read | None:
     """A function that reads the image's file; None if its source cannot be opened."""
-    source = sources.get(str(member.payload["source"]))
-    return partial(source.read, str(member.payload["path"])) if source else None
-
-
-def describe_member(member: GroupMember) -> str:
-    """Path, size, and whether it is an exact copy, in words."""
-    return f"{member.payload['path']}  ({'exact copy, ' * member.exact}{format_size(member)})"
-
-
-def format_size(member: GroupMember) -> str:
-    """The size of the image in pixels and of its file in bytes."""
-    payload = member.payload
-    return f"{payload.get('width', 0)}×{payload.get('height', 0)}, {payload.get('bytes', 0):,} bytes"
+    source = sources.get(str(payload["source"]))
+    return partial(source.read, str(payload["path"])) if source else None
 
 
 def png_reader(pixels: Pixels) -> Read:

@@ -1,4 +1,4 @@
-"""What a gallery shows, on the page as in the PNG: rows of a query and its hits."""
+"""What a gallery shows, on the page as in the PNG: rows of an image and those beside it, each with its caption."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,52 +21,44 @@ Read = Callable[[], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One hit.
+    """An image and its caption.
 
     read: None if the source of the image cannot be opened
-    copies: how many more images have the same content
-    stale: whether its file is no longer an image
+    name: its full name; empty for an image that has none, a reconstruction
+    head: the first words of the caption, in bold: what the image is here, or its distance
+    rank: of a hit, from 1
+    facts: more lines of the caption
     """
 
     read: Read | None
-    distance: float
-    source: str
-    path: str
+    name: str
+    head: str
     label: str | None = None
-    percentile: float | None = None
-    copies: int = 0
-    stale: bool = False
+    rank: int | None = None
+    facts: Sequence[str] = ()
 
     @property
-    def nearness(self) -> str:
-        """Distance and percentile, as text."""
-        return f"{self.distance:.4f}" + ("" if self.percentile is None else f"  p{self.percentile:.0f}")
-
-    @property
-    def name(self) -> str:
-        """Path, number of copies, and whether it is stale, as text."""
-        copies = f"  (+{self.copies} {'copy' if self.copies == 1 else 'copies'})" if self.copies else ""
-        return self.path + copies + ("  (stale)" if self.stale else "")
+    def alt(self) -> str:
+        """What the image is, for those who do not see it."""
+        head = self.head if self.rank is None else f"hit {self.rank}, {self.head}"
+        return f"{head}: {self.name}" if self.name else head
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A query and its hits, nearest first.
+    """An image and those beside it, of a query its hits, nearest first.
 
-    refused: why there are no hits
-    note: a remark under the query, on the page only
+    nothing: shown in the place of hits if there are none
     """
 
-    query: str
-    read: Read | None
+    query: Tile
     hits: Sequence[Tile]
-    label: str | None = None
-    refused: str | None = None
-    note: str | None = None
+    nothing: str = ""
 
     def is_match(self, hit: Tile) -> bool | None:
         """Whether the hit has the query's label; None if either has no label."""
-        return None if self.label is None or hit.label is None else hit.label == self.label
+        label = self.query.label
+        return None if label is None or hit.label is None else hit.label == label
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +78,11 @@ class Thumbnail:
     tiny: bool
 
 
+def format_nearness(distance: float, percentile: float | None = None) -> str:
+    """Distance and percentile, as text."""
+    return f"{distance:.4f}" + ("" if percentile is None else f"  p{percentile:.0f}")
+
+
 def load_thumbnail(read: Read | None, where: str, side: int) -> Thumbnail | None:
     """The image with its longer edge at most `side` pixels; None if it cannot be read."""
     if read is None:
@@ -99,8 +96,8 @@ def load_thumbnail(read: Read | None, where: str, side: int) -> Thumbnail | None
 
 
 def cut_notes(rows: Sequence[Row], shown: int, hits: int) -> list[str]:
-    """A note if only the first `shown` rows, or the first `hits` hits of each, are shown; otherwise nothing."""
+    """A note if only the first `shown` rows, or the first `hits` images of each, are shown; otherwise nothing."""
     longest = max((len(row.hits) for row in rows), default=0)
-    notes = [f"the first {shown:,} of {len(rows):,} queries"] if shown < len(rows) else []
-    notes += [f"at most {hits} of {longest:,} hits each"] if hits < longest else []
+    notes = [f"the first {shown:,} of {len(rows):,} rows"] if shown < len(rows) else []
+    notes += [f"at most {hits} of {longest:,} images in each"] if hits < longest else []
     return ["Cut to " + " and ".join(notes) + "."] if notes else []

@@ -3,12 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from numpy import ndarray
-
-from retrieval.gallery.rows import EXPLANATION, TITLE, Read, Row, cut_notes, load_thumbnail
+from retrieval.gallery.rows import TITLE, Row, Tile, cut_notes, load_thumbnail
 from retrieval.images.draw import TILE, Cell, Line, contact_sheet
-from retrieval.schema.arrays import UInt8
-from retrieval.search.results import NOTHING_ELSE
 from retrieval.util.files import write_output
 
 MAX_ROWS, MAX_HITS = 40, 10
@@ -22,23 +18,18 @@ def write_png(path: Path, rows: Sequence[Row], title: str = TITLE, notes: Sequen
     says so. Raises RetrievalError when the file cannot be written.
     """
     shown = rows[:MAX_ROWS]
-    notes = [EXPLANATION, *notes, *cut_notes(rows, len(shown), MAX_HITS)]
+    notes = [*notes, *cut_notes(rows, len(shown), MAX_HITS)]
     write_output(path, contact_sheet([sheet_line(row) for row in shown], title, notes))
 
 
 def sheet_line(row: Row) -> Line:
     """A row as a line of the contact sheet."""
-    query = Cell(tile_pixels(row.read, row.query), "query", row.query, row.label or "")
-    hits = [
-        Cell(
-            tile_pixels(hit.read, hit.path), f"{rank}  ·  {hit.nearness}", hit.name, hit.label or "", row.is_match(hit)
-        )
-        for rank, hit in enumerate(row.hits[:MAX_HITS], start=1)
-    ]
-    return Line(query, hits, row.refused or NOTHING_ELSE)
+    hits = [sheet_cell(hit, row.is_match(hit)) for hit in row.hits[:MAX_HITS]]
+    return Line(sheet_cell(row.query), hits, row.nothing)
 
 
-def tile_pixels(read: Read | None, where: str) -> UInt8[ndarray, "h w 3"] | None:
-    """The pixels of a tile; None if the image cannot be read."""
-    found = load_thumbnail(read, where, TILE)
-    return None if found is None else found.pixels
+def sheet_cell(tile: Tile, match: bool | None = None) -> Cell:
+    """A tile as a cell of the contact sheet."""
+    found = load_thumbnail(tile.read, tile.name, TILE)
+    head = tile.head if tile.rank is None else f"{tile.rank}  ·  {tile.head}"
+    return Cell(None if found is None else found.pixels, head, tile.name, tile.label or "", match, tile.facts)

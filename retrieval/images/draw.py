@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,8 +15,11 @@ from retrieval.schema.arrays import UInt8
 TILE = 140
 """Side in pixels of the square in which each image is centred: five times an MNIST digit."""
 _GAP, _MARGIN, _PAD, _LINE = 18, 36, 12, 19
-_ROW = TILE + 10 + 2 * _LINE + 26
+_LABEL_LINES, _PATH_LINES, _FACT_LINES = 2, 3, 2
+_AFTER_HEAD, _BELOW = 3, 26
 _LONGEST = 200
+_PIECE = re.compile(r".+?(?:[/ _-]+|$)")
+"""What stays on one line: text is broken after these characters."""
 
 _PAPER, _PANEL, _MAT, _RULE = "#ffffff", "#f1f5f9", "#f5f5f4", "#e7e5e4"
 _INK, _FAINT = "#1c1917", "#6b6661"
@@ -24,7 +28,7 @@ _PILLS = {True: ("#166534", "#dcfce7"), False: ("#9a3412", "#ffedd5"), None: (_I
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """An image with its caption: `head` and `label` on one line, `path` below.
+    """An image with its caption: `head`, then `label`, `path` and `facts`, each from a line of its own.
 
     image: at most TILE pixels a side; None if it cannot be shown
     right: whether the label is right, which colours it green or orange; None: grey
@@ -35,6 +39,7 @@ class Cell:
     path: str
     label: str = ""
     right: bool | None = None
+    facts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +60,25 @@ def contact_sheet(lines: Sequence[Line], title: str, notes: Sequence[str] = ()) 
     heading = _MARGIN + 34 + _LINE * len(notes) + 22
     first_hit = _MARGIN + TILE + 2 * _PAD + _GAP
     width = max(700, first_hit + columns * (TILE + _GAP) - _GAP + _MARGIN)
-    sheet = Image.new("RGB", (width, heading + _PAD + _ROW * len(lines) + _MARGIN), _PAPER)
+    captions = [[_caption(cell) for cell in (line.query, *line.hits)] for line in lines]
+    heights = [TILE + 10 + _BELOW + _LINE * max(map(len, some)) for some in captions]
+    bottom = heading + sum(heights)
+    sheet = Image.new("RGB", (width, bottom + _PAD + _MARGIN), _PAPER)
     pen = ImageDraw.Draw(sheet)
     _text(pen, (_MARGIN, _MARGIN - 6), title, 24, _INK, width - 2 * _MARGIN)
     for i, note in enumerate(notes):
         _text(pen, (_MARGIN, _MARGIN + 34 + i * _LINE), note, 14, _FAINT, width - 2 * _MARGIN)
-    panel = (_MARGIN, heading, _MARGIN + TILE + 2 * _PAD, heading + _ROW * len(lines))
-    pen.rounded_rectangle(panel, radius=10, fill=_PANEL)
-    for i, line in enumerate(lines):
-        top = heading + _PAD + i * _ROW
-        if i:
+    pen.rounded_rectangle((_MARGIN, heading, _MARGIN + TILE + 2 * _PAD, bottom), radius=10, fill=_PANEL)
+    top = heading + _PAD
+    for line, texts, height in zip(lines, captions, heights, strict=True):
+        if top > heading + _PAD:
             pen.line((_MARGIN, top - _PAD, width - _MARGIN, top - _PAD), fill=_RULE)
-        _cell(sheet, pen, line.query, _MARGIN + _PAD, top)
+        _cell(sheet, pen, line.query, texts[0], _MARGIN + _PAD, top)
         for j, hit in enumerate(line.hits):
-            _cell(sheet, pen, hit, first_hit + j * (TILE + _GAP), top)
+            _cell(sheet, pen, hit, texts[1 + j], first_hit + j * (TILE + _GAP), top)
         if not line.hits:
             _text(pen, (first_hit, top + TILE / 2 - 8), line.note, 14, _FAINT, width - first_hit - _MARGIN)
+        top += height
     out = io.BytesIO()
     sheet.save(out, "PNG", optimize=True)
     return out.getvalue()
@@ -92,7 +100,30 @@ def shorten(text: str, fits: int) -> str:
     return f"{text[: fits - 1 - tail]}…{text[len(text) - tail :]}"
 
 
-def _cell(sheet: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, left: int, top: int) -> None:
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """A line of a caption; those of a label lie on its colours, ink and fill."""
+
+    text: str
+    size: int
+    ink: str
+    fill: str | None = None
+
+
+def _caption(cell: Cell) -> list[_Words]:
+    """The lines of a cell's caption."""
+    ink, fill = _PILLS[cell.right]
+    return [
+        _Words(cell.head, 15, _INK),
+        *(_Words(text, 13, ink, fill) for text in _wrapped(cell.label, 13, TILE - 14, _LABEL_LINES)),
+        *(_Words(text, 13, _FAINT) for text in _wrapped(cell.path, 13, TILE, _PATH_LINES)),
+        *(_Words(text, 13, _INK) for fact in cell.facts for text in _wrapped(fact, 13, TILE, _FACT_LINES)),
+    ]
+
+
+def _cell(
+    sheet: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, caption: Sequence[_Words], left: int, top: int
+) -> None:
     """Draw the image and caption of one cell."""
     box = (left, top, left + TILE - 1, top + TILE - 1)
     if cell.image is None:
@@ -103,15 +134,15 @@ def _cell(sheet: Image.Image, pen: ImageDraw.ImageDraw, cell: Cell, left: int, t
         if drawn.size != (TILE, TILE):
             pen.rectangle(box, fill=_MAT)
         sheet.paste(drawn, (left + (TILE - drawn.width) // 2, top + (TILE - drawn.height) // 2))
-    caption = top + TILE + 10
-    _text(pen, (left, caption), cell.head, 15, _INK, TILE)
-    _text(pen, (left, caption + _LINE + 2), cell.path, 13, _FAINT, TILE)
-    if cell.label:
-        ink, fill = _PILLS[cell.right]
-        label, width = _fitting(cell.label, 13, TILE / 2 - 20)
-        pill = (left + TILE - width - 14, caption - 1, left + TILE, caption + 18)
-        pen.rounded_rectangle(pill, radius=9, fill=fill)
-        pen.text(((pill[0] + pill[2]) / 2, caption + 8.5), label, ink, ImageFont.load_default(13), anchor="mm")
+    for i, words in enumerate(caption):
+        at = top + TILE + 10 + i * _LINE + (_AFTER_HEAD if i else 0)
+        if words.fill is None:
+            _text(pen, (left, at), words.text, words.size, words.ink, TILE)
+        else:
+            text, length = _fitting(words.text, words.size, TILE - 14)
+            pen.rounded_rectangle((left, at, left + length + 14, at + _LINE - 2), radius=8, fill=words.fill)
+            middle = (left + 7 + length / 2, at + (_LINE - 2) / 2)
+            pen.text(middle, text, words.ink, ImageFont.load_default(words.size), anchor="mm")
 
 
 def _text(pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, ink: str, width: float) -> None:
@@ -119,9 +150,26 @@ def _text(pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: in
     pen.text(at, _fitting(text, size, width)[0], ink, ImageFont.load_default(size))
 
 
+def _printable(text: str) -> str:
+    """A text that can be drawn, of at most _LONGEST characters."""
+    return shorten("".join(c if c.isprintable() else "�" for c in text), _LONGEST)
+
+
+def _wrapped(text: str, size: int, width: float, most: int) -> list[str]:
+    """Break a text into at most `most` lines of `width` pixels; what is still too long is shortened when drawn."""
+    font = ImageFont.load_default(size)
+    lines: list[str] = []
+    for piece in _PIECE.findall(_printable(text)):
+        if lines and font.getlength((lines[-1] + piece).rstrip()) <= width:
+            lines[-1] += piece
+        else:
+            lines.append(piece)
+    return [line.rstrip() for line in (*lines[: most - 1], "".join(lines[most - 1 :])) if line]
+
+
 def _fitting(text: str, size: int, width: float) -> tuple[str, float]:
     """Shorten a text in its middle to at most `width` pixels; returns it with its width."""
-    text = shorten("".join(c if c.isprintable() else "�" for c in text), _LONGEST)
+    text = _printable(text)
     font = ImageFont.load_default(size)
     for fits in itertools.count(len(text), -1):
         line = shorten(text, fits)

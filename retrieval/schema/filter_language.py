@@ -15,6 +15,7 @@ import datetime as dt
 import functools
 import math
 import re
+from collections.abc import Container
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +49,10 @@ def parse(text: str) -> Filter:
         tree: Any = grammar().parse(text)
     except UnexpectedInput as error:
         if isinstance(error, UnexpectedToken) and error.token.type == "$END":
-            raise syntax_error(text, len(text.rstrip()), "ends too soon: a value is missing") from error
-        raise syntax_error(text, error.pos_in_stream, "not understood from here on") from error
+            question, hint = ask_for_rest(text.rstrip(), error.accepts)
+            raise syntax_error(text, len(text.rstrip()), f"ends too soon: {question}", hint) from error
+        hint = explain_stop(text[error.pos_in_stream or 0 :], getattr(error, "accepts", None) or ())
+        raise syntax_error(text, error.pos_in_stream, "not understood from here on", hint) from error
     found = to_condition(tree.children[0], text)
     return found if isinstance(found, Filter) else Filter(must=(found,))
 
@@ -149,6 +152,42 @@ def unescape(escape: "re.Match[str]") -> str:
     return {"n": "\n", "r": "\r", "t": "\t"}.get(escape[1], escape[1])
 
 
-def syntax_error(text: str, at: int | None, why: str) -> FilterError:
+def ask_for_rest(text: str, accepts: Container[str]) -> tuple[str, str]:
+    """The question that an unfinished filter leaves open, and an answer.
+
+    text: without blanks at its end
+    accepts: names of the terminals that may follow
+
+    >>> ask_for_rest("label", {"COMPARE", "IN", "NOT"})
+    ('what must label be?', 'write a comparison, like label=7')
+    """
+    last = re.split(r"[\s()]", text)[-1] or text[-1:]
+    questions = (
+        ("COMPARE", f"what must {last} be?", f"write a comparison, like {last}=7"),
+        ("WORD", f"what comes after {last}?", 'write a value, like 7 or "New York"'),
+        ("FIELD", f"what comes after {last}?", "write a condition, like label=7"),
+        ("IN", "not what?", "write `not in` and a list, like label not in (3, 5)"),
+        ("LPAR", "in which list?", "write its values in brackets, like label in (3, 5)"),
+    )
+    found = ((question, hint) for terminal, question, hint in questions if terminal in accepts)
+    return next(found, ("where does the bracket end?", "write ) at its end"))
+
+
+def explain_stop(rest: str, accepts: Container[str]) -> str:
+    """What may help where a filter is not understood; empty if nothing is known.
+
+    rest: the filter from there on
+    accepts: names of the terminals that it could have begun with
+    """
+    if rest[0] in "\"'":
+        return "close the quotes"
+    if rest[0] == ")":
+        return "" if "FIELD" in accepts else "leave out the bracket, or open it before"
+    if "AND" in accepts:
+        return "write `and` or `or` before it, or put a value with blanks in quotes"
+    return ""
+
+
+def syntax_error(text: str, at: int | None, why: str, hint: str = "") -> FilterError:
     """The error for a filter, with a caret under the place."""
-    return FilterError(why, f"  {' '.join(text.splitlines())}", f"  {' ' * (at or 0)}^", option="where")
+    return FilterError(why, f"  {' '.join(text.splitlines())}", f"  {' ' * (at or 0)}^", hint=hint, option="where")

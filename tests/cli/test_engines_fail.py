@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import PICTURES, Call, command, environment, run
+from tests.cli.conftest import PICTURES, SECONDS, Call, command, environment, run
 from tests.store import servers
 
 KEY = "a-key-that-must-not-be-shown"
@@ -114,6 +114,22 @@ def test_a_pipe_that_is_closed_early(home: Path, pictures: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(timeout=60) in (0, 1)
+
+
+@pytest.mark.parametrize("name", ["search", "duplicates"])
+def test_a_page_is_written_though_nobody_reads_the_rest(name: str, home: Path, pictures: Path) -> None:
+    arguments = [name, *([pictures, "--limit", 20] if name == "search" else ["--max-percentile", 20])]
+    page = home.parent / "page.html"
+    reader, its = os.pipe()
+    os.close(reader)
+    process = subprocess.Popen(
+        command(*arguments, "--html", page), env=environment(home), stdout=its, stderr=subprocess.PIPE, text=True
+    )
+    os.close(its)
+    err = process.communicate(timeout=SECONDS)[1]
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    assert page.read_text("utf-8").rstrip().endswith("</html>")
 
 
 def truncated_ids(collection: Path) -> None:

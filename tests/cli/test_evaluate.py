@@ -108,7 +108,8 @@ def test_without_labels(trained_home: Path, pictures: Path, tmp_path: Path, call
     assert "P@5" not in done.out
     assert "copies that find their original" in done.out
     page = Page(tmp_path / "page.html")
-    assert page.text.count("a distorted copy; its original has rank ") == 50
+    assert page.text.count("its original has rank ") == 50
+    assert [page.text.count(head) for head in ("distorted copy", "Nearest first")] == [50, 0]
 
 
 def test_the_page(home: Path, folder: Path, tmp_path: Path, call: Call) -> None:
@@ -125,6 +126,7 @@ def test_the_page(home: Path, folder: Path, tmp_path: Path, call: Call) -> None:
     assert len(page.all("section")) == 50
     assert len(page.all("img")) == 50 * 6
     assert "average precision" in page.text
+    assert "The 50 worst queries" in page.text
     assert not {"script", "link", "iframe"} & {tag for tag, _ in page.elements}
     assert "<script>alert(1)" in page.text  # as text
     assert (tmp_path / "page.html").stat().st_size < 2_000_000

@@ -84,24 +84,33 @@ def test_version(call: Call) -> None:
     assert call("--version").out == f"retrieval {__version__}\n"
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        ["frobnicate"],
-        ["ingest"],
-        ["search", "x.png", "--nope"],
-        ["search", "x.png", "-k", "many"],
-        ["search", "x.png", "--limit", "0"],
-        ["train", "x", "--epochs", "0"],
-    ],
-    ids=" ".join,
-)
-def test_wrong_usage_is_exit_code_2_and_names_the_help(wrong: list[str], call: Call) -> None:
-    done = call(*wrong)
+MISTAKES = {
+    "frobnicate": "there is no command frobnicate; see: retrieval --help",
+    "serch x.png": "there is no command serch; did you mean search or serve? see: retrieval --help",
+    "ingest": "SOURCE is missing; see: retrieval ingest --help",
+    "search x.png --nope": "there is no option --nope; did you mean --model? see: retrieval search --help",
+    "search x.png -k many": "--k: many is not a whole number; see: retrieval search --help",
+    "search x.png --limit 0": "--limit: 0 is less than 1; see: retrieval search --help",
+    "search x.png --max-distance far": "--max-distance: far is not a number; see: retrieval search --help",
+    "search x.png --html": "--html: a value is missing; see: retrieval search --help",
+    "search x.png --json=3": "--json takes no value; see: retrieval search --help",
+    "set-public-url": "URL is missing; see: retrieval set-public-url --help",
+    "jobs more": "not understood: more; see: retrieval jobs --help",
+    "duplicates --max-percentile 101": "--max-percentile: 101 is more than 100; see: retrieval duplicates --help",
+    "train x --preset huge": "--preset: 'huge' is not one of 'tiny', 'small', 'base'; see: retrieval train --help",
+}
+
+
+@pytest.mark.parametrize(("wrong", "told"), MISTAKES.items(), ids=list(MISTAKES))
+def test_wrong_usage_is_exit_code_2_and_one_line_like_any_error(wrong: str, told: str, call: Call) -> None:
+    done = call(*wrong.split())
+    assert (done.code, done.out, done.err) == (2, "", f"error: {told}\n")
+
+
+def test_no_command_shows_the_help(call: Call) -> None:
+    done = call()
     assert done.code == 2
-    assert done.out == ""
-    assert "--help" in done.err or "-h" in done.err
-    assert done.err.splitlines()[-1].lower().startswith("error: ")
+    assert "Commands:" in done.err
 
 
 def test_an_unknown_command_is_no_traceback(tmp_path: Path) -> None:

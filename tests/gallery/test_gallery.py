@@ -30,8 +30,9 @@ def gone() -> bytes:
 
 
 def row(hits: int = 2, **fields: object) -> Row:
-    tiles = [Tile(lambda: PHOTO, 0.5 + i, "cats", f"{i}.jpg", "cat") for i in range(hits)]
-    return Row(**{"query": "q.png", "read": lambda: DIGIT, "hits": tiles, "label": "dog", **fields})  # type: ignore[arg-type]
+    tiles = [Tile(lambda: PHOTO, f"cats/{i}.jpg", f"{0.5 + i:.4f}", "cat", 1 + i) for i in range(hits)]
+    query = Tile(**{"read": lambda: DIGIT, "name": "q.png", "head": "query", "label": "dog", **fields})  # type: ignore[arg-type]
+    return Row(query, tiles, "nothing else in the collection")
 
 
 class Page(HTMLParser):
@@ -55,7 +56,7 @@ class Page(HTMLParser):
 
 
 def html(tmp_path: Path, *rows: Row, **fields: Any) -> Page:
-    write_html(tmp_path / "gallery.html", rows, **fields)
+    write_html(tmp_path / "gallery.html", rows, **{"title": "Nearest images", **fields})
     return Page(tmp_path / "gallery.html")
 
 
@@ -73,12 +74,11 @@ def test_a_page_shows_every_picture_with_rank_distance_and_path(tmp_path: Path) 
     found = html(tmp_path, row(), title="Cats & dogs")
     images = found.all("img")
     assert [image["alt"] for image in images] == [
-        "query q.png",
-        "hit 1: cats/0.jpg, distance 0.5000",
-        "hit 2: cats/1.jpg, distance 1.5000",
+        "query: q.png",
+        "hit 1, 0.5000: cats/0.jpg",
+        "hit 2, 1.5000: cats/1.jpg",
     ]
     assert "Cats & dogs" in found.text
-    assert "Distance is Euclidean, between the embeddings of two images: smaller is nearer." in found.text
     for image in images:
         shape = pixels_of(image["src"]).shape
         assert (str(shape[1]), str(shape[0])) == (image["width"], image["height"])
@@ -92,8 +92,15 @@ def test_a_tiny_picture_is_crisp_and_a_photo_small(tmp_path: Path) -> None:
     assert len(hit["src"] or "") < 15_000
 
 
+def test_a_long_path_is_whole_and_breaks_after_a_slash(tmp_path: Path) -> None:
+    name = "cats/" + "a-folder-with-a-long-name/" * 6 + "7.jpg"
+    found = html(tmp_path, row(name=name))
+    assert name in found.text
+    assert len(found.all("wbr")) == 7 + 2
+
+
 def test_a_page_asks_nobody_for_anything(tmp_path: Path) -> None:
-    found = html(tmp_path, row(), row(0), row(read=None))
+    found = html(tmp_path, row(), row(0), row(read=None), pairs=True)
     assert not {"script", "link", "iframe", "object", "form", "a"} & {tag for tag, _ in found.elements}
     assert all((image["src"] or "").startswith("data:image/") for image in found.all("img"))
     assert not re.search(r"https?:|url\(|@import", found.source)
@@ -106,44 +113,44 @@ def test_a_page_asks_nobody_for_anything(tmp_path: Path) -> None:
 
 def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>\"'><img src=x onerror=y>${title}\udcff\n"
-    tile = Tile(gone, 1.0, evil, evil, evil)
-    found = html(tmp_path, Row(evil, lambda: DIGIT, [tile], evil), Row(evil, None, [], None, evil), title=evil)
-    write_png(tmp_path / "gallery.png", [Row(evil, None, [tile], evil)], title=evil)
+    tile = Tile(gone, evil, evil, evil, 1, [evil])
+    rows = [Row(Tile(lambda: DIGIT, evil, evil, evil), [tile]), Row(Tile(None, evil, evil), [], evil)]
+    found = html(tmp_path, *rows, title=evil, notes=[evil], rows_title=evil)
+    write_png(tmp_path / "gallery.png", rows, title=evil, notes=[evil])
     assert not found.all("script")
     assert len(found.all("img")) == 1
-    assert found.text.count("alert(1)</script>") >= 4
+    assert found.text.count("alert(1)</script>") >= 14
 
 
 @pytest.mark.parametrize("read", [None, gone, lambda: b"", lambda: PHOTO[:200]], ids=["none", "gone", "empty", "cut"])
 def test_a_missing_picture_is_an_empty_tile(tmp_path: Path, read: object) -> None:
-    found = html(tmp_path, Row("q.png", read, [Tile(read, 0.25, "cats", "7.png")]))  # type: ignore[arg-type]
+    missing = Row(Tile(read, "q.png", "query"), [Tile(read, "cats/7.png", "0.2500", rank=1)])  # type: ignore[arg-type]
+    found = html(tmp_path, missing)
     assert not found.all("img")
     assert [span["aria-label"] for span in found.all("span") if "role" in span] == [
-        "query q.png, no image",
-        "hit 1: cats/7.png, distance 0.2500, no image",
+        "query: q.png, no image",
+        "hit 1, 0.2500: cats/7.png, no image",
     ]
-    assert png(tmp_path, Row("q.png", read, [Tile(read, 0.25, "cats", "7.png")])).width >= 700  # type: ignore[arg-type]
+    assert png(tmp_path, missing).width >= 700
 
 
 def test_no_hits_say_why(tmp_path: Path) -> None:
-    found = html(tmp_path, row(0), row(0, refused="the file is empty"))
-    assert "nothing else in the collection" in found.text
-    assert "the file is empty" in found.text
+    assert "nothing else in the collection" in html(tmp_path, row(0)).text
 
 
 def test_labels_that_agree_are_told_from_those_that_do_not(tmp_path: Path) -> None:
-    hits = [Tile(None, 1.0, "s", "a", label) for label in ("dog", "cat", None)]
-    spans = html(tmp_path, Row("q", None, hits, "dog")).all("span")
+    hits = [Tile(None, "s/a", "1.0000", label) for label in ("dog", "cat", None)]
+    spans = html(tmp_path, Row(Tile(None, "q", "query", "dog"), hits)).all("span")
     kinds = [span["class"] for span in spans if (span.get("class") or "").startswith("label")]
     assert kinds == ["label ", "label same", "label other"]
 
 
 def test_tables_and_notes_of_queries_are_shown_escaped(tmp_path: Path) -> None:
     numbers = Table("<b>Scores</b>", ["codes", "P@5"], [["raw <i>", "0.9"], ["PCA", "0.8"]])
-    found = html(tmp_path, row(note="<u>worst</u>"), tables=[numbers])
+    found = html(tmp_path, row(facts=["<u>worst</u>"]), tables=[numbers], rows_title="The worst")
     assert [cell["scope"] for cell in found.all("th")] == ["col", "col", "row", "row"]
-    assert len(found.all("td")) == 2
-    for text in ("<b>Scores</b>", "raw <i>", "0.9", "PCA", "<u>worst</u>"):
+    assert [cell["data-column"] for cell in found.all("td")] == ["P@5", "P@5"]
+    for text in ("<b>Scores</b>", "raw <i>", "0.9", "PCA", "<u>worst</u>", "The worst"):
         assert text in found.text
 
 
@@ -153,7 +160,7 @@ def test_what_is_cut_from_a_page_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     found = html(tmp_path, *[row(5)] * 4)
     assert len(found.all("section")) == 2
     assert len(found.all("img")) == 6
-    assert "Cut to the first 2 of 4 queries and at most 2 of 5 hits each." in found.text
+    assert "Cut to the first 2 of 4 rows and at most 2 of 5 images in each." in found.text
 
 
 def test_a_contact_sheet_is_cut_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +172,7 @@ def test_a_contact_sheet_is_cut_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(sheet, "contact_sheet", record)
     write_png(tmp_path / "gallery.png", [row(12)] * 41)
-    assert told[-1] == "Cut to the first 40 of 41 queries and at most 10 of 12 hits each."
+    assert told[-1] == "Cut to the first 40 of 41 rows and at most 10 of 12 images in each."
 
 
 def test_nothing_is_cut_without_need(tmp_path: Path) -> None:
@@ -192,7 +199,7 @@ def test_a_gallery_appears_whole_or_not_at_all(write: object, tmp_path: Path, mo
 
     monkeypatch.setattr(os, "fsync", full)
     with raises(RetrievalError, path, "No space left on device", hint=""):
-        write(path, [row()])
+        write(path, [row()], "Nearest images")
     assert [item.name for item in tmp_path.iterdir() if item.is_file()] == ["gallery"]
     assert path.read_text() == "the old one"
 
@@ -200,13 +207,13 @@ def test_a_gallery_appears_whole_or_not_at_all(write: object, tmp_path: Path, mo
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     path = tmp_path / "nowhere" / "gallery.html"
     with raises(RetrievalError, path, "No such file or directory", hint=""):
-        write_html(path, [row()])
+        write_html(path, [row()], "Nearest images")
 
 
 def test_a_gallery_is_readable_by_whom_the_umask_allows(tmp_path: Path) -> None:
     old = os.umask(0o022)
     try:
-        write_html(tmp_path / "gallery.html", [row()])
+        write_html(tmp_path / "gallery.html", [row()], "Nearest images")
     finally:
         os.umask(old)
     assert (tmp_path / "gallery.html").stat().st_mode & 0o777 == 0o644

@@ -63,3 +63,16 @@ def test_shortened_text_keeps_both_ends(text: str, fits: int) -> None:
         head, _, tail = short.partition("…") if "…" not in text else (text[:0], "", text[len(text) :])
         assert text.startswith(head)
         assert text.endswith(tail)
+
+
+def test_a_label_is_below_the_distance_and_percentile() -> None:
+    drawn = sheet(Line(Cell(None, "", ""), [Cell(None, "1  ·  0.5000  p83", "a.png", "Lemon", True)], ""), title="")
+    label = (drawn == (220, 252, 231)).all(axis=2)
+    ink = (drawn == (28, 25, 23)).all(axis=2)
+    assert np.flatnonzero(ink.any(axis=1)).max() < np.flatnonzero(label.any(axis=1)).min()
+
+
+def test_a_long_name_takes_more_lines_and_stays_whole() -> None:
+    name = "Green-Vegetables/Packages-Of-Ten/Brussels-Sprouts.jpg"
+    short, long = (sheet(Line(Cell(None, "query", path), [], "")) for path in ("a.jpg", name))
+    assert long.shape[0] > short.shape[0]

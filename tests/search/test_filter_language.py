@@ -75,10 +75,6 @@ def test_false_sentences(false: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "at", "named"),
     [
-        ("label", 5, ["ends"]),
-        ("label=", 6, ["ends"]),
-        ("label=7 and", 11, ["ends"]),
-        ("(label=7", 8, ["ends"]),
         ("label==7", 6, ["understood"]),
         ("label 7", 6, ["understood"]),
         ("=7", 0, ["understood"]),
@@ -103,6 +99,41 @@ def test_wrong_sentences_are_pointed_at(wrong: str, at: int, named: list[str]) -
         parse(wrong)
     assert error.value.context == (f"  {wrong}", f"  {' ' * at}^")
     assert error.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("begun", "question", "hint"),
+    [
+        ("label", "what must label be?", "like label=7"),
+        ("not (width", "what must width be?", "like width=7"),
+        ("label=", "what comes after label=?", "write a value"),
+        ("label in (3,", "what comes after 3,?", "write a value"),
+        ("label in (", "what comes after (?", "write a value"),
+        ("label=7 and ", "what comes after and?", "write a condition"),
+        ("label=7 or not", "what comes after not?", "write a condition"),
+        ("label not", "not what?", "label not in (3, 5)"),
+        ("label in", "in which list?", "label in (3, 5)"),
+        ("(label=7", "where does the bracket end?", "write )"),
+        ("label in (3, 5", "where does the bracket end?", "write )"),
+    ],
+)
+def test_an_unfinished_filter_gets_the_question_that_fits(begun: str, question: str, hint: str) -> None:
+    with raises(FilterError, f"ends too soon: {question}", option="where", hint=hint) as error:
+        parse(begun)
+    assert error.value.context == (f"  {begun}", f"  {' ' * len(begun.rstrip())}^")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ("label=Golden Delicious", "in quotes"),
+        ('label="Golden', "close the quotes"),
+        ("label=7)", "leave out the bracket"),
+    ],
+)
+def test_what_helps_where_a_filter_is_not_understood(wrong: str, hint: str) -> None:
+    with raises(FilterError, "not understood from here on", option="where", hint=hint):
+        parse(wrong)
 
 
 @pytest.mark.parametrize("empty", ["", "  ", "\n"])

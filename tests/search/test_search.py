@@ -150,7 +150,7 @@ def test_a_limit_that_leaves_out_every_hit_says_nothing_of_likeness(shelf: Shelf
     words = f"no image within a distance of {limit:g}; the nearest is at {nearest.distance:.4f}"
     assert cut.to_json() == {"query": query.name, "hits": [], "note": words}
     (row,) = result_rows([cut], {})
-    assert row.refused == words
+    assert row.nothing == words
     both = one(shelf, query, max_distance=limit, max_percentile=0.0).note or ""
     assert f"a distance of {limit:g} and percentile 0;" in both
     liked = recommend(shelf.store, shelf.live, [query], [], SearchOptions(max_distance=limit))

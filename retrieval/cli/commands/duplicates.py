@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.cli.console import echo, progress_bar, step_task
+from retrieval.cli.console import echo, print_while_read, progress_bar, step_task
 from retrieval.cli.help import ACTION, OUTPUT, SELECTION
 from retrieval.cli.options import Alias, JsonLines, QdrantUrl
 from retrieval.cli.render.formats import Output, choose_output, groups_printer
 from retrieval.errors import DEFAULT_ALIAS, REFUSED, UsageError
+from retrieval.util.wording import count_of
 
 if TYPE_CHECKING:
     from retrieval.duplicates.groups import Group
@@ -108,9 +109,11 @@ def duplicates(
             step=step_task(bar, "Comparing"),
             note=partial(echo, err=True),
         ):
-            show(group)
             if apply or html:
                 found.append(group)
+                print_while_read(show)(group)
+            else:
+                show(group)
         sources = index.sources()
     print_counts(summary)
     if html:
@@ -121,16 +124,18 @@ def duplicates(
         from retrieval.duplicates.quarantine import set_aside
 
         moved = [report_move(each) for each in set_aside(found, sources, apply)]
-        echo(f"{sum(moved):,} files moved to {apply}; undo with: retrieval duplicates --undo {apply}/undo.jsonl")
+        files = count_of(sum(moved), "file")
+        echo(f"{files} moved to {apply}; undo with: retrieval duplicates --undo {apply}/undo.jsonl")
         if not all(moved):
             raise typer.Exit(REFUSED)
 
 
 def print_counts(summary: Any) -> None:
     """Print how many duplicates were found, among how many images."""
-    unread = f"; {summary.unread:,} images cannot be read; only their exact copies are found" * bool(summary.unread)
+    groups, images = count_of(summary.groups, "group"), count_of(summary.duplicates, "image")
+    unread = f"; of {count_of(summary.unread, 'unreadable image')} only the exact copies are found"
     echo(
-        f"{summary.points:,} images: {summary.groups:,} groups, {summary.duplicates:,} images can be removed{unread}",
+        f"{count_of(summary.points, 'image')}: {groups}, {images} can be removed{unread * bool(summary.unread)}",
         err=True,
     )
 
@@ -147,6 +152,6 @@ def undo_and_print(undo: Path) -> None:
     from retrieval.duplicates.quarantine import undo_moves
 
     moved = [report_move(each) for each in undo_moves(undo)]
-    echo(f"{sum(moved):,} files put back")
+    echo(f"{count_of(sum(moved), 'file')} put back")
     if not all(moved):
         raise typer.Exit(REFUSED)

@@ -1,15 +1,27 @@
 """`retrieval evaluate`."""
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.console import echo, exit_if_refused, print_json, progress_bar, stdout, step_task
+from retrieval.cli.console import (
+    echo,
+    exit_if_refused,
+    print_json,
+    print_while_read,
+    progress_bar,
+    stdout,
+    step_task,
+)
 from retrieval.cli.help import ENGINE, OUTPUT, SELECTION
 from retrieval.cli.options import SOURCES, AnyModel, Json, Labels, QdrantUrl, open_sources
 from retrieval.cli.render.tables import print_table
 from retrieval.errors import DEFAULT_ALIAS
+
+if TYPE_CHECKING:
+    from retrieval.evaluate.report import Report
 
 
 def evaluate(
@@ -77,7 +89,7 @@ def evaluate(
     """
     from retrieval.config import load_settings
     from retrieval.evaluate import job
-    from retrieval.evaluate.render import score_tables, summary_lines, write_report
+    from retrieval.evaluate.render import write_report
     from retrieval.model.resolve import load_model, make_encoder
 
     settings = load_settings(qdrant_url=qdrant_url)
@@ -96,12 +108,8 @@ def evaluate(
             limit=limit or job.LIMIT,
             step=step_task(bar, "Reading"),
         )
-    if as_json:
-        print_json(report.to_json())
-    else:
-        for table in score_tables(report):
-            print_table(table.columns, table.rows, numbers=table.columns[1:], title=table.caption)
-        stdout().print("\n".join(summary_lines(report)), soft_wrap=True)
+    show = partial(print_report, as_json=as_json)
+    (print_while_read(show) if html else show)(report)
     for note in report.notes:
         echo(f"note: {note}", err=True)
     if report.helped is False:
@@ -109,3 +117,15 @@ def evaluate(
     if html:
         write_report(html, report)
     exit_if_refused(report.refused)
+
+
+def print_report(report: "Report", *, as_json: bool) -> None:
+    """Print the metrics and the verdict."""
+    from retrieval.evaluate.render import score_tables, summary_lines
+
+    if as_json:
+        print_json(report.to_json())
+        return
+    for table in score_tables(report):
+        print_table(table.columns, table.rows, numbers=table.columns[1:], title=table.caption)
+    stdout().print("\n".join(summary_lines(report)), soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.console import echo
+from retrieval.cli.console import echo, print_while_read
 from retrieval.cli.help import OUTPUT, QUERIES, SELECTION
 from retrieval.cli.options import SOURCES, Alias, JsonLines, Model, QdrantUrl
 from retrieval.cli.queries import STDIN, all_queries, example_query
@@ -172,8 +172,11 @@ def search(
             weak = result.weak or weak
             if result.refused is not None:
                 refused.append(result)
-            show(result)
-            if (html or png) and len(shown) < SHOWN:
+            if not (html or png):
+                show(result)
+                continue
+            print_while_read(show)(result)
+            if len(shown) < SHOWN:
                 shown.append(result)
         if shown:
             write_galleries(index.rows(shown), html=html, png=png, note=weak)

@@ -54,20 +54,22 @@ def write_galleries(
     *,
     html: Path | None = None,
     png: Path | None = None,
-    title: str = "Nearest images",
+    title: str | None = None,
     note: str | None = None,
 ) -> None:
     """Write the results with their images, as a page and as one image, if asked for.
 
-    note: a sentence for the page
+    note: a warning that goes with them
     """
     from retrieval.gallery.page import write_html
+    from retrieval.gallery.rows import EXPLANATION, TITLE
     from retrieval.gallery.sheet import write_png
 
+    notes = [*([note[0].upper() + note[1:] + "."] if note else []), EXPLANATION]
     if html:
-        write_html(html, rows, title=title, notes=[note[0].upper() + note[1:] + "."] if note else [])
+        write_html(html, rows, title or TITLE, notes)
     if png:
-        write_png(png, rows, title=title)
+        write_png(png, rows, title or TITLE, notes)
 
 
 def print_images(rows: Sequence["Row"], console: "Console") -> None:
@@ -75,15 +77,15 @@ def print_images(rows: Sequence["Row"], console: "Console") -> None:
     from retrieval.cli.render.terminal_images import image_strip
     from retrieval.errors import BadImage
 
-    def read(image: "Row | Tile") -> bytes | None:
+    def read(image: "Tile") -> bytes | None:
         try:
             return image.read() if image.read else None
         except BadImage:
             return None
 
     for row in rows:
-        captions = ["query", *(f"{hit.distance:.3g}" for hit in row.hits)]
-        shown: list[Row | Tile] = [row, *row.hits]
-        images = [read(image) for image in shown]
+        shown = [row.query, *row.hits]
+        captions = [tile.head.partition(" ")[0] for tile in shown]
+        images = [read(tile) for tile in shown]
         colour = console.is_terminal and not console.no_color
         console.print(image_strip(images, captions, console.width, colour=colour))
