@@ -88,49 +88,41 @@ def print_json(data: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def progress_bar(*columns: str) -> Iterator["Progress"]:
-    """Show a progress bar on stderr while the block runs, on a terminal only.
+def progress_bar() -> Iterator["Progress"]:
+    """Show a progress bar on stderr while the block runs, on a terminal only."""
+    from retrieval.cli.render.progress import make_progress
 
-    columns: task fields shown after the bar.
-    """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = stderr()
-    fields = [TextColumn("{task.fields[" + name + "]}", markup=False) for name in columns]
-    layout = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        *fields,
-        TimeRemainingColumn(),
-    )
-    with Progress(*layout, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with make_progress(stderr()) as progress:
         yield progress
 
 
-def count_task(bar: "Progress", description: str, total: int | None = None, **fields: Any) -> "ReportCount":
-    """A callback that shows a number done and a total on the bar; `fields` are those of `progress_bar`."""
-    task = bar.add_task(description, total=total, **fields)
+def count_task(bar: "Progress", description: str, total: int | None = None, unit: str = "images") -> "ReportCount":
+    """A callback that shows a number done and a total on the bar."""
+    task = bar.add_task(description, total=total, unit=unit, note="")
     return lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def step_task(bar: "Progress", description: str) -> "ReportStep":
+def step_task(bar: "Progress", description: str, unit: str = "images") -> "ReportStep":
     """A callback that shows the current step, a number done and a total on the bar."""
-    task = bar.add_task(description, total=None)
+    task = bar.add_task(description, total=None, unit=unit, note="")
     return lambda step, done, total: bar.update(task, description=step, completed=done, total=total)
 
 
 def training_task(bar: "Progress") -> "Callable[[Training], None]":
-    """A callback that shows the progress of a training on the bar, which needs a `note` column."""
-    task = bar.add_task("Training", total=100, start=False, visible=False, note="")
+    """A callback that shows the progress of a training on the bar."""
+    from retrieval.cli.render.progress import PERCENT
+
+    task = bar.add_task("Training", total=None, start=False, visible=False, unit=PERCENT, note="")
 
     def show(p: "Training") -> None:
+        if p.compiling:
+            bar.update(task, visible=True, description="Compiling", note="kept for the next time")
+            return
         bar.start_task(task)
         loss = "features" if p.loss is None else f"loss {p.loss:.4f}"
         note = f"{loss}, {p.images_per_second:,.0f} images/s{', resumed' if p.resumed else ''}"
-        bar.update(task, visible=True, completed=100 * p.done, note=note)
-        if p.done >= 1:
-            bar.update(task, description="Saving")
+        name = "Training" if p.done < 1 else "Saving"
+        bar.update(task, visible=True, description=name, completed=100 * p.done, total=100, note=note)
 
     return show
 

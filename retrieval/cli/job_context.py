@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from retrieval.ingest.summary import IngestSummary
     from retrieval.ops.job_history import JobRecord
 
+STARTING = "listing, loading the model"
+"""Shown until the first images are done."""
 LOG_SECONDS = 10.0
 """Time between two lines of progress in a JSON log."""
 
@@ -30,7 +32,7 @@ class Watch:
 
         self.summary = IngestSummary(alias, None)
         self.facts = run.facts
-        self.bar, self._task = bar, bar.add_task("Ingesting", total=None, note="")
+        self.bar, self._task = bar, bar.add_task("Ingesting", total=None, unit="images", note=STARTING)
         self._logged = time.monotonic()
 
     def say(self, step: str) -> None:
@@ -82,7 +84,7 @@ def record_job(job: str, alias: str, folder: Path) -> Iterator["JobRecord"]:
 @contextlib.contextmanager
 def watch_job(job: str, alias: str, folder: Path, metrics_file: Path | None) -> Iterator[Watch]:
     """Show and record a run while the block lasts; however it ends, print the progress and write the metrics."""
-    with contextlib.ExitStack() as last, progress_bar("note") as bar, record_job(job, alias, folder) as run:
+    with contextlib.ExitStack() as last, progress_bar() as bar, record_job(job, alias, folder) as run:
         watch = Watch(alias, bar, run)
         last.callback(lambda: finish_job(job, watch.summary, run, metrics_file))
         last.callback(bar.stop)

@@ -186,7 +186,7 @@ def open_sources(
             if not bars:
                 bars.append(stack.enter_context(progress_bar()))
             if file not in tasks:
-                tasks[file] = bars[0].add_task(f"Downloading {file}", total=total)
+                tasks[file] = bars[0].add_task(f"Downloading {file}", total=total, unit="bytes", note="")
             bars[0].update(tasks[file], completed=done, total=total)
 
         return [open_source(spec, settings, name=name, labels=labels is not None, progress=report) for spec in specs]

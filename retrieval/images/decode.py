@@ -95,7 +95,7 @@ def thumbnail(data: bytes, where: str, side: int) -> UInt8[ndarray, "h w 3"]:
 
 
 def encode_png(pixels: UInt8[ndarray, "h w c"]) -> bytes:
-    """Encode grey (c = 1) or RGB (c = 3) pixels as a PNG file."""
+    """Encode grey (c = 1), RGB (3) or RGBA (4) pixels as a PNG file."""
     out = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(out, "PNG", optimize=True)
     return out.getvalue()

@@ -43,6 +43,7 @@ class Progress:
     loss: of the last step; None while features are computed
     images_per_second: since the run was started or resumed
     resumed: the run was resumed from a checkpoint
+    compiling: nothing else happens until the next report
     """
 
     step: int
@@ -50,6 +51,10 @@ class Progress:
     loss: float | None
     images_per_second: float
     resumed: bool
+    compiling: bool = False
+
+
+COMPILING = Progress(0, 0.0, None, 0.0, resumed=False, compiling=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def train(
 
     images: u8[n, h, w, c]
     checkpoint_folder: where runs keep their checkpoints; None: this run writes none
-    report: called every REPORT_STEPS steps
+    report: called with COMPILING, then every REPORT_STEPS steps
     log: called with the metrics of each round, those from before an interruption first
     Raises TrainingError for fewer than 32 images, for images that are all the same, when the loss is not finite or the
     embedding collapses, and when a checkpoint is damaged or cannot be written. In a process group also when processes
@@ -130,6 +135,7 @@ def train(
         log(line)
 
     terms: list[Terms] = []
+    report(COMPILING)
     stepper.step(
         state.train_state, batch_rows(state.step), state.step, 0.0
     )  # compiled here, so that the first step counts as a step

@@ -31,7 +31,7 @@ from retrieval.train.closed_form import choose_shrinkage
 from retrieval.train.diagnostics import MIN_IMAGES, Diagnostics, check_data, split_held_out
 from retrieval.train.head import BATCH as HEAD_BATCH
 from retrieval.train.head import train_head
-from retrieval.train.loop import Progress, RunClock, TrainResult
+from retrieval.train.loop import COMPILING, Progress, RunClock, TrainResult
 from retrieval.train.optimiser import learning_rate, make_optimiser
 
 VIEWS = 4
@@ -173,6 +173,7 @@ def compute_features(
         return np.asarray(compute(weights, padded, jax.random.fold_in(key, start)))[:, : len(part)]
 
     found, done = [], 0
+    report(COMPILING)
     with ThreadPoolExecutor(os.cpu_count(), "features") as threads:
         try:
             for part in threads.map(batch, range(0, len(images), TOGETHER)):
@@ -225,6 +226,7 @@ def train_decoder(
         updates, state = optimiser.update(gradient, state, params)
         return optax.apply_updates(params, optax.tree.scale(rate, updates)), state, loss
 
+    report(COMPILING)
     evaluate = jax.jit(loss_of)
     state, best, best_loss, best_epoch = optimiser.init(params), params, float("inf"), 0
     per_epoch = len(learned) // size

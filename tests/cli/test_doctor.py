@@ -238,7 +238,10 @@ def test_a_server_in_order(served: tuple[str, str], examined: Examined, call: Ca
     said = call("status", "--json", *chosen).object
     assert (said["points"], said["status"], said["layout"]) == (PICTURES, "green", "HNSW, ef=256")
     assert [said[name] for name in ("shards", "replicas", "write_consistency", "copies", "active")] == [1] * 5
-    assert f"indexed           0 of {PICTURES}" in call("status", *chosen).out
+    shown = call("status", *chosen).out
+    assert f"index       HNSW, ef=256, 0 of {PICTURES} indexed, green" in shown
+    assert "replicas    1 of 1 active, 1 shard × 1 replica" in shown
+    assert f"Qdrant {said['server']} at {url}" in shown
 
 
 def test_addresses_that_are_not_one_cluster(served: tuple[str, str], examined: Examined) -> None:

@@ -49,7 +49,7 @@ def test_the_verdict_is_kept_and_search_says_that_it_is_weak(home: Path, picture
     known = call("status", "--json").object
     assert known["verdict"]["value"] == said["scores"][0]["p_at_k"]
     assert (known["verdict"]["metric"], known["verdict"]["queries"]) == ("P@5", PICTURES)
-    assert f"verdict           {said['verdict']}" in call("status").out
+    assert f"quality     {said['verdict']}" in call("status").out
     call("evaluate", pictures, "--json")  # without labels
     assert call("status", "--json").object["verdict"] == known["verdict"], "labels tell more than copies"
     call("evaluate", pictures, "--labels", "folder", "-k", 150, "--json")  # so many, and most are wrong

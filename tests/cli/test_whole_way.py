@@ -109,12 +109,27 @@ def test_status_says_what_is_there(ingested: Ingested, trained: Trained, home: P
     )
     assert facts["aliases"] == {"images": ingested.said["collection"]}
     assert list(facts["sources"]) == ["pictures"]
-    assert str(PICTURES) in call("status").out
+    shown = call("status").out
+    assert len(shown.splitlines()) <= 12, "one screen, also of a small terminal"
+    for part in (
+        f"{PICTURES}, ",
+        mark[:8],
+        ingested.said["collection"],
+        "pictures → ",
+        "folder names as labels",
+        " MB) ",
+    ):
+        assert part in shown
+    assert mark not in shown
+    assert str(facts["neighbours"][50]) not in shown
 
 
 def test_status_of_nothing(call: Call) -> None:
     facts = call("status", "--json").object
     assert (facts["collection"], facts["points"], facts["default_model"]) == (None, 0, None)
+    shown = call("status", "--alias", "trip").out
+    assert "trip has no collection yet; make it with: retrieval ingest SOURCE --alias trip" in shown
+    assert "train one with: retrieval train SOURCE" in shown
 
 
 def test_data_sets_bring_their_own_labels(trained_home: Path, call: Call) -> None:

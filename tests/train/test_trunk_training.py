@@ -107,7 +107,9 @@ def test_a_saved_model_works_without_its_trunk(colours: UInt8[np.ndarray, "n h w
     listed.listed = [*listed.listed, BROKEN, *(entry(f"{p.shape}.png", encode_png(p)) for p in (wide, tall))]
     model, refused = train_and_save([listed], settings, OPTIONS, training=seen.append)
     assert [item.entry for item in refused] == [BROKEN]
-    assert seen[0].loss is None
+    assert sum(p.compiling for p in seen) == 2, "the trunk, and the decoder"
+    assert seen[0].compiling
+    assert seen[1].loss is None
     assert seen[-1].done == 1
     loaded = saved_models.load(model.path)
     assert loaded.config == ModelConfig((SIDE, SIDE), 3, 4, (), (), TRUNK, "crop")

@@ -9,6 +9,7 @@ from retrieval.cli.console import echo, print_json, stdout
 from retrieval.cli.help import ACTION
 from retrieval.cli.options import Json, QdrantUrl
 from retrieval.cli.render.tables import print_table
+from retrieval.util.wording import format_age
 
 if TYPE_CHECKING:
     from retrieval.store.base import Store
@@ -96,20 +97,3 @@ def describe_collection(store: "Store", collection: str, aliases: Mapping[str, s
         return None
     facts = meta.to_json()
     return {"collection": collection, "aliases": own, "points": points, **{name: facts[name] for name in META_FIELDS}}
-
-
-def format_age(created: str) -> str:
-    """Time since then, in its largest unit.
-
-    >>> age("2000-01-01T00:00:00+00:00").endswith(" d"), age("9999-01-01T00:00:00+00:00")
-    (True, 'unknown')
-    """
-    from retrieval.schema.records import seconds_since
-
-    seconds = seconds_since(created)
-    if seconds is None:
-        return "unknown"
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= length:
-            return f"{int(seconds // length)} {unit}"
-    return f"{int(seconds)} s"

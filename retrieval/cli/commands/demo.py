@@ -29,7 +29,7 @@ def demo(as_json: Json = False) -> None:
     settings = load_settings().model_copy(update={"qdrant_url": None})
     html, png = settings.home / "demo" / "gallery.html", settings.home / "demo" / "gallery.png"
     html.parent.mkdir(parents=True, exist_ok=True)
-    with open_store(settings) as store, progress_bar("note") as bar:
+    with open_store(settings) as store, progress_bar() as bar:
         outcome = job.run_demo(store, settings, training_task(bar), lambda text: stderr().print(f"{text} …"))
     every = max(1, len(outcome.results) // GALLERY)
     chosen = outcome.results[::every][:GALLERY]

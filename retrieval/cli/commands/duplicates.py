@@ -106,7 +106,7 @@ def duplicates(
             summary,
             max_distance=max_distance,
             max_percentile=max_percentile,
-            step=step_task(bar, "Comparing"),
+            step=step_task(bar, "Reading"),
             note=partial(echo, err=True),
         ):
             if apply or html:

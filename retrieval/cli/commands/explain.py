@@ -55,12 +55,11 @@ def explain(
         echo(line)
     console = stdout()
     if console.is_terminal:
-        from retrieval.cli.render.terminal_images import image_strip
+        from retrieval.cli.render.terminal_images import print_strip
         from retrieval.images.decode import encode_png
 
         shown = [images[0], encode_png(found.seen[0]), images[1], encode_png(found.seen[1])]
-        colour = not console.no_color
-        console.print(image_strip(shown, ["a", "a, decoded", "b", "b, decoded"], console.width, colour=colour))
+        print_strip(shown, ["a", "a, decoded", "b", "b, decoded"], console)
 
 
 def format_findings(found: "Explanation") -> list[str]:

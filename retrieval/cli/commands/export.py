@@ -41,7 +41,7 @@ def export(
     from retrieval.store import open_store
 
     with open_store(load_settings(qdrant_url=qdrant_url)) as store, progress_bar() as bar:
-        summary = job(store, alias, file, where, count_task(bar, "Exporting"))
+        summary = job(store, alias, file, where, count_task(bar, "Exporting", unit="points"))
     if as_json:
         print_json(summary.to_json())
     else:

@@ -52,7 +52,9 @@ def forget(
         if not yes and not typer.confirm(f"Forget {escape_unprintable(name)}, {found.points:,} points?", err=True):
             raise typer.Exit(1)
         with record_job("forget", alias, settings.jobs) as run, open_store(settings) as store, progress_bar() as bar:
-            found = job.forget(store, alias, name, settings.refused, count_task(bar, "Removing", total=found.points))
+            found = job.forget(
+                store, alias, name, settings.refused, count_task(bar, "Removing", found.points, "points")
+            )
             run.facts |= found.to_json()
     if as_json:
         print_json(found.to_json())

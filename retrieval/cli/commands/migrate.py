@@ -70,7 +70,7 @@ def migrate(
         source.check()
         target.check()
         bar = stack.enter_context(progress_bar())
-        summary = job.migrate(source, target, alias, count_task(bar, "Copying"), yes=yes)
+        summary = job.migrate(source, target, alias, count_task(bar, "Copying", unit="points"), yes=yes)
     if as_json:
         print_json(summary.to_json())
     else:

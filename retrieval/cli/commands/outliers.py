@@ -45,7 +45,7 @@ def outliers(
     from retrieval.config import load_settings
 
     with Index.open(alias, settings=load_settings(qdrant_url=qdrant_url)) as index, progress_bar() as bar:
-        found = index.outliers(limit, report=count_task(bar, "Searching"), note=partial(echo, err=True))
+        found = index.outliers(limit, report=count_task(bar, "Reading"), note=partial(echo, err=True))
         if html:
             from retrieval.gallery.review import write_outliers
 

@@ -126,6 +126,15 @@ def search(
     png: Annotated[
         Path | None, typer.Option(rich_help_panel=OUTPUT, help="Write the results to this file, as one image.")
     ] = None,
+    show_images: Annotated[
+        bool,
+        typer.Option(
+            "--show",
+            rich_help_panel=OUTPUT,
+            help="On a terminal, show the images too: real ones in Kitty, Ghostty, iTerm2, WezTerm and mintty, coloured"
+            " blocks elsewhere.",
+        ),
+    ] = False,
     alias: Alias = DEFAULT_ALIAS,
     model: Model = None,
     qdrant_url: QdrantUrl = None,
@@ -137,7 +146,7 @@ def search(
     collection resembles a query, its result says so. If the last `retrieval evaluate` found most hits wrong, or a
     baseline better, search warns that retrieval is weak.
 
-    $ retrieval search query.png
+    $ retrieval search query.png --show
     $ retrieval search scans --limit 20 --where 'label=7' --html hits.html
     """
     options = SearchOptions(
@@ -149,6 +158,8 @@ def search(
         max_percentile=max_percentile,
     )
     form = choose_output(output, as_json=as_json)
+    if show_images and form != "table":
+        raise UsageError(f"--show with --output {form}; give one")
     check_query_options(image, like, unlike, list_, stored=stored, diverse=diverse)
 
     from retrieval.api import Index
@@ -160,7 +171,10 @@ def search(
     refused: list[Result] = []
     weak: str | None = None
     asked, started = 0, time.monotonic()
-    with Index.open(alias, model=model, settings=settings) as index, result_printer(form, index) as show:
+    with (
+        Index.open(alias, model=model, settings=settings) as index,
+        result_printer(form, index, show_images=show_images) as show,
+    ):
         options = replace(options, where=index.filter(where))
         if like:
             results = iter([index.recommend([*map(example_query, like)], [*map(example_query, unlike or [])], options)])

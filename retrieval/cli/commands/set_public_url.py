@@ -41,7 +41,9 @@ def set_public_url(
         raise
     assert settings.public_url is not None
     with open_store(settings) as store, progress_bar() as bar:
-        collection, changed = image_url.set_public_url(store, alias, settings.public_url, count_task(bar, "Writing"))
+        collection, changed = image_url.set_public_url(
+            store, alias, settings.public_url, count_task(bar, "Writing", unit="points")
+        )
         page = None if as_json else dashboard_url(store, alias)
     if as_json:
         print_json({"alias": alias, "collection": collection, "public_url": settings.public_url, "changed": changed})

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: Json = False) -> None:
     """Show the engine, its nodes, collection, model and sources.
 
-    With the verdict of the last `retrieval evaluate`, and a warning if it is bad.
-    If a node (a server of a Qdrant cluster) is down, status shows what the other nodes report.
+    With the verdict of the last `retrieval evaluate`, and a warning if it is bad. If a node (a server of a Qdrant
+    cluster) is down, status shows what the other nodes report. --json has all facts, status shows one screen of them.
 
     $ retrieval status
     $ retrieval status --alias scans --json
     """
+    from retrieval.cli.render.status import status_rows
     from retrieval.config import load_settings
     from retrieval.model import saved_models
-    from retrieval.schema.verdict import Verdict
     from retrieval.store import open_store
 
     settings = load_settings(qdrant_url=qdrant_url)
@@ -35,23 +35,12 @@ def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: 
     }
     with open_store(settings, fail_fast=True) as store:
         facts |= describe_engine(store, alias)
-    from retrieval.model.saved_models import describe_sight
-
-    facts |= describe_sight(settings.models, facts.get("model"))
+    facts |= saved_models.describe_sight(settings.models, facts.get("model"))
     if as_json:
         print_json(facts)
         return
-    if facts.get("verdict"):
-        verdict = Verdict.from_json(facts["verdict"])
-        facts["verdict"] = f"{verdict} ({verdict.measured[:10]})"
-    for name, value in facts.items():
-        lines = (
-            [f"{k} → {plain_value(v)}" for k, v in value.items()]
-            if isinstance(value, dict)
-            else [format_fact(name, facts)]
-        )
-        for line in lines or ["none"]:
-            echo(f"{name:<17} {line}")
+    for name, value in status_rows(facts):
+        echo(f"{name:<10}  {value}")
 
 
 def describe_engine(store: "Store", alias: str) -> dict[str, Any]:
@@ -79,22 +68,3 @@ def describe_engine(store: "Store", alias: str) -> dict[str, Any]:
     except StoreUnavailable as error:
         facts["unknown"] = f"the rest: {error}"
     return facts
-
-
-def format_fact(name: str, facts: dict[str, Any]) -> str:
-    """A fact as text, with its total where it is a part of one."""
-    if name == "points" and facts[name] is None:
-        return "unknown"
-    whole = {"indexed": facts.get("points"), "active": facts.get("copies")}.get(name)
-    return plain_value(facts[name]) + ("" if whole is None else f" of {whole}")
-
-
-def plain_value(value: Any) -> str:
-    """A value without brackets and quotes."""
-    if value is None:
-        return "none yet"
-    if isinstance(value, dict):
-        if "error" in value:
-            return str(value["error"])
-        return ", ".join(f"{name} {part}" for name, part in value.items() if part is not None)
-    return ", ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else str(value)

@@ -22,6 +22,7 @@ from retrieval.cli.options import SOURCES, Json, open_sources
 from retrieval.cli.parse import parse_seconds, parse_size
 from retrieval.errors import DEFAULT_ALIAS
 from retrieval.train.types import Objective, Preset, TrunkChoice
+from retrieval.util.wording import count_of
 
 if TYPE_CHECKING:
     from retrieval.config import Settings
@@ -215,12 +216,12 @@ def train_with_progress(
     first = not options.hosts or options.hosts.process == 0
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(event_files(tensorboard)) if tensorboard and first else lambda line: None
-        bar = stack.enter_context(progress_bar("note"))
+        bar = stack.enter_context(progress_bar())
         return job.train_and_save(
             sources,
             settings,
             options,
-            reading=count_task(bar, "Reading", note=""),
+            reading=count_task(bar, "Reading"),
             training=training_task(bar),
             log=log,
         )
@@ -255,8 +256,8 @@ def print_model(
         early = ", stopped early" if m["stopped_early"] else ""
         stdout().print(
             f"{f'Model {model.fingerprint[:8]}' if saved else f'Trained as {hosts}'}:"
-            f" {m['images']:,} images read in {m['reading_seconds']} s,"
-            f" {m['epochs']:.3g} epochs in {m['seconds']:.1f} s{early}, loss {m['loss']:.4f}\n"
+            f" {count_of(m['images'], 'image')} read in {m['reading_seconds']} s,"
+            f" {count_of(m['epochs'], 'epoch')} in {m['seconds']:.1f} s{early}, loss {m['loss']:.4f}\n"
             + describe_choice(m)
             + (
                 f"{describe_verdict(verdict, source)}\n{model.path}\nNext: {next_command(model, source, settings)}"

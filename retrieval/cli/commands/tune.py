@@ -80,7 +80,9 @@ def tune(
     least = parse_share("min_recall", min_recall)
     settings = load_settings(qdrant_url=qdrant_url)
     with open_store(settings) as store, progress_bar() as bar:
-        rows = list(job.tune(store, alias, builds=tune_candidates.BUILDS, step=step_task(bar, "Measuring")))
+        rows = list(
+            job.tune(store, alias, builds=tune_candidates.BUILDS, step=step_task(bar, "Measuring", unit="steps"))
+        )
     chosen = tune_candidates.choose_index(rows, least, max_p95 / 1000, on_disk=on_disk)
     if as_json:
         print_json({"chosen": chosen and chosen.to_json(), "measured": [row.to_json() for row in rows]})

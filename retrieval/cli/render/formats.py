@@ -30,13 +30,23 @@ def choose_output(output: Output | None, *, as_json: bool) -> Output:
 
 
 @contextlib.contextmanager
-def result_printer(output: Output, index: "Index") -> "Iterator[Callable[[Result], None]]":
-    """A function that prints one result after the other, while the block runs."""
+def result_printer(
+    output: Output, index: "Index", *, show_images: bool = False
+) -> "Iterator[Callable[[Result], None]]":
+    """A function that prints one result after the other, while the block runs.
+
+    show_images: on a terminal, the table is followed by the images
+    """
     if output == "table":
         from retrieval.cli.console import is_terminal, stdout
-        from retrieval.cli.render.results import print_lines, print_results
+        from retrieval.cli.render.results import print_images, print_lines, print_results
 
-        yield (lambda result: print_results([result], stdout())) if is_terminal() else print_lines
+        def show(result: "Result") -> None:
+            print_results([result], stdout())
+            if show_images and result.hits:
+                print_images(index.rows([result]), stdout())
+
+        yield show if is_terminal() else print_lines
     elif output == "csv":
         rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(COLUMNS)

@@ -73,8 +73,8 @@ def write_galleries(
 
 
 def print_images(rows: Sequence["Row"], console: "Console") -> None:
-    """Print each query and its hits as small images, side by side."""
-    from retrieval.cli.render.terminal_images import image_strip
+    """Print each query and its hits as images, side by side."""
+    from retrieval.cli.render.terminal_images import print_strip
     from retrieval.errors import BadImage
 
     def read(image: "Tile") -> bytes | None:
@@ -85,7 +85,5 @@ def print_images(rows: Sequence["Row"], console: "Console") -> None:
 
     for row in rows:
         shown = [row.query, *row.hits]
-        captions = [tile.head.partition(" ")[0] for tile in shown]
-        images = [read(tile) for tile in shown]
-        colour = console.is_terminal and not console.no_color
-        console.print(image_strip(images, captions, console.width, colour=colour))
+        print_strip([read(tile) for tile in shown], [tile.head.partition(" ")[0] for tile in shown], console)
+        console.print()

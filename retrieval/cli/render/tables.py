@@ -25,9 +25,9 @@ def print_table(
     numbers: the columns that are aligned right.
     """
     from rich.table import Table
+    from rich.text import Text
 
-    title = title and escape_unprintable(title)
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
@@ -35,4 +35,6 @@ def print_table(
     console = console or stdout()
     if not console.is_terminal:
         console.width = PIPE_WIDTH
+    if title:  # not the table's: that would be broken at its width
+        console.print(Text(escape_unprintable(title), "bold"), soft_wrap=True)
     console.print(table)
