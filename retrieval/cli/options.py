@@ -30,7 +30,7 @@ Model = Annotated[
         metavar="MODEL",
         rich_help_panel=ENGINE,
         show_default="the collection's model, or the default model",
-        help="A model's folder, or the start of its fingerprint, the hash that identifies it.",
+        help="A model's folder, or the first characters of its fingerprint (the hash that identifies it).",
     ),
 ]
 AnyModel = Annotated[
@@ -39,7 +39,7 @@ AnyModel = Annotated[
         metavar="MODEL",
         rich_help_panel=ENGINE,
         show_default="the default model",
-        help="A model's folder, or the start of its fingerprint, the hash that identifies it.",
+        help="A model's folder, or the first characters of its fingerprint (the hash that identifies it).",
     ),
 ]
 """For a command that does not use the collection's model."""
@@ -143,7 +143,7 @@ MaxFailures = Annotated[
     typer.Option(
         min=0,
         rich_help_panel=LIMITS,
-        help="Stop when more images than this are refused for the first time; the images stored until then are kept.",
+        help="Stop once more images than this are newly refused; what has been stored by then is kept.",
     ),
 ]
 

@@ -79,6 +79,6 @@ def test_explain_says_what_search_says(home: Path, pictures: Path, tmp_path: Pat
     assert found["distance"] == pytest.approx(second["distance"], abs=1e-5)
     assert (found["rank_of_b_for_a"], found["percentile"]) == (2, second["percentile"])
     shown = call("explain", one, stored, "--html", page).out
-    assert f"for {one}, {stored} is number 2" in shown
+    assert f"{stored} is number 2 of the 1,000 nearest to {one}" in shown
     assert page.read_text("utf-8").count("<b>reconstruction</b>") == 2
     call("explain", one, "pictures/nothing.png").error(2, "pictures/nothing.png")

@@ -167,4 +167,4 @@ def test_the_verdict_by_folder_names(pictures: Path, colours: Path, call: Call) 
     assert "200 of the images, with folder names as labels: learning did not help: P@5 0." in done.out
     done = call("train", colours, "--trunk", "none", "--epochs", 1)
     assert done.code == 0, done.err
-    assert f"Is it any good? retrieval evaluate {colours}" in done.out
+    assert f"To see whether it is any good: retrieval evaluate {colours}" in done.out

@@ -48,7 +48,7 @@ def test_counted_and_named(place: Place, call: Call, folder: Path, tmp_path: Pat
     assert {point.payload["path"] for point in place.points().values()} == set(TAKEN)
     (beside,) = (place.home / "refused").glob("*.passed-over.json")
     assert json.loads(beside.read_text()) == {"mixed": {"count": 4, "first": PASSED}}
-    said = "4 files skipped, because their formats are not supported: mixed/c.jp2, mixed/d.ico, mixed/e.SVG, mixed/icon"
+    said = "4 files skipped, in formats that are not supported: mixed/c.jp2, mixed/d.ico, mixed/e.SVG, mixed/icon"
     for option in ("--dry-run", "--workers=1"):
         assert said in call("ingest", folder, option, *place.options()).out.splitlines()
     archive = shutil.make_archive(str(tmp_path / "packed"), "zip", folder)

@@ -136,7 +136,7 @@ def test_all_say_the_same_on_both_engines(place: Place, ours: Call, tmp_path: Pa
     assert [(hit["path"], hit["stale"]) for hit in hits] == [(first.relative_to(folder).as_posix(), True)]
     assert " (stale)" in ours("search", second, "--where", "stale=true").out
     assert ours("search", second, "--where", "stale!=true", "-k", 20, "--json").out.count('"distance"') == 18
-    assert "1 refused images are still stored as before" in ours("ingest", folder).out
+    assert "1 refused image still stored as before" in ours("ingest", folder).out
     done = ours("ingest", folder, "--prune", "--json")
     assert (done.code, counts(done), place.stored) == (3, (20, 1, 0, 1), 19)
     assert ours("status", "--json").object["stale"] == 0

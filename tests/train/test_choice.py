@@ -81,7 +81,9 @@ def test_images_are_read_as_the_choice_needs_them(drawn: list[Entry], photograph
 def test_the_choice_and_its_reason_are_in_the_metrics_and_said(drawn: list[Entry]) -> None:
     model, _ = train_and_save([ListSource(drawn)], load_settings(), TrainOptions(epochs=1, dim=4))
     assert (model.config.trunk, model.metrics["drawn_share"]) == (None, 1.0)
-    assert describe_choice(model.metrics) == "Drawings (100% of the images): it sees nothing but their pixels.\n"
+    assert (
+        describe_choice(model.metrics) == "Drawings (100% of the images): the model learns from their pixels alone.\n"
+    )
     assert "drawn share | 1 |" in (model.path / "README.md").read_text()
     assert "2% are drawings" in describe_choice({"trunk": TRUNK, "drawn_share": 0.02})
     assert describe_choice({"trunk": TRUNK}) == ""

@@ -36,8 +36,8 @@ def duplicates(
             max=100,
             metavar="PERCENTILE",
             rich_help_panel=SELECTION,
-            help="Like --max-distance, but given in percent: the distance within which this percentage of the "
-            "stored images have their nearest neighbour.",
+            help="Like --max-distance, but as a percentile: 20 is the distance within which 20% of the stored images "
+            "have their nearest neighbour.",
         ),
     ] = None,
     apply: Annotated[
@@ -54,7 +54,7 @@ def duplicates(
         typer.Option(
             metavar="FILE",
             rich_help_panel=ACTION,
-            help="Move the files back that --apply moved; FILE is its undo.jsonl.",
+            help="Move the files that --apply moved back; FILE is its undo.jsonl.",
         ),
     ] = None,
     output: Annotated[
@@ -87,7 +87,7 @@ def duplicates(
     form = choose_output(output, as_json=as_json)
     if undo:
         if apply or html:
-            raise UsageError("--undo with --apply or --html; give one")
+            raise UsageError("--undo cannot be combined with --apply or --html")
         undo_and_print(undo)
         return
 

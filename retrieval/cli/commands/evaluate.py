@@ -52,7 +52,7 @@ def evaluate(
             min=1,
             rich_help_panel=SELECTION,
             show_default="10,000",
-            help="Maximum number of queries; of more, evaluate uses a random sample, the same in each run.",
+            help="Maximum number of queries; if there are more, a random sample is used, the same one in every run.",
         ),
     ] = None,
     html: Annotated[
@@ -82,7 +82,7 @@ def evaluate(
     how often a distorted copy of an image finds its original. The model is trained to ignore such distortions, so there
     is no verdict then, unless raw pixels find more.
 
-    The verdict is stored with the collection if that holds embeddings of this model. Where it is bad, searches say so.
+    The verdict is stored with the collection if the collection was made with this model. If it is bad, searches say so.
 
     $ retrieval evaluate digits --labels folder --html report.html
     $ retrieval evaluate mnist:train --queries mnist:test --labels folder

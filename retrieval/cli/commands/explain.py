@@ -64,11 +64,13 @@ def explain(
 
 def format_findings(found: "Explanation") -> list[str]:
     """The findings, in words."""
+    from retrieval.search.explain import FARTHEST
+
     share = "" if found.percentile is None else f", p{found.percentile:.0f}: "
     if found.percentile is not None:
         share += f"{found.percentile:.0f}% of the images here have a nearer nearest neighbour"
     findings = [f"distance {found.distance:.4f}{share}"]
     for who, other, rank in ((0, 1, found.ranks[0]), (1, 0, found.ranks[1])):
-        place = f"number {rank:,}" if rank is not None else "not among the nearest 1,000"
-        findings.append(f"for {found.names[who]}, {found.names[other]} is {place}")
-    return [*findings, *(["their content is the same"] if found.same_content else [])]
+        place = f"number {rank:,} of" if rank is not None else "not among"
+        findings.append(f"{found.names[other]} is {place} the {FARTHEST:,} nearest to {found.names[who]}")
+    return [*findings, *(["the two files are identical"] if found.same_content else [])]

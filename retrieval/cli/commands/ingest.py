@@ -143,7 +143,7 @@ def ingest(
     $ retrieval ingest s3://bucket/scans --prune --errors refused.jsonl
     """
     if train and model:
-        raise UsageError(f"--train with --model {model}: give one: the model is either trained now or exists already")
+        raise UsageError(f"--train cannot be combined with --model {model}: either a model is trained, or one is given")
 
     from retrieval.config import load_settings
     from retrieval.ingest import job

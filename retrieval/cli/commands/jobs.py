@@ -28,7 +28,7 @@ def jobs(
 ) -> None:
     """List past and running jobs: what, when, and the outcome.
 
-    A job is a run of ingest, reindex, rollback or forget. The list holds those that used this RETRIEVAL_HOME.
+    A job is a run of ingest, reindex, rollback or forget. Lists the jobs that used this RETRIEVAL_HOME.
 
     $ retrieval jobs
     $ retrieval jobs --limit 1 --json

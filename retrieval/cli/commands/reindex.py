@@ -130,7 +130,7 @@ def reindex(
     $ retrieval reindex --if-changed --metrics-file retrieval-reindex.prom
     """
     if train and model:
-        raise UsageError(f"--train with --model {model}: give one: the model is either trained now or exists already")
+        raise UsageError(f"--train cannot be combined with --model {model}: either a model is trained, or one is given")
 
     from retrieval.config import load_settings
     from retrieval.model.resolve import load_model

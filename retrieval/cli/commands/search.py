@@ -82,8 +82,8 @@ def search(
         typer.Option(
             metavar="PERCENTILE",
             rich_help_panel=SELECTION,
-            help="Like --max-distance, but given in percent: the distance within which this percentage of the "
-            "stored images have their nearest neighbour (0 to 100).",
+            help="Like --max-distance, but as a percentile: 20 is the distance within which 20% of the stored images "
+            "have their nearest neighbour (0 to 100).",
         ),
     ] = None,
     diverse: Annotated[
@@ -94,7 +94,7 @@ def search(
         typer.Option(
             "--keep-copies",
             rich_help_panel=SELECTION,
-            help="Show each exact copy of an image as a hit of its own, not as one hit.",
+            help="Show exact copies of an image as separate hits, not as one.",
         ),
     ] = False,
     include_self: Annotated[
@@ -143,8 +143,8 @@ def search(
     """Find the images nearest to each query.
 
     Compares images by the Euclidean distance between their embeddings: the smaller, the more alike. If nothing in the
-    collection resembles a query, its result says so. If the last `retrieval evaluate` found most hits wrong, or a
-    baseline better, search warns that retrieval is weak.
+    collection resembles a query, its result says so. If the last `retrieval evaluate` found that most hits
+    are wrong, or that a baseline does better, search warns that retrieval is weak.
 
     $ retrieval search query.png --show
     $ retrieval search scans --limit 20 --where 'label=7' --html hits.html
@@ -159,7 +159,7 @@ def search(
     )
     form = choose_output(output, as_json=as_json)
     if show_images and form != "table":
-        raise UsageError(f"--show with --output {form}; give one")
+        raise UsageError(f"--show cannot be combined with --output {form}")
     check_query_options(image, like, unlike, list_, stored=stored, diverse=diverse)
 
     from retrieval.api import Index
@@ -210,15 +210,17 @@ def check_query_options(
 ) -> None:
     """Raise UsageError for options that contradict each other, and for no query at all."""
     if unlike and not like:
-        raise UsageError("--unlike without --like; name at least one image that hits should be like")
+        raise UsageError("--unlike needs --like: name at least one image that hits should be like")
     if like and (image or list_ or stored):
-        raise UsageError("--like with other queries; give one")
+        raise UsageError("--like cannot be combined with other queries; give either")
     if like and diverse:
-        raise UsageError("--like with --diverse; give one")
+        raise UsageError("--like cannot be combined with --diverse")
     if not (image or like or list_):
         raise UsageError("nothing to search with; give an image, --list or --like")
     if STDIN in (image or []) and (stored or str(list_) == STDIN):
-        raise UsageError(f"{STDIN} is one image on stdin, and cannot go with --stored or --list {STDIN}")
+        raise UsageError(
+            f"{STDIN} reads one image from stdin, so it cannot be combined with --stored or --list {STDIN}"
+        )
 
 
 def report_refused(refused: "list[Result]", asked: int, seconds: float) -> None:

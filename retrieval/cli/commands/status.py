@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def status(alias: Alias = DEFAULT_ALIAS, qdrant_url: QdrantUrl = None, as_json: Json = False) -> None:
     """Show the engine, its nodes, collection, model and sources.
 
-    With the verdict of the last `retrieval evaluate`, and a warning if it is bad. If a node (a server of a Qdrant
-    cluster) is down, status shows what the other nodes report. --json has all facts, status shows one screen of them.
+    Includes the verdict of the last `retrieval evaluate`, and a warning if it is bad. If a node (a server of a Qdrant
+    cluster) is down, status shows what the other nodes report. Prints one screen; --json prints everything.
 
     $ retrieval status
     $ retrieval status --alias scans --json

@@ -50,7 +50,7 @@ def train(
             min=2,
             max=4096,
             rich_help_panel=MODEL,
-            show_default="64 for drawings and grey images, 128 otherwise; fewer for under 500 photographs",
+            show_default="64 for drawings and grey images, 128 otherwise; fewer if there are under 500 photographs",
             help="Number of dimensions of an embedding.",
         ),
     ] = None,
@@ -59,8 +59,8 @@ def train(
         typer.Option(
             metavar="N|HxW",
             rich_help_panel=MODEL,
-            show_default="160x160 for photographs; for drawings their own up to 64, 64x64 for larger or mixed sizes",
-            help="Size in pixels to which all images are scaled; with it, --trunk auto is none.",
+            show_default="160x160 for photographs; for drawings their own size, or 64x64 if that is larger or varies",
+            help="Scale all images to this size, in pixels; --trunk auto then means none.",
         ),
     ] = None,
     channels: Annotated[
@@ -102,9 +102,9 @@ def train(
         TrunkChoice,
         typer.Option(
             rich_help_panel=MODEL,
-            help="What the model stands on: a network in this package that has seen a million photographs (photos), or"
-            " nothing but the pixels (none). auto looks at 200 images: none for drawings, scans and handwriting, and"
-            " with an option that only a model of pixels has; photos otherwise.",
+            help="What the model builds on: a network in this package trained on a million photographs (photos),"
+            " or the pixels alone (none). auto looks at 200 images and takes none for drawings, scans and handwriting,"
+            " or if another option needs it, and photos otherwise.",
         ),
     ] = "auto",
     seed: Annotated[
@@ -118,7 +118,7 @@ def train(
         typer.Option(
             metavar="FILE.png",
             rich_help_panel=OUTPUT,
-            help="Do not train; draw some images beside their distorted views, to this file.",
+            help="Do not train; draw some images and their distorted views, and write them to this file.",
         ),
     ] = None,
     tensorboard: Annotated[
@@ -274,7 +274,7 @@ def print_model(
 def describe_verdict(verdict: "Verdict | None", source: str) -> str:
     """Whether the model is any good; without a verdict, the command that says so."""
     if verdict is None:
-        return f"Is it any good? retrieval evaluate {source}"
+        return f"To see whether it is any good: retrieval evaluate {source}"
     return f"{verdict.queries:,} of the images, with folder names as labels: {verdict}"
 
 
@@ -284,8 +284,10 @@ def describe_choice(metrics: "Mapping[str, Any]") -> str:
     if share is None:
         return ""
     if "trunk" in metrics:
-        return f"Photographs ({share:.0%} are drawings): it stands on a network that has seen a million others.\n"
-    return f"Drawings ({share:.0%} of the images): it sees nothing but their pixels.\n"
+        return (
+            f"Photographs ({share:.0%} drawings): the model builds on a network that was trained on a million others.\n"
+        )
+    return f"Drawings ({share:.0%} of the images): the model learns from their pixels alone.\n"
 
 
 def next_command(model: "SavedModel", source: str, settings: "Settings") -> str:

@@ -25,7 +25,7 @@ COLUMNS = ("query", "rank", "distance", "percentile", "id", "source", "path", "l
 def choose_output(output: Output | None, *, as_json: bool) -> Output:
     """The format that `--output` and `--json` ask for; raises UsageError when they contradict each other."""
     if as_json and output not in (None, "jsonl"):
-        raise UsageError(f"--json with --output {output}: --json is --output jsonl; give either")
+        raise UsageError(f"--json means --output jsonl, so it cannot be combined with --output {output}")
     return "jsonl" if as_json else output or "table"
 
 

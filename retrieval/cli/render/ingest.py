@@ -12,6 +12,7 @@ from retrieval.cli.job_context import Watch
 from retrieval.cli.logs import is_json, log
 from retrieval.errors import UsageError, with_alias
 from retrieval.util.files import write_error
+from retrieval.util.wording import count_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,9 +77,9 @@ def train_first_model(
 def print_plan(summary: "IngestSummary", console: "Console") -> None:
     """Print what a run would do."""
     console.print(
-        f"{summary.found:,} images: {summary.new:,} new and {summary.changed:,} changed would be opened,"
-        f" {summary.unchanged:,} unchanged, {summary.failed:,} refused before, {summary.deleted:,} points would be"
-        f" deleted; nothing was done ({summary.seconds:.1f} s)",
+        f"{count_of(summary.found, 'image')}: {summary.new:,} new and {summary.changed:,} changed would be opened,"
+        f" {summary.unchanged:,} unchanged, {summary.failed:,} refused before,"
+        f" {count_of(summary.deleted, 'point')} would be deleted; nothing was done ({summary.seconds:.1f} s)",
         soft_wrap=True,
     )
     print_gone(summary)
@@ -107,13 +108,15 @@ def print_summary(
         console.print(table)
     else:
         counts = ", ".join(f"{number:,} {name}" for name, number in numbers.items())
-        console.print(f"{summary.found:,} images: {counts} in {summary.seconds:.1f} s", soft_wrap=True)
+        console.print(f"{count_of(summary.found, 'image')}: {counts} in {summary.seconds:.1f} s", soft_wrap=True)
     print_gone(summary)
     print_skipped(summary)
     if summary.stale:
-        echo(f"{summary.stale:,} refused images are still stored as before, marked stale; --prune removes them")
+        echo(
+            f"{count_of(summary.stale, 'refused image')} still stored as before and marked stale; --prune removes them"
+        )
     console.print(
-        f"{summary.alias} → {summary.collection}: {points:,} points at {location}\n"
+        f"{summary.alias} → {summary.collection}: {count_of(points, 'point')} at {location}\n"
         f"Next: {with_alias('retrieval search IMAGE', summary.alias)}",
         soft_wrap=True,
     )
@@ -127,7 +130,7 @@ def print_skipped(summary: "IngestSummary") -> None:
     if passed["count"]:
         more = ", …" if passed["count"] > SHOWN else ""
         names = ", ".join(passed["first"][:SHOWN])
-        echo(f"{passed['count']:,} files skipped, because their formats are not supported: {names}{more}")
+        echo(f"{count_of(passed['count'], 'file')} skipped, in formats that are not supported: {names}{more}")
 
 
 def print_gone(summary: "IngestSummary") -> None:
