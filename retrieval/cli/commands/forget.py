@@ -11,6 +11,7 @@ from retrieval.cli.job_context import record_job
 from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.errors import DEFAULT_ALIAS, UsageError
 from retrieval.util.sanitize import escape_unprintable
+from retrieval.util.wording import count_of
 
 if TYPE_CHECKING:
     from retrieval.ingest.forget import ForgetSummary
@@ -45,11 +46,13 @@ def forget(
     with open_store(settings) as store:
         found = job.preview_forget(store, alias, name)
     if not (dry_run or yes or sys.stdin.isatty()):
-        raise UsageError(f"forget {name}: removes {found.points:,} points of {alias}; confirm with --yes")
+        raise UsageError(f"forget {name}: removes {count_of(found.points, 'point')} of {alias}; confirm with --yes")
     if not as_json:
         print_removal(found)
     if not dry_run:
-        if not yes and not typer.confirm(f"Forget {escape_unprintable(name)}, {found.points:,} points?", err=True):
+        if not yes and not typer.confirm(
+            f"Forget {escape_unprintable(name)}, {count_of(found.points, 'point')}?", err=True
+        ):
             raise typer.Exit(1)
         with record_job("forget", alias, settings.jobs) as run, open_store(settings) as store, progress_bar() as bar:
             found = job.forget(
@@ -59,14 +62,16 @@ def forget(
     if as_json:
         print_json(found.to_json())
     else:
-        done = f"{found.points:,} points removed, {name} is forgotten" if found.done else "nothing was changed"
+        done = (
+            f"{count_of(found.points, 'point')} removed, {name} is forgotten" if found.done else "nothing was changed"
+        )
         echo(done)
 
 
 def print_removal(found: "ForgetSummary") -> None:
     """Print what would be removed."""
     where = f", last seen at {found.root}" if found.root else ""
-    lines = [f"{found.alias} → {found.collection}: {found.points:,} points of {found.name}{where}"]
+    lines = [f"{found.alias} → {found.collection}: {count_of(found.points, 'point')} of {found.name}{where}"]
     lines += [f"to remove: {found.name}/{path}" for path in found.examples]
     if (more := found.points - len(found.examples)) > 0 and found.examples:
         lines.append(f"to remove: {more:,} more")

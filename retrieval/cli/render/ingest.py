@@ -69,7 +69,10 @@ def train_first_model(
     m = model.metrics
     log("trained", model=model.fingerprint, images=m["images"], seconds=m["seconds"], warnings=m["warnings"])
     if not is_json():
-        echo(f"model {model.fingerprint[:8]} trained on {m['images']:,} images in {m['seconds']:.1f} s", err=True)
+        echo(
+            f"model {model.fingerprint[:8]} trained on {count_of(m['images'], 'image')} in {m['seconds']:.1f} s",
+            err=True,
+        )
         print_warnings(m["warnings"])
     return model
 

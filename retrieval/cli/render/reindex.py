@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from retrieval.cli.job_context import Watch
 from retrieval.cli.render.tables import print_table
 from retrieval.errors import with_alias
+from retrieval.util.wording import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,13 +74,14 @@ def print_outcome(
 
     model: the folder of a new model, which other machines that search need too.
     """
+    found = count_of(points, "point")
     if outcome.state == "absent":
         made = f"there is no collection yet; make it with: {with_alias('retrieval ingest SOURCE', outcome.alias)}"
         console.print(f"{outcome.alias}: nothing to do: {made}", soft_wrap=True)
         return
     if outcome.state in ("recent", "unchanged"):
         why = "it is younger than --if-older-than" if outcome.state == "recent" else "model and images are the same"
-        console.print(f"{outcome.alias} → {outcome.live}: {points:,} points, nothing to do: {why}", soft_wrap=True)
+        console.print(f"{outcome.alias} → {outcome.live}: {found}, nothing to do: {why}", soft_wrap=True)
         return
     print_gate(outcome, console)
     others = (
@@ -87,14 +89,14 @@ def print_outcome(
     )
     if outcome.state == "checked":
         console.print(
-            f"{outcome.collection}: {points:,} points at {location}, passed the gate; {outcome.live} is still live\n"
+            f"{outcome.collection}: {found} at {location}, passed the gate; {outcome.live} is still live\n"
             f"{others}Next: {with_alias('retrieval reindex', outcome.alias)}   (uses it)",
             soft_wrap=True,
         )
         return
     dropped = f"dropped: {', '.join(outcome.dropped)}\n" if outcome.dropped else ""
     console.print(
-        f"{outcome.alias} → {outcome.collection}: {points:,} points at {location}, in {outcome.seconds:.1f} s, the swap"
+        f"{outcome.alias} → {outcome.collection}: {found} at {location}, in {outcome.seconds:.1f} s, the swap"
         f" in {1000 * (outcome.swap_seconds or 0):.0f} ms\n{dropped}{others}"
         f"Undo: {with_alias('retrieval rollback', outcome.alias)}" + (f"\nDashboard: {dashboard}" if dashboard else ""),
         soft_wrap=True,
