@@ -107,5 +107,5 @@ def failure_row(report: Report, case: Failure) -> Row:
         copy = encode_png(case.copy)
         fact = f"its original has rank {case.copy_rank:,}"
         return Row(Tile(lambda: copy, asked.name, "distorted copy", facts=[fact]), hits)
-    fact = f"P@{report.k} {case.p_at_k:.2f}, average precision {case.average_precision:.4f}"
-    return Row(Tile(asked.read, asked.name, "query", asked.label, facts=[fact]), hits)
+    facts = [f"P@{report.k} {case.p_at_k:.2f}", f"average precision {case.average_precision:.4f}"]
+    return Row(Tile(asked.read, asked.name, "query", asked.label, facts=facts), hits)

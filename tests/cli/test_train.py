@@ -164,6 +164,7 @@ def test_the_verdict_by_folder_names(pictures: Path, colours: Path, call: Call) 
     assert done.object["verdict"].startswith("learning did not help: P@5 0.")
     assert f"warning: {done.object['verdict']}; try more --epochs" in done.err
     done = call("train", pictures, "--epochs", 1, "--dim", 2)
+    assert " 1 epoch in " in done.out
     assert "200 of the images, with folder names as labels: learning did not help: P@5 0." in done.out
     done = call("train", colours, "--trunk", "none", "--epochs", 1)
     assert done.code == 0, done.err
