@@ -34,7 +34,7 @@ def test_duplicates_are_listed_moved_and_put_back(twice: Path, trained_home: Pat
     (group,) = done.objects
     assert {group["keep"]["path"], group["others"][0]["path"]} == {original, "copy.png"}
     assert group["others"][0]["exact"]
-    assert "1 groups, 1 images can be removed" in done.err
+    assert "1 group, 1 image can be removed" in done.err
     rows = list(csv.DictReader(io.StringIO(done_well("duplicates", "--output", "csv", home=trained_home).out)))
     assert [row["duplicate"] for row in rows] == [f"pictures/{group['others'][0]['path']}"]
     assert json.loads(done_well("duplicates", "--output", "json", home=trained_home).out) == [group]

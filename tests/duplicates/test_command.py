@@ -93,7 +93,7 @@ def test_sources_that_have_moved(planted: Path, call: Call, tmp_path: Path) -> N
     planted.rename(tmp_path / "moved")
     done = call("duplicates", "--json")
     assert done.code == 0, done.err
-    assert f"{COPIES + 1} images cannot be read; only their exact copies are found" in done.err
+    assert f"of {COPIES + 1} unreadable images only the exact copies are found" in done.err
     (group,) = done.objects
     assert len(group["others"]) == COPIES
 
