@@ -117,7 +117,7 @@ def test_status_says_what_is_there(ingested: Ingested, trained: Trained, home: P
         ingested.said["collection"],
         "pictures → ",
         "folder names as labels",
-        " MB) ",
+        "B in ",
     ):
         assert part in shown
     assert mark not in shown
