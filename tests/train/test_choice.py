@@ -85,5 +85,5 @@ def test_the_choice_and_its_reason_are_in_the_metrics_and_said(drawn: list[Entry
         describe_choice(model.metrics) == "Drawings (100% of the images): the model learns from their pixels alone.\n"
     )
     assert "drawn share | 1 |" in (model.path / "README.md").read_text()
-    assert "2% are drawings" in describe_choice({"trunk": TRUNK, "drawn_share": 0.02})
+    assert "2% drawings" in describe_choice({"trunk": TRUNK, "drawn_share": 0.02})
     assert describe_choice({"trunk": TRUNK}) == ""
