@@ -54,7 +54,7 @@ def duplicates(
         typer.Option(
             metavar="FILE",
             rich_help_panel=ACTION,
-            help="Move the files that --apply moved back; FILE is its undo.jsonl.",
+            help="Undo --apply: move the files back; FILE is its undo.jsonl.",
         ),
     ] = None,
     output: Annotated[
