@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 from jax._src.lru_cache import LRUCache
+from jax.experimental.compilation_cache import compilation_cache
 
 from retrieval.model.encoder import use_compilation_cache
 
@@ -22,4 +23,5 @@ def share(folder: Path) -> None:
 
     LRUCache.put = put  # type: ignore[method-assign,assignment]
     use_compilation_cache(folder)
-    jax.jit(lambda x: x + 1)(1)  # from its first compilation on, JAX stays with this folder, whatever it is told
+    jax.jit(lambda x: x + 1)(1)  # from its first compilation on, JAX stays with this folder, whatever it is told,
+    compilation_cache.reset_cache = lambda: None  # unless it is reset, to that of a home which a later test has lost
