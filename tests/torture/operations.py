@@ -43,7 +43,7 @@ JOBS: dict[str, float] = {
     "duplicates": 0.7,
     "search during": 0.7,
 }
-SERVER_JOBS = {"migrate": 0.7, "freeze": 0.15, "tune": 0.05}
+SERVER_JOBS = {"migrate": 0.7, "freeze": 0.4, "tune": 0.1}
 """Those that need a server."""
 STRUCK = ("ingest", "ingest two", "reindex", "rollback", "forget", "set url", "migrate")
 """Jobs that a fault may strike."""
@@ -71,7 +71,7 @@ def draw(rng: random.Random, world: World, faults: float, kinds: Mapping[str, fl
     if name in ("ingest two", "two jobs"):
         job |= {"source": source, "other": other}
     if name in ("ingest", "ingest two"):
-        shares = {"prune": 0.4, "force": 0.1, "retry": 0.2, "labels": 0.2, "named": 0.5}
+        shares = {"prune": 0.4, "force": 0.1, "retry": 0.2, "labels": 0.3, "named": 0.5}
         job |= {option: rng.random() < share for option, share in shares.items()}
         job["metadata"] = number if rng.random() < 0.25 else 0
         job["url"] = rng.choice([8000, 8001]) if rng.random() < 0.1 else 0
