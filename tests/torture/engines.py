@@ -21,6 +21,7 @@ class Embedded:
 
     url = ""
     faults: ClassVar[dict[str, float]] = {}
+    survives_full_disk = True
 
     def wipe(self) -> None:
         """Its files are in the home, which is new for each list."""
@@ -35,6 +36,7 @@ class Embedded:
 class Server:
     """One server, started by `scripts/qdrant` in a folder."""
 
+    survives_full_disk = True
     faults: ClassVar[dict[str, float]] = {"server killed": 1.0, "server stopped": 0.3, "server frozen": 0.3}
 
     def __init__(self, folder: Path) -> None:
@@ -68,6 +70,8 @@ class Server:
 class Nodes(Server):
     """Three nodes of a cluster."""
 
+    survives_full_disk = False
+    """Its consensus stops, until the node is started again."""
     faults: ClassVar[dict[str, float]] = {"node killed": 1.0, "node frozen": 0.3}
 
     def __init__(self, folder: Path) -> None:

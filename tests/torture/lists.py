@@ -31,7 +31,7 @@ class Place:
     @property
     def kinds(self) -> Mapping[str, float]:
         """The kinds of faults, with their weights."""
-        disk = {"disk": 0.7} if self.disk else {}
+        disk = {"disk": 0.7} if self.disk and self.engine.survives_full_disk else {}
         return {**ALWAYS, **disk, **({"network": 2.0} if self.engine.url else {}), **self.engine.faults}
 
     def begin(self) -> Torture:
