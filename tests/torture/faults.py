@@ -41,19 +41,26 @@ def install(environment: Mapping[str, str]) -> None:
         at_moment(moment, lambda: resize_disk(disk, full=True))
     elif fault == "unmount":
         place = Path(environment["TORTURE_PLACE"])
-        at_moment(moment, lambda: place.rename(place.with_name(AWAY)))
+        at_moment(moment, lambda: place.rename(place.with_name(AWAY)), place)
     elif fault == "network":
         spoil_network(random.Random(moment))
 
 
-def at_moment(moment: int, strike: Any) -> None:
-    """Call `strike` at the `moment`-th event of this process; at a negative moment, only those around writes count."""
+def at_moment(moment: int, strike: Any, place: Path | None = None) -> None:
+    """Call `strike` at the `moment`-th event of this process; at a negative moment, only those around writes count.
+
+    place: count only where this, or what is in it, is listed or opened
+    """
     name_moments()
     count = 0
 
-    def hear(event: str, _: tuple[Any, ...]) -> None:
+    def hear(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal count
-        if event.startswith("torture.") or (moment > 0 and event in FILES):
+        if place:
+            counts = event in ("open", "os.scandir") and str(arguments[0]).startswith(str(place))
+        else:
+            counts = event.startswith("torture.") or (moment > 0 and event in FILES)
+        if counts:
             count += 1
             if count == abs(moment):
                 strike()

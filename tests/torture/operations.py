@@ -89,7 +89,8 @@ def draw(rng: random.Random, world: World, faults: float, kinds: Mapping[str, fl
         fault = pick(rng, {kind: weight for kind, weight in kinds.items() if kind != "unmount" or "prune" in job})
         job |= {"prune": True} if fault == "unmount" else {}
         of_writes = rng.random() < (0.6 if fault != "unmount" else 0)
-        moment = int(math.exp(rng.uniform(0, math.log(WRITES if of_writes else MOMENTS))))
+        most = WRITES if of_writes or fault == "unmount" else MOMENTS
+        moment = int(math.exp(rng.uniform(0, math.log(most))))
         job["strike"] = [-moment if of_writes else moment, fault]
     return job
 
