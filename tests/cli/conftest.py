@@ -6,6 +6,7 @@ home that holds their codes. A test that changes a home works on a copy.
 
 import dataclasses
 import json
+import logging
 import os
 import shutil
 import sys
@@ -109,6 +110,7 @@ def call(
 ) -> Call:
     """Run `retrieval` in this process, with this test's own home."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(logging.root.manager, "disable", logging.root.manager.disable)  # the command line sets it
 
     def run_here(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["retrieval", *map(str, arguments)])
