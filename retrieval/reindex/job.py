@@ -19,13 +19,12 @@ from retrieval.model.encoder_process import EncoderProcess, ImageEncoder
 from retrieval.reindex.candidate import fill_and_catch_up, open_candidate, settle
 from retrieval.reindex.change_detection import has_changed
 from retrieval.reindex.context import ReindexRun
-from retrieval.reindex.gate import PRECISION, ReindexGate
+from retrieval.reindex.gate import ReindexGate
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.outcome import GateCheck, ReindexOutcome
 from retrieval.reindex.preflight import check_engine, check_model, check_room_for_copy, open_recorded_sources
 from retrieval.reindex.swap import adopt_default_model, mark_ready, read_back, swap, tidy
-from retrieval.schema.records import CollectionMeta, seconds_since, utc_now
-from retrieval.schema.verdict import Verdict
+from retrieval.schema.records import CollectionMeta, seconds_since
 from retrieval.search.calibration import fit
 from retrieval.sources import Source
 from retrieval.store.base import Store, resolve
@@ -152,10 +151,7 @@ def is_absent(store: Store, alias: str) -> bool:
 
 
 def check_gate(run: ReindexRun, counts: IngestSummary, encoder: ImageEncoder, sources: Sequence[Source]) -> None:
-    """Run the checks, record the numbers in the metadata, and raise GateRefused with the checks that failed.
-
-    Where no evaluation of the model is known, P@5 is the verdict on it.
-    """
+    """Run the checks, record the numbers in the metadata, and raise GateRefused with the checks that failed."""
     store, outcome, settings = run.store, run.outcome, run.settings
     with contextlib.ExitStack() as stack:
         saved = None
@@ -166,10 +162,7 @@ def check_gate(run: ReindexRun, counts: IngestSummary, encoder: ImageEncoder, so
         before = stack.enter_context(contextlib.closing(EncoderProcess(saved, settings.xla_cache))) if saved else None
         outcome.gate = ReindexGate(run, encoder, before, sources).measure(counts)
     numbers = {row.name.replace(" ", "_"): round(row.value, 5) for row in outcome.gate if row.value is not None}
-    meta = store.metadata(outcome.collection)
-    precision = next((row.value for row in outcome.gate if row.name == PRECISION), None)
-    measured = None if precision is None else Verdict(PRECISION, round(precision, 4), utc_now())
-    store.set_metadata(outcome.collection, replace(meta, evaluation=numbers, verdict=meta.verdict or measured))
+    store.set_metadata(outcome.collection, replace(store.metadata(outcome.collection), evaluation=numbers))
     if failed := [row for row in outcome.gate if row.passed is False]:
         raise GateRefused("; ".join(map(str, failed)))
 

@@ -49,6 +49,19 @@ class Verdict:
         )
 
     @property
+    def quality(self) -> str:
+        """How good retrieval is, in words for visitors."""
+        share = f"{self.value:.0%}"
+        said = (
+            f"{share} of the {self.metric.removeprefix('P@')} nearest images have the query's label"
+            if self.labelled
+            else f"{share} of altered copies find their original"
+        )
+        if self.baseline is None or self.baseline_value is None:
+            return said
+        return f"{said}; {self.baseline_value:.0%} by {self.baseline}, the best baseline"
+
+    @property
     def weakness(self) -> str | None:
         """The warning that goes with every answer; None if there is none to give.
 

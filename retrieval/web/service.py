@@ -83,6 +83,8 @@ class Service:
             "created": None,
             "verdict": None,
             "weak": None,
+            "quality": None,
+            "measured": None,
             "sources": [],
             "dashboard": None,
             "upload_bytes": self.limits.upload,
@@ -97,6 +99,8 @@ class Service:
         facts |= {"model": meta.model, "channels": meta.channels}
         facts |= {"image_size": list(meta.image_size), "created": meta.created, "sources": sorted(meta.sources)}
         facts |= {"verdict": meta.verdict and str(meta.verdict), "weak": meta.weakness}
+        if meta.verdict:
+            facts |= {"quality": meta.verdict.quality, "measured": meta.verdict.measured}
         if not found.points:
             return {**facts, "state": "empty", "message": EMPTY}
         if not found.model_found:

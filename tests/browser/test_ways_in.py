@@ -43,10 +43,14 @@ def test_picked_with_all_that_is_to_be_seen(start: Page, served: Served, file: P
     assert results(start) == expected(served, file.read_bytes())
     found = served.index.search(file.read_bytes(), K)
     first = start.locator("#results > .hit").first
-    expect(first).to_contain_text(f"{found[0].distance:.4f}")
-    expect(first).to_contain_text(f"p{found[0].percentile:.0f}")
+    share = found[0].percentile
+    assert share is not None
+    expect(first).to_contain_text("very close" if share < 50 else "close" if share <= 90 else "far")
+    figures = f"distance {found[0].distance:.4f}, nearer than {round(100 - share)}% of neighbours here"
+    expect(first.get_by_title(figures).first).to_be_visible()
     expect(first).to_contain_text(str(found[0].label))
-    expect(start.locator("#meaning")).to_contain_text("smaller is nearer")
+    expect(start.locator("#meaning")).to_contain_text("the fuller the bar, the nearer", ignore_case=True)
+    expect(start.locator("#quality")).to_contain_text("of the 5 nearest images have the query's label, measured")
     own = served.index.search(file.read_bytes(), include_self=True)[0]
     expect(start.locator("#results > li").first).to_contain_text("This very image is here")
     expect(start.locator("#results > li").first).to_contain_text(Path(own.path).name)

@@ -44,7 +44,8 @@ def test_with_labels_as_json(home: Path, pictures: Path, trained: Trained, call:
 def test_the_verdict_is_kept_and_search_says_that_it_is_weak(home: Path, pictures: Path, call: Call) -> None:
     query = min(pictures.glob("*/*.png"))
     assert "weak" not in call("search", query, "--json").object
-    assert "verdict" not in call("status", "--json").object
+    known = call("status", "--json").object["verdict"]
+    assert (known["metric"], known["baseline"]) == ("P@5", None), "ingest measures the labels"
     said = call("evaluate", pictures, "--labels", "folder", "--json").object
     known = call("status", "--json").object
     assert known["verdict"]["value"] == said["scores"][0]["p_at_k"]

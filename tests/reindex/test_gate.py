@@ -132,12 +132,15 @@ def test_what_was_measured_is_kept_with_the_collection(store: Store, place: Plac
 
 
 def test_the_verdict_is_the_models(store: Store, place: Place) -> None:
-    """A new model's is the gate's P@5; the same model keeps what an evaluation found."""
+    """Ingest and reindex measure P@5; the same model keeps what an evaluation found."""
     done = reindex(store, place.alias, lambda sources: NEW, place.settings)
     measured = store.metadata(done.collection).verdict
     assert measured is not None
     assert (measured.metric, measured.value, measured.helped) == ("P@5", 1, None)
-    assert store.metadata(done.live).verdict is None, "nothing has evaluated the old model"
+    assert measured.queries == 60
+    before = store.metadata(done.live).verdict
+    assert before is not None
+    assert (before.metric, before.value, before.baseline) == ("P@5", 1, None)
     evaluated = Verdict("P@5", 0.4, "2026-11-29T00:00:00+00:00", 60, "PCA", 0.3, helped=True)
     store.set_metadata(done.collection, dataclasses.replace(store.metadata(done.collection), verdict=evaluated))
     again = reindex(store, place.alias, lambda sources: NEW, place.settings)

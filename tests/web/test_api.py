@@ -68,6 +68,8 @@ def test_a_weak_collection_says_so(ingested: Ingested, digit: bytes, tmp_path: P
         assert search(service, digit)["weak"] == verdict.weakness
         status = service.client.get("/api/status").json()
         assert (status["verdict"], status["weak"]) == (str(verdict), verdict.weakness)
+        quality = "20% of the 5 nearest images have the query's label; 10% by PCA, the best baseline"
+        assert (status["quality"], status["measured"]) == (quality, verdict.measured)
 
 
 def test_a_stored_picture_by_its_id_in_json_or_a_form(served: Served, pictures: Path, digit: bytes) -> None:

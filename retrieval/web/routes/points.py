@@ -33,6 +33,8 @@ class Status(BaseModel):
     created: str | None
     verdict: str | None
     weak: str | None
+    quality: str | None
+    measured: str | None
     sources: list[str]
     dashboard: str | None
     upload_bytes: int

@@ -7,11 +7,10 @@ import { remember } from "./images.js";
 import { nameQuery, showReconstruction } from "./query.js";
 import { filterText, kind } from "./state.js";
 
-const DISTANCE = "Nearest first. Distance is Euclidean, between the embeddings of two images: smaller is nearer.";
-const EXAMPLES =
-  "Nearest first, beginning with images that are nearer to one you like than to any you do not. " +
-  "Distance is Euclidean, to the nearest image you like: smaller is nearer.";
-const PERCENTILE = "p3: as near as the closest 3% of neighbours here.";
+const NEAREST = "Nearest first.";
+const EXAMPLES = "Nearest first, beginning with images that are nearer to one you like than to any you do not.";
+const BAR = "The fuller the bar, the nearer, compared with neighbours in this collection.";
+const DISTANCE = "The number is the distance between the embeddings of two images: smaller is nearer.";
 
 /**
  * Show an answer.
@@ -57,6 +56,6 @@ export function showNone() {
 }
 
 function meaning(state, hits) {
-  const words = kind(state) === "like" ? EXAMPLES : DISTANCE;
-  return hits.some((hit) => typeof hit.percentile === "number") ? `${words} ${PERCENTILE}` : words;
+  const words = kind(state) === "like" ? EXAMPLES : NEAREST;
+  return `${words} ${hits.some((hit) => typeof hit.percentile === "number") ? BAR : DISTANCE}`;
 }

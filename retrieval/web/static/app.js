@@ -12,6 +12,7 @@ import { showHeader } from "./header.js";
 import { whenGiven } from "./inputs.js";
 import { askKey, isAsking } from "./login.js";
 import { pointOf, remember } from "./images.js";
+import { showQuality } from "./nearness.js";
 import { explain, explainState, tooLarge } from "./problems.js";
 import { nameQuery, showQuery, titleOf } from "./query.js";
 import { UPLOADS, filterText, fromUrl, isSame, keepUpload, kind, queryFor, toUrl, uploadOf } from "./state.js";
@@ -193,6 +194,7 @@ async function readStatus(ask) {
   const moved = status !== null && status.collection !== fresh.collection;
   status = fresh;
   showHeader(status);
+  showQuality(status);
   fitCanvas(status);
   if (moved) readFacets(false);
   return !atStart() || showState();

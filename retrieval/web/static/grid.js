@@ -3,6 +3,7 @@
 import { count, el, icon, shorten } from "./dom.js";
 import { nameOf, storedImage } from "./images.js";
 import { rove } from "./keys.js";
+import { gauge, nearness, nearnessFigures, nearnessWord } from "./nearness.js";
 import { queryFor, toUrl } from "./state.js";
 
 const NAME = 18; // characters shown of a file's name; the title has the whole path
@@ -66,17 +67,18 @@ export function relink(list, state) {
 export const columns = (list) => getComputedStyle(list).gridTemplateColumns.split(" ").length;
 
 function result(hit, rank, state, lazy) {
-  const distance = hit.distance.toFixed(4);
   const label = hit.label ?? null;
   const where = nameOf(hit.id);
-  const words = `Result ${rank}: ${where}, distance ${distance}${label ? `, label ${label}` : ""}`;
+  const near = [nearnessFigures(hit), nearnessWord(hit), label && `label ${label}`].filter(Boolean).join(", ");
+  const words = `Result ${rank}: ${where}, ${near}`;
   return el(
     "li",
     { class: "hit", "data-id": hit.id },
     link(hit.id, words, state, lazy),
+    gauge(hit),
     facts(
       hit.id,
-      [el("span", { class: "rank" }, rank), el("b", {}, distance), percentile(hit.percentile)],
+      [el("span", { class: "rank" }, rank), nearness(hit)],
       label,
       hit.copies ?? [],
       hit.stale === true,
@@ -124,12 +126,6 @@ const link = (id, words, state, lazy, go = false) =>
     },
     storedImage(id, { lazy }),
   );
-
-function percentile(share) {
-  if (share === null || share === undefined) return null;
-  const whole = Math.round(share);
-  return el("span", { class: "share", title: `As near as the closest ${whole}% of neighbours here` }, `p${whole}`);
-}
 
 function copies(names) {
   if (!names.length) return null;
