@@ -65,6 +65,9 @@ MAX_OTHERS = 20
 MAX_FACETS = 100
 """Maximum number of values of a field in an answer."""
 
+MOST_SEARCHED = 10_000
+"""Values of a field, the most frequent ones, among which a text is looked for."""
+
 
 def client_group(address: str) -> str:
     """What counts as one client: an address; of IPv6 the network of 64 bits that one customer has.

@@ -1,6 +1,7 @@
 """Every way to ask, and the way back."""
 
 import base64
+import re
 from pathlib import Path
 
 import pytest
@@ -131,12 +132,29 @@ def test_more_and_less_like(start: Page, served: Served, file: Path) -> None:
     wait(start, f"() => document.querySelector('#results > .hit')?.dataset.id === {before[0]!r}")
 
 
+def test_a_line_of_the_filter_language_with_its_caret(page: Page, served: Served, file: Path) -> None:
+    """No complaints are counted: the browser reports each 400."""
+    page.goto(f"{served.url}/?id={served.index.search(file.read_bytes(), include_self=True)[0].id}&path=5/&size=9")
+    assert results(page)
+    page.evaluate("() => { document.querySelector('#filters').open = true; }")
+    line = page.locator("[name=where]")
+    line.fill("label=5 and widht>")
+    line.press("Enter")
+    expect(page.locator("#where-error")).to_have_text(f"label=5 and widht>\n{18 * ' '}^", use_inner_text=True)
+    expect(page.locator("#message pre")).to_contain_text('path~"5/*"')
+    line.fill("label=5 or label=6")
+    line.press("Enter")
+    assert results(page)
+    expect(page.locator("#where-error")).to_be_hidden()
+    assert set(page.locator("#results > .hit .label").all_inner_texts()) == {"5"}, "all conditions hold"
+
+
 def test_filters_with_counts(start: Page, served: Served, file: Path) -> None:
     start.set_input_files("#pick", file)
     results(start)
     start.evaluate("() => { document.querySelector('#filters').open = true; }")
     count = served.client.get("/api/facets").json()["label"][0]
-    box = start.locator("#filter-fields").get_by_role("checkbox").first
+    box = start.locator(f"#filter-fields [name=label][value='{count['value']}']")
     expect(start.locator("#filter-fields")).to_contain_text(str(count["count"]))
     box.check()
     wait(start, "() => location.search.includes('label=')")
@@ -146,6 +164,9 @@ def test_filters_with_counts(start: Page, served: Served, file: Path) -> None:
         f" return l.length > 0 && l.every(t => t === {count['value']!r}); }}",
     )
     drawn(start, "#results img")
+    expect(box.locator("..").locator(".number")).to_have_text(re.compile(rf"\d+ of {count['count']}"))
+    start.get_by_role("searchbox").fill("pict")
+    expect(start.locator("#filter-fields .value")).to_have_text([count["value"], "pictures"])  # what is ticked stays
 
 
 def test_an_upload_stays_when_it_is_refined(start: Page, served: Served, file: Path) -> None:

@@ -151,6 +151,9 @@ def test_points_samples_facets_and_status(served: Served) -> None:
     facets = served.client.get("/api/facets").json()
     assert sum(row["count"] for row in facets["label"]) == PICTURES
     assert facets["source"] == [{"value": "pictures", "count": PICTURES}]
+    some = served.client.get("/api/facets", params={"contains": "ICT"}).json()
+    assert some == {"label": [], "source": facets["source"]}
+    assert served.client.get("/api/facets", params={"contains": 201 * "x"}).status_code == 400
     points = served.client.get("/api/sample", params={"n": 5}).json()["points"]
     assert len({point["id"] for point in points}) == 5
     assert served.client.get(f"/api/points/{points[0]['id']}").json() == points[0]

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 
 from retrieval.schema.records import is_id
 from retrieval.web.errors import NO_SUCH_IMAGE, problems
-from retrieval.web.limits import MAX_FACETS, MAX_SAMPLE
+from retrieval.web.limits import MAX_FACETS, MAX_SAMPLE, MOST_SEARCHED
 from retrieval.web.service import Service, service_of
 
 router = APIRouter(prefix="/api")
@@ -69,14 +69,17 @@ async def status(service: ServiceDep) -> dict[str, Any]:
     return await service.run(service.asking, service.status)
 
 
-@router.get("/facets", summary="Labels and sources with counts", responses=problems(503))
-async def facets(service: ServiceDep) -> dict[str, list[Count]]:
-    """The most frequent first."""
+@router.get("/facets", summary="Labels and sources with counts", responses=problems(400, 503))
+async def facets(service: ServiceDep, contains: Annotated[str, Query(max_length=200)] = "") -> dict[str, list[Count]]:
+    """The most frequent first, at most 100 of each; `contains`: those whose name contains this text, in any case."""
+    sought = contains.casefold()
 
     def ask() -> dict[str, list[Count]]:
-        found = service.index.facets(FACETS, MAX_FACETS)
+        found = service.index.facets(FACETS, MOST_SEARCHED if sought else MAX_FACETS)
         return {
-            field: [Count(value=value, count=count) for value, count in counts.items()]
+            field: [Count(value=name, count=count) for name, count in counts.items() if sought in name.casefold()][
+                :MAX_FACETS
+            ]
             for field, counts in found.items()
         }
 

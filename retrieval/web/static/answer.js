@@ -1,11 +1,12 @@
 // Shows an answer, and explains its numbers in words.
 
 import { announce, hideMessage, showMessage } from "./banner.js";
+import { filterText } from "./conditions.js";
 import { $, count, sentence } from "./dom.js";
 import { HERE, showHits, showSame } from "./grid.js";
 import { remember } from "./images.js";
 import { nameQuery, showReconstruction } from "./query.js";
-import { filterText, kind } from "./state.js";
+import { kind } from "./state.js";
 
 const NEAREST = "Nearest first.";
 const EXAMPLES = "Nearest first, beginning with images that are nearer to one you like than to any you do not.";

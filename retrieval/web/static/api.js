@@ -5,10 +5,15 @@ const DEADLINE = 95_000; // longer than the service's own deadline, so that its 
 export const NETWORK = 0;
 export const NO_ANSWER = 504;
 
-/** status: an HTTP status, NETWORK or NO_ANSWER; seconds: the service's Retry-After, or 0. */
+/**
+ * status: an HTTP status, NETWORK or NO_ANSWER
+ * seconds: the service's Retry-After, or 0
+ * context: two lines that point at the place in a filter, or none
+ */
 export class Problem extends Error {
-  constructor(status, message = "", seconds = 0) {
+  constructor(status, message = "", seconds = 0, context = []) {
     super(message);
+    this.context = context;
     this.status = status;
     this.seconds = seconds;
   }
@@ -65,7 +70,8 @@ async function reach(path, { signal, ...options }) {
     const response = await fetch(path, { ...options, signal: limit.signal });
     if (response.status === 204) return null;
     if (response.ok) return await response.json();
-    throw new Problem(response.status, await reason(response), Number(response.headers.get("Retry-After")) || 0);
+    const { error, context } = await reason(response);
+    throw new Problem(response.status, error, Number(response.headers.get("Retry-After")) || 0, context);
   } catch (error) {
     if (error instanceof Problem || signal?.aborted) throw error;
     throw new Problem(limit.signal.aborted ? NO_ANSWER : NETWORK);
@@ -75,12 +81,11 @@ async function reach(path, { signal, ...options }) {
   }
 }
 
-/** The service's own error message; empty if a proxy answered. */
+/** The service's own error message and its context; empty if a proxy answered. */
 async function reason(response) {
-  try {
-    const { error } = await response.json();
-    return typeof error === "string" ? error : "";
-  } catch {
-    return "";
-  }
+  const said = await response.json().catch(() => null);
+  return {
+    error: typeof said?.error === "string" ? said.error : "",
+    context: Array.isArray(said?.context) ? said.context.map(String) : [],
+  };
 }

@@ -3,10 +3,11 @@
 import { showAnswer, showNone, showWeakness } from "./answer.js";
 import { Problem, call, search, whenLocked } from "./api.js";
 import { hideMessage, isRetrying, showMessage } from "./banner.js";
+import { NONE, filterText } from "./conditions.js";
 import { $ } from "./dom.js";
 import "./keys.js";
 import { fitCanvas, whenDrawn } from "./draw.js";
-import { setFacets, showChoice, whenChanged } from "./filters.js";
+import { setFacets, showChoice, showCounts, showPlace, whenChanged } from "./filters.js";
 import { columns, relink, showSample, showSkeleton } from "./grid.js";
 import { showHeader } from "./header.js";
 import { whenGiven } from "./inputs.js";
@@ -15,7 +16,7 @@ import { pointOf, remember } from "./images.js";
 import { showQuality } from "./nearness.js";
 import { explain, explainState, tooLarge } from "./problems.js";
 import { nameQuery, showQuery, titleOf } from "./query.js";
-import { UPLOADS, filterText, fromUrl, isSame, keepUpload, kind, queryFor, toUrl, uploadOf } from "./state.js";
+import { UPLOADS, fromUrl, isSame, keepUpload, kind, queryFor, toUrl, uploadOf } from "./state.js";
 import { withExample, withoutExample } from "./state.js";
 import { showRecent, recentOf } from "./recent.js";
 import { showSelection, toggle, whenSelected } from "./select.js";
@@ -90,6 +91,7 @@ const updateTitle = () => (document.title = atStart() ? "retrieval" : `${titleOf
 function showStart(y) {
   hideMessage();
   showWeakness(null);
+  showCounts(null);
   results.replaceChildren();
   relink(sample, state);
   if (!sample.childElementCount) load();
@@ -120,6 +122,7 @@ async function runSearch({ y = null, quietly = false } = {}) {
   }
   if (mine !== running || !found) return;
   showAnswer(asked, found, clear);
+  showCounts(found.hits);
   showSelection();
   if (y !== null) scrollTo(0, y);
 }
@@ -242,6 +245,7 @@ function headStart() {
 function showProblem(problem) {
   if (!(problem instanceof Problem)) throw problem;
   if (!atStart()) showNone();
+  showCounts(null);
   const facts = { bytes: status?.upload_bytes ?? UPLOAD, filtered: filterText(state) !== "" };
   const { text, hint, seconds, action } = explain(problem, facts);
   const actions = {
@@ -250,8 +254,12 @@ function showProblem(problem) {
     start: ["Start over", () => navigate(fromUrl(""))],
     clear: ["Clear the filters", clear],
   };
+  showPlace(state, problem.context);
   const retry = seconds ? () => load({ quietly: true }) : null;
-  showMessage("error", text, { hint, code: problem.status, actions: action ? [actions[action]] : [], retry, seconds });
+  showMessage("error", text, {
+    ...{ hint, detail: problem.context.join("\n"), code: problem.status, retry, seconds },
+    actions: action ? [actions[action]] : [],
+  });
 }
 
 /** Open the viewer on an image of a grid. */
@@ -263,7 +271,7 @@ async function look(item) {
   showSelection();
 }
 
-const clear = () => navigate({ ...state, label: [], source: [] }, { replace: atStart() });
+const clear = () => navigate({ ...state, ...NONE }, { replace: atStart() });
 
 /** Search with a file, or with each of several. */
 function searchWithFiles(files) {

@@ -13,16 +13,18 @@ let due = false;
  *
  * kind: `info`, `wait` or `error`
  * code: the HTTP status, for tests and support
+ * detail: lines that keep their spaces, under the sentence
  * actions: buttons, as [label, function]
  * retry: called once after `seconds`, when the page is visible
  */
-export function showMessage(kind, text, { hint = "", code = "", actions = [], retry = null, seconds = 5 } = {}) {
+export function showMessage(kind, text, { hint = "", detail = "", code = "", actions = [], retry = null, seconds = 5 } = {}) {
   const news = box.hidden || box.dataset.text !== text;
   const held = box.contains(document.activeElement);
   stop();
   Object.assign(box.dataset, { kind, code, text, retry: retry ? "yes" : "no" });
   const buttons = actions.map(([words, act]) => el("button", { type: "button", onclick: act }, words));
-  box.replaceChildren(el("p", {}, el("strong", {}, text), hint && ` ${hint}`), ...buttons);
+  const lines = detail ? [el("pre", {}, detail)] : [];
+  box.replaceChildren(el("p", {}, el("strong", {}, text), hint && ` ${hint}`), ...lines, ...buttons);
   box.hidden = false;
   if (news) announce(`${text} ${hint}`);
   if (held) (buttons[0] ?? $("#title")).focus();

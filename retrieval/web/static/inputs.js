@@ -3,6 +3,7 @@
 import { $ } from "./dom.js";
 
 const OURS = /^\/.*images\/([0-9a-f-]{36})\.(?:jpg|png)$/i;
+const WRITING = "dialog, select, input:not([type=checkbox], [type=file])"; // keys and text there are not for the page
 
 /**
  * Set what is called for an image.
@@ -19,8 +20,8 @@ export function whenGiven({ take, follow, refuse }) {
   });
 
   document.addEventListener("paste", (event) => {
-    if (event.target.closest?.("dialog")) return;
     const files = [...(event.clipboardData?.files ?? [])];
+    if (event.target.closest?.(files.length ? "dialog" : WRITING)) return;
     event.preventDefault();
     if (files.length) take(files);
     else refuse("There is no image in the clipboard.", "Copy an image, not its name or link.");
@@ -49,7 +50,7 @@ export function whenGiven({ take, follow, refuse }) {
   });
 
   addEventListener("keydown", (event) => {
-    const writing = event.target.closest?.("select, dialog");
+    const writing = event.target.closest?.(WRITING);
     if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || writing) return;
     event.preventDefault();
     pick.focus();

@@ -1,5 +1,7 @@
 // The query. It is kept in the address, so that links and the back button work; only uploads are kept in memory.
 
+import { readConditions, writeConditions } from "./conditions.js";
+
 export const SIZES = [10, 20, 50, 100];
 const SIZE = 20;
 const MOST = 200;
@@ -31,8 +33,7 @@ export function fromUrl(query, upload = null, batch = []) {
     like,
     unlike: like.length || upload ? unlike : [],
     k: Number.isInteger(k) && k >= 1 && k <= MOST ? k : SIZE,
-    label: unique(parameters.getAll("label")),
-    source: unique(parameters.getAll("source")),
+    ...readConditions(parameters),
   };
 }
 
@@ -42,7 +43,7 @@ export function toUrl(state) {
   if (what === "id") parameters.set("id", state.id);
   for (const list of ["like", "unlike"]) for (const id of state[list]) parameters.append(list, id);
   if (what !== "start" || state.k !== SIZE) parameters.set("k", state.k);
-  for (const field of ["label", "source"]) for (const value of state[field]) parameters.append(field, value);
+  writeConditions(state, parameters);
   const text = String(parameters);
   return text ? `./?${text}` : "./";
 }
@@ -75,16 +76,6 @@ function settled(state) {
   return state.like.length === 1 && !state.unlike.length ? { ...state, id: state.like[0], like: [] } : state;
 }
 
-/** The filter in the service's language: `label in ("7", "9") and source in ("digits")`. */
-export function filterText(state) {
-  return ["label", "source"]
-    .filter((field) => state[field].length)
-    .map((field) => `${field} in (${state[field].map(quoted).join(", ")})`)
-    .join(" and ");
-}
-
-const ESCAPES = { "\n": "\\n", "\r": "\\r" }; // a form would send another line break
-const quoted = (text) => `"${text.replace(/["\\\n\r]/g, (each) => ESCAPES[each] ?? `\\${each}`)}"`;
 const unique = (values) => [...new Set(values)];
 
 const uploads = new Map();
