@@ -105,6 +105,11 @@ class Settings(BaseModel):
         return self.home / "jobs"
 
     @property
+    def reviews(self) -> Path:
+        """The last lists of duplicates and outliers, which the page shows."""
+        return self.home / "reviews"
+
+    @property
     def downloads(self) -> Path:
         return self.home / "data"
 

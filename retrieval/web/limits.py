@@ -65,6 +65,14 @@ MAX_OTHERS = 20
 MAX_FACETS = 100
 """Maximum number of values of a field in an answer."""
 
+MAX_ROWS = 20
+"""Maximum number of rows of a list to review in an answer."""
+LISTED = 100_000
+"""Maximum number of images in a list to browse."""
+LISTINGS = 8
+"""Lists kept for the next pages."""
+LISTING_SECONDS = 20.0
+"""Seconds that reading the collection for a list may take; the list then ends there."""
 MOST_SEARCHED = 10_000
 """Values of a field, the most frequent ones, among which a text is looked for."""
 

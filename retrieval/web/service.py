@@ -18,6 +18,7 @@ from retrieval.web.batching import BATCHES, Batcher
 from retrieval.web.decoders import Decoders
 from retrieval.web.errors import EMPTY, NO_MODEL, client_message
 from retrieval.web.limits import Limits, client_group
+from retrieval.web.listings import Listings
 from retrieval.web.metrics import Metrics
 from retrieval.web.renditions import Renditions
 
@@ -42,6 +43,7 @@ class Service:
         self.asking = ThreadPoolExecutor(limits.askers, "ask")
         self._searching = ThreadPoolExecutor(BATCHES, "search")
         self.batcher = Batcher(index, self._searching, self.metrics, limits.waiting)
+        self.listings = Listings(index)
         self._health: tuple[float, RetrievalError | None] = (float("-inf"), None)
         self.metrics.follow(self.facts)
 
@@ -143,7 +145,7 @@ class Service:
 
     def close(self) -> None:
         """Stop the thread pools; running work is finished first, waiting work is cancelled."""
-        for pool in (self.drawing, self.asking, self._searching):
+        for pool in (self.drawing, self.asking, self.listings.pool, self._searching):
             pool.shutdown(wait=True, cancel_futures=True)
 
 

@@ -72,7 +72,7 @@ def test_by_keyboard_alone(start: Page) -> None:
     found = results(start)
     start.keyboard.press("/")
     assert start.evaluate("() => document.activeElement.id") == "pick"
-    for _ in range(20):
+    for _ in range(40):
         start.keyboard.press("Tab")
         if start.evaluate("() => document.activeElement.matches('#results a')"):
             break

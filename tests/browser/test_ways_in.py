@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import drawn, results, wait
 from tests.web.serving import Served
+from tests.web.test_browse import walk
 
 K = 20
 
@@ -117,6 +118,32 @@ def test_started_from_a_random_picture_and_shuffled(start: Page) -> None:
     drawn(start, "#sample img", 6)
     start.locator("#sample > li a").first.click()
     results(start)
+
+
+def test_browsed_by_name_filtered_and_on(start: Page, served: Served) -> None:
+    names = sorted(f"{each['source']}/{each['path']}" for each in walk(served, order="name"))
+    start.set_viewport_size({"width": 1280, "height": 500})
+    start.select_option("#order", "name")
+    first = start.locator("#sample > li a").first
+    expect(first).to_have_attribute("aria-label", re.compile(rf"^{names[0]}, label"))
+    expect(start.locator("#title")).to_have_text(f"{len(names)} images")
+    assert "order=name" in start.url
+    before = start.locator("#sample > li").count()
+    start.mouse.move(800, 300)
+    start.mouse.wheel(0, 20_000)
+    wait(start, f"() => document.querySelectorAll('#sample > li').length > {before}")
+    while start.locator("#more").is_visible():
+        start.locator("#more").click()
+        start.wait_for_timeout(100)
+    shown = start.evaluate("() => [...document.querySelectorAll('#sample > li a')].map(a => a.title.split(', ')[0])")
+    assert shown == names
+    box = start.locator("#filter-fields [name=label][value='5']")
+    box.check()
+    expect(first).to_have_attribute("aria-label", re.compile("label 5$"))
+    expect(start.locator("#title")).not_to_have_text(f"{len(names)} images")
+    first.click()
+    results(start)
+    assert set(start.locator("#results > .hit .label").all_inner_texts()) == {"5"}, "the search keeps the filter"
 
 
 def test_more_and_less_like(start: Page, served: Served, file: Path) -> None:

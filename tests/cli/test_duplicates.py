@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from retrieval.images.decode import encode_png
+from retrieval.ops.reviews import load_review
 from tests.cli.conftest import Call, copy, done_well, run
 
 
@@ -35,6 +36,9 @@ def test_duplicates_are_listed_moved_and_put_back(twice: Path, trained_home: Pat
     assert {group["keep"]["path"], group["others"][0]["path"]} == {original, "copy.png"}
     assert group["others"][0]["exact"]
     assert "1 group, 1 image can be removed" in done.err
+    review = load_review(trained_home / "reviews", "images", "duplicates")
+    assert review is not None
+    assert [[image.id for image in row] for row in review.rows] == [[group["keep"]["id"], group["others"][0]["id"]]]
     rows = list(csv.DictReader(io.StringIO(done_well("duplicates", "--output", "csv", home=trained_home).out)))
     assert [row["duplicate"] for row in rows] == [f"pictures/{group['others'][0]['path']}"]
     assert json.loads(done_well("duplicates", "--output", "json", home=trained_home).out) == [group]

@@ -79,7 +79,7 @@ def duplicates(
 
     Two images are duplicates if they differ only by compression, size, brightness, contrast or a shift of one pixel.
     Deletes nothing: --apply moves files, and the collection keeps the points (the stored entries) of moved files until
-    `retrieval ingest --prune`.
+    `retrieval ingest --prune`. The page of `retrieval serve` shows the list that was made last.
 
     $ retrieval duplicates --html duplicates.html
     $ retrieval duplicates --apply set-aside
@@ -94,6 +94,7 @@ def duplicates(
     from retrieval.api import Index
     from retrieval.config import load_settings
     from retrieval.duplicates.job import DuplicateSummary
+    from retrieval.ops.reviews import MOST_ROWS, review_duplicates, save_review
 
     summary = DuplicateSummary()
     found: list[Group] = []
@@ -109,12 +110,14 @@ def duplicates(
             step=step_task(bar, "Reading"),
             note=partial(echo, err=True),
         ):
-            if apply or html:
+            if apply or html or len(found) < MOST_ROWS:
                 found.append(group)
+            if apply or html:
                 print_while_read(show)(group)
             else:
                 show(group)
         sources = index.sources()
+        save_review(index.settings.reviews, alias, "duplicates", review_duplicates(found, summary.groups))
     print_counts(summary)
     if html:
         from retrieval.gallery.review import write_duplicates

@@ -37,15 +37,18 @@ def outliers(
 
     Measures two things of each image: the distance to its fifth nearest neighbour, and the error of its reconstruction.
     The score says by how many standard deviations the more unusual of the two is above the collection's median.
+    The page of `retrieval serve` shows the list that was made last.
 
     $ retrieval outliers --limit 20
     $ retrieval outliers --html outliers.html
     """
     from retrieval.api import Index
     from retrieval.config import load_settings
+    from retrieval.ops.reviews import review_outliers, save_review
 
     with Index.open(alias, settings=load_settings(qdrant_url=qdrant_url)) as index, progress_bar() as bar:
         found = index.outliers(limit, report=count_task(bar, "Reading"), note=partial(echo, err=True))
+        save_review(index.settings.reviews, alias, "outliers", review_outliers(found))
         if html:
             from retrieval.gallery.review import write_outliers
 

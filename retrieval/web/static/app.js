@@ -3,12 +3,13 @@
 import { showAnswer, showNone, showWeakness } from "./answer.js";
 import { Problem, call, search, whenLocked } from "./api.js";
 import { hideMessage, isRetrying, showMessage } from "./banner.js";
+import { browse, isShown, showControls, whenBrowsing } from "./browse.js";
 import { NONE, filterText } from "./conditions.js";
 import { $ } from "./dom.js";
 import "./keys.js";
 import { fitCanvas, whenDrawn } from "./draw.js";
 import { setFacets, showChoice, showCounts, showPlace, whenChanged } from "./filters.js";
-import { columns, relink, showSample, showSkeleton } from "./grid.js";
+import { relink, showSkeleton } from "./grid.js";
 import { showHeader } from "./header.js";
 import { whenGiven } from "./inputs.js";
 import { askKey, isAsking } from "./login.js";
@@ -24,18 +25,15 @@ import { showSelection, toggle, whenSelected } from "./select.js";
 const SKELETON_DELAY = 300; // milliseconds until empty tiles are shown
 const MESSAGE_DELAY = 3000; // milliseconds until a message says that it takes long
 const STATUS_INTERVAL = 60_000; // milliseconds between two status requests
-const SAMPLE = 12; // or a few more, so that the last row is whole
 const NARROW = matchMedia("(max-width: 800px)"); // as in the styles: there the inputs are above the answer
 const UPLOAD = 20 * 2 ** 20; // bytes, until the service says otherwise
 
-const [answer, results, sample, title, others] = ["#answer", "#results", "#sample", "#title", "#others"].map($);
+const [answer, results, sample, title] = ["#answer", "#results", "#sample", "#title"].map($);
 let state = fromUrl("");
 let status = null;
 let running = null;
 let loads = 0;
-let sampleLoads = 0;
 
-const START = "Or start from one of these";
 const atStart = () => kind(state) === "start";
 
 /** Go to another query, with an entry in the history. `move`: scroll to its results. */
@@ -74,8 +72,8 @@ function show(next, { y = null } = {}) {
   showRecent(state);
   const start = atStart();
   const several = kind(state) === "batch";
-  if (start || results.hidden) title.textContent = start ? START : "Searching…";
-  sample.hidden = others.hidden = !start;
+  if (!start && results.hidden) title.textContent = "Searching…";
+  showControls(state, start);
   results.hidden = start || several;
   $("#batch").hidden = !several;
   $("#meaning").hidden ||= start;
@@ -94,7 +92,7 @@ function showStart(y) {
   showCounts(null);
   results.replaceChildren();
   relink(sample, state);
-  if (!sample.childElementCount) load();
+  if (!isShown(state)) load();
   else showState();
   if (y !== null) scrollTo(0, y);
 }
@@ -177,7 +175,7 @@ async function load({ quietly = false } = {}) {
     return;
   }
   // Images that are already shown stay, so that a retry does not disturb the user.
-  const loading = sample.querySelector("a") ? null : loadSample(ask).catch((problem) => problem);
+  const loading = isShown(state) ? null : browse(state, { ask }).catch((problem) => problem);
   const ready = await readStatus(ask);
   const problem = await loading;
   if (mine !== loads || !atStart() || !ready) return;
@@ -216,30 +214,6 @@ async function readFacets(ask) {
   // Without counts there are no filters to choose. Other requests report what is wrong.
   const facets = await call("./api/facets", { ask }).catch(() => null);
   if (facets) setFacets(facets, state);
-}
-
-/** Show random images to start from. */
-async function loadSample(ask) {
-  const mine = (sampleLoads += 1);
-  const late = setTimeout(() => sample.childElementCount || showSkeleton(sample, SAMPLE), SKELETON_DELAY);
-  try {
-    const wide = columns(sample);
-    const { points } = await call(`./api/sample?n=${wide * Math.ceil(SAMPLE / wide)}`, { ask }); // whole rows
-    if (mine !== sampleLoads) return;
-    remember(points);
-    showSample(sample, points, state);
-  } catch (problem) {
-    if (!sample.querySelector("a")) sample.replaceChildren();
-    throw problem;
-  } finally {
-    clearTimeout(late);
-    if (atStart()) headStart();
-  }
-}
-
-function headStart() {
-  others.hidden = !sample.childElementCount;
-  title.textContent = others.hidden ? "No images to start from" : START;
 }
 
 function showProblem(problem) {
@@ -303,7 +277,10 @@ whenGiven({ take: searchWithFiles, refuse: showError, follow: searchWithId });
 whenDrawn(searchWithDrawing);
 whenSelected((ids) => navigate(queryFor(state, { like: ids }), { move: true }));
 whenChanged((choice) => navigate({ ...state, ...choice }, { replace: atStart() }));
-others.addEventListener("click", () => loadSample(true).catch(showProblem));
+whenBrowsing({
+  reorder: (order) => navigate({ ...state, order }, { replace: true }),
+  again: () => browse(state).catch(showProblem),
+});
 
 document.addEventListener("click", (event) => {
   const { target } = event;

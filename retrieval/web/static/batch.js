@@ -1,11 +1,12 @@
 // Several uploads at once: a row of results for each.
 
 import { search } from "./api.js";
+import { filterText } from "./conditions.js";
 import { $, count, el, shorten } from "./dom.js";
 import { showRow } from "./grid.js";
 import { imageElement, remember, storedImage } from "./images.js";
 import { explain } from "./problems.js";
-import { filterText, queryFor, uploadOf } from "./state.js";
+import { queryFor, uploadOf } from "./state.js";
 
 const HITS = 8;
 const AT_ONCE = 2;

@@ -39,13 +39,22 @@ export function showSame(list, same, state) {
   rove(list);
 }
 
-export function showSample(list, points, state) {
-  const items = points.map(({ id, label }) => {
-    const words = `${nameOf(id)}${label ? `, label ${label}` : ""}`;
-    return el("li", { "data-id": id }, link(id, words, state, false, true));
+/** Add rows of images to start from, each of one image or of several that belong together; returns their items. */
+export function addRows(list, rows, state) {
+  const first = list.childElementCount ? 0 : columns(list);
+  const items = rows.map((points, index) => {
+    const tiles = points.map((point) => sampleTile(point, state, index >= first));
+    return tiles.length === 1 ? tiles[0] : el("li", { class: "group" }, el("ul", { role: "list" }, ...tiles));
   });
-  list.replaceChildren(...items);
-  rove(list);
+  list.append(...items);
+  rove(list, list.querySelector("a[tabindex='0']") ?? undefined);
+  return items;
+}
+
+function sampleTile({ id, label, note }, state, lazy) {
+  const words = [nameOf(id), note, label && `label ${label}`].filter(Boolean).join(", ");
+  const caption = note && el("p", { class: "note", title: words }, el("b", {}, note), el("br"), nameOf(id));
+  return el("li", { "data-id": id }, link(id, words, state, lazy, true), caption);
 }
 
 /** Empty tiles, while an answer takes long. */
@@ -57,9 +66,8 @@ export function showSkeleton(list, number) {
 
 /** Update the links to the number of results and the filters chosen now. */
 export function relink(list, state) {
-  for (const item of list.children) {
-    const { id } = item.dataset;
-    if (id) item.querySelector("a").href = toUrl(queryFor(state, { id }));
+  for (const item of list.querySelectorAll("[data-id]")) {
+    item.querySelector("a").href = toUrl(queryFor(state, { id: item.dataset.id }));
   }
 }
 

@@ -3,6 +3,7 @@
 import { readConditions, writeConditions } from "./conditions.js";
 
 export const SIZES = [10, 20, 50, 100];
+const ORDERS = ["random", "date", "name", "label", "duplicates", "outliers"]; // of the images to start from
 const SIZE = 20;
 const MOST = 200;
 const EXAMPLES = 32; // the service's limit for each list
@@ -33,6 +34,7 @@ export function fromUrl(query, upload = null, batch = []) {
     like,
     unlike: like.length || upload ? unlike : [],
     k: Number.isInteger(k) && k >= 1 && k <= MOST ? k : SIZE,
+    order: ORDERS.includes(parameters.get("order")) ? parameters.get("order") : ORDERS[0],
     ...readConditions(parameters),
   };
 }
@@ -43,6 +45,7 @@ export function toUrl(state) {
   if (what === "id") parameters.set("id", state.id);
   for (const list of ["like", "unlike"]) for (const id of state[list]) parameters.append(list, id);
   if (what !== "start" || state.k !== SIZE) parameters.set("k", state.k);
+  if (what === "start" && state.order !== ORDERS[0]) parameters.set("order", state.order);
   writeConditions(state, parameters);
   const text = String(parameters);
   return text ? `./?${text}` : "./";
