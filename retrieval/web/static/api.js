@@ -42,10 +42,6 @@ export async function call(path, { ask = true, ...options } = {}) {
   }
 }
 
-export function openSession(key) {
-  return reach("./api/session", { method: "POST", headers: { "X-API-Key": key } });
-}
-
 /** Search by an image (`file`), by a stored one, or by examples. */
 export function search(state, { file, filter, reconstruct, ...options }) {
   const form = new FormData();
@@ -60,7 +56,8 @@ export function search(state, { file, filter, reconstruct, ...options }) {
   return call("./api/search", { method: "POST", body: form, ...options });
 }
 
-async function reach(path, { signal, ...options }) {
+/** As `call`, without asking for a key. */
+export async function reach(path, { signal, ...options }) {
   const limit = new AbortController();
   const stop = () => limit.abort();
   const timer = setTimeout(stop, DEADLINE);

@@ -7,12 +7,10 @@ import { browse, isShown, showControls, whenBrowsing } from "./browse.js";
 import { NONE, filterText } from "./conditions.js";
 import { $ } from "./dom.js";
 import "./keys.js";
-import { fitCanvas, whenDrawn } from "./draw.js";
 import { setFacets, showChoice, showCounts, showPlace, whenChanged } from "./filters.js";
 import { relink, showSkeleton } from "./grid.js";
 import { showHeader } from "./header.js";
 import { whenGiven } from "./inputs.js";
-import { askKey, isAsking } from "./login.js";
 import { pointOf, remember } from "./images.js";
 import { showQuality } from "./nearness.js";
 import { explain, explainState, tooLarge } from "./problems.js";
@@ -34,6 +32,7 @@ let status = null;
 let running = null;
 let loads = 0;
 
+const isAsking = () => $("#key-dialog").open;
 const atStart = () => kind(state) === "start";
 
 /** Go to another query, with an entry in the history. `move`: scroll to its results. */
@@ -196,7 +195,7 @@ async function readStatus(ask) {
   status = fresh;
   showHeader(status);
   showQuality(status);
-  fitCanvas(status);
+  if (status.channels === 1) import("./draw.js").then(({ fitCanvas }) => fitCanvas(status, searchWithDrawing));
   if (moved) readFacets(false);
   return !atStart() || showState();
 }
@@ -268,13 +267,12 @@ function searchWithFiles(files) {
 
 const showError = (text, hint) => showMessage("error", text, { hint });
 
-whenLocked(askKey);
+whenLocked(async () => (await import("./login.js")).askKey());
 const searchWithId = (id) => navigate(queryFor(state, { id }), { move: true });
 const searchWithDrawing = (file) =>
   file ? searchWithFiles([file]) : showError("Nothing is drawn yet.", "Draw in the black square first.");
 
 whenGiven({ take: searchWithFiles, refuse: showError, follow: searchWithId });
-whenDrawn(searchWithDrawing);
 whenSelected((ids) => navigate(queryFor(state, { like: ids }), { move: true }));
 whenChanged((choice) => navigate({ ...state, ...choice }, { replace: atStart() }));
 whenBrowsing({

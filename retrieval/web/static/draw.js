@@ -12,9 +12,12 @@ const canvas = $("#canvas");
 const context = canvas.getContext("2d");
 let strokes = [];
 
-/** Offer drawing if the model takes small grey images. */
-export function fitCanvas({ channels, image_size: size }) {
+let taken = null;
+
+/** Offer drawing if the model takes small grey images. take: called with a PNG, or with null if nothing was drawn. */
+export function fitCanvas({ channels, image_size: size }, take) {
   const fits = channels === 1 && Array.isArray(size) && Math.max(...size) <= LARGEST;
+  taken = take;
   $("#draw").hidden = !fits;
   if (!fits) return;
   const scale = Math.ceil(SIDE / Math.max(...size));
@@ -24,24 +27,21 @@ export function fitCanvas({ channels, image_size: size }) {
   clear();
 }
 
-/** Set the function that is called with a PNG, or with null if nothing was drawn. */
-export function whenDrawn(taken) {
-  $("#draw-clear").addEventListener("click", clear);
-  $("#draw-search").addEventListener("click", async () => taken(strokes.length ? await file() : null));
-  canvas.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 || !event.isPrimary) return;
-    event.preventDefault();
-    canvas.setPointerCapture(event.pointerId);
-    strokes.push([place(event)]);
-    paint(context, strokes);
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    if (!canvas.hasPointerCapture(event.pointerId)) return;
-    const all = event.getCoalescedEvents?.() ?? [];
-    strokes.at(-1)?.push(...(all.length ? all : [event]).map(place));
-    paint(context, strokes);
-  });
-}
+$("#draw-clear").addEventListener("click", clear);
+$("#draw-search").addEventListener("click", async () => taken(strokes.length ? await file() : null));
+canvas.addEventListener("pointerdown", (event) => {
+  if (event.button !== 0 || !event.isPrimary) return;
+  event.preventDefault();
+  canvas.setPointerCapture(event.pointerId);
+  strokes.push([place(event)]);
+  paint(context, strokes);
+});
+canvas.addEventListener("pointermove", (event) => {
+  if (!canvas.hasPointerCapture(event.pointerId)) return;
+  const all = event.getCoalescedEvents?.() ?? [];
+  strokes.at(-1)?.push(...(all.length ? all : [event]).map(place));
+  paint(context, strokes);
+});
 
 function clear() {
   strokes = [];

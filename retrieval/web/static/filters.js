@@ -57,7 +57,7 @@ export function whenChanged(changed) {
 /** Show the service's counts. */
 export function setFacets(fresh, state) {
   facets = Object.fromEntries(Object.keys(NAMES).map((field) => [field, fresh[field] ?? []]));
-  draw(state);
+  drawTicks(state);
   $("#filters").hidden = false;
 }
 
@@ -68,10 +68,10 @@ export function showChoice(state) {
   const wanted = Object.keys(NAMES).flatMap((field) => state[field].map((value) => [field, value]));
   if (wanted.every(([field, value]) => all.some((box) => box.name === field && box.value === value))) {
     for (const box of all) box.checked = state[box.name].includes(box.value);
-    showNumber(state);
   } else {
-    draw(state);
+    drawTicks(state);
   }
+  showNumber(state);
   for (const [name, { input }] of Object.entries(lines)) if (input.value !== state[name]) input.value = state[name];
   showPlace(state, []);
 }
@@ -92,9 +92,7 @@ export function showPlace(state, context) {
   const { input } = lines.where;
   error.replaceChildren(...(place === null ? [] : [el("code", {}, `${state.where}\n${" ".repeat(place)}^`)]));
   input.toggleAttribute("aria-invalid", place !== null);
-  if (place === null) return;
-  $("#filters").open = true;
-  error.scrollLeft = Math.max(0, (place - 10) * 7);
+  if (place !== null) $("#filters").open = true;
 }
 
 function line(name, words, attributes) {
@@ -142,11 +140,6 @@ async function find() {
     facets = fresh;
   }
   drawTicks(ticked);
-}
-
-function draw(state) {
-  drawTicks(state);
-  showNumber(state);
 }
 
 function drawTicks(state) {

@@ -1,7 +1,7 @@
 // Asks for the key once and exchanges it for a cookie, which the browser sends with image requests too. The page
 // does not keep the key.
 
-import { Problem, openSession } from "./api.js";
+import { Problem, reach } from "./api.js";
 import { $ } from "./dom.js";
 
 const dialog = $("#key-dialog");
@@ -21,8 +21,6 @@ export function askKey() {
   });
 }
 
-export const isAsking = () => dialog.open;
-
 $("#key-cancel").addEventListener("click", () => dialog.close());
 
 $("#key-form").addEventListener("submit", async (event) => {
@@ -40,7 +38,7 @@ async function tryKey(key) {
   const mistaken = "This key is wrong. Try again.";
   if (!HEADER.test(key)) return mistaken;
   try {
-    await openSession(key);
+    await reach("./api/session", { method: "POST", headers: { "X-API-Key": key } });
     dialog.close("in");
     return null;
   } catch ({ status }) {
