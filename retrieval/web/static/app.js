@@ -18,7 +18,6 @@ import { nameQuery, showQuery, titleOf } from "./query.js";
 import { UPLOADS, fromUrl, isSame, keepUpload, kind, queryFor, toUrl, uploadOf } from "./state.js";
 import { withExample, withoutExample } from "./state.js";
 import { showRecent, recentOf } from "./recent.js";
-import { showSelection, toggle, whenSelected } from "./select.js";
 
 const SKELETON_DELAY = 300; // milliseconds until empty tiles are shown
 const MESSAGE_DELAY = 3000; // milliseconds until a message says that it takes long
@@ -30,6 +29,7 @@ const [answer, results, sample, title] = ["#answer", "#results", "#sample", "#ti
 let state = fromUrl("");
 let status = null;
 let running = null;
+let selection = null; // the module, loaded when the first image is selected
 let loads = 0;
 
 const isAsking = () => $("#key-dialog").open;
@@ -120,7 +120,7 @@ async function runSearch({ y = null, quietly = false } = {}) {
   if (mine !== running || !found) return;
   showAnswer(asked, found, clear);
   showCounts(found.hits);
-  showSelection();
+  selection?.then((selected) => selected.showSelection());
   if (y !== null) scrollTo(0, y);
 }
 
@@ -241,7 +241,16 @@ async function look(item) {
   const { view } = await import("./viewer.js");
   const { state: served, dashboard } = status ?? {};
   view(item.dataset.id, all, state, { dashboard, model: served === "ready" });
-  showSelection();
+  selection?.then((selected) => selected.showSelection());
+}
+
+/** Select an image, or no longer. */
+function select(id) {
+  selection ??= import("./select.js").then((module) => {
+    module.whenSelected((ids) => navigate(queryFor(state, { like: ids }), { move: true }));
+    return module;
+  });
+  selection.then(({ toggle }) => toggle(id));
 }
 
 const clear = () => navigate({ ...state, ...NONE }, { replace: atStart() });
@@ -273,11 +282,12 @@ const searchWithDrawing = (file) =>
   file ? searchWithFiles([file]) : showError("Nothing is drawn yet.", "Draw in the black square first.");
 
 whenGiven({ take: searchWithFiles, refuse: showError, follow: searchWithId });
-whenSelected((ids) => navigate(queryFor(state, { like: ids }), { move: true }));
 whenChanged((choice) => navigate({ ...state, ...choice }, { replace: atStart() }));
 whenBrowsing({
   reorder: (order) => navigate({ ...state, order }, { replace: true }),
   again: () => browse(state).catch(showProblem),
+  search: searchWithId,
+  filter: (where) => navigate({ ...state, order: "name", where }),
 });
 
 document.addEventListener("click", (event) => {
@@ -297,7 +307,7 @@ document.addEventListener("click", (event) => {
   if (upload) navigate(queryFor(state, { upload }), { move: true });
   const again = recentOf(target);
   if (again) navigate(again, { move: true });
-  if (target.closest("[data-select]")) toggle(target.closest("[data-id]").dataset.id);
+  if (target.closest("[data-select]")) select(target.closest("[data-id]").dataset.id);
   const list = target.closest("[data-example]")?.dataset.example;
   if (list) {
     const { id } = target.closest("[data-id]").dataset;
