@@ -110,6 +110,11 @@ class Settings(BaseModel):
         return self.home / "reviews"
 
     @property
+    def maps(self) -> Path:
+        """The maps of collections that the service has drawn."""
+        return self.home / "cache" / "maps"
+
+    @property
     def downloads(self) -> Path:
         return self.home / "data"
 

@@ -27,7 +27,7 @@ from retrieval.web.middleware.auth import AccessControl
 from retrieval.web.middleware.body_limits import BodyLimits
 from retrieval.web.middleware.headers import SecurityHeaders
 from retrieval.web.middleware.other_sites import OtherSites
-from retrieval.web.routes import browse, health, images, points, reviews, search
+from retrieval.web.routes import browse, health, images, layout, points, reviews, search
 from retrieval.web.service import Service, service_of
 
 STATIC = Path(str(files("retrieval.web"))) / "static"
@@ -76,7 +76,15 @@ def create_app(
 
     app = FastAPI(title="retrieval", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.service = service
-    for router in (search.router, browse.router, reviews.router, points.router, images.router, health.router):
+    for router in (
+        search.router,
+        browse.router,
+        reviews.router,
+        layout.router,
+        points.router,
+        images.router,
+        health.router,
+    ):
         app.include_router(router, dependencies=[Depends(KEY)])
     if tools:
         app.router.routes += [

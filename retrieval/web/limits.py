@@ -65,6 +65,10 @@ MAX_OTHERS = 20
 MAX_FACETS = 100
 """Maximum number of values of a field in an answer."""
 
+MAPPED = 20_000
+"""Maximum number of images on the map: the first by id, a random sample."""
+MAP_SECONDS = 300.0
+"""Seconds that drawing the map may take, at a low priority."""
 MAX_ROWS = 20
 """Maximum number of rows of a list to review in an answer."""
 LISTED = 100_000

@@ -19,6 +19,7 @@ from retrieval.web.decoders import Decoders
 from retrieval.web.errors import EMPTY, NO_MODEL, client_message
 from retrieval.web.limits import Limits, client_group
 from retrieval.web.listings import Listings
+from retrieval.web.maps import Maps
 from retrieval.web.metrics import Metrics
 from retrieval.web.renditions import Renditions
 
@@ -44,6 +45,7 @@ class Service:
         self._searching = ThreadPoolExecutor(BATCHES, "search")
         self.batcher = Batcher(index, self._searching, self.metrics, limits.waiting)
         self.listings = Listings(index)
+        self.maps = Maps(index)
         self._health: tuple[float, RetrievalError | None] = (float("-inf"), None)
         self.metrics.follow(self.facts)
 
@@ -145,6 +147,7 @@ class Service:
 
     def close(self) -> None:
         """Stop the thread pools; running work is finished first, waiting work is cancelled."""
+        self.maps.close()
         for pool in (self.drawing, self.asking, self.listings.pool, self._searching):
             pool.shutdown(wait=True, cancel_futures=True)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import drawn, results, wait
+from tests.browser.conftest import SECONDS, drawn, results, wait
 from tests.web.serving import Served
 from tests.web.test_browse import walk
 
@@ -144,6 +144,42 @@ def test_browsed_by_name_filtered_and_on(start: Page, served: Served) -> None:
     first.click()
     results(start)
     assert set(start.locator("#results > .hit .label").all_inner_texts()) == {"5"}, "the search keeps the filter"
+
+
+def test_the_map_is_clicked_and_drawn_on(start: Page, served: Served) -> None:
+    start.select_option("#order", "map")
+    title = start.locator("#title")
+    expect(title).to_have_text(re.compile(r"\d+ images on the map"), timeout=4000 * SECONDS)
+    wait(start, "() => document.querySelector('#sample canvas')?.width > 300")  # its styles have come
+    box = start.locator("#sample canvas").bounding_box()
+    assert box
+    found = served.client.get("/api/map").json()
+    scale = (min(box["width"], box["height"]) - 40) / 65535
+    west = box["x"] + (box["width"] - 65535 * scale) / 2
+    north = box["y"] + (box["height"] - 65535 * scale) / 2
+    places = [(west + x * scale, north + y * scale) for x, y in zip(found["x"], found["y"], strict=True)]
+    at = min(range(len(places)), key=lambda one: places[one][1])  # the topmost: nothing is above it
+    left, top = places[at]
+    corners = [(left - 12, top - 12), (left + 12, top - 12), (left + 12, top + 5), (left - 12, top + 5)]
+    inside = {
+        id_ for id_, (x, y) in zip(found["ids"], places, strict=True) if abs(x - left) < 12 and top - 12 < y < top + 5
+    }
+    start.keyboard.down("Shift")
+    start.mouse.move(*corners[0])
+    start.mouse.down()
+    for corner in corners[1:]:
+        start.mouse.move(*corner, steps=5)
+    start.mouse.up()
+    start.keyboard.up("Shift")
+    expect(title).to_have_text(f"{len(inside)} image{'s' * (len(inside) > 1)}")
+    shown = set(start.evaluate("() => [...document.querySelectorAll('#sample > li')].map(i => i.dataset.id)"))
+    assert len(shown ^ inside) <= 1, "one may lie on the edge"
+    assert "id in (" in start.locator("[name=where]").input_value()
+    start.go_back()
+    wait(start, "() => document.querySelector('#sample canvas')?.width > 300")
+    start.mouse.click(left, top)
+    wait(start, f"() => location.search.includes({found['ids'][at]!r})")
+    results(start)
 
 
 def test_more_and_less_like(start: Page, served: Served, file: Path) -> None:

@@ -1,5 +1,6 @@
 """Browsing: every order, filtered, page by page, within limits."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from retrieval.ops.reviews import Review, ReviewImage, load_review, save_review
 from retrieval.schema.filters import Filter, Prefix
 from retrieval.search.listing import list_images, natural
 from retrieval.web.listings import WAITING, Listings
+from retrieval.web.maps import SCALE, Maps
 from tests.cli.conftest import PICTURES
 from tests.web.serving import Served
 
@@ -101,3 +103,26 @@ def test_the_last_lists_to_review(served: Served) -> None:
     assert part["rows"] == [[]]
     (folder / "images-duplicates.json").write_text('{"rows": [[{"id": 3}]], "found": 1, "made": ""}')
     assert served.client.get("/api/reviews/duplicates").status_code == 404, "a damaged list is none"
+
+
+def test_the_map_is_drawn_once_and_kept(served: Served) -> None:
+    answer = served.client.get("/api/map")
+    end = time.monotonic() + 120
+    while answer.status_code == 202:
+        assert time.monotonic() < end, "no map in time"
+        time.sleep(0.2)
+        answer = served.client.get("/api/map")
+    found = answer.json()
+    assert sorted(found["ids"]) == sorted(point["id"] for point in walk(served))
+    assert min(found["x"] + found["y"]) == 0
+    assert max(found["x"] + found["y"]) == SCALE
+    points = served.index.points(found["ids"])
+    assert [found["labels"][place] for place in found["label"]] == [
+        points[id_].payload["label"] for id_ in found["ids"]
+    ]
+    (kept,) = served.index.settings.maps.glob("*.json")
+    assert kept.read_bytes() == answer.content
+    maps = Maps(served.index)
+    kept.write_bytes(b"{")
+    assert maps.find() is None, "a damaged one is drawn again"
+    maps.close()

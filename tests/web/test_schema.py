@@ -18,7 +18,10 @@ from tests.web.serving import Served
 
 OPERATIONS = [
     ("POST", "/api/search"),
-    *(("GET", f"/api/{path}") for path in ("status", "facets", "sample", "points", "points/{id}", "reviews/{kind}")),
+    *(
+        ("GET", f"/api/{path}")
+        for path in ("status", "facets", "map", "sample", "points", "points/{id}", "reviews/{kind}")
+    ),
     *(("GET", f"/images/{path}") for path in ("{id}.{kind}", "{id}/file", "{id}/reconstruction.png")),
     *(("GET", path) for path in ("/healthz", "/readyz", "/metrics")),
 ]

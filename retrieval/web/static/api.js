@@ -65,7 +65,7 @@ export async function reach(path, { signal, ...options }) {
   if (signal?.aborted) stop();
   try {
     const response = await fetch(path, { ...options, signal: limit.signal });
-    if (response.status === 204) return null;
+    if ([202, 204].includes(response.status)) return null; // no answer yet, or none
     if (response.ok) return await response.json();
     const { error, context } = await reason(response);
     throw new Problem(response.status, error, Number(response.headers.get("Retry-After")) || 0, context);

@@ -20,19 +20,23 @@ const [list, more, others, order, title] = ["#sample", "#more", "#others", "#ord
 const shown = new Set();
 let now = null; // the state that is browsed, what it asks for, and how much of that was loaded
 let loading = null;
+let chosen = {}; // what is called for a clicked image, and for an area of the map
+let leaveMap = () => {};
 
 /** The list that is asked for, without its place. */
 const wanted = ({ order: by, ...state }) => String(new URLSearchParams({ order: by, filter: filterText(state) }));
 const isPlain = (state) => state.order === "random" && !filterText(state);
 
-export const isShown = (state) => now?.key === wanted(state) && list.querySelector("a") !== null;
+export const isShown = (state) => now?.key === wanted(state) && list.querySelector("a, canvas") !== null;
 
 /** Show the first images; `ask: false`: do not ask for a key. Throws Problem. */
 export async function browse(state, { ask = true } = {}) {
   const mine = (now = { state, key: wanted(state), offset: 0, seed: Math.floor(Math.random() * 2 ** 32) });
   const late = setTimeout(() => list.querySelector("a") || showSkeleton(list, FIRST), SKELETON_DELAY);
   loading = mine;
+  leaveMap();
   try {
+    if (state.order === "map") return await openMap(mine);
     const n = columns(list) * Math.ceil(FIRST / columns(list)); // whole rows
     const found = isPlain(state) ? await call(`./api/sample?n=${n}`, { ask }) : await page(mine, n, ask);
     if (mine === now) show(found, true);
@@ -43,7 +47,7 @@ export async function browse(state, { ask = true } = {}) {
   } finally {
     clearTimeout(late);
     if (loading === mine) loading = null;
-    if (mine === now && !list.hidden) showTitle();
+    if (mine === now && !list.hidden && state.order !== "map") showTitle();
   }
 }
 
@@ -61,10 +65,19 @@ function showTitle() {
   others.hidden = !some || state?.order !== "random";
   more.hidden = !some || shown.size >= MOST || offset >= (listed ?? Infinity);
   if (!state) title.textContent = START;
+  else if (state.order === "map") title.textContent = "The map";
   else if (isPlain(state)) title.textContent = some ? START : "No images to start from";
   else if (made) title.textContent = `${count(now.found, ...REVIEWS[state.order])}, found ${ago(made)}`;
   else if (!some) title.textContent = listed === 0 ? "No image meets the filters" : "No images";
   else title.textContent = `${whole ? "" : "More than "}${count(listed, "image")}`;
+}
+
+async function openMap(mine) {
+  clear();
+  const { closeMap, showMap } = await import("./map.js");
+  leaveMap = closeMap;
+  const say = (words) => mine === now && !list.hidden && (title.textContent = words);
+  await showMap(list, mine.state, { ...chosen, say });
 }
 
 async function page(mine, n, ask) {
@@ -109,7 +122,8 @@ function show({ rows, points }, first) {
 }
 
 /** Set what is called when another order was chosen, or others at random. */
-export function whenBrowsing({ reorder, again }) {
+export function whenBrowsing({ reorder, again, ...map }) {
+  chosen = map;
   order.addEventListener("change", () => reorder(order.value));
   others.addEventListener("click", again);
   more.addEventListener("click", showMore);

@@ -7,7 +7,7 @@ const VALID = {
   from: isDate,
   to: isDate,
   size: (text) => /^[1-9]\d{0,4}$/.test(text),
-  where: (text) => text.length <= 2000,
+  where: (text) => text.length <= 9000,
 };
 
 /** No condition: images of any label, source, path, date and size. */

@@ -46,8 +46,9 @@ export function addRows(list, rows, state) {
     const tiles = points.map((point) => sampleTile(point, state, index >= first));
     return tiles.length === 1 ? tiles[0] : el("li", { class: "group" }, el("ul", { role: "list" }, ...tiles));
   });
+  for (const tile of items.flatMap((item) => [...item.querySelectorAll("a")])) tile.tabIndex = -1;
   list.append(...items);
-  rove(list, list.querySelector("a[tabindex='0']") ?? undefined);
+  if (first) rove(list); // of the others none is reached by Tab
   return items;
 }
 

@@ -3,7 +3,7 @@
 import { readConditions, writeConditions } from "./conditions.js";
 
 export const SIZES = [10, 20, 50, 100];
-const ORDERS = ["random", "date", "name", "label", "duplicates", "outliers"]; // of the images to start from
+const ORDERS = ["random", "date", "name", "label", "map", "duplicates", "outliers"]; // of the images to start from
 const SIZE = 20;
 const MOST = 200;
 const EXAMPLES = 32; // the service's limit for each list
