@@ -12,6 +12,8 @@ MOST = 6
 SHORT = 8
 """Characters of a fingerprint that are shown."""
 GREY = 1
+MOSTLY = 0.5
+"""Share of drawings from which a model was trained on drawings."""
 
 
 def status_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -90,12 +92,12 @@ def describe_model(facts: Mapping[str, Any]) -> str:
         )
     height, width = facts["image_size"]
     kind = "grey" if facts["channels"] == GREY else "colour"
-    trunk = "" if facts.get("trunk", "none") == "none" else f", through {facts['trunk']},"
-    drawn = f"; {facts['drawn_share']:.0%} of what it was trained on is drawings" if "drawn_share" in facts else ""
+    trunk = "" if facts.get("trunk", "none") == "none" else f" → {facts['trunk'].rpartition('-')[0]}"
+    kinds = {True: " of drawings", False: " of photographs", None: ""}
+    drawn = kinds[facts["drawn_share"] >= MOSTLY if "drawn_share" in facts else None]
     other = "" if default == model else f"; the default model is {default[:SHORT] if default else 'none'}"
-    return (
-        f"{model[:SHORT]}: {width}×{height} {kind} pixels{trunk} → {count_of(facts['dim'], 'dimension')}{drawn}{other}"
-    )
+    pixels = f"{width}×{height} {kind} pixels{drawn}"
+    return f"{model[:SHORT]}: {pixels}{trunk} → {count_of(facts['dim'], 'dimension')}{other}"
 
 
 def describe_engine(facts: Mapping[str, Any]) -> str:
