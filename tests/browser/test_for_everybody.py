@@ -50,6 +50,11 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
     drawn(page, "#batch img")
     assert violations(page) == []
     fits(page)
+    page.goto(f"{served.url}/?order=name&label=5")
+    drawn(page, "#sample img", 6)
+    page.evaluate("() => { for (const each of document.querySelectorAll('#filters')) each.open = true; }")
+    assert violations(page) == []
+    fits(page)
     dark = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", dark)[:3])) < 380) == (scheme == "dark")
     context.close()
