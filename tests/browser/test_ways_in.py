@@ -47,7 +47,8 @@ def test_picked_with_all_that_is_to_be_seen(start: Page, served: Served, file: P
     first = start.locator("#results > .hit").first
     share = found[0].percentile
     assert share is not None
-    expect(first).to_contain_text("very close" if share < 50 else "close" if share <= 90 else "far")
+    words = {50: "very close", 90: "close", 99.5: "less close"}
+    expect(first).to_contain_text(next((word for most, word in words.items() if share <= most), "far"))
     figures = f"distance {found[0].distance:.4f}, nearer than {round(100 - share)}% of neighbours here"
     expect(first.get_by_title(figures).first).to_be_visible()
     expect(first).to_contain_text(str(found[0].label))

@@ -5,14 +5,16 @@ import { $, ago, el, sentence } from "./dom.js";
 const SAME = 0.0001; // distances below are rounding
 const SAME_IMAGE = "the same image";
 const TYPICAL = 50; // percentile: half of the images have no neighbour as near
-const FAR = 90; // nearly all images have a nearer neighbour
+const USUAL = 90; // most images have a nearer neighbour
+const FAR = 99.5; // as far as chance would put it
 
 /** `very close`; null where the collection's distances are not known. */
 export function nearnessWord({ distance, percentile }) {
   if (distance < SAME) return SAME_IMAGE;
   if (typeof percentile !== "number") return null;
   if (percentile < TYPICAL) return "very close";
-  return percentile <= FAR ? "close" : "far";
+  if (percentile <= USUAL) return "close";
+  return percentile <= FAR ? "less close" : "far";
 }
 
 /** `distance 0.1983, nearer than 77% of neighbours here`. */
