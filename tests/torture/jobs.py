@@ -2,11 +2,8 @@
 
 import copy
 import csv
-import os
 import random
 import shutil
-import signal
-import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tests.cli.conftest import Done
-from tests.torture import faults, model
+from tests.torture import model
 from tests.torture.model import Alias, Fields, Ingest, Name, Row
 from tests.torture.operations import MODELS, Operation, apply_change
 from tests.torture.run import Found, Runner, Wrong, fields_of
@@ -28,8 +25,8 @@ NEAR = 1e-4
 REFUSED = 3
 
 
-class Torture(Runner):
-    """Runs operations."""
+class Jobs(Runner):
+    """Runs operations; `Torture` adds jobs that run at once."""
 
     def do(self, operation: Operation) -> None:
         """Run one operation; raises Wrong where something is not as it must be."""
@@ -141,22 +138,6 @@ class Torture(Runner):
         self.aliases[name] = after
         self.compare(found)
 
-    def do_search_during(self, job: Operation) -> None:
-        """Searches while a re-index runs: each answer is of the old or the new collection, or a clear error."""
-        name, query = job["alias"], self.write_query(job)
-        if (expected := self.expect_reindex(job)) is None:
-            return
-        before, after = self.aliases[name], expected[0]
-        child = self.start(job, self.reindex_command(job))
-        states = [before] if job["dry"] or after.model == MODELS["blind"] else [before, after]
-        while not child.ended():
-            done = self.run(job, ["search", query, "--json", "--keep-copies"])
-            if done.code == 0 and not any(self.is_right(done, job["number"], state) for state in states):
-                self.fail(done, "that is neither of the old nor of the new collection")
-            if done.code and not done.err.startswith("error: "):
-                self.fail(done, "that is no clear error")
-        self.conclude_reindex(job, self.check_sane(child.wait()), after, expected[1])
-
     def do_tune(self, job: Operation) -> None:
         alias = self.aliases[job["alias"]]
         job = {
@@ -244,21 +225,6 @@ class Torture(Runner):
         self.expect(done, 1 if alias.model is None else 0)
         if alias.model is not None:
             self.aliases[job["alias"]] = after
-        self.compare()
-
-    def do_two_jobs(self, job: Operation) -> None:
-        """Two ingests at once: both are done, or one of them finds the other at work."""
-        sources = [job["source"], job["other"]]
-        commands = [self.ingest_command(job, [source], Ingest()) for source in sources]
-        running = [self.start(job, command) for command in commands]
-        for source, child in zip(sources, running, strict=True):
-            alias, done = self.aliases[job["alias"]], self.check_sane(child.wait())
-            foreign = model.is_foreign(alias, self.world, source)
-            if done.code == 4 or (foreign is not False and done.code == 2):
-                continue
-            bad = model.ingest(alias, self.world, source, Ingest())
-            self.expect(done, REFUSED if bad else 0)
-            alias.model = alias.model or self.default
         self.compare()
 
     def do_unmounted(self, job: Operation) -> None:
@@ -369,22 +335,3 @@ class Torture(Runner):
                 raise Wrong(f"there was nothing to copy back: {done.object}")
         self.compare()
         shutil.rmtree(self.home / "embedded", ignore_errors=True)
-
-    def do_freeze(self, job: Operation) -> None:
-        """A job is stopped for longer than its lease; another one takes over; the first goes on, and does no harm."""
-        name, source = job["alias"], job["source"]
-        command, alias = self.ingest_command(job, [source], Ingest()), copy.deepcopy(self.aliases[name])
-        foreign, moment = model.is_foreign(alias, self.world, source), -1 - job["number"] % 10
-        lease = {"TORTURE_LEASE": "1"}
-        first = self.start(job, command, {**lease, "TORTURE_FAULT": "SIGSTOP", "TORTURE_MOMENT": str(moment)})
-        bad = model.ingest(alias, self.world, source, Ingest())
-        alias.model, codes = alias.model or self.default, [2] if foreign else [REFUSED if bad else 0]
-        if first.has_stopped():
-            self.counts.faults += 1
-            time.sleep(faults.LEASE_SECONDS)
-            self.expect(self.run(job, command, lease), *codes)
-            os.kill(first.pid, signal.SIGCONT)
-        self.expect(self.check_sane(first.wait()), 4, *codes)
-        if not foreign:
-            self.aliases[name] = alias
-        self.compare()

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.torture.at_once import Torture
 from tests.torture.engines import Embedded, Engine
-from tests.torture.jobs import Torture
 from tests.torture.operations import Operation, draw
 from tests.torture.run import Counts, Wrong
 

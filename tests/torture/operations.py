@@ -36,6 +36,7 @@ JOBS: dict[str, float] = {
     "forget": 0.7,
     "set url": 0.7,
     "two jobs": 1,
+    "two reindexes": 0.5,
     "unmounted": 1,
     "empty mount": 0.5,
     "search": 2,

@@ -21,7 +21,7 @@ from retrieval.config import Settings
 from retrieval.store import open_store
 from retrieval.store.base import resolve
 from tests.torture.child import Child
-from tests.torture.jobs import Torture
+from tests.torture.at_once import Torture
 from tests.torture.lists import Place, shrink, torture
 from tests.cli.conftest import environment
 

@@ -1,0 +1,89 @@
+"""Jobs that run at once: two of a kind, searches during a re-index, one that is frozen while another takes over."""
+
+import copy
+import os
+import signal
+import time
+
+from tests.torture import faults, model
+from tests.torture.jobs import FEW, REFUSED, Jobs
+from tests.torture.model import Ingest
+from tests.torture.operations import MODELS, Operation
+
+
+class Torture(Jobs):
+    """Runs operations."""
+
+    def do_search_during(self, job: Operation) -> None:
+        """Searches while a re-index runs: each answer is of the old or the new collection, or a clear error."""
+        name, query = job["alias"], self.write_query(job)
+        if (expected := self.expect_reindex(job)) is None:
+            return
+        before, after = self.aliases[name], expected[0]
+        child = self.start(job, self.reindex_command(job))
+        states = [before] if job["dry"] or after.model == MODELS["blind"] else [before, after]
+        while not child.ended():
+            done = self.run(job, ["search", query, "--json", "--keep-copies"])
+            if done.code == 0 and not any(self.is_right(done, job["number"], state) for state in states):
+                self.fail(done, "that is neither of the old nor of the new collection")
+            if done.code and not done.err.startswith("error: "):
+                self.fail(done, "that is no clear error")
+        self.conclude_reindex(job, self.check_sane(child.wait()), after, expected[1])
+
+    def do_two_jobs(self, job: Operation) -> None:
+        """Two ingests at once: both are done, or one of them finds the other at work."""
+        sources = [job["source"], job["other"]]
+        commands = [self.ingest_command(job, [source], Ingest()) for source in sources]
+        running = [self.start(job, command) for command in commands]
+        for source, child in zip(sources, running, strict=True):
+            alias, done = self.aliases[job["alias"]], self.check_sane(child.wait())
+            foreign = model.is_foreign(alias, self.world, source)
+            if done.code == 4 or (foreign is not False and done.code == 2):
+                continue
+            bad = model.ingest(alias, self.world, source, Ingest())
+            self.expect(done, REFUSED if bad else 0)
+            alias.model = alias.model or self.default
+        self.compare()
+
+    def do_freeze(self, job: Operation) -> None:
+        """A job is stopped for longer than its lease; another one takes over; the first goes on, and does no harm."""
+        name, source = job["alias"], job["source"]
+        command, alias = self.ingest_command(job, [source], Ingest()), copy.deepcopy(self.aliases[name])
+        foreign, moment = model.is_foreign(alias, self.world, source), -1 - job["number"] % 10
+        lease = {"TORTURE_LEASE": "1"}
+        first = self.start(job, command, {**lease, "TORTURE_FAULT": "SIGSTOP", "TORTURE_MOMENT": str(moment)})
+        bad = model.ingest(alias, self.world, source, Ingest())
+        alias.model, codes = alias.model or self.default, [2] if foreign else [REFUSED if bad else 0]
+        if first.has_stopped():
+            self.counts.faults += 1
+            time.sleep(faults.LEASE_SECONDS)
+            self.expect(self.run(job, command, lease), *codes)
+            os.kill(first.pid, signal.SIGCONT)
+        self.expect(self.check_sane(first.wait()), 4, *codes)
+        if not foreign:
+            self.aliases[name] = alias
+        self.compare()
+
+    def do_two_reindexes(self, job: Operation) -> None:
+        """Two re-indexes at once, to different models: one after the other, or one of them finds the other at work."""
+        name = job["alias"]
+        jobs = [{**job, "keep": 1, "dry": False, "model": each} for each in ("one", "two")]
+        if self.expect_reindex(jobs[0]) is None:
+            return
+        running = [self.start(each, self.reindex_command(each)) for each in jobs]
+        done = [self.check_sane(child.wait()) for child in running]
+        alias, found = self.aliases[name], self.read()
+        live = found["collections"][found["aliases"][name]]["model"]
+        few = len({row.sha256 for row in model.reindex(alias, self.world, MODELS["one"])[0].rows.values()}) < FEW
+        for one in done:
+            self.expect(one, 0, REFUSED, 4, *([5] if few else []))
+        swapped = [MODELS[each["model"]] for each, one in zip(jobs, done, strict=True) if one.code in (0, REFUSED)]
+        for seen in sorted(swapped, key=lambda seen: self.marks[seen] == live):  # the one that is live came last
+            before, (alias, _) = alias, model.reindex(alias, self.world, seen)
+            self.default = seen if self.default == before.model else self.default
+            self.settle(alias, found, name)
+        if any(one.code == 5 for one in done):
+            after, _ = model.reindex(alias, self.world, MODELS["one"])
+            alias.refused, alias.unread = after.refused, after.unread
+        self.aliases[name] = alias
+        self.compare(found)
