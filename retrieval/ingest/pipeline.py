@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from retrieval.errors import NoCollection, RetrievalError, StoreDamaged
+from retrieval.errors import Locked, NoCollection, RetrievalError, StoreDamaged, StoreError
 from retrieval.ingest.batches import Batch, BatchEncoder, Item, choose_batch_size, write_batch
 from retrieval.ingest.context import IngestRun, Listing, OtherCollections, ReportRefused, ReportSummary, Target
 from retrieval.ingest.ledger import Ledger
@@ -75,8 +75,7 @@ def fill(
         summary.seconds = time.monotonic() - started
         report(summary)
 
-    with contextlib.ExitStack() as stack:
-        stack.callback(lambda: ledger.close({source.name for source in sources if summary.listed}))
+    with closed_ledger(run, target.held), contextlib.ExitStack() as stack:
         if options.ray:
             from retrieval.ingest.ray.driver import run_on_ray
 
@@ -95,6 +94,30 @@ def fill(
             prune(planner, target.held)
         report_progress()
     return summary
+
+
+@contextlib.contextmanager
+def closed_ledger(run: IngestRun, held: Held) -> Iterator[None]:
+    """Close the ledger after the block, also after an error, but not if the lock is lost: then its rows are another's.
+
+    Raises Locked.
+    """
+    try:
+        yield
+        held.check()
+    except Locked:
+        raise
+    except BaseException:
+        with contextlib.suppress(StoreError):
+            held.check()
+            close_ledger(run)
+        raise
+    close_ledger(run)
+
+
+def close_ledger(run: IngestRun) -> None:
+    """Drop the rows of images that are gone from the sources whose listings were complete."""
+    run.ledger.close({source.name for source in run.sources if run.summary.listed})
 
 
 def record_sources(

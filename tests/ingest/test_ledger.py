@@ -1,9 +1,12 @@
 """Refused images are recorded, not opened again until they change, and removed from the record once they are good."""
 
+import contextlib
 import json
 from pathlib import Path
 
-from retrieval.errors import RetrievalError
+import pytest
+
+from retrieval.errors import Locked, RetrievalError
 from retrieval.ingest.job import ingest
 from retrieval.ingest.ledger import Ledger
 from retrieval.sources import Entry
@@ -51,6 +54,30 @@ def test_an_image_that_could_not_be_read_is_tried_again(run: Run, root: Path, tm
     away.rename(root / "a" / "nothing.png")
     assert run().failed == 0
     assert rows(tmp_path) == []
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_job_that_lost_its_lock_leaves_the_record_to_the_one_that_has_it(
+    changed: bool, run: Run, root: Path, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been stopped for hours, and knows nothing of the other's rows."""
+    run()
+    if changed:
+        (root / "a" / "00.png").write_bytes(max(root.rglob("*.png")).read_bytes())
+    row = Refused(Entry("root", "other.png", 5, 7, None, bytes), "bad", lasting=True)
+
+    class Lost:
+        holder = ""
+
+        def check(self) -> None:
+            if not rows(tmp_path):
+                Ledger(tmp_path / "refused", store.location, ALIAS).add([row])
+            raise Locked("another job has it")
+
+    monkeypatch.setattr(type(store), "lock", lambda self, alias: contextlib.nullcontext(Lost()))
+    with raises(Locked, "another job"):
+        run()
+    assert [each["path"] for each in rows(tmp_path)] == ["other.png"]
 
 
 def test_each_engine_has_rows_of_its_own_and_a_damaged_line_costs_only_itself(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.torture.engines import Embedded, Engine
 from tests.torture.operations import Operation, draw
 from tests.torture.run import Counts, Wrong
 
-ALWAYS = {"SIGKILL": 6.0, "SIGTERM": 1.0, "SIGINT": 1.0, "unmount": 1.0}
+ALWAYS = {"SIGKILL": 6.0, "SIGTERM": 1.0, "SIGINT": 1.0, "unmount": 1.5}
 
 
 @dataclass

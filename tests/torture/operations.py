@@ -88,7 +88,8 @@ def draw(rng: random.Random, world: World, faults: float, kinds: Mapping[str, fl
         job["clock"] = rng.choice([-3600, 3600])
     if name in STRUCK and rng.random() < faults:
         fault = pick(rng, {kind: weight for kind, weight in kinds.items() if kind != "unmount" or "prune" in job})
-        job |= {"prune": True} if fault == "unmount" else {}
+        if fault == "unmount":
+            job |= {"prune": True, "source": rng.choice([each for each in FOLDERS if each != job.get("other")])}
         of_writes = rng.random() < (0.6 if fault != "unmount" else 0)
         most = WRITES if of_writes or fault == "unmount" else MOMENTS
         moment = int(math.exp(rng.uniform(0, math.log(most))))

@@ -45,7 +45,7 @@ assert shrink(place, operations) == [ingest, url]
 """
 
 
-@pytest.mark.parametrize(("engine", "seed", "count"), [("embedded", 4, 60), ("embedded", 11, 60), ("server", 1, 40)])
+@pytest.mark.parametrize(("engine", "seed", "count"), [("embedded", 4, 60), ("embedded", 11, 40), ("server", 1, 40)])
 def test_fixed_seeds(engine: str, seed: int, count: int, tmp_path: Path) -> None:
     options = ["--engine", engine, "--seed", str(seed), "--ops", str(count), "--minutes", "0"]
     done = run(str(ROOT / "scripts" / "torture"), *options, folder=tmp_path)
