@@ -114,14 +114,15 @@ def evaluate(
 def record_verdict(settings: Settings, alias: str, fingerprint: str, verdict: Verdict) -> None:
     """Store the verdict with the alias's collection, whose searches then say if it is weak.
 
-    A verdict from labels is not replaced by one without. Raises NoCollection, ModelError for a collection of another
-    model, Locked, StoreError.
+    A comparison with baselines by labels is not replaced by one without labels. Raises NoCollection, ModelError for a
+    collection of another model, Locked, StoreError.
     """
     with open_store(settings) as store, store.lock(alias):
         collection = resolve(store, alias)
         require_model(store, collection, fingerprint)
         meta = store.metadata(collection)
-        if verdict.labelled or not (meta.verdict and meta.verdict.labelled):
+        kept = meta.verdict
+        if verdict.labelled or not (kept and kept.labelled and kept.baseline):
             store.set_metadata(collection, replace(meta, verdict=verdict))
 
 

@@ -148,7 +148,7 @@ def test_killed_on_the_way_to_the_server(own_home: Path, url: str) -> None:
         assert 2000 <= before < MANY, "it was to be killed in the middle"
         assert watcher.aliases() == {}
     said = done_well("migrate", "--to", url, "--json", home=own_home).object
-    assert MANY - before - 1 <= said["copied"] <= MANY - 2000
+    assert 0 < said["copied"] <= MANY - before  # the server may still have stored what it was being sent
     assert_equal(EdgeStore(own_home / "embedded"), ServerStore(url))
 
 

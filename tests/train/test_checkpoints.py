@@ -64,7 +64,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 
     reports: list[Progress] = []
     resumed = train(images, recipe(), tmp_path, reports.append)
-    assert [(p.step, p.resumed) for p in reports] == [(9, True), (12, True)]
+    assert [(p.step, p.resumed) for p in reports if not p.compiling] == [(9, True), (12, True)]
     assert weight_bytes(resumed) == weight_bytes(trained)
     assert untimed(resumed.metrics) == untimed(trained.metrics)
     assert [untimed(line) for line in resumed.history] == [untimed(line) for line in trained.history]
@@ -79,7 +79,7 @@ def test_complete_but_not_saved_is_complete_again(
     train(images, recipe(), tmp_path)  # and then, say, the disk was full
     reports: list[Progress] = []
     again = train(images, recipe(), tmp_path, reports.append)
-    assert reports == []
+    assert all(p.compiling for p in reports)
     assert weight_bytes(again) == weight_bytes(trained)
     assert untimed(again.metrics) == untimed(trained.metrics)
 
@@ -119,7 +119,7 @@ def test_killed_and_resumed_equals_uninterrupted(
 
     reports: list[Progress] = []
     resumed = train(images, recipe(), tmp_path, reports.append)
-    assert reports[0].resumed
+    assert all(p.resumed for p in reports if not p.compiling)
     assert weight_bytes(resumed) == weight_bytes(trained)
     assert untimed(resumed.metrics) == untimed(trained.metrics)
 

@@ -161,6 +161,6 @@ def test_a_disk_full_while_saving_loses_nothing() -> None:
     settings.models.unlink()
     seen: list[Progress] = []
     again, _ = train_and_save([source], settings, options, training=seen.append)
-    assert [p.step for p in seen] == [4]  # only what came after the last checkpoint, that of step 3
+    assert [p.step for p in seen if not p.compiling] == [4]  # only what came after the last checkpoint, that of step 3
     assert again.fingerprint == expected.fingerprint
     assert not any(settings.checkpoints.iterdir())
