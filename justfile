@@ -50,6 +50,10 @@ bench-neighbours *arguments: setup
 bench-serve *arguments: setup
     .venv/bin/python scripts/bench_serve {{ arguments }}
 
+# the page in a real browser
+bench-page *arguments: setup
+    .venv/bin/python scripts/bench_page {{ arguments }}
+
 # our embeddings compared with what else one could use, on all data sets: just bench-quality --grey --seeds 3
 bench-quality *arguments: setup
     .venv/bin/python scripts/bench_quality {{ arguments }}
