@@ -61,7 +61,7 @@ def write_outliers(
     notes = [
         f"{count_of(len(found), 'image')}, the strongest outliers first, each beside the reconstruction from its"
         " embedding.",
-        f"Distance: to the image's nearest neighbour number {NEIGHBOURS}, Euclidean between embeddings. Error: the"
+        f"Distance: from the image to its {NEIGHBOURS}th nearest neighbour, Euclidean between embeddings. Error: the"
         " share of the image's variance that the reconstruction misses. Score: by how many standard deviations the more"
         " unusual of the two is above the collection's median.",
     ]
