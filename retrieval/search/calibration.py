@@ -60,7 +60,7 @@ def fit(store: Store, collection: str) -> CollectionMeta:
     """
     meta, points = store.metadata(collection), store.count(collection)
     grown = abs(points - meta.neighbours_of) > CHANGED * meta.neighbours_of
-    unjudged = bool(meta.labelled) and meta.verdict is None
+    unjudged = bool(meta.labelled) and meta.verdict is None and can_judge(store, collection)
     if points < MIN_IMAGES or not (grown or unjudged):
         return meta
     sample = next(store.scroll(collection, codes=True, page=SAMPLE), [])
@@ -75,6 +75,11 @@ def fit(store: Store, collection: str) -> CollectionMeta:
         measured = replace(measured, verdict=judge_labels(store, collection, sample, found))
     store.set_metadata(collection, measured)
     return measured
+
+
+def can_judge(store: Store, collection: str) -> bool:
+    """Whether any label has enough images to be all of an image's nearest; else each ingest would ask in vain."""
+    return max(store.facet(collection, "label", 1).values(), default=0) > JUDGED
 
 
 def judge_labels(

@@ -22,6 +22,8 @@ LOOK_SECONDS = 1.0
 """Seconds between two looks at whether the folder was written."""
 RETRY_SECONDS = 30.0
 """Seconds until another attempt after one that failed, for example because the disk is full."""
+END_SECONDS = 5.0
+"""Seconds that closing waits for a copy that is being made; one that takes longer is abandoned."""
 
 Stamp = tuple[tuple[int, int, int], ...]
 
@@ -78,7 +80,7 @@ class CopiedEdgeStore(EdgeStore):
     def close(self) -> None:
         """Stop copying, and remove the copy."""
         self._ended.set()
-        self._thread.join()
+        self._thread.join(END_SECONDS)
         self._remove()
 
     def _remove(self) -> None:
