@@ -1,22 +1,17 @@
 """The user's fields of the images: columns of a CSV or Parquet file that become payload fields."""
 
 import csv
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from retrieval.errors import UsageError
-from retrieval.ingest.payload import MEASURED
 from retrieval.schema.records import Payload
+from retrieval.schema.user_fields import MAX_TEXT, RESERVED, is_empty
 from retrieval.util.extras import needs
 
-RESERVED = MEASURED | {"id", "distance"}
-"""Fields with a meaning of their own; `label` may be given."""
 SOURCE = "source"
 """The optional column that names the source of a row's image."""
-MAX_TEXT = 2000
-"""Maximum length of a field; the dashboard shows 50 characters, and longer texts belong in a database."""
 
 UserFields = dict[tuple[str, str], Payload]
 """An image's source and key → fields for its payload."""
@@ -59,11 +54,6 @@ def load_metadata(file: Path, key_column: str, sources: Sequence[str]) -> UserFi
     if not number:
         raise UsageError(f"{file} holds no rows")
     return found
-
-
-def is_empty(value: object) -> bool:
-    """Whether a cell holds no value."""
-    return value in (None, "") or (isinstance(value, float) and not math.isfinite(value))
 
 
 def check_columns(file: Path, row: Payload, key_column: str, sources: Sequence[str]) -> None:

@@ -52,9 +52,12 @@ def select_user_fields(payload: Payload) -> Payload:
 
 
 def collect_user_fields(entry: Entry, metadata: Mapping[tuple[str, str], Mapping[str, Any]]) -> Payload:
-    """The user's fields of an image in this run. A run without labels keeps those of earlier runs."""
+    """The user's fields of an image in this run; those of a metadata file come before what the source says.
+
+    A run without labels keeps those of earlier runs.
+    """
     label = {} if entry.label is None else {"label": entry.label}
-    return {**label, **metadata.get((entry.source, entry.key), {})}
+    return {**(entry.fields or {}), **label, **metadata.get((entry.source, entry.key), {})}
 
 
 def match_source(name: str) -> Filter:

@@ -71,13 +71,14 @@ class ToOpen(Entry):
             entry.label,
             entry.fetch,
             entry.in_turn,
+            entry.fields,
             id=id_,
             before=before,
             held=held,
         )
 
     def as_listed(self) -> Entry:
-        """The entry as its source listed it."""
+        """The entry as its source listed it, without its fields."""
         return Entry(self.source, self.key, self.bytes, self.mtime_ns, self.label, self.fetch, self.in_turn)
 
 
@@ -167,7 +168,11 @@ class Planner:
             wanted: Payload = {"bytes": entry.bytes, "mtime_ns": entry.mtime_ns}
             if label and entry.label is not None:
                 wanted["label"] = entry.label
-            return not entry.mtime_ns or stored.get(id_) != (wanted | make_image_url(url, id_) if url else wanted)
+            return (
+                bool(entry.fields)
+                or not entry.mtime_ns
+                or stored.get(id_) != (wanted | make_image_url(url, id_) if url else wanted)
+            )
 
         rest = [pair for pair in pairs if differs(*pair)]
         return rest, [id_ for _, id_ in rest if id_ in stored]

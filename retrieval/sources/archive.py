@@ -10,7 +10,7 @@ import threading
 import weakref
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from lzma import LZMAError
 from typing import BinaryIO
@@ -21,6 +21,7 @@ from retrieval.sources.base import Entry, PassedOver, folder_label, is_image, is
 from retrieval.sources.members import Contents, Member, Zip
 from retrieval.sources.presence import Snapshot
 from retrieval.sources.tar import Tar
+from retrieval.sources.webdataset import Descriptions, describe_sample, split_name, split_samples
 
 _DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError, EOFError, OSError, ValueError),
@@ -47,14 +48,15 @@ class Archive:
         self._lock = threading.Lock()
         self._others: set[str] = set()
         self._images: dict[str, Member] = {}
+        self._descriptions = Descriptions()
         self.passed_over = PassedOver()
         close = weakref.finalize(self, file.close)
         try:
             is_zip = file.read(2) == b"PK"
             file.seek(0)
             self._contents: Contents = Zip(file) if is_zip else Tar(file)
-            for member in self._contents.members():
-                self._add(member)
+            for sample in split_samples(self._contents.members()):
+                self._add_sample(sample)
         except _DAMAGE as error:
             close()
             raise SourceError(
@@ -64,8 +66,13 @@ class Archive:
     def entries(self) -> Iterator[Entry]:
         """Every image, in the archive's order; raises SourceError if there is none."""
         for key, member in self._images.items():
-            label = folder_label(key) if self.labels else None
-            yield Entry(self.name, key, member.size, member.mtime_ns, label, partial(self.read, key), in_turn=True)
+            fields = self._descriptions.get(key)
+            label = fields.pop("label", None) or (folder_label(key) if self.labels else None)
+            yield Entry(
+                *(self.name, key, member.size, member.mtime_ns, label, partial(self.read, key)),
+                in_turn=True,
+                fields=fields or None,
+            )
         if not self._images:
             raise no_images_error(self.spec, len(self._others))
 
@@ -97,7 +104,20 @@ class Archive:
         """Whether the archive has a member of that name."""
         return key in self._images or key in self._others
 
-    def _add(self, member: Member) -> None:
+    def _add_sample(self, members: Iterable[Member]) -> None:
+        """Add members that belong together: what describes an image is kept with it."""
+        keys, files = [], {}
+        for member in members:
+            if member.content is not None:
+                files[split_name(member.path)[1]] = member.content
+            if key := self._add(member):
+                keys.append(key)
+        fields = describe_sample(files) if keys else {}
+        for key in keys:
+            self._descriptions.set(key, fields)
+
+    def _add(self, member: Member) -> str | None:
+        """Add a member; returns its key if it is an image."""
         parts = [part for part in member.path.split("/") if part not in ("", ".")]
         if member.path.startswith("/") or ".." in parts:
             key = key_of(member.path)
@@ -105,13 +125,14 @@ class Archive:
         else:
             key = key_of("/".join(parts))
             if any(part.startswith(".") for part in parts):
-                return
+                return None
         if is_image(key):
             self._images[key] = member
-        else:
-            self._others.add(key)
-            if is_passed_over(key):
-                self.passed_over.add(key)
+            return key
+        self._others.add(key)
+        if is_passed_over(key):
+            self.passed_over.add(key)
+        return None
 
 
 def _reason(error: Exception) -> str:

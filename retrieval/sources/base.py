@@ -12,7 +12,7 @@ from typing import IO, Protocol
 
 from retrieval.errors import BadImage, SourceError, UsageError
 from retrieval.images.formats import MAX_BYTES, NOT_TAKEN, SUFFIXES
-from retrieval.schema.records import Root, full_name
+from retrieval.schema.records import Payload, Root, full_name
 
 _NAME_CHARACTERS = r"\w.:-"
 _LIKE_A_BYTE = re.compile(r"\\(?=x(?:5c|[89a-f][0-9a-f]))")
@@ -31,6 +31,7 @@ class Entry:
     mtime_ns: time of the last change; 0 if unknown, so that only the content shows a change
     in_turn: the images are in one file that is read from front to back; concurrent readers would make each other start
         again
+    fields: what the source says of the image, such as a caption, for its payload; None for nothing
     """
 
     source: str
@@ -40,6 +41,7 @@ class Entry:
     label: str | None
     fetch: Callable[[], builtins.bytes] = field(repr=False, compare=False)
     in_turn: bool = False
+    fields: Payload | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:

@@ -15,6 +15,7 @@ class Member:
 
     at: offset of its content in the uncompressed tar; in a zip, of its header
     refusal: why it must not be read; None if it may be
+    content: of a small file that may describe an image, which was read in passing
     """
 
     path: str
@@ -22,6 +23,7 @@ class Member:
     mtime_ns: int
     at: int = 0
     refusal: str | None = None
+    content: bytes | None = None
 
 
 class Contents(Protocol):

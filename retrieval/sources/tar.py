@@ -10,10 +10,12 @@ import itertools
 import tarfile
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import IO, BinaryIO, cast
 
 from retrieval.sources.base import check_size
 from retrieval.sources.members import Member
+from retrieval.sources.webdataset import is_description
 
 CHUNK_BYTES = 2**17
 KEPT_BYTES = 16 * 2**20
@@ -35,6 +37,7 @@ class Tar:
 
     def members(self) -> Iterator[Member]:
         places: dict[str, Member] = {}
+        passing = cast(IO[bytes], self._archive.fileobj)
         while info := self._archive.next():
             vars(self._archive)["members"].clear()  # tarfile keeps them all, a kilobyte each
             at, size, refusal = info.offset_data, info.size, None
@@ -48,11 +51,14 @@ class Tar:
             elif info.issparse():
                 refusal = "a sparse file; pack it again without --sparse"
             places[info.name] = Member(info.name, size, int(info.mtime * 10**9), at, refusal)
-            yield places[info.name]
+            if info.isfile() and not refusal and is_description(info.name, size):
+                passing.seek(at)  # now, because going back is slow in a compressed tar and by URL
+                yield replace(places[info.name], content=passing.read(size))
+            else:
+                yield places[info.name]
         # tarfile's loop also ends at a damaged header; the proper end is a block of zeros.
-        content = cast(IO[bytes], self._archive.fileobj)
-        content.seek(self._archive.offset)
-        end = content.read(tarfile.BLOCKSIZE)
+        passing.seek(self._archive.offset)
+        end = passing.read(tarfile.BLOCKSIZE)
         if any(end):
             raise tarfile.ReadError(f"broken header at byte {self._archive.offset:,}")
         self.ended = len(end) == tarfile.BLOCKSIZE

@@ -23,13 +23,13 @@ from retrieval.store import open_server
 BATCHES = 4
 """One Ray batch equals this many local batches; fewer requests gave 7% more throughput."""
 Rows = list[list[Any]]
-"""`[key, bytes, mtime_ns, label, fetch]` of each image: entries as they are sent to another machine. `fetch` is None
-where it would hold the source, which the machine opens itself."""
+"""`[key, bytes, mtime_ns, label, fetch, fields]` of each image: entries as they are sent to another machine. `fetch` is
+None where it would hold the source, which the machine opens itself."""
 
 
 def pack_entries(entries: Sequence[Entry], source: Source) -> Rows:
     """A page of the source's listing as it is sent."""
-    return [[e.key, e.bytes, e.mtime_ns, e.label, e.fetch if source.portable else None] for e in entries]
+    return [[e.key, e.bytes, e.mtime_ns, e.label, e.fetch if source.portable else None, e.fields] for e in entries]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,8 @@ class Worker:
             self._sources[source] = job.specs[source].open(self._settings)
         read = self._sources[source].read
         entries = [
-            Entry(source, key, size, time, label, fetch or partial(read, key)) for key, size, time, label, fetch in rows
+            Entry(source, key, size, time, label, fetch or partial(read, key), fields=fields)
+            for key, size, time, label, fetch, fields in rows
         ]
         run = IngestRun(
             self._store,
