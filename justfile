@@ -71,6 +71,10 @@ demo *arguments:
 cli-docs: setup
     .venv/bin/python scripts/write_cli_docs
 
+# build the documentation site into site/
+docs *arguments:
+    scripts/docs {{ arguments }}
+
 # write the lock files; `just lock --upgrade` takes newer versions
 lock *arguments:
     scripts/lock {{ arguments }}

@@ -69,9 +69,10 @@ def test_a_wider_terminal_is_used(call: Call, monkeypatch: pytest.MonkeyPatch) -
     assert 110 < max(map(len, call("search", "--help").out.splitlines())) <= 140
 
 
-def test_the_page_of_commands_is_what_the_script_writes() -> None:
-    script = Path(__file__).parents[2] / "scripts" / "write_cli_docs"
-    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, timeout=60)
+@pytest.mark.parametrize("script", ["write_cli_docs", "draw_benchmarks"])
+def test_what_scripts_write_into_docs_is_up_to_date(script: str) -> None:
+    path = Path(__file__).parents[2] / "scripts" / script
+    done = subprocess.run([sys.executable, path, "--check"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
 

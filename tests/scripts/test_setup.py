@@ -55,7 +55,11 @@ def test_the_locks_follow_pyproject(lock: str) -> None:
     asked = tomllib.loads(text("pyproject.toml"))
     wanted = [*asked["project"]["dependencies"], *asked["dependency-groups"]["build"]]
     if lock == "requirements-dev.txt":
-        wanted += [entry for entry in asked["dependency-groups"]["dev"] if isinstance(entry, str)]
+        wanted += [
+            entry
+            for entry in (asked["dependency-groups"]["dev"] + asked["dependency-groups"]["docs"])
+            if isinstance(entry, str)
+        ]
         extras = asked["project"]["optional-dependencies"]
         (every,) = (Requirement(entry) for entry in extras.pop("all"))
         assert (every.name, every.extras) == (asked["project"]["name"], extras.keys())
