@@ -95,6 +95,7 @@ def test_by_keyboard_alone(start: Page) -> None:
     expect(start.locator("#help")).to_be_visible()
     start.keyboard.press("Escape")
     start.keyboard.press("Enter")
+    expect(start.locator("#viewer")).to_be_visible()
     start.keyboard.press("Enter")
     wait(start, f"() => location.search.includes({found[1]!r})")
     results(start)

@@ -2,7 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,8 @@ from retrieval.errors import RetrievalError
 from retrieval.reindex.job import reindex
 from retrieval.reindex.options import ReindexOptions
 from retrieval.reindex.rollback import rollback
+from retrieval.store.qdrant.connection import Connection, TimeLimits
+from retrieval.store.qdrant.lock import JoinedLock, Lock
 from tests.cluster.nodes import Cluster
 from tests.reindex.conftest import NEW, OLD, WIDE
 from tests.reindex.places import PICTURES, Place, make_pictures
@@ -76,3 +78,26 @@ def test_a_collection_whose_making_is_not_answered_is_made_once(cluster: Cluster
         assert between.seen.count("PUT /collections/unanswered") > 1
         assert len(cluster.same("unanswered")) == 20
         store.drop_collection("unanswered")
+
+
+@pytest.mark.long
+def test_a_lock_that_is_being_renewed_is_not_taken_for_lost(cluster: Cluster) -> None:
+    """While a write reaches one replica after the other, a quorum leaves the record out."""
+    with ExitStack() as stack, ThreadPoolExecutor(1) as pool:
+        one, two = (stack.enter_context(closing(Connection(url, None, TimeLimits()))) for url in cluster.urls[:2])
+        lock, joined, over = Lock(one, "ours"), JoinedLock(two, "ours"), threading.Event()
+        lock.take("renewed")
+
+        def renew() -> None:
+            while not over.is_set():
+                lock.renew()
+
+        renewing = pool.submit(renew)
+        try:
+            joined.take("renewed")
+            for _ in range(300):
+                joined.verify()
+        finally:
+            over.set()
+        renewing.result()
+        lock.release()

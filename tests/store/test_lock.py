@@ -5,10 +5,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,6 +100,32 @@ def test_one_of_fifty_gets_a_lock_that_is_free(connection: Connection, name: str
         (only,) = winners(connection, name)
         only.check()
         only.release()
+
+
+def test_a_free_lock_is_taken_though_another_job_came_and_went(
+    connection: Connection, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or though a replica that lags behind gave no record, or an old one."""
+    lock, read = Lock(connection), Lock._read
+    late = [None, None]
+
+    def read_too_early(self: Lock, names: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
+        found = read(self, names)
+        if self is lock and late:
+            late.pop()
+            other = Lock(connection)
+            other.take(name)
+            other.release()
+        return found
+
+    monkeypatch.setattr(Lock, "_read", read_too_early)
+    lock.take(name)
+    (record,) = records(connection, name)
+    assert (record["holder"], record["generation"]) == (lock.holder, 3)
+    lock.verify()
+    with raises(Locked, "being written", hint="try again"):
+        Lock(connection).take(name)
+    lock.release()
 
 
 def test_one_of_fifty_takes_over_from_a_holder_that_stopped_renewing(

@@ -34,6 +34,11 @@ LEASE_SECONDS = 300.0
 """How long a job must see the same record before it takes over. The part beyond AFTER_SECONDS allows for requests that
 timed out but that a busy server still carries out, and for clocks that run at different speeds."""
 POLL_SECONDS = 1.0
+AGREE_SECONDS = 10.0
+"""How long replicas may differ about a record."""
+FREE_SECONDS = 15.0
+"""How long a free lock is tried again after another job was quicker."""
+PAUSE_SECONDS = 0.02
 REPLICAS = 3
 """On a cluster, two of three are a majority: one node may die, and no lock is lost or taken twice."""
 ORDERED = models.WriteOrdering.MEDIUM
@@ -75,6 +80,20 @@ class Lock:
     def _take(self, name: str) -> None:
         self._check_not_lost()
         self._prepare()
+        end = read_clock() + FREE_SECONDS
+        while not self._take_once(name):
+            if read_clock() >= end:
+                raise Locked(
+                    f"{self._describe_name(name)} is free, but its lock could not be taken for {FREE_SECONDS:.0f} s",
+                    hint="try again; if it stays so, see whether all replicas are active: retrieval doctor",
+                )
+            time.sleep(PAUSE_SECONDS)
+
+    def _take_once(self, name: str) -> bool:
+        """Replace the record that was read; False if the stored one is another by now, and free.
+
+        Then another job came and went, or the record was read from a replica that lagged behind.
+        """
         found = self._read([name]).get(name)
         if is_held(found) and found["holder"] not in (self.holder, *self._over) and not is_dead(found):
             found = self._watch(name, found)
@@ -95,14 +114,13 @@ class Lock:
         self._call(self._client.upsert, LOCKS, [point], wait=True, ordering=ORDERED, update_filter=unchanged)
         stored = self._read([name]).get(name)
         if not is_held(stored):
-            raise Locked(
-                f"{self._describe_name(name)}: another job took the lock first and has finished", hint="try again"
-            )
+            return False
         if stored["holder"] != self.holder:
             raise self._busy_error(name, stored)
         if not self._names:
             self._renewed = started
-        self._names[name] = record["generation"]
+        self._names[name] = stored["generation"]
+        return True
 
     def check(self) -> None:
         """Raise Locked if another job has taken over."""
@@ -232,11 +250,27 @@ class Lock:
             self._call(self._client.set_payload, LOCKS, dict(fields), ours, wait=True, ordering=ORDERED)
 
     def _read(self, names: Iterable[str]) -> Mapping[str, Mapping[str, Any]]:
-        """Name → record, without names that have none."""
-        quorum = models.ReadConsistencyType.QUORUM  # MAJORITY fails while a dead peer still counts as active
-        ids = [lock_id(name) for name in names]
+        """Name → record, without names that have none.
+
+        A quorum leaves out a record on which its replicas differ, as they do during a write and while a node that was
+        away catches up. So a record that is missing there and found on a single replica is waited for.
+        """
+        ids = {lock_id(name) for name in names}
+        end = read_clock() + AGREE_SECONDS
+        while True:
+            found = self._retrieve(
+                ids, models.ReadConsistencyType.QUORUM
+            )  # not MAJORITY: it fails while a dead peer counts
+            missing = ids - {lock_id(name) for name in found}
+            if not missing or read_clock() >= end or not self._retrieve(missing):
+                return found
+            time.sleep(PAUSE_SECONDS)
+
+    def _retrieve(
+        self, ids: Iterable[str], consistency: models.ReadConsistencyType | None = None
+    ) -> Mapping[str, Mapping[str, Any]]:
         try:
-            found = self._call(self._client.retrieve, LOCKS, ids, with_payload=True, consistency=quorum)
+            found = self._call(self._client.retrieve, LOCKS, [*ids], with_payload=True, consistency=consistency)
         except NoCollection:
             return {}
         return {record.payload["alias"]: record.payload for record in found if record.payload}
