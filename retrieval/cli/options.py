@@ -128,7 +128,7 @@ Labels = Annotated[
         rich_help_panel=FIELDS,
         show_default="no labels",
         help="Take each image's label from the name of its folder, or from a Parquet file's label column; "
-        "training never uses labels.",
+        "data sets, WebDataset shards among them, have labels of their own. Training never uses labels.",
     ),
 ]
 MetricsFile = Annotated[

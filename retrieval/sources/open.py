@@ -16,6 +16,7 @@ from retrieval.sources.base import Source, check_source_name, default_name, is_i
 from retrieval.sources.folder import File, Folder
 from retrieval.sources.known_datasets import DATASET_NAMES, DATASETS
 from retrieval.sources.presence import Snapshot, file_state, local_root
+from retrieval.sources.tables import open_tables
 from retrieval.util.extras import needs
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -87,7 +88,8 @@ def _open_path(spec: str, name: str | None, labels: bool) -> Source:
     except (OSError, ValueError) as error:
         raise SourceError(f"{spec!r} cannot be opened: {error}") from error
     if stat.S_ISDIR(mode):
-        return Folder(name or default_name(path.name), path, labels=labels)
+        name = name or default_name(path.name)
+        return open_tables(name, path, labels=labels) or Folder(name, path, labels=labels)
     stem, kind = _stem_and_kind(path.name)
     if not stat.S_ISREG(mode) or not (kind or is_image(path.name)):
         raise SourceError(f"{spec!r} is not understood", hint=_UNDERSTOOD)

@@ -4,7 +4,6 @@ Only the needed columns are read, a batch of rows at a time. Listing reads the i
 labels, but not the images, so that their sizes are unknown before reading.
 """
 
-import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, BinaryIO
@@ -14,22 +13,19 @@ import pyarrow.parquet as pq
 
 from retrieval.errors import BadImage, SourceError
 from retrieval.schema.records import Root, full_name
-from retrieval.sources.base import Entry, check_size, folder_label, is_listable
+from retrieval.sources.base import Entry, check_size, folder_label
 from retrieval.sources.filesystem import one_line
 from retrieval.sources.parquet_columns import find_columns
 from retrieval.sources.parquet_rows import Rows
 from retrieval.sources.presence import Snapshot
+from retrieval.sources.row_keys import RowKeys
 
 BUFFER_BYTES = 2**20
 """Bytes read from a column at once; without a limit, a row group's whole column would be in memory."""
 
 
 class Parquet:
-    """The rows of a Parquet file, in their order.
-
-    A row's key is the path stored with its image, if all rows have different paths that are valid keys. Otherwise it is
-    the row's number, `00000042.png`, whatever the image's format.
-    """
+    """The rows of a Parquet file, in their order; their keys are `RowKeys`."""
 
     whole = True
     portable = False
@@ -58,7 +54,7 @@ class Parquet:
         try:
             self._file = pq.ParquetFile(file, buffer_size=BUFFER_BYTES, pre_buffer=False)
             self._columns = find_columns(spec, self._file.schema_arrow)
-            self._paths = self._read_paths()
+            self._keys = RowKeys(self._read_paths(), self._file.metadata.num_rows)
         except SourceError:
             raise
         except Exception as error:  # pyarrow's, and by URL each protocol's own
@@ -75,13 +71,13 @@ class Parquet:
         for group, start in enumerate(starts[:-1]):
             labels = self._read_labels(group)
             for number in range(start, starts[group + 1]):
-                key = self._key(number)
+                key = self._keys.key(number)
                 label = (labels[number - start] if labels else folder_label(key)) if self.labels else None
                 yield Entry(self.name, key, 0, self._mtime_ns, label, partial(self._read, number, key), in_turn=True)
 
     def read(self, key: str) -> bytes:
         """The image with that key; raises BadImage."""
-        number = self._number(key)
+        number = self._keys.number(key)
         if number is None:
             raise BadImage(full_name(self.name, key), f"no such image in {self.spec}")
         return self._read(number, key)
@@ -96,7 +92,7 @@ class Parquet:
 
     def has(self, key: str) -> bool:
         """Whether a row has that key."""
-        return self._number(key) is not None
+        return self._keys.number(key) is not None
 
     def _read(self, number: int, key: str) -> bytes:
         where = full_name(self.name, key)
@@ -109,33 +105,11 @@ class Parquet:
         check_size(len(data), where)
         return data
 
-    def _key(self, number: int) -> str:
-        return str(self._paths[number]) if self._paths is not None else f"{number:08d}.png"
-
-    def _number(self, key: str) -> int | None:
-        """The number of the row with that key; None if there is none."""
-        if self._paths is not None:
-            try:
-                number = int(pc.index(self._paths, key).as_py())
-            except UnicodeEncodeError:
-                return None
-            return number if number >= 0 else None
-        match = re.fullmatch(r"([0-9]{8,12})\.png", key)
-        number = int(match[1]) if match else -1
-        return number if 0 <= number < self._rows.starts[-1] and key == self._key(number) else None
-
     def _read_paths(self) -> Any:
-        """The paths stored with the images, an Arrow array of strings; None unless all are valid keys."""
+        """The paths stored with the images, an Arrow array of strings; None if there are none."""
         if self._columns.path is None:
             return None
-        column = self._file.read([self._columns.path]).column(0)
-        paths = pc.struct_field(column, 0).combine_chunks()
-        if paths.null_count or pc.count_distinct(paths).as_py() < len(paths):
-            return None
-        try:
-            return paths if all(is_listable(str(path)) for path in paths) else None
-        except UnicodeDecodeError:
-            return None
+        return pc.struct_field(self._file.read([self._columns.path]).column(0), 0).combine_chunks()
 
     def _read_labels(self, group: int) -> list[str | None] | None:
         """The labels of a row group; None if they were not requested or there is no column of labels."""

@@ -1,4 +1,4 @@
-"""Find a Parquet file's columns of images and labels, by type, by name, and by Hugging Face's metadata."""
+"""Find a table's columns of images, labels and fields, by type, by name, and by Hugging Face's metadata."""
 
 import json
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ LABEL_NAME = "label"
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Dotted names of a Parquet file's columns.
+    """Dotted names of a table's columns.
 
     image: the image files
     path: the images' paths; None if there are none
@@ -31,11 +31,8 @@ class Columns:
 
     def label_of(self, value: object) -> str | None:
         """The class's name, or the value as text; None for null and for -1, which marks an unlabelled image."""
-        if value is None or (self.classes and value == -1):
-            return None
-        if isinstance(value, int) and 0 <= value < len(self.classes):
-            return self.classes[value]
-        return str(value)
+        value = name_class(value, self.classes)
+        return None if value is None else str(value)
 
 
 def find_columns(spec: str, schema: pa.Schema) -> Columns:
@@ -59,10 +56,22 @@ def find_columns(spec: str, schema: pa.Schema) -> Columns:
     struct = could[image] if types.is_struct(could[image]) else None
     has_path = struct is not None and struct.get_field_index("path") >= 0 and _is_text(struct.field("path").type)
     label = next((name for name in (LABEL_NAME, *_class_labels(features)) if _is_label(schema, name)), None)
-    feature = features.get(label) if label else None
-    names = feature.get("names") if isinstance(feature, dict) else None
-    classes = tuple(map(str, names)) if isinstance(names, list) else ()
+    classes = _class_names(features.get(label)) if label else ()
     return Columns(f"{image}.bytes" if struct else image, f"{image}.path" if has_path else None, label, classes)
+
+
+def find_fields(schema: pa.Schema, columns: Columns) -> dict[str, tuple[str, ...]]:
+    """The other columns of texts, numbers and truth values → class names, if they are numbers of classes."""
+    features, others = _features(schema), {columns.image, columns.label}
+    kinds = {field.name: field.type for field in schema if field.name not in others}
+    return {name: _class_names(features.get(name)) for name, kind in kinds.items() if _is_plain(kind)}
+
+
+def name_class(value: object, classes: tuple[str, ...]) -> object:
+    """The class's name; None for -1, which marks an image without one; the value itself if there are no classes."""
+    if classes and value == -1:
+        return None
+    return classes[value] if isinstance(value, int) and 0 <= value < len(classes) else value
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
@@ -84,6 +93,17 @@ def _is_label(schema: pa.Schema, name: str) -> bool:
     index = schema.get_field_index(name)
     kind = schema.field(index).type if index >= 0 else pa.null()
     return bool(types.is_integer(kind) or types.is_dictionary(kind)) or _is_text(kind)
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)) or _is_text(kind)
+
+
+def _class_names(feature: object) -> tuple[str, ...]:
+    names = feature.get("names") if isinstance(feature, dict) else None
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 def _class_labels(features: dict[str, Any]) -> list[str]:

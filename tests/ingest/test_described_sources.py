@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from retrieval.config import Settings
@@ -17,6 +18,8 @@ from retrieval.store.base import Store
 from tests.errors import raises
 from tests.ingest.conftest import ALIAS, Quadrants, by_path
 from tests.sources.test_archive import pack
+from tests.sources.test_parquet import images
+from tests.sources.test_tables import save
 
 Go = Callable[..., IngestSummary]
 
@@ -67,3 +70,22 @@ def test_a_shard_cut_in_the_middle_changes_nothing(go: Go, store: Store, root: P
     with raises(SourceError, shard, "archive", hint="complete"):
         go(shard, prune=True)
     assert len(by_path(store)) == 30
+
+
+def test_a_saved_data_set(go: Go, store: Store, root: Path, tmp_path: Path) -> None:
+    data = [file.read_bytes() for file in sorted(root.rglob("*.png"))]
+    columns = {
+        "image": images(data, [None] * 30),
+        "label": pa.array([0, 1] * 15),
+        "caption": pa.array([f"image {number}" for number in range(30)]),
+    }
+    save(tmp_path / "pets", columns)
+    assert (go(tmp_path / "pets").encoded, go(tmp_path / "pets").unchanged) == (30, 30)
+    before = by_path(store)
+    assert {"label": "dog", "caption": "image 1"}.items() <= before["00000001.png"].payload.items()
+    save(tmp_path / "pets", columns, files=3)  # the same rows in other files
+    said = go(tmp_path / "pets")
+    assert (said.encoded, said.unchanged) == (0, 30)
+    assert {path: point.id for path, point in by_path(store).items()} == {path: p.id for path, p in before.items()}
+    save(tmp_path / "pets", {name: column[:20] for name, column in columns.items()})
+    assert (go(tmp_path / "pets", prune=True, max_delete=0.5).deleted, len(by_path(store))) == (10, 20)
