@@ -1,14 +1,22 @@
 """Jobs that run at once: two of a kind, searches during a re-index, one that is frozen while another takes over."""
 
+import contextlib
 import copy
 import os
 import signal
 import time
+from collections.abc import Iterator, Sequence
 
+import httpx
+
+from tests.cli.conftest import Done
 from tests.torture import faults, model
 from tests.torture.jobs import FEW, REFUSED, Jobs
-from tests.torture.model import Ingest
+from tests.torture.model import Alias, Ingest
 from tests.torture.operations import MODELS, Operation
+
+FOLLOWS_SECONDS = 30.0
+"""Until a service answers from the new collection, at most."""
 
 
 class Torture(Jobs):
@@ -29,6 +37,51 @@ class Torture(Jobs):
             if done.code and not done.err.startswith("error: "):
                 self.fail(done, "that is no clear error")
         self.conclude_reindex(job, self.check_sane(child.wait()), after, expected[1])
+
+    def do_serve(self, job: Operation) -> None:
+        """A service beside a re-index: each answer is of the old or the new collection, in the end of the new one."""
+        if (expected := self.expect_reindex(job)) is None:
+            return
+        before, after = self.aliases[job["alias"]], expected[0]
+        states = [before] if job["dry"] or after.model == MODELS["blind"] else [before, after]
+        self.write_query(job)
+        with self.serving(job) as url:
+            child = self.start(job, self.reindex_command(job))
+            while not child.ended():
+                self.ask(url, job, states)
+            self.conclude_reindex(job, self.check_sane(child.wait()), after, expected[1])
+            end = time.monotonic() + FOLLOWS_SECONDS
+            while not self.ask(url, job, [before, after], [self.aliases[job["alias"]]]):
+                if time.monotonic() > end:
+                    self.fail(child.wait(), "the service does not answer from the new collection")
+
+    @contextlib.contextmanager
+    def serving(self, job: Operation) -> Iterator[str]:
+        """The address of a service, once it is ready; it must end politely."""
+        service = self.start(job, ["serve", "--port", "0", "--rate", "0"])
+        try:
+            url, end = service.find(r"http://[0-9.:]+"), time.monotonic() + FOLLOWS_SECONDS
+            while httpx.get(f"{url}/readyz", timeout=FOLLOWS_SECONDS).status_code != 200 and time.monotonic() < end:
+                time.sleep(0.02)
+            yield url
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(service.pid, signal.SIGTERM)
+            done = service.wait()
+        self.expect(self.check_sane(done), 0)
+
+    def ask(self, url: str, job: Operation, states: Sequence[Alias], wanted: Sequence[Alias] = ()) -> bool:
+        """Whether the service's hits are those of a wanted state; raises Wrong if they are of none of the states."""
+        with (self.folder / "query.png").open("rb") as image:
+            answer = httpx.post(f"{url}/api/search", files={"image": image}, data={"k": "5"}, timeout=FOLLOWS_SECONDS)
+        found = Done(answer.status_code, answer.text, "")
+        if answer.status_code == 503:
+            return False
+        if answer.status_code != 200:
+            self.fail(found, "the service must answer")
+        if not any(self.is_right(found, job["number"], state, copies=False) for state in states):
+            self.fail(found, "the service's answer is of neither collection")
+        return any(self.is_right(found, job["number"], state, copies=False) for state in wanted)
 
     def do_two_jobs(self, job: Operation) -> None:
         """Two ingests at once: both are done, or one of them finds the other at work."""

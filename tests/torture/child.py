@@ -4,6 +4,7 @@ import functools
 import importlib
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -104,6 +105,19 @@ class Child:
             time.sleep(0.005)
         return False
 
+    def find(self, pattern: str) -> str:
+        """Wait until the process has said something on standard error that matches; empty if it ends before."""
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            over = self.ended()
+            said = os.pread(self._outputs[1].fileno(), 1 << 16, 0).decode(errors="replace")
+            if found := re.search(pattern, said):
+                return found[0]
+            if over:
+                break
+            time.sleep(0.01)
+        return ""
+
     def wait(self) -> Done:
         """Exit code and outputs; kills the process at the deadline."""
         end = time.monotonic() + SECONDS
@@ -113,12 +127,14 @@ class Child:
                 end = float("inf")
             time.sleep(0.002)
         assert self._status is not None
-        texts = []
-        for file in self._outputs:
-            file.seek(0)
-            texts.append(file.read().decode(errors="surrogateescape"))
-            file.close()
-        return Done(os.waitstatus_to_exitcode(self._status), *texts)
+        if self._outputs:
+            for file in self._outputs:
+                file.seek(0)
+            self._texts = [file.read().decode(errors="surrogateescape") for file in self._outputs]
+            for file in self._outputs:
+                file.close()
+            self._outputs = []
+        return Done(os.waitstatus_to_exitcode(self._status), *self._texts)
 
 
 def run() -> None:

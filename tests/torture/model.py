@@ -39,6 +39,7 @@ class Alias:
     labelled: sources whose folders are labels
     url: the public URL
     left: fields of images in collections that a rollback has left
+    live: the collection, as it was last seen
     """
 
     model: tuple[int, int] | None = None
@@ -49,6 +50,7 @@ class Alias:
     labelled: set[str] = field(default_factory=set)
     url: str | None = None
     left: dict[Name, Fields] = field(default_factory=dict)
+    live: str | None = None
 
     @property
     def ledger(self) -> set[Name]:

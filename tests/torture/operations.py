@@ -43,6 +43,7 @@ JOBS: dict[str, float] = {
     "export": 1,
     "duplicates": 0.7,
     "search during": 0.7,
+    "serve": 0.15,
 }
 SERVER_JOBS = {"migrate": 0.7, "freeze": 0.4, "tune": 0.1}
 """Those that need a server."""
@@ -77,12 +78,14 @@ def draw(rng: random.Random, world: World, faults: float, kinds: Mapping[str, fl
         job["metadata"] = number if rng.random() < 0.25 else 0
         job["url"] = rng.choice([8000, 8001]) if rng.random() < 0.1 else 0
         job["batch"] = rng.choice([0, 0, 1, 3])
-    if name in ("reindex", "search during"):
+    if name == "rollback":
+        job["as it was"] = rng.random() < 0.3
+    if name in ("reindex", "search during", "serve"):
         job |= {"model": pick(rng, {"one": 3, "two": 3, "wide": 2, "blind": 1}), "dry": rng.random() < 0.15}
         job["keep"] = rng.choice([0, 1, 2])
     if name == "set url":
         job["url"] = rng.choice([8000, 8001])
-    if name in ("search", "search during", "freeze"):
+    if name in ("search", "search during", "serve", "freeze"):
         job["number"] = number
     if rng.random() < 0.05:
         job["clock"] = rng.choice([-3600, 3600])

@@ -67,6 +67,7 @@ class Runner:
         self.home = self.folder / "home"
         self.aliases = {"images": Alias(), "second": Alias()}
         self.marks: dict[tuple[int, int], str] = {}
+        self.replaced: dict[str, Alias] = {}
         self.default = MODELS["one"]
         for name, (seed, dim) in MODELS.items():
             config = ModelConfig((SIDE, SIDE), 1, dim, (8, 8), (0, 0))
@@ -185,7 +186,7 @@ class Runner:
                 if trouble := self.find_difference(name, alias, found):
                     raise Wrong(f"{name}: {trouble}")
                 self.compare_record(name, alias, found)
-                alias.left = find_left(found, name)
+                alias.left, alias.live = find_left(found, name), found["aliases"].get(name)
 
     def compare_record(self, name: str, alias: Alias, found: Found) -> None:
         """The collection's record of its sources, and the ledger, are as the model says."""
