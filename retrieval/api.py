@@ -111,7 +111,7 @@ class Index:
     # Search.
 
     def search(
-        self, image: ImageLike, k: int = K, *, where: "str | Filter | None" = None, **options: Any
+        self, /, image: ImageLike, k: int = K, *, where: "str | Filter | None" = None, **options: Any
     ) -> SearchHits:
         """The k images nearest to one, by Euclidean distance of their embeddings.
 
@@ -125,7 +125,7 @@ class Index:
         return SearchHits(result, self.rows)
 
     def search_many(
-        self, images: Iterable[ImageLike], k: int = K, *, where: "str | Filter | None" = None, **options: Any
+        self, /, images: Iterable[ImageLike], k: int = K, *, where: "str | Filter | None" = None, **options: Any
     ) -> Iterator[SearchHits]:
         """As `search`, for many images in batches; for a query that is not an image, `note` is the reason."""
         for result in self.stream(map(as_query, images), self.options(k=k, where=where, **options)):
@@ -133,6 +133,7 @@ class Index:
 
     def like(
         self,
+        /,
         like: Sequence[ImageLike],
         unlike: Sequence[ImageLike] = (),
         k: int = K,
@@ -312,9 +313,7 @@ class Index:
     def facets(self, fields: Iterable[str], limit: int) -> dict[str, dict[str, int]]:
         """For each indexed text field, its most frequent values and the number of images that have each."""
         names = list(fields)
-        return self._following.ask(
-            lambda live: {name: self.store.facet(live.collection, name, limit) for name in names}
-        )
+        return self._following.ask(lambda live: {n: self.store.facet(live.collection, n, limit) for n in names})
 
     def sources(self) -> dict[str, Source]:
         """The collection's sources that can be opened, by name; once closed, those of the collection last seen."""

@@ -20,7 +20,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     for row in (
         "__main__",
         "cli web",  # talk to people
-        "api",  # talks to programs
+        "api async_api",  # talk to programs
         "reindex evaluate duplicates gallery ops demo",  # whole jobs
         "ingest train",  # one pass over the images
         "search",

@@ -28,6 +28,7 @@ class EdgeCatalog:
         self._collections, self._aliases = root / "collections", root / "aliases.json"
         self._open: dict[str, Shard] = {}
         self._opening = threading.Lock()
+        self._closed = False
         self._lock = FolderLock(root, lock_seconds)
         try:
             self._collections.mkdir(exist_ok=True)
@@ -106,14 +107,17 @@ class EdgeCatalog:
         self._shard(collection).set_meta(meta)
 
     def close(self) -> None:
-        """Flush and close every collection, and release the folder."""
-        with contextlib.ExitStack() as last:
+        """Flush and close every collection, and release the folder; a call in another thread raises StoreError."""
+        with self._opening, contextlib.ExitStack() as last:
+            self._closed = True
             last.callback(self._lock.release)
             while self._open:
                 last.callback(self._open.popitem()[1].close)
 
     def _shard(self, collection: str) -> Shard:
         with self._opening:  # opening a shard twice would give it two write-ahead logs
+            if self._closed:
+                raise StoreError(f"{self.location} has been closed", hint="open it again")
             if collection not in self._open:
                 check_exists(self, collection)
                 self._open[collection] = Shard(self._collections / collection)
