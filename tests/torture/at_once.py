@@ -99,23 +99,35 @@ class Torture(Jobs):
         self.compare()
 
     def do_freeze(self, job: Operation) -> None:
-        """A job is stopped for longer than its lease; another one takes over; the first goes on, and does no harm."""
-        name, source = job["alias"], job["source"]
+        """A job is stopped for longer than its lease; a file changes, and another job takes over; the first goes on.
+
+        Then it must not write what it had read.
+        """
+        name, source, number = job["alias"], job["source"], job["number"]
         command, alias = self.ingest_command(job, [source], Ingest()), copy.deepcopy(self.aliases[name])
-        foreign, moment = model.is_foreign(alias, self.world, source), -1 - job["number"] % 10
-        lease = {"TORTURE_LEASE": "1"}
-        first = self.start(job, command, {**lease, "TORTURE_FAULT": "SIGSTOP", "TORTURE_MOMENT": str(moment)})
+        foreign = model.is_foreign(alias, self.world, source)
+        lease, strike = {"TORTURE_LEASE": "1"}, {"TORTURE_FAULT": "SIGSTOP", "TORTURE_MOMENT": str(-1 - number % 10)}
+        first = self.start(job, command, {**lease, **strike})
+        if stopped := first.has_stopped():
+            self.counts.faults += 1
+            if alias.sources.get(source) in (None, model.place_of(self.world, source)):  # it may not look like another
+                self.change_one(source, number)
+            time.sleep(faults.LEASE_SECONDS)
         bad = model.ingest(alias, self.world, source, Ingest())
         alias.model, codes = alias.model or self.default, [2] if foreign else [REFUSED if bad else 0]
-        if first.has_stopped():
-            self.counts.faults += 1
-            time.sleep(faults.LEASE_SECONDS)
+        if stopped:
             self.expect(self.run(job, command, lease), *codes)
             os.kill(first.pid, signal.SIGCONT)
         self.expect(self.check_sane(first.wait()), 4, *codes)
         if not foreign:
             self.aliases[name] = alias
         self.compare()
+
+    def change_one(self, source: str, number: int) -> None:
+        """Change one of the source's images."""
+        if good := sorted(key for key, file in self.world.files[source].items() if file.number > 0):
+            self.world.write(source, good[number % len(good)], number)
+            self.world.pack()
 
     def do_two_reindexes(self, job: Operation) -> None:
         """Two re-indexes at once, to different models: one after the other, or one of them finds the other at work."""
