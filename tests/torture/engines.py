@@ -56,11 +56,17 @@ class Server:
             servers.kill(self._folder)
         else:
             servers.qdrant("stop", "--dir", str(self._folder))
-        started = servers.qdrant("start", "--dir", str(self._folder), "--http-port", self.url.rsplit(":", 1)[1])
-        assert started.returncode == 0, started.stderr
+        self._start()
 
     def heal(self) -> None:
-        """There is nothing to wait for: it answers once it has started."""
+        """Start it again if it has died, as it does of a full disk: it writes to its files as if they were memory."""
+        if not Path(f"/proc/{servers.pid(self._folder)}").exists():
+            self._start()
+
+    def _start(self) -> None:
+        """Start it if it does not run; returns once it answers."""
+        started = servers.qdrant("start", "--dir", str(self._folder), "--http-port", self.url.rsplit(":", 1)[1])
+        assert started.returncode == 0, started.stderr
 
     @property
     def _any(self) -> str:

@@ -155,6 +155,7 @@ class Runner:
         done = self.start(job, arguments, {**told, "TORTURE_PLACE": str(place)}).wait()
         if self.disk:
             faults.resize_disk(self.disk, full=False)
+            self.engine.heal()
         if (away := place.with_name(faults.AWAY)).exists():
             away.rename(place)
             return self.check_sane(done), True
