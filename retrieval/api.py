@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -239,12 +238,12 @@ class Index:
 
         return find_outliers(self.store, self.live(), self.sources(), limit, report, note)
 
-    def export(self, file: "str | os.PathLike[str]", *, where: "str | Filter | None" = None) -> "ExportSummary":
-        """Write ids, embeddings and payloads to a `.parquet` or `.npz` file; see `retrieval.ops.export.export`."""
+    def export(self, file: str | Path, *, where: str | Filter | None = None, images: bool = False) -> "ExportSummary":
+        """Write ids, embeddings, payloads (and images: Parquet only) to a file; see `retrieval.ops.export.export`."""
         from retrieval.ops.export import export
 
         self.live()  # raises when the index is closed
-        return export(self.store, self.alias, Path(file), where)
+        return export(self.store, self.alias, Path(file), where, images=self.sources() if images else None)
 
     # The collection and its images.
 

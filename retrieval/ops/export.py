@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple, TypeVar
@@ -18,10 +18,12 @@ from typing import Any, BinaryIO, Literal, NamedTuple, TypeVar
 import numpy as np
 
 from retrieval.errors import RetrievalError, StoreError, UsageError
+from retrieval.ops.export_images import FEATURES, IMAGE, ExportedImages
 from retrieval.schema.filter_language import parse
 from retrieval.schema.filters import Filter
 from retrieval.schema.records import FIELDS, CollectionMeta, Point, codes_of, utc_now
 from retrieval.search.fields import check_fields
+from retrieval.sources import Source
 from retrieval.store.base import Store, resolve
 from retrieval.util.extras import needs
 from retrieval.util.files import open_atomic, write_error
@@ -72,6 +74,8 @@ class ExportSummary:
     where: the filter, as text
     bytes: size of the file
     seconds: duration of the export
+    failed: number of images that could not be read, if they were asked for
+    refused: source, path and reason of the first of them
     """
 
     file: Path
@@ -84,11 +88,14 @@ class ExportSummary:
     where: str | None
     bytes: int
     seconds: float
+    failed: int = 0
+    refused: Sequence[Mapping[str, str]] = ()
 
     def to_json(self) -> dict[str, Any]:
-        names = ("alias", "collection", "model", "points", "found", "where", "bytes")
+        names = ("alias", "collection", "model", "points", "found", "where", "bytes", "failed")
         facts = {name: getattr(self, name) for name in names}
-        return {"file": str(self.file), **facts, "columns": list(self.columns), "seconds": round(self.seconds, 2)}
+        lists = {"columns": list(self.columns), "refused": list(self.refused)}
+        return {"file": str(self.file), **facts, **lists, "seconds": round(self.seconds, 2)}
 
 
 def export(
@@ -97,6 +104,7 @@ def export(
     file: Path,
     where: str | Filter | None = None,
     report: ReportCount = ignore,
+    images: Mapping[str, Source] | None = None,
 ) -> ExportSummary:
     """Write the points of the alias's collection to a file, in the order of their ids.
 
@@ -106,6 +114,7 @@ def export(
     - `code`: the embedding, float32[dim], bit by bit as the engine holds it
     - the fields of `FIELDS`, whether or not a point has them
     - the user's fields, sorted by name
+    - `image`, if asked for: the image files, as `datasets` stores them; null for those that cannot be read
 
     Each column has one type: text, int64, float64 or bool. A mixture of int64 and float64 is float64 if that is exact.
     Any other mixture is text, and so are lists and objects, which are written as JSON. A missing field is null. An
@@ -120,34 +129,45 @@ def export(
     file: to write, `.parquet` or `.npz`
     where: only points that match this filter
     report: called with the number of points written, and their total
+    images: the collection's sources, to write the images too; a Parquet file only
 
-    Raises UsageError for a file that cannot be written or a filter that is malformed or names an unknown field,
-    NoCollection, StoreError when a job changed the type of a field meanwhile, RetrievalError when the disk refuses;
-    an existing file is then unchanged.
+    Raises UsageError for a file that cannot be written or hold images, or a filter that is malformed or names an
+    unknown field, NoCollection, StoreError when a job changed the type of a field meanwhile, RetrievalError when the
+    disk refuses; an existing file is then unchanged.
     """
     started = time.monotonic()
     check_file(file)
+    if images is not None and file.suffix.lower() != ".parquet":
+        raise UsageError(f"{file}: only a Parquet file can hold images", option="images", hint="name it .parquet")
     collection = resolve(store, alias)
     meta = store.metadata(collection)
     chosen = parse(where) if isinstance(where, str) else where
     if chosen is not None:
         check_fields(store, collection, chosen)
     condition = where if where is None or isinstance(where, str) else repr(where)
-    columns, total, size = survey(store, collection, chosen)
+    columns, total, size = survey(store, collection, chosen, OWN if images is None else (*OWN, IMAGE.name))
     rows = max(1, GROUP_BYTES // (4 * meta.dim + size))
     page = min(PAGE, rows)
     points = itertools.chain.from_iterable(store.scroll(collection, chosen, codes=True, page=page))
     pages = (make_table(collection, group, columns, meta.dim) for group in cut_groups(points, page))
-    tables = map(pa.concat_tables, cut_groups(pages, rows // page))
+    tables: Iterator[pa.Table] = map(pa.concat_tables, cut_groups(pages, rows // page))
+    added = None
+    if images is not None:
+        added = ExportedImages(images)
+        tables = (
+            make_table(collection, group, columns, meta.dim).append_column(IMAGE, files)
+            for group, files in added.cut_groups(points, rows)
+        )
+    schema = make_schema(columns) if added is None else make_schema(columns).append(IMAGE)
     facts = describe_file(meta, alias, collection, condition)
     try:
         with open_atomic(file) as draft:
             if file.suffix.lower() == ".npz":
                 with tempfile.TemporaryFile(dir=file.parent) as whole:
-                    written = write_parquet(whole, tables, columns, facts, lambda done: report(done, total))
+                    written = write_parquet(whole, tables, schema, facts, lambda done: report(done, total))
                     write_npz(draft, whole, columns, meta.dim)
             else:
-                written = write_parquet(draft, tables, columns, facts, lambda done: report(done, total))
+                written = write_parquet(draft, tables, schema, facts, lambda done: report(done, total))
             draft.flush()
             taken = os.fstat(draft.fileno()).st_size
     except OSError as error:
@@ -155,9 +175,13 @@ def export(
             f"{file} cannot be written: {error.strerror or error}; an existing file is unchanged",
             hint="make room or choose another place, and run the same command again",
         ) from error
-    names = ("id", "code", *(column.name for column in columns))
     found, seconds = store.count(collection, chosen), time.monotonic() - started
-    return ExportSummary(file, alias, collection, meta.model, written, found, names, condition, taken, seconds)
+    failed, refused = (added.failed, added.refused) if added else (0, [])
+    return ExportSummary(
+        *(file, alias, collection, meta.model, written, found, tuple(schema.names), condition, taken, seconds),
+        failed=failed,
+        refused=refused,
+    )
 
 
 def check_file(file: Path) -> None:
@@ -181,8 +205,8 @@ def describe_file(meta: CollectionMeta, alias: str, collection: str, where: str 
     return {**own, **{name: facts[name] for name in kept if name in facts}, "where": where, "exported": utc_now()}
 
 
-def survey(store: Store, collection: str, where: Filter | None) -> tuple[list[Column], int, int]:
-    """The columns, the number of points, and the mean bytes of a payload."""
+def survey(store: Store, collection: str, where: Filter | None, own: Sequence[str]) -> tuple[list[Column], int, int]:
+    """The columns, the number of points, and the mean bytes of a payload. own: as for `choose_columns`."""
     kinds: dict[str, set[str]] = {}
     points = size = 0
     for page in store.scroll(collection, where, page=PAGE):
@@ -191,7 +215,7 @@ def survey(store: Store, collection: str, where: Filter | None) -> tuple[list[Co
             if value is not None:
                 kinds.setdefault(name, set()).add(find_kind(value))
                 size += len(value) if isinstance(value, str) else 8
-    return choose_columns(kinds), points, size // max(1, points)
+    return choose_columns(kinds, own), points, size // max(1, points)
 
 
 def find_kind(value: object) -> str:
@@ -216,13 +240,16 @@ def find_common_kind(kinds: set[str]) -> Kind:
     return "truth" if kinds == {"truth"} else "text"
 
 
-def choose_columns(kinds: dict[str, set[str]]) -> list[Column]:
-    """Our own fields in their order, then the user's by name, each with a unique name in the file."""
+def choose_columns(kinds: dict[str, set[str]], own: Sequence[str]) -> list[Column]:
+    """Our own fields in their order, then the user's by name, each with a unique name in the file.
+
+    own: names in the file that a user's field cannot have
+    """
     columns = []
     for name, field in FIELDS.items():
         usual = {"whole" if field.kind == "number" else "text"}
         columns.append(Column(name, name, find_common_kind(kinds.get(name, usual))))
-    taken = {*OWN, *FIELDS, *(f"{name}.missing" for name in FIELDS)}
+    taken = {*own, *FIELDS, *(f"{name}.missing" for name in FIELDS)}
     for field_name in sorted(kinds.keys() - FIELDS.keys()):
         name = field_name
         while name in taken:
@@ -263,7 +290,7 @@ def make_table(collection: str, points: Sequence[Point], columns: Sequence[Colum
 
 
 def make_schema(columns: Sequence[Column]) -> pa.Schema:
-    """The schema of the Parquet file."""
+    """The schema of the Parquet file, without images."""
     own = [pa.field("id", pa.string(), nullable=False), pa.field("code", pa.list_(pa.float32()))]
     return pa.schema([*own, *(pa.field(column.name, TYPES[column.kind]) for column in columns)])
 
@@ -278,18 +305,20 @@ def convert_value(value: Any, kind: Kind) -> Any:
 def write_parquet(
     file: BinaryIO,
     tables: Iterable[pa.Table],
-    columns: Sequence[Column],
+    schema: pa.Schema,
     facts: dict[str, Any],
     report: Callable[[int], None],
 ) -> int:
     """Write each table as a row group, then the metadata. Returns the number of points."""
     written = 0
-    with pq.ParquetWriter(file, make_schema(columns), compression="zstd", store_schema=False) as writer:
+    with pq.ParquetWriter(file, schema, compression="zstd", store_schema=False) as writer:
         for part in tables:
             writer.write_table(part, row_group_size=len(part))
             written += len(part)
             report(written)
-        writer.add_key_value_metadata({"retrieval": json.dumps({**facts, "points": written}, ensure_ascii=False)})
+        features = FEATURES if IMAGE.name in schema.names and schema.field(IMAGE.name) == IMAGE else {}
+        own = {"retrieval": json.dumps({**facts, "points": written}, ensure_ascii=False)}
+        writer.add_key_value_metadata({**own, **features})
     return written
 
 

@@ -1,5 +1,6 @@
 """`retrieval export`: the file holds what the engine holds, is the same from both, and is complete or absent."""
 
+import hashlib
 import json
 import os
 import signal
@@ -20,10 +21,13 @@ from retrieval.api import Index
 from retrieval.config import Settings
 from retrieval.errors import FilterError, StoreError, UsageError
 from retrieval.ops import export as module
+from retrieval.ops import export_images
 from retrieval.ops.export import export
 from retrieval.reindex.migrate import migrate
 from retrieval.schema.filter_language import parse
 from retrieval.schema.records import FIELDS, Point, point_id
+from retrieval.sources import open_source
+from retrieval.sources.folder import Folder
 from retrieval.store.base import Store
 from retrieval.store.edge.engine import EdgeStore
 from tests.cli.conftest import (
@@ -35,6 +39,7 @@ from tests.cli.conftest import (
 from tests.cli.conftest import call as call  # a fixture
 from tests.cli.test_interrupted import stop_when
 from tests.errors import mentions, raises
+from tests.sources.conftest import put
 from tests.store.conftest import (
     ENGINES,
     codes,
@@ -295,6 +300,9 @@ def test_the_command(call: Call, tmp_path: Path) -> None:
     assert done.err == ""
     with np.load(tmp_path / "some.NPZ", allow_pickle=False) as arrays:
         assert arrays["weight"].tolist() == [2.0]
+    done = call("export", "all.parquet", "--images")
+    assert (done.code, done.err.count("refused: cats/größer/")) == (3, 5)
+    assert pq.read_table("all.parquet").column("image").null_count == 5
 
 
 @pytest.mark.usefixtures("images")
@@ -328,6 +336,39 @@ def test_from_python(own_home: Path, tmp_path: Path) -> None:
         assert "Match(field='label'" in said_of(tmp_path / "x.npz")["where"]
     with raises(StoreError, "'images'", "closed", hint=""):
         index.export(tmp_path / "x.npz")
+
+
+def test_images_beside_what_is_stored(store: Store, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of five, one is gone, one has changed, one is of a source out of reach; a user's field has the column's name."""
+    monkeypatch.setattr(export_images, "GROUP_BYTES", 100)
+    contents = {key: key.encode() * 20 for key in ("a/0.png", "a/1.png", "2.png")}
+    for key, data in contents.items():
+        put(tmp_path / "cats", key, data=data)
+    (tmp_path / "cats/a/1.png").write_bytes(b"another")
+    known = [(key, hashlib.sha256(contents.get(key, b"")).hexdigest()) for key in (*contents, "gone.png")]
+    points = [
+        Point(point_id("cats", key), code, described(n, path=key, sha256=sha, image="mine"))
+        for n, ((key, sha), code) in enumerate(zip(known, codes(4), strict=True))
+    ]
+    points.append(Point(point_id("dogs", "0.png"), codes(5)[4], described(5, source="dogs", path="0.png")))
+    fill(store, name, points)
+    file = tmp_path / "all.parquet"
+    summary = export(store, f"{name}-alias", file, images={"cats": Folder("cats", tmp_path / "cats")})
+    table = pq.read_table(file)
+    assert table.column_names == [*OWN, "payload.image", "image"] == list(summary.columns)
+    read = {row["path"]: row["image"] for row in table.to_pylist() if row["source"] == "cats"}
+    good = {key: {"bytes": contents[key], "path": f"cats/{key}"} for key in ("a/0.png", "2.png")}
+    assert read == {**good, "a/1.png": None, "gone.png": None}
+    assert json.loads(table.schema.metadata[b"huggingface"])["info"]["features"] == {"image": {"_type": "Image"}}
+    said = {f"{each['source']}/{each['path']}": each["reason"] for each in summary.to_json()["refused"]}
+    assert set(said) == {"cats/a/1.png", "cats/gone.png", "dogs/0.png"}
+    assert summary.failed == 3
+    assert pq.ParquetFile(file).metadata.num_row_groups > 1
+    again = open_source(str(file), Settings(home=tmp_path))
+    found = {entry.key: entry for entry in again.entries()}
+    assert len(found) == 5
+    with raises(UsageError, "all.npz", option="images", hint=".parquet"):
+        export(store, f"{name}-alias", tmp_path / "all.npz", images={})
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from retrieval.cli.console import count_task, echo, print_json, print_warnings, progress_bar
+from retrieval.cli.console import SHOWN_REFUSALS, count_task, echo, print_json, print_warnings, progress_bar
 from retrieval.cli.help import SELECTION
 from retrieval.cli.options import Alias, Json, QdrantUrl
-from retrieval.errors import DEFAULT_ALIAS
+from retrieval.errors import DEFAULT_ALIAS, REFUSED
+from retrieval.util.wording import count_of
 
 
 def export(
@@ -23,6 +24,14 @@ def export(
             help="Export only points that match this filter, like 'label=7'.",
         ),
     ] = None,
+    images: Annotated[
+        bool,
+        typer.Option(
+            "--images",
+            rich_help_panel=SELECTION,
+            help="Also write the image files, to a Parquet file, in a column that Hugging Face's `datasets` decodes.",
+        ),
+    ] = False,
     alias: Alias = DEFAULT_ALIAS,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
@@ -35,13 +44,18 @@ def export(
 
     $ retrieval export embeddings.parquet
     $ retrieval export sevens.npz --where 'label=7'
+    $ retrieval export images.parquet --images
     """
     from retrieval.config import load_settings
     from retrieval.ops.export import export as job
+    from retrieval.sources.open import open_known
     from retrieval.store import open_store
+    from retrieval.store.base import resolve
 
-    with open_store(load_settings(qdrant_url=qdrant_url)) as store, progress_bar() as bar:
-        summary = job(store, alias, file, where, count_task(bar, "Exporting", unit="points"))
+    settings = load_settings(qdrant_url=qdrant_url)
+    with open_store(settings) as store, progress_bar() as bar:
+        sources = open_known(store.metadata(resolve(store, alias)).sources, settings) if images else None
+        summary = job(store, alias, file, where, count_task(bar, "Exporting", unit="points"), sources)
     if as_json:
         print_json(summary.to_json())
     else:
@@ -54,3 +68,8 @@ def export(
             f"{summary.points:,} points written, but {summary.found:,} are there now: a job wrote during the export"
         )
         print_warnings([f"{problem}; rerun the command when the job is done"])
+    if summary.failed:
+        for each in summary.refused[:SHOWN_REFUSALS]:
+            echo(f"refused: {each['source']}/{each['path']}: {each['reason']}", err=True)
+        print_warnings([f"{count_of(summary.failed, 'image')} could not be read and are null in {file}"])
+        raise typer.Exit(REFUSED)
