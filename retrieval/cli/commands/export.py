@@ -42,9 +42,8 @@ def export(
     fields). Both engines give the same file, and the model is not needed. If a job writes during the export, the file
     may hold only a part of what it writes.
 
-    $ retrieval export embeddings.parquet
+    $ retrieval export embeddings.parquet --images
     $ retrieval export sevens.npz --where 'label=7'
-    $ retrieval export images.parquet --images
     """
     from retrieval.config import load_settings
     from retrieval.ops.export import export as job
