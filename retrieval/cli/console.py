@@ -96,13 +96,13 @@ def progress_bar() -> Iterator["Progress"]:
         yield progress
 
 
-def count_task(bar: "Progress", description: str, total: int | None = None, unit: str = "images") -> "ReportCount":
+def count_task(bar: "Progress", description: str, total: int | None = None, unit: str = "image") -> "ReportCount":
     """A callback that shows a number done and a total on the bar."""
     task = bar.add_task(description, total=total, unit=unit, note="")
     return lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def step_task(bar: "Progress", description: str, unit: str = "images") -> "ReportStep":
+def step_task(bar: "Progress", description: str, unit: str = "image") -> "ReportStep":
     """A callback that shows the current step, a number done and a total on the bar."""
     task = bar.add_task(description, total=None, unit=unit, note="")
     return lambda step, done, total: bar.update(task, description=step, completed=done, total=total)

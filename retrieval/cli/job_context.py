@@ -13,6 +13,7 @@ from retrieval.cli.logs import is_json, log
 from retrieval.cli.options import as_flag
 from retrieval.errors import INTERRUPTED, REFUSED, TERMINATED, RetrievalError
 from retrieval.util.sanitize import redact
+from retrieval.util.wording import count_of
 
 if TYPE_CHECKING:
     from retrieval.ingest.summary import IngestSummary
@@ -32,13 +33,17 @@ class Watch:
 
         self.summary = IngestSummary(alias, None)
         self.facts = run.facts
-        self.bar, self._task = bar, bar.add_task("Ingesting", total=None, unit="images", note=STARTING)
+        self.bar, self._task = bar, bar.add_task("Ingesting", total=None, unit="image", note=STARTING)
         self._logged = time.monotonic()
 
     def say(self, step: str) -> None:
         """Name the step that begins."""
         self.bar.update(self._task, description=step.capitalize(), completed=0, total=None, note="")
         log(step)
+
+    def note(self, text: str) -> None:
+        """Say what is waited for, until the next progress."""
+        self.bar.update(self._task, note=text)
 
     def report(self, summary: "IngestSummary") -> None:
         """Move the bar; log every LOG_SECONDS."""
@@ -95,7 +100,7 @@ def finish_job(job: str, summary: "IngestSummary", run: "JobRecord", metrics_fil
     """Print how far a failed run got, and write the metrics."""
     code = run.exit_code
     if code not in (0, REFUSED) and summary.done and not is_json():
-        echo(f"stored so far: {summary.done:,} of {summary.found:,} images listed", err=True)
+        echo(f"stored so far: {summary.done:,} of {count_of(summary.found, 'image')} listed", err=True)
     if metrics_file:
         from retrieval.ingest.metrics import write_metrics
 

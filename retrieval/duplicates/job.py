@@ -14,6 +14,7 @@ from retrieval.schema.arrays import Bool, Int
 from retrieval.sources import Source
 from retrieval.store.base import Store
 from retrieval.util.reporting import ReportNote, ReportStep, ignore
+from retrieval.util.wording import count_of
 
 TOGETHER = 2048
 """Pairs compared at once."""
@@ -68,7 +69,7 @@ def find_duplicates(
         summary.points, summary.unread = len(table), table.unread
         if by_pixels and table.unread and table.unread == len(table):
             raise SourceError(
-                f"none of the {len(table):,} images of {collection} can be read from its sources to compare their"
+                f"none of {count_of(len(table), 'image')} of {collection} can be read from its sources to compare their"
                 " pixels",
                 hint="mount the sources, or set a maximum distance, to go by distance alone",
             )

@@ -23,6 +23,7 @@ from retrieval.store import open_store
 from retrieval.store.base import require_model, resolve
 from retrieval.train.augment import distorted_copies
 from retrieval.util.reporting import ReportStep, ignore
+from retrieval.util.wording import count_of
 
 LIMIT = 10_000
 """Maximum number of queries: P@5 is then known to within 0.01, and all of MNIST's test images are used."""
@@ -162,14 +163,14 @@ def data_notes(data: EvaluationSet, *, counted: bool) -> list[str]:
     """
     said = []
     if data.left_out:
-        said.append(f"{data.left_out:,} images, chosen at random, are left out because memory is limited")
+        said.append(f"left out because memory is limited: {count_of(data.left_out, 'image')}, chosen at random")
     without = int((data.labels[data.queries] == NO_LABEL).sum())
     if (data.labels == NO_LABEL).all():
         said.append("no labels: only distorted copies are scored (--labels folder uses folder names as labels)")
     elif not counted:
         said.append("labels are all the same or all different: only distorted copies are scored")
     elif without:
-        said.append(f"{without:,} queries have no label and are left out of the label scores")
+        said.append(f"left out of the label scores: {count_of(without, 'query', 'queries')} without a label")
     return said
 
 

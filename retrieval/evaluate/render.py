@@ -11,6 +11,7 @@ from retrieval.evaluate.scoring import LABELLED, OTHERS
 from retrieval.gallery.page import write_html
 from retrieval.gallery.rows import Row, Table, Tile, format_nearness
 from retrieval.images.decode import encode_png
+from retrieval.util.wording import count_of
 
 MOST_CLASSES = 20
 """Maximum number of labels in the table, worst first; JSON has all."""
@@ -20,11 +21,13 @@ MISSING = "–"
 def score_tables(report: Report) -> list[Table]:
     """The scores of the model and the baselines; with labels, also the model's scores for each label."""
     names = {"dim": "dims", **(LABELLED if report.model.labelled else {}), **OTHERS}
-    copies = f"{len(report.model.copy_ranks):,} distorted copies"
-    asked = f"{len(report.model.labelled.rows):,} queries and {copies}" if report.model.labelled else copies
+    copies = count_of(len(report.model.copy_ranks), "distorted copy", "distorted copies")
+    asked = copies
+    if report.model.labelled:
+        asked = f"{count_of(len(report.model.labelled.rows), 'query', 'queries')} and {copies}"
     found = [
         Table(
-            f"{asked}, {report.data.indexed:,} images searched",
+            f"{asked}, {count_of(report.data.indexed, 'image')} searched",
             ["codes", *headings(names, report.k)],
             [[scores.name, *format_cells(scores.to_json(), names)] for scores in report.scores],
         )
@@ -71,15 +74,15 @@ def summary_lines(report: Report) -> list[str]:
             " least one. mAP and R-precision: over the whole ranking."
         )
         if alone := int(labelled.alone.sum()):
-            said.append(f"{alone:,} queries have a label that no other image carries; they count only in P@{k}.")
+            said.append(f"Only P@{k} counts {count_of(alone, 'query', 'queries')} whose label no other image carries.")
     said.append(
         "Copies found: share of distorted copies whose nearest image is the original. Median rank: of the originals"
         " among all images. Effective rank: how many dimensions the embeddings use."
     )
     if engine is not None:
         said.append(
-            f"The {engine.engine} engine returned {engine.recall:.4f} of the true {k} nearest of {engine.queries:,}"
-            f" queries among {engine.points:,} points."
+            f"The {engine.engine} engine returned {engine.recall:.4f} of the true {k} nearest of "
+            f"{count_of(engine.queries, 'query', 'queries')} among {count_of(engine.points, 'point')}."
         )
     return said
 

@@ -18,6 +18,7 @@ from retrieval.sources import Entry, Source
 from retrieval.sources.base import folder_label
 from retrieval.sources.presence import check_presence
 from retrieval.store.base import Held
+from retrieval.util.wording import count_of
 
 NAMED = 20
 """Deleted images that are listed by name."""
@@ -79,7 +80,7 @@ def find_removals(planner: Planner) -> list[Removal]:
         if number > options.max_delete * held and not options.yes and not options.dry_run:
             how = "gone from" if not one.stale else f"gone ({len(gone):,}) or no longer images in"
             raise UsageError(
-                f"{number:,} of the {held:,} images of {source.name} are {how} {source.spec}, more than"
+                f"{number:,} of {count_of(held, 'image')} of {source.name} {how} {source.spec}, more than"
                 f" {options.max_delete:.0%}; nothing was deleted",
                 option="max_delete",
                 hint="check that the right folder is mounted; if it is, --yes",
@@ -103,8 +104,8 @@ def find_overlooked(planner: Planner) -> list[Entry]:
             answer = check_presence(source, [point.key for point in page])
             for key, why in answer.unsure.items():
                 raise SourceError(
-                    f"{len(answer.unsure):,} images of {source.name} in {like}, {key} first, were not listed and"
-                    f" cannot be checked: {why}; {like} is still live"
+                    f"{count_of(len(answer.unsure), 'image')} of {source.name} in {like}, {key} first, not listed, and"
+                    f" not to be checked: {why}; {like} is still live"
                 )
             for _, key in (point for point in page if point.key not in answer.gone):
                 label = folder_label(key) if source.labels else None

@@ -13,6 +13,7 @@ from retrieval.schema.records import CollectionMeta, Point, Root
 from retrieval.sources import Source
 from retrieval.sources.base import is_image
 from retrieval.store.base import Store
+from retrieval.util.wording import count_of
 
 SAMPLE = 32
 """Stored images that are read again if a source has moved: the first by id. Ids are hashes, so the sample is random."""
@@ -62,7 +63,7 @@ def explain_difference(was: Root, now: Root, source: Source, points: Sequence[Po
     at_home = was.path == now.path and was.host in ("", now.host)
     if other <= same if at_home else 2 * same > len(points):
         return ""
-    return f"of {len(points)} stored images, {same} are the same there and {other} have other content"
+    return f"of {count_of(len(points), 'stored image')}, {same} are the same there and {other} have other content"
 
 
 def count_same(source: Source, points: Sequence[Point]) -> tuple[int, int]:

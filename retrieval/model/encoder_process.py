@@ -18,6 +18,9 @@ from retrieval.model.numpy_network import NumpyNetwork
 from retrieval.model.saved_models import SavedModel, load
 from retrieval.schema.arrays import Float32, UInt8
 from retrieval.sources.read import block_ctrl_c, start_pool
+from retrieval.util.reporting import ReportNote, ignore
+
+COMPILING = "compiling, kept for the next time"
 
 
 class ImageEncoder(Protocol):
@@ -36,9 +39,11 @@ class EncoderProcess:
     write.
     """
 
-    def __init__(self, model: SavedModel, xla_cache: Path) -> None:
+    def __init__(self, model: SavedModel, xla_cache: Path, note: ReportNote = ignore) -> None:
+        """`note` is called when the process has loaded the model and compiles it, which the first images wait for."""
         self.config, self.fingerprint = model.config, model.fingerprint
-        self._model, self._xla_cache = model, xla_cache
+        self._model, self._xla_cache, self._note = model, xla_cache, note
+        self._compiled = False
         self._left = FEW
         self._process: Executor | None = None
         self._starting = threading.Lock()
@@ -51,10 +56,18 @@ class EncoderProcess:
                 return encode_checked(self.config, self.fingerprint, images, few.encode)
             if self._process is None:
                 self._process = start_pool(1)
+            cold = len(images) > 0 and not self._compiled
+            self._compiled |= cold
+            parts = [images[:0], images] if cold else [images]
             with block_ctrl_c():
-                made = self._process.submit(encode_in_process, self._model.path, self._xla_cache, images)
+                made = [
+                    self._process.submit(encode_in_process, self._model.path, self._xla_cache, part) for part in parts
+                ]
         try:
-            return made.result()
+            if cold:
+                made[0].result()
+                self._note(COMPILING)
+            return made[-1].result()
         except BrokenExecutor as error:
             raise RetrievalError(
                 "the encoder's process was killed (out of memory?)", hint="run the same command again"
@@ -73,7 +86,7 @@ class EncoderProcess:
         with self._starting:
             if self._process is not None:
                 self._process.shutdown(cancel_futures=True)
-                self._process = None
+                self._process, self._compiled = None, False
 
 
 def encode_in_process(model: Path, xla_cache: Path, images: UInt8[ndarray, "n h w c"]) -> Float32[ndarray, "n d"]:

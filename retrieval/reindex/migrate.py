@@ -11,6 +11,7 @@ from retrieval.errors import NoCollection, StoreError
 from retrieval.schema.records import Point, codes_of
 from retrieval.store.base import Store, resolve
 from retrieval.util.reporting import ReportCount, ignore
+from retrieval.util.wording import count_of
 
 PAGE = 1000
 """Points read and written together; at most two pages are in memory."""
@@ -105,8 +106,8 @@ def check_target_alias(target: Store, alias: str, collection: str, *, yes: bool)
         return
     if found != collection and not yes:
         raise StoreError(
-            f"alias {alias!r} at {target.location} points at {found} ({target.count(found):,} points), not at"
-            f" {collection}",
+            f"alias {alias!r} at {target.location} points at {found} ({count_of(target.count(found), 'point')}),"
+            f" not at {collection}",
             hint=f"--yes moves it, and keeps {found}",
         )
 
@@ -135,7 +136,7 @@ def copy_points(
         there = target.retrieve(summary.collection, [point.id for point in page], codes=True)
         missing = [point for point in page if not is_same_point(point, there.get(point.id))]
         if missing:
-            may_change(f"{len(missing):,} of {len(page):,} points")
+            may_change(f"{len(missing):,} of {count_of(len(page), 'point')}")
             target.upsert(summary.collection, missing)
         sample += page[-summary.points % every :: every]
         summary.points += len(page)
@@ -151,7 +152,7 @@ def remove_others(source: Store, target: Store, collection: str, may_change: Cal
         known = source.retrieve(collection, [point.id for point in page])
         others = [point.id for point in page if point.id not in known]
         if others:
-            may_change(f"{len(others):,} points that are not there")
+            may_change(f"{count_of(len(others), 'point')} that it lacks")
             target.delete(collection, others)
         deleted += len(others)
     return deleted
@@ -167,16 +168,16 @@ def verify(source: Store, target: Store, summary: MigrateSummary, sample: list[P
     here, there = source.count(collection), target.count(collection)
     if not here == there == summary.points:
         raise StoreError(
-            f"{collection}: {summary.points:,} points were copied, {source.location} now holds {here:,} and"
-            f" {target.location} {there:,} (does another job write there?)",
+            f"{collection}: {count_of(summary.points, 'point')} copied, {source.location} now holds {here:,}"
+            f" and {target.location} {there:,} (does another job write there?)",
             hint=undone,
         )
     stored = target.retrieve(collection, [point.id for point in sample], codes=True)
     wrong = [point.id for point in sample if not is_same_point(point, stored.get(point.id))]
     if wrong:
         raise StoreError(
-            f"{collection}: {len(wrong):,} of {len(sample):,} points read back from {target.location} differ,"
-            f" {wrong[0]} first",
+            f"{collection}: read back from {target.location}, {len(wrong):,} of"
+            f" {count_of(len(sample), 'point')} differ, {wrong[0]} first",
             hint=undone,
         )
     codes = codes_of(sample[:: max(1, len(sample) // QUERIES)])

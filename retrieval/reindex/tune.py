@@ -17,6 +17,7 @@ from retrieval.search.neighbours import TIE
 from retrieval.store.base import Held, SearchParams, Store, resolve
 from retrieval.store.naming import find_unused, next_name
 from retrieval.util.reporting import ReportStep, ignore
+from retrieval.util.wording import count_of
 
 K = 5
 QUERIES = 300
@@ -54,7 +55,9 @@ def tune(
         live = resolve(store, alias)
         points, dim = store.count(live), store.metadata(live).dim
         if points < FEWEST:
-            raise UsageError(f"{live} has {points:,} points; with fewer than {FEWEST:,} there is nothing to tune")
+            raise UsageError(
+                f"{live} has {count_of(points, 'point')}; with fewer than {FEWEST:,} there is nothing to tune"
+            )
         with make_trial_copy(store, held, alias, live, step) as name:
             sample = next(store.scroll(name, codes=True, page=QUERIES + WARM))
             codes = codes_of(sample)
@@ -95,7 +98,7 @@ def make_trial_copy(store: Store, held: Held, alias: str, live: str, step: Repor
             step("copy", copied, points)
         if copied != points:
             raise StoreError(
-                f"{live} changed while it was copied ({points:,} points, then {copied:,})",
+                f"{live} changed while it was copied ({count_of(points, 'point')}, then {copied:,})",
                 hint="run the same command again",
             )
         yield name

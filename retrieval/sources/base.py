@@ -13,6 +13,7 @@ from typing import IO, Protocol
 from retrieval.errors import BadImage, SourceError, UsageError
 from retrieval.images.formats import MAX_BYTES, NOT_TAKEN, SUFFIXES
 from retrieval.schema.records import Payload, Root, full_name
+from retrieval.util.wording import count_of
 
 _NAME_CHARACTERS = r"\w.:-"
 _LIKE_A_BYTE = re.compile(r"\\(?=x(?:5c|[89a-f][0-9a-f]))")
@@ -197,4 +198,4 @@ def no_images_error(spec: str, files: int) -> SourceError:
     if not files:
         return SourceError(f"{spec} holds no files (hidden ones do not count)")
     kinds = ", ".join(sorted(SUFFIXES))
-    return SourceError(f"{spec}: {files:,} file{'s'[: files > 1]}, none of them an image ({kinds})")
+    return SourceError(f"{spec}: {count_of(files, 'file')}, none of them an image ({kinds})")

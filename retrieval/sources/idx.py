@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from retrieval.errors import SourceError
 from retrieval.schema.arrays import UInt8
+from retrieval.util.wording import count_of
 
 MAX_IDX_BYTES = 2**30
 """Maximum number of pixels in a file; MNIST's training set has 47 million."""
@@ -48,7 +49,7 @@ def read_pair(images: Path, labels: Path) -> tuple[UInt8[ndarray, "n h w"], UInt
     pixels, classes = read_idx(images, 3), read_idx(labels, 1)
     if len(pixels) != len(classes):
         raise SourceError(
-            f"{images} holds {len(pixels):,} images, but {labels.name} {len(classes):,} labels",
+            f"{images} holds {count_of(len(pixels), 'image')}, but {labels.name} {count_of(len(classes), 'label')}",
             hint="replace both",
         )
     if not pixels.size:

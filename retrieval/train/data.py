@@ -18,6 +18,7 @@ from retrieval.train.drawings import drawn_share
 from retrieval.train.options import TrainOptions
 from retrieval.train.types import TrunkChoice
 from retrieval.util.reporting import ReportCount
+from retrieval.util.wording import count_of
 
 PROBED = 200
 """Number of images from whose headers the model's image size and channels are chosen."""
@@ -93,7 +94,9 @@ def read_training_images(
     read = read_image_array(rows, shape, reading)
     if not len(read.images):
         first = read.refused[0]
-        raise SourceError(f"none of {len(entries):,} images can be used; the first: {first.entry.name}: {first.reason}")
+        raise SourceError(
+            f"none of {count_of(len(entries), 'image')} can be used; the first: {first.entry.name}: {first.reason}"
+        )
     warnings = list(chosen.warnings)
     if limit < len(entries) and not most:
         warnings.append(
@@ -132,7 +135,7 @@ def choose_shape(entries: Sequence[Entry], options: TrainOptions = TrainOptions(
         except BadImage as error:
             reasons.append(str(error))
     if not shapes:
-        raise SourceError(f"none of {len(reasons):,} images tried can be used; the first: {reasons[0]}")
+        raise SourceError(f"none of {count_of(len(reasons), 'image')} tried can be used; the first: {reasons[0]}")
     colours = max(c for _, _, c in shapes)
     trunk = options.trunk == "photos"
     channels = 3 if trunk else options.channels or colours

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, UInt8
 
 from retrieval.errors import TrainingError
 from retrieval.model.autoencoder import Autoencoder, Params
+from retrieval.util.wording import count_of
 
 MIN_IMAGES = 32
 """Fewer images are too few to estimate variances."""
@@ -28,7 +29,9 @@ FAIR_STEPS = 300
 def check_data(images: UInt8[np.ndarray, "n h w c"]) -> None:
     """Raise TrainingError for fewer than MIN_IMAGES images, and for images that are all the same."""
     if len(images) < MIN_IMAGES:
-        raise TrainingError(f"{len(images)} images to train on, but at least {MIN_IMAGES} are needed", hint="add more")
+        raise TrainingError(
+            f"{count_of(len(images), 'image')} to train on, but at least {MIN_IMAGES} are needed", hint="add more"
+        )
     if (images == images[0]).all():
         raise TrainingError(
             f"all {len(images)} images are the same, so there is nothing to learn",

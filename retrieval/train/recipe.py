@@ -11,6 +11,7 @@ from retrieval.model.autoencoder import stage_count
 from retrieval.model.config import ModelConfig
 from retrieval.train.augment import DRAWN, Distortion, default_distortion
 from retrieval.train.types import Objective, Preset
+from retrieval.util.wording import count_of
 
 DEFAULT_PRESET: Preset = "small"
 """A wider network gains nothing on MNIST, and in the same time less than `small` on photographs: decision 0026."""
@@ -128,7 +129,7 @@ def recipe_warnings(recipe: Recipe, batch: int) -> list[str]:
     """Warnings about a recipe, given the images per batch."""
     if recipe.objective == "invariant" and batch < recipe.model.dim:
         return [
-            f"batches of {batch} images are too small for embeddings of {recipe.model.dim} dimensions with the"
-            f" objective invariant; try --dim {max(2, batch // 4)}, --objective denoising, or more images"
+            f"batches of {count_of(batch, 'image')} are too small for embeddings of {recipe.model.dim} dimensions with"
+            f" the objective invariant; try --dim {max(2, batch // 4)}, --objective denoising, or more images"
         ]
     return []

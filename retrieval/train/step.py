@@ -17,6 +17,7 @@ from retrieval.model.autoencoder import Autoencoder, Params
 from retrieval.train.distributed import connect_devices
 from retrieval.train.objective import Terms, loss
 from retrieval.train.recipe import Recipe
+from retrieval.util.wording import count_of
 
 
 class TrainState(NamedTuple):
@@ -43,7 +44,7 @@ def count_devices(batch: int, processes: int, each: int) -> int:
     if batch % processes:
         fewer = max(number for number in range(1, processes) if batch % number == 0)
         raise TrainingError(
-            f"a batch of {batch} images cannot be split evenly over {processes} processes",
+            f"a batch of {count_of(batch, 'image')} cannot be split evenly over {processes} processes",
             hint=f"train with {fewer}",
         )
     return math.gcd(batch // processes, each)

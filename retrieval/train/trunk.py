@@ -33,6 +33,7 @@ from retrieval.train.head import BATCH as HEAD_BATCH
 from retrieval.train.head import train_head
 from retrieval.train.loop import COMPILING, Progress, RunClock, TrainResult
 from retrieval.train.optimiser import learning_rate, make_optimiser
+from retrieval.util.wording import count_of
 
 VIEWS = 4
 """Maximum number of distorted views of each image; there are fewer if the images are many."""
@@ -108,13 +109,15 @@ def train_on_trunk(
     clean, views = compute_features(images[order], recipe, report, started)
     if len(clean) < min(MIN_IMAGES, len(images)):
         raise TrainingError(
-            f"the time budget is {recipe.budget:g} s, in which the features of {len(clean)} images were computed, but"
+            f"the time budget of {recipe.budget:g} s sufficed for the features of {count_of(len(clean), 'image')}, but"
             f" at least {MIN_IMAGES} are needed",
             hint="give a larger budget",
         )
     warnings = []
     if len(clean) < len(images):
-        warnings.append(f"the time budget sufficed for the features of {len(clean):,} of {len(images):,} images")
+        warnings.append(
+            f"the time budget sufficed for the features of {len(clean):,} of {count_of(len(images), 'image')}"
+        )
     shrinkage = choose_shrinkage(clean, views)
 
     def report_head(done: float, loss: float, speed: float, step: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import ConsoleMessage, Page
 
 from tests.cli.conftest import Ingested, copy, ingested, pictures, trained  # noqa: F401 - fixtures
@@ -87,6 +88,12 @@ def wait(page: Page, condition: str) -> None:
             return
         page.wait_for_timeout(20)
     raise AssertionError(f"not in time: {condition}")
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds wrong."""
+    found = Axe().run(page).response["violations"]
+    return [f"{each['id']}: {[node['html'] for node in each['nodes']][:3]}" for each in found]
 
 
 def results(page: Page) -> list[str]:

@@ -4,19 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import drawn, results, wait
+from tests.browser.conftest import drawn, results, violations, wait
 from tests.web.serving import Served
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
-
-
-def violations(page: Page) -> list[str]:
-    """What axe finds wrong."""
-    found = Axe().run(page).response["violations"]
-    return [f"{each['id']}: {[node['html'] for node in each['nodes']][:3]}" for each in found]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -32,6 +25,7 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
     fits(page)
     page.set_input_files("#pick", min(pictures.glob("*/*.png")))
     results(page)
+    assert page.evaluate(LAST_ROW) == 0, "the last row is as full as the others"
     top = page.evaluate("() => document.querySelector('#results').getBoundingClientRect().top")
     assert top < 200, "the results come first"
     assert violations(page) == []
@@ -58,6 +52,12 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
     dark = page.evaluate("() => getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", dark)[:3])) < 380) == (scheme == "dark")
     context.close()
+
+
+LAST_ROW = """() => {
+  const list = document.querySelector('#results');
+  return list.childElementCount % getComputedStyle(list).gridTemplateColumns.split(' ').length;
+}"""
 
 
 def fits(page: Page) -> None:
@@ -108,7 +108,7 @@ def focused(page: Page) -> str:
 def test_a_screen_reader_is_told(start: Page, pictures: Path) -> None:
     start.set_input_files("#pick", min(pictures.glob("*/*.png")))
     results(start)
-    expect(start.locator("#live")).to_contain_text("20 results")
+    expect(start.locator("#live")).to_contain_text("24 results")
     name = start.locator("#results > .hit a").first.get_attribute("aria-label") or ""
     assert re.match(r"Result 1: pictures/\d/\d+\.png, distance \d\.\d{4}", name)
 

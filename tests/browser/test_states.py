@@ -18,6 +18,15 @@ from tests.web.serving import Served, serving, settings_of
 KEY = "a key of the tests"
 
 
+def test_what_is_loaded_first_is_light(start: Page) -> None:
+    sizes = start.evaluate(
+        "() => performance.getEntriesByType('resource').filter(e => /[/]static[/](?!draw)/.test(e.name))"
+        ".concat(performance.getEntriesByType('navigation')).map(e => e.decodedBodySize)"
+    )
+    assert len(sizes) > 15
+    assert sum(sizes) <= 90_000
+
+
 def test_no_collection_yet(page: Page, trained: Trained, tmp_path: Path) -> None:
     with serving(settings_of(copy(trained.home, tmp_path / "home"))) as service:
         page.goto(service.url)
@@ -126,6 +135,12 @@ def test_a_weak_collection_says_so(page: Page, ingested: Ingested, pictures: Pat
     home = copy(ingested.home, tmp_path / "home")
     with Index.open(settings=settings_of(home)) as index:
         live = index.live()
+        unknown = dataclasses.replace(live.meta, verdict=None, labelled=())
+        index.store.set_metadata(live.collection, unknown)
+    with serving(settings_of(home)) as service:
+        page.goto(service.url)
+        expect(page.locator("#quality")).to_contain_text("not measured")
+    with Index.open(settings=settings_of(home)) as index:
         verdict = Verdict("P@5", 0.2, "2026-11-29T00:00:00+00:00", 200, "PCA", 0.1, helped=True)
         index.store.set_metadata(live.collection, dataclasses.replace(live.meta, verdict=verdict))
     with serving(settings_of(home)) as service:
@@ -163,7 +178,7 @@ def test_a_late_answer_never_replaces_a_newer_one(start: Page, served: Served, p
     start.set_input_files("#pick", first)
     start.wait_for_timeout(200)
     start.set_input_files("#pick", second)
-    expected = [hit.id for hit in served.index.search(second.read_bytes(), 20)]
+    expected = [hit.id for hit in served.index.search(second.read_bytes(), 24)]
     assert results(start) == expected
     held[0].continue_()
     start.wait_for_timeout(500)

@@ -12,10 +12,12 @@ from tests.web.serving import Served
 from tests.web.test_browse import walk
 
 K = 20
+HITS = 24
+"""With the query's own image before them they fill rows of five."""
 
 
 def expected(served: Served, file: bytes) -> list[str]:
-    return [hit.id for hit in served.index.search(file, K)]
+    return [hit.id for hit in served.index.search(file, HITS)]
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def test_clicked_shared_and_back(start: Page, served: Served, file: Path) -> Non
     assert got.value.suggested_filename == Path(str(point.payload["path"])).name
     assert Path(got.value.path()).read_bytes() == served.index.image(point)
     start.click("#viewer-on")
-    expect(start.locator("#viewer-count")).to_have_text(f"3 of {K + 1}")
+    expect(start.locator("#viewer-count")).to_have_text(f"3 of {HITS + 1}")
     start.click("#viewer-back")
     start.click("#viewer-similar")
     wait(start, "() => location.search.includes('id=')")

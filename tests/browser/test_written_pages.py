@@ -1,4 +1,6 @@
-"""The pages that commands write, on the smallest phone: nothing wider than it, nothing cut off, every image whole."""
+"""The pages that commands write, on a desk and on the smallest phone: nothing wider, nothing cut off, whole images,
+and nothing that axe finds.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +10,14 @@ from playwright.sync_api import Page
 
 from retrieval.duplicates.groups import Group, GroupMember
 from retrieval.gallery.page import write_html
+from retrieval.gallery.results import result_rows
 from retrieval.gallery.review import write_duplicates, write_outliers
-from retrieval.gallery.rows import Row, Table, Tile
+from retrieval.gallery.rows import EXPLANATION, TITLE, Row, Table, Tile
+from retrieval.schema.records import Hit
 from retrieval.search.outliers import Outlier
+from retrieval.search.query import Query
+from retrieval.search.results import Result
+from tests.browser.conftest import violations
 from tests.images.samples import file, photo
 
 LONG = "Packages/Arla-Ecological-Medium-Fat-Milk/a_file_name_that_does_not_end_for_a_while.jpg"
@@ -54,8 +61,14 @@ def evaluation(path: Path) -> None:
     write_html(path, [Row(hits[0], hits)], "Evaluation", ["Learning helped."], [table], "The worst queries")
 
 
+def search(path: Path) -> None:
+    query = Query.of(LONG, lambda: Photos().read(""), "Arla")
+    found = [Result(query, [Hit("id", 0.5, PAYLOAD, 12.0, (LONG,))] * 5, no_match=True), Result(query, [])]
+    write_html(path, result_rows(found, SOURCES), TITLE, [EXPLANATION, "Retrieval is weak here."])  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("size", SEEN)
-@pytest.mark.parametrize("write", [duplicates, outliers, evaluation])
+@pytest.mark.parametrize("write", [duplicates, outliers, evaluation, search])
 def test_nothing_is_cut_off(write: Callable[[Path], None], size: str, tmp_path: Path, page: Page) -> None:
     width, height = SEEN[size]
     page.set_viewport_size({"width": width, "height": height})
@@ -65,4 +78,7 @@ def test_nothing_is_cut_off(write: Callable[[Path], None], size: str, tmp_path: 
     assert page.evaluate(CUT) == []
     assert page.evaluate(OUTSIDE) == []
     assert page.locator("th[scope=col]").count() in (0, 9)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert violations(page) == []
     assert page.locator(".path").first.inner_text().replace("\n", "").endswith(LONG)

@@ -116,9 +116,10 @@ def test_a_pipe_that_is_closed_early(home: Path, pictures: Path) -> None:
         assert process.wait(timeout=60) in (0, 1)
 
 
-@pytest.mark.parametrize("name", ["search", "duplicates"])
+@pytest.mark.parametrize("name", ["search", "duplicates", "outliers"])
 def test_a_page_is_written_though_nobody_reads_the_rest(name: str, home: Path, pictures: Path) -> None:
-    arguments = [name, *([pictures, "--limit", 20] if name == "search" else ["--max-percentile", 20])]
+    more = {"search": [pictures, "--limit", 20], "duplicates": ["--max-percentile", 20]}
+    arguments = [name, *more.get(name, [])]
     page = home.parent / "page.html"
     reader, its = os.pipe()
     os.close(reader)

@@ -1,7 +1,9 @@
 """`evaluate` from the command line: what it prints, the page it writes, and what it refuses."""
 
+import os
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +133,19 @@ def test_the_page(home: Path, folder: Path, tmp_path: Path, call: Call) -> None:
     assert not {"script", "link", "iframe"} & {tag for tag, _ in page.elements}
     assert "<script>alert(1)" in page.text  # as text
     assert (tmp_path / "page.html").stat().st_size < 2_000_000
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_the_page_is_written_though_nobody_reads_the_numbers(
+    form: list[str], trained_home: Path, pictures: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, its = os.pipe()
+    os.close(reader)
+    with os.fdopen(its, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        done = call("evaluate", pictures / "5", "--html", tmp_path / "page.html", *form)
+    assert done.code == 0, done.err
+    assert Page(tmp_path / "page.html").text.count("its original has rank ") > 10
 
 
 def test_a_picture_that_cannot_be_read(home: Path, folder: Path, call: Call) -> None:

@@ -61,6 +61,7 @@ def test_images_on_a_terminal_as_it_can_show_them(home: Path, pictures: Path) ->
 def test_a_progress_bar_on_a_terminal(trained_home: Path, pictures: Path) -> None:
     written = on_a_terminal(trained_home, "ingest", pictures, NO_COLOR="1")
     assert "Ingesting" in written
+    assert re.search("loading the model.*compiling.*images/s", written, re.DOTALL)
     assert "200 of 200 images" in written
     assert not COLOUR.search(written)
     assert COLOUR.search(on_a_terminal(trained_home, "ingest", pictures)), "or else the test above says nothing"

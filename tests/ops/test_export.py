@@ -296,7 +296,7 @@ def test_the_command(call: Call, tmp_path: Path) -> None:
     assert said["columns"] == pq.read_schema(tmp_path / "all.parquet").names
     assert said["bytes"] == (tmp_path / "all.parquet").stat().st_size
     done = call("export", "some.NPZ", "--where", "weight>0")
-    assert done.out.startswith("images → test-images: 1 points, 19 columns in some.NPZ (")
+    assert done.out.startswith("images → test-images: 1 point, 19 columns in some.NPZ (")
     assert done.err == ""
     with np.load(tmp_path / "some.NPZ", allow_pickle=False) as arrays:
         assert arrays["weight"].tolist() == [2.0]

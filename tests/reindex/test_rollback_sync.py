@@ -195,7 +195,7 @@ def test_what_a_rollback_says(place: Place, root: Path, call: Call) -> None:
     assert f"{PICTURES:,} updated\n{left} is no longer live" in done.out
     following = f" --alias {place.alias}" if place.alias != "images" else ""
     assert done.out.endswith(
-        f"2 images are new or changed since; run:\nretrieval ingest {root} --name pictures --labels folder{following}\n"
+        f"2 images new or changed since; run:\nretrieval ingest {root} --name pictures --labels folder{following}\n"
     )
     assert "warning: " in done.err
     assert [part for part in (OLD.fingerprint[:8], place.settings.models) if not mentions(done.err, part)] == []

@@ -54,17 +54,19 @@ def export(
     settings = load_settings(qdrant_url=qdrant_url)
     with open_store(settings) as store, progress_bar() as bar:
         sources = open_known(store.metadata(resolve(store, alias)).sources, settings) if images else None
-        summary = job(store, alias, file, where, count_task(bar, "Exporting", unit="points"), sources)
+        summary = job(store, alias, file, where, count_task(bar, "Exporting", unit="point"), sources)
     if as_json:
         print_json(summary.to_json())
     else:
         echo(
-            f"{alias} → {summary.collection}: {summary.points:,} points, {len(summary.columns)} columns in {file}"
+            f"{alias} → {summary.collection}: {count_of(summary.points, 'point')},"
+            f" {count_of(len(summary.columns), 'column')} in {file}"
             f" ({summary.bytes / 1e6:,.1f} MB, {summary.seconds:.1f} s)"
         )
     if summary.found != summary.points:
         problem = (
-            f"{summary.points:,} points written, but {summary.found:,} are there now: a job wrote during the export"
+            f"{count_of(summary.points, 'point')} written, but {summary.found:,} are there now: a job wrote during the"
+            " export"
         )
         print_warnings([f"{problem}; rerun the command when the job is done"])
     if summary.failed:

@@ -55,9 +55,7 @@ def forget(
         ):
             raise typer.Exit(1)
         with record_job("forget", alias, settings.jobs) as run, open_store(settings) as store, progress_bar() as bar:
-            found = job.forget(
-                store, alias, name, settings.refused, count_task(bar, "Removing", found.points, "points")
-            )
+            found = job.forget(store, alias, name, settings.refused, count_task(bar, "Removing", found.points, "point"))
             run.facts |= found.to_json()
     if as_json:
         print_json(found.to_json())

@@ -187,7 +187,7 @@ def ingest(
             saved = train_first_model(store, alias, sources, settings, watch)
         else:
             saved = (model_of if dry_run else model_for_writing)(store, collection, settings, model)
-        encoder = stack.enter_context(contextlib.closing(EncoderProcess(saved, settings.xla_cache)))
+        encoder = stack.enter_context(contextlib.closing(EncoderProcess(saved, settings.xla_cache, watch.note)))
         watch.facts["model"] = encoder.fingerprint
         summary = job.ingest(
             store, encoder, sources, alias, options, ledgers=settings.refused, report=watch.report, refused=note_refused

@@ -9,6 +9,7 @@ from retrieval.cli.console import count_task, print_json, progress_bar, stdout
 from retrieval.cli.help import ACTION, ENGINE
 from retrieval.cli.options import Alias, Json
 from retrieval.errors import DEFAULT_ALIAS, UsageError
+from retrieval.util.wording import count_of
 
 
 def migrate(
@@ -70,12 +71,12 @@ def migrate(
         source.check()
         target.check()
         bar = stack.enter_context(progress_bar())
-        summary = job.migrate(source, target, alias, count_task(bar, "Copying", unit="points"), yes=yes)
+        summary = job.migrate(source, target, alias, count_task(bar, "Copying", unit="point"), yes=yes)
     if as_json:
         print_json(summary.to_json())
     else:
         stdout().print(
-            f"{alias} → {summary.collection}: {summary.points:,} points at {summary.target}\n"
+            f"{alias} → {summary.collection}: {count_of(summary.points, 'point')} at {summary.target}\n"
             f"{summary.copied:,} copied from {summary.origin}, {summary.deleted:,} deleted in {summary.seconds:.1f} s\n"
             "Next: " + (f"export QDRANT_URL={summary.target}" if to else "unset QDRANT_URL") + " && retrieval status",
             soft_wrap=True,

@@ -1,16 +1,20 @@
 """`retrieval outliers`."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.console import count_task, echo, print_json, progress_bar
+from retrieval.cli.console import count_task, echo, print_json, print_while_read, progress_bar
 from retrieval.cli.help import OUTPUT, SELECTION
 from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.cli.render.tables import print_table
 from retrieval.errors import DEFAULT_ALIAS
+
+if TYPE_CHECKING:
+    from retrieval.search.outliers import Outlier
 
 LIMIT = 50
 
@@ -53,6 +57,12 @@ def outliers(
             from retrieval.gallery.review import write_outliers
 
             write_outliers(html, found, index.sources(), index.reconstruct([each.id for each in found]))
+    show = partial(print_outliers, as_json=as_json)
+    (print_while_read(show) if html else show)(found)
+
+
+def print_outliers(found: "Sequence[Outlier]", *, as_json: bool) -> None:
+    """Print a row for each."""
     if as_json:
         for each in found:
             print_json(each.to_json())

@@ -190,7 +190,7 @@ def run_reindex(
                 if given
                 else train_successor(sources, store.metadata(store.aliases()[alias]).model, settings, watch)
             )
-            return stack.enter_context(contextlib.closing(EncoderProcess(chosen, settings.xla_cache)))
+            return stack.enter_context(contextlib.closing(EncoderProcess(chosen, settings.xla_cache, watch.note)))
 
         follow = StepReporter(watch)
         try:

@@ -9,6 +9,7 @@ from retrieval.cli.help import ACTION
 from retrieval.cli.job_context import record_job
 from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.errors import DEFAULT_ALIAS
+from retrieval.util.wording import count_of
 
 
 def rollback(
@@ -46,12 +47,12 @@ def rollback(
         print_json(done.to_json())
     else:
         echo(
-            f"{alias} → {done.collection}: {done.points:,} points by model {done.model[:8]}, made {done.created};"
-            f" {done.carried:,} updated"
+            f"{alias} → {done.collection}: {count_of(done.points, 'point')} by model {done.model[:8]}, made"
+            f" {done.created}; {done.carried:,} updated"
         )
         echo(f"{done.left} is no longer live, and is kept until the next reindex; see: retrieval collections")
         if done.missing:
-            echo(f"{sum(done.missing.values()):,} images are new or changed since; run:")
+            echo(f"{count_of(sum(done.missing.values()), 'image')} new or changed since; run:")
             for line in done.next:
                 echo(line)
     if saved_models.folder_of(settings.models, done.model) is None:

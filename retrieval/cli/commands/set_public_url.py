@@ -7,6 +7,7 @@ import typer
 from retrieval.cli.console import count_task, echo, print_json, progress_bar
 from retrieval.cli.options import Alias, Json, QdrantUrl
 from retrieval.errors import DEFAULT_ALIAS, UsageError
+from retrieval.util.wording import count_of
 
 
 def set_public_url(
@@ -42,12 +43,12 @@ def set_public_url(
     assert settings.public_url is not None
     with open_store(settings) as store, progress_bar() as bar:
         collection, changed = image_url.set_public_url(
-            store, alias, settings.public_url, count_task(bar, "Writing", unit="points")
+            store, alias, settings.public_url, count_task(bar, "Writing", unit="point")
         )
         page = None if as_json else dashboard_url(store, alias)
     if as_json:
         print_json({"alias": alias, "collection": collection, "public_url": settings.public_url, "changed": changed})
         return
-    echo(f"{alias} → {collection}: {changed:,} points now link to {settings.public_url}/images/…")
+    echo(f"{alias} → {collection}: {count_of(changed, 'point')} now linked to {settings.public_url}/images/…")
     if page:
         echo(f"Dashboard: {page}")

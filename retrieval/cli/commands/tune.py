@@ -81,7 +81,7 @@ def tune(
     settings = load_settings(qdrant_url=qdrant_url)
     with open_store(settings) as store, progress_bar() as bar:
         rows = list(
-            job.tune(store, alias, builds=tune_candidates.BUILDS, step=step_task(bar, "Measuring", unit="steps"))
+            job.tune(store, alias, builds=tune_candidates.BUILDS, step=step_task(bar, "Measuring", unit="step"))
         )
     chosen = tune_candidates.choose_index(rows, least, max_p95 / 1000, on_disk=on_disk)
     if as_json:

@@ -143,5 +143,5 @@ def print_gone(summary: "IngestSummary") -> None:
     if (more := summary.deleted - len(summary.gone)) > 0 and summary.gone:
         echo(f"gone: {more:,} more")
     if summary.unasked:
-        kept = f"kept: {summary.unasked:,} points that were not listed, because their source could not be checked"
+        kept = f"kept: {count_of(summary.unasked, 'point')} not listed, because their source could not be checked"
         echo(f"{kept}: {summary.unasked_why}")

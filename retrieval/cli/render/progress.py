@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from retrieval.util.wording import format_bytes, format_duration
+from retrieval.util.wording import count_of, format_bytes, format_duration
 
 PERCENT, BYTES = "%", "bytes"
 
@@ -29,9 +29,9 @@ class TimeLeft(ProgressColumn):
 def format_amount(done: int, total: float | None, unit: str) -> str:
     """An amount in its unit.
 
-    >>> format_amount(1200, 5000, "images"), format_amount(1, None, "images"), format_amount(37, 100, "%")
-    ('1,200 of 5,000 images', '1 images', '37%')
-    >>> format_amount(1_500_000, 9_912_422, "bytes"), format_amount(0, None, "images")
+    >>> format_amount(1200, 5000, "image"), format_amount(1, None, "image"), format_amount(37, 100, "%")
+    ('1,200 of 5,000 images', '1 image', '37%')
+    >>> format_amount(1_500_000, 9_912_422, "bytes"), format_amount(0, None, "image")
     ('1.5 MB of 9.91 MB', '')
     """
     if total is None and not done:
@@ -40,7 +40,7 @@ def format_amount(done: int, total: float | None, unit: str) -> str:
         return f"{done}%"
     if unit == BYTES:
         return format_bytes(done) + ("" if total is None else f" of {format_bytes(int(total))}")
-    return (f"{done:,}" if total is None else f"{done:,} of {int(total):,}") + f" {unit}"
+    return count_of(done, unit) if total is None else f"{done:,} of {count_of(int(total), unit)}"
 
 
 def make_progress(console: Console) -> Progress:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from retrieval.cli.console import echo
 from retrieval.cli.render.tables import print_table
+from retrieval.util.wording import count_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +45,7 @@ def hit_rows(result: "Result") -> list[list[str]]:
 def hit_row(rank: int, hit: "Hit") -> list[str]:
     """A hit as a row of the table."""
     share = "" if hit.percentile is None else f"p{hit.percentile:.0f}"
-    copies = f" (+{len(hit.copies)} {'copy' if len(hit.copies) == 1 else 'copies'})" if hit.copies else ""
+    copies = f" (+{count_of(len(hit.copies), 'copy', 'copies')})" if hit.copies else ""
     stale = " (stale)" if hit.stale else ""
     return [str(rank), f"{hit.distance:.4f}", share, hit.name + copies + stale, hit.label or ""]
 

@@ -10,6 +10,7 @@ from retrieval.ops.doctor.checks import Check, CollectionContext, Finding, expla
 from retrieval.schema.records import seconds_since
 from retrieval.sources import open_source
 from retrieval.sources.dataset import needs_download
+from retrieval.util.wording import count_of
 
 SETTLING = {
     "yellow": ("is being rebuilt; searches work, but more slowly", "check again in some minutes"),
@@ -53,7 +54,7 @@ def inspect_index(context: CollectionContext) -> Iterator[Finding]:
         found, fix = SETTLING[status]
         yield Finding("index", "warning", f"{status}: {found}", fix)
     elif status == "green":
-        found = f"green, {context.facts['indexed']:,} embeddings indexed, the others compared one by one"
+        found = f"green, {count_of(context.facts['indexed'], 'embedding')} indexed, the others compared one by one"
         yield Finding("index", "ok", found)
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from retrieval.errors import StoreDamaged, StoreError, StoreUnavailable
 from retrieval.ops.doctor.checks import Check, EngineContext, Finding, explain_error
 from retrieval.store.naming import alias_of, time_of
+from retrieval.util.wording import count_of
 
 CLUSTER = "see 'A cluster' in docs/operations.md"
 
@@ -31,7 +32,7 @@ def inspect_nodes(context: EngineContext) -> Iterator[Finding]:
         if "error" in node:
             yield Finding("node", "error", f"{url} {node['error']}", f"start it; if it is gone for good, {CLUSTER}")
         elif node["peers"] < len(nodes):
-            found = f"{url} knows of {node['peers']} node{'s'[: node['peers'] > 1]}, and QDRANT_URL names {len(nodes)}"
+            found = f"{url} knows of {count_of(node['peers'], 'node')}, and QDRANT_URL names {len(nodes)}"
             fix = "name the nodes of one cluster only; otherwise embeddings are written to several"
             yield Finding("node", "error", found, fix)
         else:

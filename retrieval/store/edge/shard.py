@@ -19,6 +19,7 @@ from retrieval.store.edge.folder import read_json
 from retrieval.store.edge.held import MOST_BYTES, HeldCodes
 from retrieval.store.validation import check_same_space, size_of, split_payloads, split_points
 from retrieval.util.files import sync_folder, write_json
+from retrieval.util.wording import count_of
 
 RESERVE_BYTES = 256 * 2**20
 """Disk space to leave free: Edge grows files by 32 MB, and a full disk kills the process (SIGBUS)."""
@@ -188,12 +189,12 @@ class Shard:
             raise self._damaged("its metadata and its manifest name different models")
         if found < promised.count or (promised.clean and found != promised.count):
             at_least = "" if promised.clean else "at least "
-            raise self._damaged(f"it holds {found:,} points, its manifest says {at_least}{promised.count:,}")
+            raise self._damaged(f"it holds {count_of(found, 'point')}, its manifest says {at_least}{promised.count:,}")
         probe = edge.QueryRequest(limit=1, query=edge.Query.Nearest([0.0] * promised.dim))
         with self.reading():
             answer = self.edge.query(probe)
         if len(answer) != min(1, found):
-            raise self._damaged(f"a search among its {found:,} points returns none")
+            raise self._damaged(f"a search among its {count_of(found, 'point')} returns none")
 
     def _damaged(self, how: str) -> StoreDamaged:
         return StoreDamaged(

@@ -3,7 +3,7 @@
 import { announce, hideMessage, showMessage } from "./banner.js";
 import { filterText } from "./conditions.js";
 import { $, count, sentence } from "./dom.js";
-import { HERE, showHits, showSame } from "./grid.js";
+import { HERE, fill, showHits, showSame } from "./grid.js";
 import { remember } from "./images.js";
 import { nameQuery, showReconstruction } from "./query.js";
 import { kind } from "./state.js";
@@ -14,13 +14,15 @@ const BAR = "The fuller the bar, the nearer, compared with neighbours in this co
 const DISTANCE = "The number is the distance between the embeddings of two images: smaller is nearer.";
 
 /**
- * Show an answer.
+ * Show an answer, of its hits as many as fill rows; returns those.
  *
  * clear: removes the filters
  */
-export function showAnswer(state, { hits, note, weak, reconstruction, same }, clear) {
+export function showAnswer(state, { hits: found, note, weak, reconstruction, same }, clear) {
+  const tile = same?.length ? 1 : 0;
+  const hits = found.slice(0, fill($("#results"), state.k + tile) - tile);
   const some = hits.length > 0;
-  const here = same?.length ? `${HERE}: ${same[0].source}/${same[0].path}. ` : "";
+  const here = tile ? `${HERE}: ${same[0].source}/${same[0].path}. ` : "";
   remember([...hits, ...(same ?? [])]);
   showHits($("#results"), hits, state, Boolean(note) && some);
   if (here) showSame($("#results"), same, state);
@@ -39,6 +41,7 @@ export function showAnswer(state, { hits, note, weak, reconstruction, same }, cl
     hideMessage();
   }
   announce(`${here}${text} ${$("#weak").textContent} ${count(hits.length, "result")}`);
+  return hits;
 }
 
 /** Show the warning that goes with the hits, or none. */

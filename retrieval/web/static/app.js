@@ -8,14 +8,14 @@ import { NONE, filterText } from "./conditions.js";
 import { $ } from "./dom.js";
 import "./keys.js";
 import { setFacets, showChoice, showCounts, showPlace, whenChanged } from "./filters.js";
-import { relink, showSkeleton } from "./grid.js";
+import { columns, relink, showSkeleton } from "./grid.js";
 import { showHeader } from "./header.js";
 import { whenGiven } from "./inputs.js";
 import { pointOf, remember } from "./images.js";
 import { showQuality } from "./nearness.js";
 import { explain, explainState, tooLarge } from "./problems.js";
 import { nameQuery, showQuery, titleOf } from "./query.js";
-import { UPLOADS, fromUrl, isSame, keepUpload, kind, queryFor, toUrl, uploadOf } from "./state.js";
+import { MOST, UPLOADS, fromUrl, isSame, keepUpload, kind, queryFor, toUrl, uploadOf } from "./state.js";
 import { withExample, withoutExample } from "./state.js";
 import { showRecent, recentOf } from "./recent.js";
 
@@ -23,6 +23,7 @@ const SKELETON_DELAY = 300; // milliseconds until empty tiles are shown
 const MESSAGE_DELAY = 3000; // milliseconds until a message says that it takes long
 const STATUS_INTERVAL = 60_000; // milliseconds between two status requests
 const NARROW = matchMedia("(max-width: 800px)"); // as in the styles: there the inputs are above the answer
+const SPARE = 7; // hits that the last row may want
 const UPLOAD = 20 * 2 ** 20; // bytes, until the service says otherwise
 
 const [answer, results, sample, title] = ["#answer", "#results", "#sample", "#title"].map($);
@@ -31,8 +32,9 @@ let status = null;
 let running = null;
 let selection = null; // the module, loaded when the first image is selected
 let loads = 0;
+let across = 0; // columns of the answer shown
 
-const isAsking = () => $("#key-dialog").open;
+const isAsking = () => $("#key-dialog")?.open;
 const atStart = () => kind(state) === "start";
 
 /** Go to another query, with an entry in the history. `move`: scroll to its results. */
@@ -110,7 +112,8 @@ async function runSearch({ y = null, quietly = false } = {}) {
   try {
     const [file, filter] = [uploadOf(asked.upload)?.file, filterText(asked)];
     const reconstruct = status?.state !== "no-model";
-    found = await search(asked, { file, filter, reconstruct, signal: mine.signal, ask: !quietly });
+    const k = Math.min(MOST, asked.k + SPARE);
+    found = await search({ ...asked, k }, { file, filter, reconstruct, signal: mine.signal, ask: !quietly });
   } catch (problem) {
     if (mine === running) showProblem(problem);
   } finally {
@@ -118,8 +121,8 @@ async function runSearch({ y = null, quietly = false } = {}) {
     if (mine === running) results.removeAttribute("aria-busy");
   }
   if (mine !== running || !found) return;
-  showAnswer(asked, found, clear);
-  showCounts(found.hits);
+  across = columns(results);
+  showCounts(showAnswer(asked, found, clear));
   selection?.then((selected) => selected.showSelection());
   if (y !== null) scrollTo(0, y);
 }
@@ -329,6 +332,7 @@ $(".skip").addEventListener("click", (event) => {
 });
 
 history.scrollRestoration = "manual";
+addEventListener("resize", () => results.matches(":not([hidden]):has(a)") && columns(results) !== across && runSearch());
 addEventListener("popstate", (event) => showEntry(event.state, event.state?.y ?? 0));
 setInterval(() => document.hidden || readStatus(false), STATUS_INTERVAL);
 

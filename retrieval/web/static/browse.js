@@ -4,7 +4,7 @@ import { call } from "./api.js";
 import { announce, showMessage } from "./banner.js";
 import { filterText } from "./conditions.js";
 import { $, ago, count, sentence } from "./dom.js";
-import { addRows, columns, showSkeleton } from "./grid.js";
+import { addRows, fill, showSkeleton } from "./grid.js";
 import { remember } from "./images.js";
 
 const FIRST = 24; // images of the first page
@@ -37,7 +37,7 @@ export async function browse(state, { ask = true } = {}) {
   leaveMap();
   try {
     if (state.order === "map") return await openMap(mine);
-    const n = columns(list) * Math.ceil(FIRST / columns(list)); // whole rows
+    const n = fill(list, FIRST);
     const found = isPlain(state) ? await call(`./api/sample?n=${n}`, { ask }) : await page(mine, n, ask);
     if (mine === now) show(found, true);
   } catch (problem) {

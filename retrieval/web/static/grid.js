@@ -75,6 +75,9 @@ export function relink(list, state) {
 /** Images in a row. The first row is loaded at once, the others when they are about to be scrolled into view. */
 export const columns = (list) => getComputedStyle(list).gridTemplateColumns.split(" ").length;
 
+/** How many images fill whole rows: that many, or a few more. */
+export const fill = (list, number) => columns(list) * Math.ceil(number / columns(list));
+
 function result(hit, rank, state, lazy) {
   const label = hit.label ?? null;
   const where = nameOf(hit.id);

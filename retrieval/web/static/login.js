@@ -2,11 +2,26 @@
 // does not keep the key.
 
 import { Problem, reach } from "./api.js";
-import { $ } from "./dom.js";
+import { el } from "./dom.js";
 
-const dialog = $("#key-dialog");
-const input = $("#key");
-const wrong = $("#key-error");
+const kept = { type: "text", autocomplete: "username", value: "retrieval", hidden: true }; // for password managers
+const described = { required: true, "aria-describedby": "key-error" };
+const input = el("input", { id: "key", type: "password", autocomplete: "current-password", ...described });
+const wrong = el("p", { id: "key-error", role: "alert" });
+const cancel = el("button", { type: "button", onclick: () => dialog.close() }, "Not now");
+const form = el(
+  "form",
+  { method: "dialog" },
+  el("h2", { id: "key-title" }, "This service needs a key"),
+  el("p", {}, "Ask the operator for one. This browser then stays signed in for a week."),
+  el("input", kept),
+  el("label", { for: "key" }, "Key"),
+  input,
+  wrong,
+  el("div", { class: "pair" }, cancel, el("button", { type: "submit", class: "strong" }, "Sign in")),
+);
+const dialog = el("dialog", { id: "key-dialog", "aria-labelledby": "key-title" }, form);
+document.body.append(dialog);
 const HEADER = /^[\x20-\x7e]+$/; // characters allowed in a header
 
 /** Resolves when the service has accepted a key; rejects with Problem 401 when the user cancels. */
@@ -21,9 +36,7 @@ export function askKey() {
   });
 }
 
-$("#key-cancel").addEventListener("click", () => dialog.close());
-
-$("#key-form").addEventListener("submit", async (event) => {
+form.addEventListener("submit", async (event) => {
   event.preventDefault();
   wrong.textContent = "";
   const refused = await tryKey(input.value.trim());

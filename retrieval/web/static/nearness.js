@@ -7,6 +7,7 @@ const SAME_IMAGE = "the same image";
 const TYPICAL = 50; // percentile: half of the images have no neighbour as near
 const USUAL = 90; // most images have a nearer neighbour
 const FAR = 99.5; // as far as chance would put it
+const UNMEASURED = "How often these are right is not measured: that takes images with labels.";
 
 /** `very close`; null where the collection's distances are not known. */
 export function nearnessWord({ distance, percentile }) {
@@ -37,7 +38,7 @@ export function gauge(hit) {
 }
 
 /** Show how good retrieval was when it was last measured; a warning says it by itself. */
-export function showQuality({ quality, measured, weak }) {
-  $("#quality").hidden = !quality || Boolean(weak);
-  $("#quality").textContent = quality ? sentence(`${quality}, measured ${ago(measured)}`) : "";
+export function showQuality({ quality, measured, weak, state }) {
+  $("#quality").hidden = state !== "ready" || Boolean(weak);
+  $("#quality").textContent = quality ? sentence(`${quality}, measured ${ago(measured)}`) : UNMEASURED;
 }

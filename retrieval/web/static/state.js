@@ -5,7 +5,7 @@ import { readConditions, writeConditions } from "./conditions.js";
 export const SIZES = [10, 20, 50, 100];
 const ORDERS = ["random", "date", "name", "label", "map", "duplicates", "outliers"]; // of the images to start from
 const SIZE = 20;
-const MOST = 200;
+export const MOST = 200; // results
 const EXAMPLES = 32; // the service's limit for each list
 export const UPLOADS = 50; // kept; more are let go of
 const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;

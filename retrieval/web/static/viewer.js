@@ -113,6 +113,8 @@ $("#viewer-copy").addEventListener("click", async ({ target }) => {
   target.textContent = (await copyText(nameOf(ids[at]), dialog)) ? "Copied" : "Not copied";
   setTimeout(() => (target.textContent = "Copy path"), 1500);
 });
+// The dashboard has no address for one image, but its filter takes an id.
+$("#viewer-dashboard").addEventListener("click", () => copyText(`id:${ids[at]}`, dialog));
 dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close());
 dialog.addEventListener("keydown", (event) => {
   const by = { ArrowLeft: -1, ArrowRight: 1, Home: -at, End: ids.length - 1 - at }[event.key];
