@@ -5,6 +5,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
@@ -12,6 +13,7 @@ import typer
 from retrieval.errors import REFUSED
 from retrieval.util.files import to_json_text
 from retrieval.util.sanitize import escape_unprintable
+from retrieval.util.wording import count_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -131,6 +133,13 @@ def print_warnings(warnings: Sequence[str]) -> None:
     """Print warnings, on stderr."""
     for warning in warnings:
         echo(f"warning: {warning}", err=True)
+
+
+def print_left_out(count: int, file: Path) -> None:
+    """Print how many images a list of tasks leaves out, on stderr."""
+    if count:
+        why = "cannot be read" if file.suffix.lower() == ".json" else "are not files of a folder on this machine"
+        print_warnings([f"{file} leaves out {count_of(count, 'image')} that {why}"])
 
 
 def exit_if_refused(refused: Sequence["Refused"], *, silent: bool = False) -> None:

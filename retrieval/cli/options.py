@@ -135,6 +135,14 @@ MetricsFile = Annotated[
     Path | None,
     typer.Option(rich_help_panel=OUTPUT, help="Write the run's metrics to this file, as Prometheus text."),
 ]
+Tasks = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        rich_help_panel=OUTPUT,
+        help="Write them to this file, to review in another tool: .json for Label Studio, .csv for FiftyOne.",
+    ),
+]
 LogJson = Annotated[
     bool, typer.Option("--log-json", rich_help_panel=OUTPUT, help="Write the log to stderr, as JSON lines.")
 ]

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from retrieval.gallery.rows import Read, Row, Table, Tile, cut_notes, load_thumbnail
+from retrieval.gallery.rows import Read, Row, Table, Thumbnail, Tile, cut_notes, load_thumbnail
 from retrieval.images.decode import encode_jpeg, encode_png
 from retrieval.images.draw import shorten
 from retrieval.util.files import write_output
@@ -96,10 +96,15 @@ def image_html(read: Read | None, where: str, alt: str) -> str:
     found = load_thumbnail(read, where, SIDE)
     if found is None:
         return f'<span role="img" aria-label="{escape(alt)}, no image">no image</span>'
-    encode, mime, look = (encode_png, "png", "tiny") if found.tiny else (encode_jpeg, "jpeg", "photo")
+    look = "tiny" if found.tiny else "photo"
     height, width, _ = found.pixels.shape
-    source = f"data:image/{mime};base64,{base64.b64encode(encode(found.pixels)).decode()}"
-    return f'<img class="{look}" src="{source}" width="{width}" height="{height}" alt="{escape(alt)}">'
+    return f'<img class="{look}" src="{data_url(found)}" width="{width}" height="{height}" alt="{escape(alt)}">'
+
+
+def data_url(found: Thumbnail) -> str:
+    """The image as a URL that contains it: PNG if it is tiny, otherwise JPEG."""
+    encode, mime = (encode_png, "png") if found.tiny else (encode_jpeg, "jpeg")
+    return f"data:image/{mime};base64,{base64.b64encode(encode(found.pixels)).decode()}"
 
 
 def table_html(numbers: Table) -> str:

@@ -45,6 +45,14 @@ def test_duplicates_are_listed_moved_and_put_back(twice: Path, trained_home: Pat
     gone = twice / group["others"][0]["path"]
     assert done_well("duplicates", "--output", "paths0", home=trained_home).out == f"{gone}\0"
 
+    done_well("duplicates", "--tasks", tmp_path / "tasks.json", home=trained_home)
+    (task,) = json.loads((tmp_path / "tasks.json").read_text("utf-8"))
+    assert task["data"]["keep_name"] == f"pictures/{group['keep']['path']}"
+    done_well("duplicates", "--tasks", tmp_path / "tasks.csv", home=trained_home)
+    samples = list(csv.DictReader(io.StringIO((tmp_path / "tasks.csv").read_text("utf-8"))))
+    expected = [str(twice / group["keep"]["path"]), str(gone)]
+    assert [sample["filepath"] for sample in samples] == expected
+
     page, aside = tmp_path / "page.html", tmp_path / "aside"
     content = gone.read_bytes()
     done_well("duplicates", "--html", page, "--apply", aside, home=trained_home)
@@ -54,6 +62,7 @@ def test_duplicates_are_listed_moved_and_put_back(twice: Path, trained_home: Pat
     done_well("duplicates", "--undo", aside / "undo.jsonl", home=trained_home)
     assert gone.read_bytes() == content
     run("duplicates", "--undo", "x", "--apply", "y", home=trained_home).error(2, "--undo", "--apply")
+    run("duplicates", "--tasks", "tasks.xml", home=trained_home).error(2, "tasks.xml", ".json", ".csv")
 
 
 def test_a_distance_in_place_of_pixels(twice: Path, trained_home: Path) -> None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval.cli.console import echo, print_while_read, progress_bar, step_task
+from retrieval.cli.console import echo, print_left_out, print_while_read, progress_bar, step_task
 from retrieval.cli.help import ACTION, OUTPUT, SELECTION
-from retrieval.cli.options import Alias, JsonLines, QdrantUrl
+from retrieval.cli.options import Alias, JsonLines, QdrantUrl, Tasks
 from retrieval.cli.render.formats import Output, choose_output, groups_printer
 from retrieval.errors import DEFAULT_ALIAS, REFUSED, UsageError
 from retrieval.util.wording import count_of
@@ -71,6 +71,7 @@ def duplicates(
         Path | None,
         typer.Option(rich_help_panel=OUTPUT, help="Write the groups to this file, as a page with images to review."),
     ] = None,
+    tasks: Tasks = None,
     alias: Alias = DEFAULT_ALIAS,
     qdrant_url: QdrantUrl = None,
     as_json: JsonLines = False,
@@ -86,8 +87,8 @@ def duplicates(
     """
     form = choose_output(output, as_json=as_json)
     if undo:
-        if apply or html:
-            raise UsageError("--undo cannot be combined with --apply or --html")
+        if apply or html or tasks:
+            raise UsageError("--undo cannot be combined with --apply, --html or --tasks")
         undo_and_print(undo)
         return
 
@@ -96,6 +97,10 @@ def duplicates(
     from retrieval.duplicates.job import DuplicateSummary
     from retrieval.ops.reviews import MOST_ROWS, review_duplicates, save_review
 
+    if tasks:
+        from retrieval.gallery.tasks import check_tasks_file, write_duplicate_tasks
+
+        check_tasks_file(tasks)
     summary = DuplicateSummary()
     found: list[Group] = []
     with (
@@ -110,9 +115,9 @@ def duplicates(
             step=step_task(bar, "Reading"),
             note=partial(echo, err=True),
         ):
-            if apply or html or len(found) < MOST_ROWS:
+            if apply or html or tasks or len(found) < MOST_ROWS:
                 found.append(group)
-            if apply or html:
+            if apply or html or tasks:
                 print_while_read(show)(group)
             else:
                 show(group)
@@ -123,6 +128,8 @@ def duplicates(
         from retrieval.gallery.review import write_duplicates
 
         write_duplicates(html, found, sources, summary.points)
+    if tasks:
+        print_left_out(write_duplicate_tasks(tasks, found, sources), tasks)
     if apply:
         from retrieval.duplicates.quarantine import set_aside
 

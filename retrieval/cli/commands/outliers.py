@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retrieval.cli.console import count_task, echo, print_json, print_while_read, progress_bar
+from retrieval.cli.console import count_task, echo, print_json, print_left_out, print_while_read, progress_bar
 from retrieval.cli.help import OUTPUT, SELECTION
-from retrieval.cli.options import Alias, Json, QdrantUrl
+from retrieval.cli.options import Alias, Json, QdrantUrl, Tasks
 from retrieval.cli.render.tables import print_table
 from retrieval.errors import DEFAULT_ALIAS
 
@@ -33,6 +33,7 @@ def outliers(
             help="Write the outliers to this file, as a page with each image beside its reconstruction.",
         ),
     ] = None,
+    tasks: Tasks = None,
     alias: Alias = DEFAULT_ALIAS,
     qdrant_url: QdrantUrl = None,
     as_json: Json = False,
@@ -50,6 +51,10 @@ def outliers(
     from retrieval.config import load_settings
     from retrieval.ops.reviews import review_outliers, save_review
 
+    if tasks:
+        from retrieval.gallery.tasks import check_tasks_file, write_outlier_tasks
+
+        check_tasks_file(tasks)
     with Index.open(alias, settings=load_settings(qdrant_url=qdrant_url)) as index, progress_bar() as bar:
         found = index.outliers(limit, report=count_task(bar, "Reading"), note=partial(echo, err=True))
         save_review(index.settings.reviews, alias, "outliers", review_outliers(found))
@@ -57,8 +62,10 @@ def outliers(
             from retrieval.gallery.review import write_outliers
 
             write_outliers(html, found, index.sources(), index.reconstruct([each.id for each in found]))
+        if tasks:
+            print_left_out(write_outlier_tasks(tasks, found, index.sources()), tasks)
     show = partial(print_outliers, as_json=as_json)
-    (print_while_read(show) if html else show)(found)
+    (print_while_read(show) if html or tasks else show)(found)
 
 
 def print_outliers(found: "Sequence[Outlier]", *, as_json: bool) -> None:
