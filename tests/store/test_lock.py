@@ -324,7 +324,7 @@ def test_a_thread_renews_the_lock(qdrant_url: str, connection: Connection, name:
 
 def test_lost_answers_and_passing_refusals_do_no_harm(qdrant_url: str, name: str) -> None:
     with proxy(qdrant_url) as faulty, connected(faulty.url) as store:
-        faulty.fail("/points", PASS, LOSE, Refuse(503), LOSE)  # the first of them only looks who is there
+        faulty.fail("/points", PASS, PASS, LOSE, Refuse(503), LOSE)  # the first two only look who is there
         with store.lock(name) as held:
             assert faulty.seen.count(f"PUT /collections/{LOCKS}/points") == 4
             assert isinstance(held, Lock)
