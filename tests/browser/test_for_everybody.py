@@ -28,7 +28,7 @@ def test_axe_finds_nothing_and_nothing_sticks_out(
     assert page.evaluate(LAST_ROW) == 0, "the last row is as full as the others"
     top = page.evaluate("() => document.querySelector('#results').getBoundingClientRect().top")
     assert top < 200, "the results come first"
-    page.set_viewport_size({**size, "width": size["width"] + 200})
+    page.set_viewport_size({"width": size["width"] + 200, "height": size["height"]})
     wait(page, f"() => ({LAST_ROW})() === 0 && !document.querySelector('[aria-busy]')")
     page.set_viewport_size(size)  # type: ignore[arg-type]
     results(page)
