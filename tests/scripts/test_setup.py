@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-APART = ("bench", "release", "torch")
+APART = ("bench", "interop", "release", "torch")
 """Each has an environment of its own, and a group of dependencies and a lock of this name."""
 LOCKS = (
     "requirements.txt",
@@ -130,5 +130,5 @@ def test_an_unknown_argument_is_a_usage_error(checkout: Path) -> None:
     done = setup(checkout, "all")
     assert (done.returncode, done.stderr) == (
         2,
-        "setup: unknown argument 'all'; usage: scripts/setup [dev|bench|release|torch]\n",
+        "setup: unknown argument 'all'; usage: scripts/setup [dev|bench|interop|release|torch]\n",
     )
