@@ -42,6 +42,7 @@ def test_no_model(page: Page, ingested: Ingested, tmp_path: Path) -> None:
         drawn(page, "#sample img", 6)
         page.locator("#sample > li a").first.click()
         results(page)  # what the collection holds needs no model
+        expect(page.locator("#quality")).to_contain_text("of the 5 nearest images")
 
 
 def test_an_empty_collection_and_then_pictures(page: Page, ingested: Ingested, tmp_path: Path) -> None:

@@ -39,6 +39,6 @@ export function gauge(hit) {
 
 /** Show how good retrieval was when it was last measured; a warning says it by itself. */
 export function showQuality({ quality, measured, weak, state }) {
-  $("#quality").hidden = state !== "ready" || Boolean(weak);
+  $("#quality").hidden = !(quality || state === "ready") || Boolean(weak);
   $("#quality").textContent = quality ? sentence(`${quality}, measured ${ago(measured)}`) : UNMEASURED;
 }
