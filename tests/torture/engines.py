@@ -59,9 +59,19 @@ class Server:
         self._start()
 
     def heal(self) -> None:
-        """Start it again if it has died, as it does of a full disk: it writes to its files as if they were memory."""
-        if not Path(f"/proc/{servers.pid(self._folder)}").exists():
+        """After a full disk: start it again if it has died, or if a collection stays red though there is room again.
+
+        It dies because it writes to its files as if they were memory.
+        """
+        alive = Path(f"/proc/{servers.pid(self._folder)}").exists()
+        if alive and any(self._status(each["name"]) == "red" for each in ask(f"{self.url}/collections")["collections"]):
+            servers.qdrant("stop", "--dir", str(self._folder))
+            alive = False
+        if not alive:
             self._start()
+
+    def _status(self, collection: str) -> str:
+        return str(ask(f"{self.url}/collections/{collection}")["status"])
 
     def _start(self) -> None:
         """Start it if it does not run; returns once it answers."""

@@ -131,7 +131,9 @@ class Runner:
         self.compare(found, but=job["alias"])
         if mixed:
             self.check_mixed(job["alias"], states, found)
-        elif all(troubles := [self.find_difference(job["alias"], state, found) for state in states]):
+        elif job["do"] == "reindex":
+            self.settle(states[-1], found, job["alias"])
+        if not mixed and all(troubles := [self.find_difference(job["alias"], state, found) for state in states]):
             raise Wrong(f"neither as before nor as afterwards: {troubles}")
         done = self.run(job, arguments)
         if done.code in STRUCK:
@@ -244,11 +246,16 @@ class Runner:
         return Row(number, size, stat, bool(payload.get("stale")), fields, payload.get("image_url") and url_of(payload))
 
     def settle(self, alias: Alias, found: Found, name: str) -> None:
-        """Of contents that a file had with the same size and time, a re-index may have read either.
+        """Take over what a re-index may have in either way, since it goes on with what a killed one began to fill.
 
-        It goes on with a collection that an earlier run has begun to fill.
+        Of contents that a file had with the same size and time, it may have read either. An image that cannot be read
+        by now is there if it was stored then.
         """
-        points = found["collections"][found["aliases"][name]]["points"]
+        live = found["aliases"][name]
+        points = found["collections"][live]["points"]
+        for source, key in alias.unread if live != alias.live else ():
+            if point := points.get(f"{source}/{key}"):
+                alias.rows[source, key] = self.row_of(point["payload"])
         for (source, key), row in alias.rows.items():
             point = points.get(f"{source}/{key}")
             for number, size in sorted(self.world.same.get((source, key, row.stat), ())):
