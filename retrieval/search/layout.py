@@ -19,6 +19,8 @@ PERPLEXITY = 7.0
 ITERATIONS, EARLY = 300, 75
 """Steps of the descent; during the early ones neighbours attract each other EXAGGERATED times as much."""
 EXAGGERATED = 12.0
+FEW = 300
+"""Points that are compared with each other, in a millisecond; more are put on a grid."""
 CELLS = 150
 """Cells of the grid along an edge, at most; a cell is at least 1 wide, the width of the kernel."""
 
@@ -35,7 +37,7 @@ def lay_out(codes: Float32[np.ndarray, "n d"], iterations: int = ITERATIONS) -> 
     if at.shape[1] < 2:
         at = np.concatenate([at, np.zeros((n, 1))], axis=1)
     at *= 1e-2 / max(float(at[:, 0].std()), 1e-9)
-    speed, gains, rate = np.zeros_like(at), np.ones_like(at), max(n / 16, 50.0)
+    speed, gains, rate = np.zeros_like(at), np.ones_like(at), n / 16
     for step in range(iterations):
         early = step < min(EARLY, iterations // 4)
         force = (EXAGGERATED if early else 1) * attract(at, ends, weights) - repel(at)
@@ -80,7 +82,15 @@ def attract(
 
 
 def repel(at: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
-    """The force away from all points, on a grid: a point is shared among the four nodes around it, and read there."""
+    """The force away from all points, on a grid: a point is shared among the four nodes around it, and read there.
+
+    For FEW points, the sum over all pairs: there a grid's errors are larger than the force.
+    """
+    if len(at) <= FEW:
+        apart = at[:, None] - at[None]
+        near = 1 / (1 + np.einsum("ijk,ijk->ij", apart, apart))
+        np.fill_diagonal(near, 0)
+        return np.asarray(np.einsum("ijk,ij->ik", apart, near**2) / near.sum())
     low, span = at.min(axis=0), float(np.ptp(at, axis=0).max())
     width = max(span / CELLS, min(1.0, span / 40), 1e-6)
     size = int(span / width) + 2
@@ -102,8 +112,8 @@ def repel(at: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
     along = np.minimum(np.arange(wide), wide - np.arange(wide)) * width
     kernel = 1 / (1 + along[:, None] ** 2 + along[None, :] ** 2)
     spectra = np.fft.rfft2(charges, s=(wide, wide))
-    near, once = np.fft.rfft2(kernel**2), np.fft.rfft2(kernel)
-    fields = np.fft.irfft2(np.concatenate([spectra * near, spectra[:1] * once]), s=(wide, wide))
+    squared, once = np.fft.rfft2(kernel**2), np.fft.rfft2(kernel)
+    fields = np.fft.irfft2(np.concatenate([spectra * squared, spectra[:1] * once]), s=(wide, wide))
     read = (fields[:, :size, :size].reshape(4, -1)[:, nodes] * shares).sum(axis=2)
     total = max(float(read[3].sum()) - len(at), 1e-9)
     return np.asarray((at * read[0][:, None] - read[1:3].T) / total)
