@@ -45,6 +45,10 @@ class RetrievalError(Exception):
     def __str__(self) -> str:
         return self.text()
 
+    def _render_traceback_(self) -> list[str]:
+        """For Jupyter, which would print pages of our code."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def with_alias(command: str, alias: str | None) -> str:
     """The command with the option for this alias; nothing is added for the default alias or None.

@@ -3,6 +3,7 @@
 `scripts/docs` builds it; docs/decisions/0039 says why so.
 """
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -16,7 +17,7 @@ from sphinx.util.docutils import SphinxDirective
 from retrieval import __version__
 
 CONTENTS = {
-    "Use": "docs/search docs/training docs/service docs/dashboard docs/cli docs/reference",
+    "Use": "docs/search docs/training docs/service docs/dashboard docs/cli docs/notebook docs/reference",
     "Run": "docs/operations docs/reliability docs/scaling",
     "Understand": "docs/benchmarks docs/architecture docs/decisions/README",
     "Contribute": "CONTRIBUTING CHANGELOG",
@@ -28,7 +29,8 @@ FIELD = re.compile(r"(\w+): ")
 project, author, release = "retrieval", "", __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 root_doc = "README"
-include_patterns = ["*.md", "docs/**.md"]
+source_suffix = {".md": "markdown", ".ipynb": "markdown"}
+include_patterns = ["*.md", "docs/**.md", "docs/*.ipynb"]
 exclude_patterns = [".*", "dist", "infra", "retrieval", "scripts", "site", "tests"]
 default_role = "code"
 smartquotes = False  # `--option` in a title would become a dash in the menu
@@ -66,6 +68,13 @@ class Mermaid(SphinxDirective):
         return [nodes.raw("", f'<div class="diagram">{drawn}</div>', format="html")]
 
 
+def read_notebook(app: Sphinx, page: str, text: list[str]) -> None:
+    """Turn a notebook into Markdown; it has no outputs."""
+    if app.env.doc2path(page).suffix == ".ipynb":
+        cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text[0])["cells"]]
+        text[0] = "\n\n".join(words if kind == "markdown" else f"```python\n{words}\n```" for kind, words in cells)
+
+
 def list_pages(app: Sphinx, page: str, text: list[str]) -> None:
     """Append the menu to the front page, and the records to their list."""
     if page == "docs/decisions/README":
@@ -100,6 +109,7 @@ def write_index(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx calls it."""
     app.add_directive("mermaid", Mermaid)
+    app.connect("source-read", read_notebook)
     app.connect("source-read", list_pages)
     app.connect("autodoc-process-docstring", mark_fields)
     app.connect("build-finished", write_index)
