@@ -84,7 +84,7 @@ def _write(file: Path, items: Iterable[Item], facts: Sequence[str], sources: Map
                 if line is None:
                     left_out += 1
                 else:
-                    draft.write(line.encode())
+                    draft.write(line.encode(errors="surrogateescape"))  # a path that is not UTF-8
     except OSError as error:
         raise write_error(file, error, option="tasks") from error
     return left_out

@@ -6,6 +6,7 @@ The files are mapped into memory, so that the system reads and forgets their pag
 import itertools
 import json
 import socket
+import stat
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -132,6 +133,7 @@ def _check_names(file: Path, names: object) -> Sequence[str]:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
+        _check_regular(file)
         with file.open("rb") as content:
             data = json.loads(content.read(LARGEST))
     except (OSError, ValueError, RecursionError) as error:
@@ -150,6 +152,7 @@ def _read_column(table: pa.Table, dotted: str) -> pa.ChunkedArray:
 
 def _map_file(file: Path) -> pa.Table:
     try:
+        _check_regular(file)
         with file.open("rb") as content:
             content.seek(max(0, file.stat().st_size - len(END)))
             if content.read() != END:
@@ -159,6 +162,12 @@ def _map_file(file: Path) -> pa.Table:
         return pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
     except (OSError, pa.ArrowException) as error:
         raise _damaged(str(file), error) from error
+
+
+def _check_regular(file: Path) -> None:
+    """Raise OSError unless it is a file: opening a pipe that has no writer would wait forever."""
+    if not stat.S_ISREG(file.stat().st_mode):
+        raise OSError("not a file")
 
 
 def _damaged(where: str, error: Exception) -> SourceError:

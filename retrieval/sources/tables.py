@@ -19,7 +19,8 @@ SHARD = ".parquet"
 
 def open_tables(name: str, folder: Path, *, labels: bool) -> Source | None:
     """Open a folder of tables; None if it is an ordinary folder. Raises SourceError for one that cannot be read."""
-    saved, splits = (folder / STATE).is_file() and (folder / INFO).is_file(), (folder / SPLITS).is_file()
+    here = {name for name in (STATE, INFO, SPLITS) if os.path.isfile(folder / name)}  # noqa: PTH113 - never raises
+    saved, splits = {STATE, INFO} <= here, SPLITS in here
     shards = [] if saved or splits else list_shards(folder)
     if not (saved or splits or shards):
         return None
@@ -38,8 +39,11 @@ def open_tables(name: str, folder: Path, *, labels: bool) -> Source | None:
     snapshot = Snapshot(str(folder), partial(list_shards, folder))
     for shard in shards:
         file, part = folder / shard, key_of(shard[: -len(SHARD)])
-        state, time = Snapshot(str(file), partial(file_state, file)), file.stat().st_mtime_ns
-        parts[part] = Parquet(f"{name}/{part}", local_root(file), str(file), time, state, labels=labels)
+        state = file_state(file)
+        seen = Snapshot(str(file), partial(file_state, file))
+        parts[part] = Parquet(
+            f"{name}/{part}", local_root(file), str(file), state[-1] if state else 0, seen, labels=labels
+        )
     return Parts(name, Root(str(folder), socket.gethostname()), parts, snapshot, labels=labels)
 
 

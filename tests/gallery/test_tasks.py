@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,16 @@ def test_outliers(tmp_path: Path, sources: dict[str, Source]) -> None:
     assert write_outlier_tasks(tmp_path / "odd.csv", found, sources) == 2
     (sample,) = samples_of(tmp_path / "odd.csv")
     assert (sample["filepath"], sample["label"]) == (str(tmp_path / "pictures/a.png"), "7")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux takes any bytes as a name")
+def test_a_path_that_is_not_utf8(tmp_path: Path, sources: dict[str, Source]) -> None:
+    (tmp_path / "pictures" / os.fsdecode(b"caf\xe9.png")).write_bytes(sources["pictures"].read("a.png"))
+    found = [outlier("caf\\xe9.png")]
+    assert write_outlier_tasks(tmp_path / "odd.csv", found, sources) == 0
+    assert b"/caf\xe9.png," in (tmp_path / "odd.csv").read_bytes()
+    assert write_outlier_tasks(tmp_path / "odd.json", found, sources) == 0
+    assert tasks_of(tmp_path / "odd.json")[0]["path"] == "caf\\xe9.png"
 
 
 @pytest.mark.parametrize("suffix", ["json", "csv"])

@@ -133,6 +133,11 @@ def _cut(folder: Path, size: int) -> None:
     os.truncate(file, size if size > 0 else file.stat().st_size + size)
 
 
+def _make_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
 def _state(text: str) -> Callable[[Path], object]:
     return lambda folder: (folder / "state.json").write_text(text)
 
@@ -144,6 +149,7 @@ def _state(text: str) -> Callable[[Path], object]:
         (lambda folder: _cut(folder, -400), ["data-00001-of-00002.arrow", "Arrow"]),
         (lambda folder: _cut(folder, 3), ["data-00001-of-00002.arrow", "Arrow"]),
         (lambda folder: (folder / "data-00001-of-00002.arrow").unlink(), ["data-00001-of-00002.arrow"]),
+        (lambda folder: _make_pipe(folder / "data-00001-of-00002.arrow"), ["data-00001-of-00002.arrow", "Arrow"]),
         (_state("{"), ["state.json"]),
         (_state("[" * 100_000), ["state.json"]),
         (_state('{"_data_files": 7}'), ["state.json"]),
