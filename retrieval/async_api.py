@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -23,6 +24,8 @@ def _opened(open_index: Callable[P, Index]) -> "Callable[P, Coroutine[Any, Any, 
     async def call(*args: P.args, **kwargs: P.kwargs) -> "AsyncIndex":
         return AsyncIndex(await asyncio.to_thread(open_index, *args, **kwargs))
 
+    shown = inspect.signature(open_index).replace(return_annotation="AsyncIndex")
+    call.__signature__ = shown  # type: ignore[attr-defined]
     return call
 
 

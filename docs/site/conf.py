@@ -100,6 +100,12 @@ def mark_fields(_app: Sphinx, _what: str, _name: str, _obj: Any, _options: Any, 
     lines[:] = out
 
 
+def draw_dashes(_app: Sphinx, page: nodes.document) -> None:
+    """Sphinx writes two hyphens after a field's name, and leaves the dash to the smart quotes that are off here."""
+    for text in list(page.findall(lambda node: isinstance(node, nodes.Text) and node == " -- ")):
+        text.parent.replace(text, nodes.Text(" – "))
+
+
 def write_index(app: Sphinx, error: Exception | None) -> None:
     """The front page is what a folder's address shows."""
     if error is None:
@@ -112,5 +118,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", read_notebook)
     app.connect("source-read", list_pages)
     app.connect("autodoc-process-docstring", mark_fields)
+    app.connect("doctree-read", draw_dashes)
     app.connect("build-finished", write_index)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
