@@ -1,9 +1,12 @@
 """Pipeline stages that run concurrently, each in its own thread, with a bounded queue between them."""
 
+import contextlib
 import queue
 import threading
 from collections.abc import Generator, Iterator
 from typing import Any, TypeVar
+
+from retrieval.util.signals import hold_signals
 
 T = TypeVar("T")
 _END = object()
@@ -35,20 +38,19 @@ def prefetch(items: Iterator[T], size: int) -> Generator[T]:
                 ready.put(last)
 
     thread = threading.Thread(target=work, name="ahead", daemon=True)
-    thread.start()
     try:
+        with hold_signals():  # Ctrl-C within `start` would leave a thread that nobody stops
+            thread.start()
         while (item := ready.get()) is not _END:
             if isinstance(item, _Raised):
                 raise item.error
             yield item
     finally:
         stopped.set()
-        while thread.is_alive():  # it may be waiting for room in the queue
-            try:
-                ready.get(timeout=0.05)
-            except queue.Empty:
-                continue
-        thread.join()
+        with hold_signals():  # a second Ctrl-C likewise: `items` may not be closed while the thread is in it
+            while thread.is_alive():  # it may be waiting for room in the queue
+                with contextlib.suppress(queue.Empty):
+                    ready.get(timeout=0.05)
 
 
 class _Raised:

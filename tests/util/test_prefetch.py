@@ -1,5 +1,7 @@
 """A stage in a thread of its own: in order, bounded, and stopped as soon as the reader is closed."""
 
+import contextlib
+import signal
 import threading
 from collections.abc import Iterator
 
@@ -72,3 +74,35 @@ def test_an_error_is_raised_after_the_items_before_it() -> None:
     assert next(numbers) == 1
     with pytest.raises(ZeroDivisionError):
         next(numbers)
+
+
+@pytest.mark.parametrize("moment", ["start", "is_alive"])
+def test_ctrl_c_while_a_thread_starts_or_ends_is_only_ctrl_c(moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what the thread reads from is closed after it."""
+    closed, method, begun = threading.Event(), getattr(threading.Thread, moment), threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            while not closed.wait(0.01):
+                begun.set()
+                yield 1
+        finally:
+            closed.set()
+
+    def interrupted(thread: threading.Thread) -> object:
+        done = method(thread)
+        if thread is not threading.current_thread() and begun.is_set():
+            monkeypatch.undo()
+            signal.raise_signal(signal.SIGINT)
+        return done
+
+    def read() -> None:
+        with contextlib.closing(prefetch(items(), 1)) as pages:
+            assert next(pages) == 1
+            monkeypatch.setattr(threading.Thread, moment, interrupted)
+            with contextlib.closing(prefetch((page for page in pages), 1)) as batches:
+                next(batches)
+
+    with pytest.raises(KeyboardInterrupt):
+        read()
+    assert closed.is_set()
