@@ -12,9 +12,13 @@ from retrieval.ingest.ray.cluster import start_ray
 from retrieval.util.extras import DISTRIBUTION
 from tests.cli.conftest import Call
 from tests.errors import raises
+from tests.sources.conftest import put
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
-IMPORTERS = ("retrieval.ops.export", "retrieval.sources.parquet", "retrieval.web", "retrieval.web.app")
+IMPORTERS = (
+    *("retrieval.ops.export", "retrieval.sources.parquet", "retrieval.sources.saved_dataset"),
+    *("retrieval.web", "retrieval.web.app"),
+)
 """Modules, and rooms, that import a package of an extra as they are imported."""
 
 
@@ -25,6 +29,7 @@ IMPORTERS = ("retrieval.ops.export", "retrieval.sources.parquet", "retrieval.web
         ("pyarrow", "parquet", ["export", "codes.parquet"], 2),
         ("pyarrow", "parquet", ["ingest", "some.parquet"], 1),
         ("pyarrow", "parquet", ["train", "some.parquet"], 1),
+        ("pyarrow", "parquet", ["ingest", "saved"], 1),
     ],
 )
 def test_an_extra_that_is_missing_is_named(
@@ -36,7 +41,7 @@ def test_an_extra_that_is_missing_is_named(
     given: list[object],
     code: int,
 ) -> None:
-    (tmp_path / "some.parquet").write_bytes(b"PAR1")
+    put(tmp_path, "some.parquet", "saved/state.json", "saved/dataset_info.json")
     for name in [*sys.modules]:
         if name.startswith(IMPORTERS):
             monkeypatch.delitem(sys.modules, name)
