@@ -9,7 +9,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 FILE = Path(__file__).parents[1] / "docs" / "notebook.ipynb"
-SMALL = "IMAGES, EPOCHS = 200, 1"
+SMALL = "IMAGES, EPOCHS = 60, 1"
 """For the test: what it takes is the compilation."""
 
 
@@ -39,7 +39,7 @@ def test_the_notebook_runs(cells: list[Any], tmp_path: Path, monkeypatch: pytest
                 assert "retrieval train SOURCE" in line
             client.execute_cell(cell, place)
             shown += str(cell.outputs)
-    assert "'encoded': 200" in shown
+    assert "'encoded': 60" in shown
     assert shown.count("data:image/") == 6, "the query and its hits"
     assert "raw pixels" in shown
     assert "image/png" in str(cells[-2].outputs), "the map"
