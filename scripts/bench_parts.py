@@ -1,9 +1,11 @@
 """What the benchmarks share: a home and a server in a folder, the engine's bare answer, a table of figures."""
 
 import contextlib
+import http.client
 import json
 import os
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from retrieval.config import Settings
 
 K = 5
 DEADLINE = 3600.0
+READY_SECONDS = 120.0
 Row = tuple[str, str, str, bool | None]
 """Figure, measured value, goal, and whether the goal is met."""
 
@@ -96,6 +99,22 @@ class Place:
         done = subprocess.run(command, env=self.environment, check=True, stdout=piped, text=True, timeout=DEADLINE)
         return dict(json.loads(done.stdout.splitlines()[-1]))
 
+    @contextlib.contextmanager
+    def serve(self, *options: str) -> Iterator[tuple[int, int]]:
+        """Run a service; yields its port and process id once it is ready."""
+        command = [sys.executable, "-m", "retrieval", "serve", "--port", "0", "--rate", "0", *options]
+        with subprocess.Popen(command, env=self.environment, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr
+            try:
+                port = int(process.stderr.readline().partition("127.0.0.1:")[2].split()[0])
+                end = time.monotonic() + READY_SECONDS
+                while get(port, "/readyz")[0] != 200:
+                    assert time.monotonic() < end, "it is not ready"
+                    time.sleep(0.1)
+                yield port, process.pid
+            finally:
+                process.send_signal(signal.SIGTERM)
+
     def qdrant(self, action: str) -> str:
         script = [sys.executable, str(Path(__file__).with_name("qdrant")), action, "--dir", str(self.folder / "qdrant")]
         port = ["--http-port", "0"] if action == "start" else []
@@ -104,6 +123,14 @@ class Place:
         return subprocess.run(
             [*script, *port], check=True, timeout=DEADLINE, stdout=piped, stderr=quiet, text=True
         ).stdout
+
+
+def get(port: int, path: str) -> tuple[int, bytes]:
+    """Status and body of an answer of the service."""
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=READY_SECONDS)
+    client.request("GET", path)
+    answer = client.getresponse()
+    return answer.status, answer.read()
 
 
 def query_engine(index: Index, codes: np.ndarray) -> None:
