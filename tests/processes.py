@@ -132,9 +132,18 @@ def _text(pipe: int, mode: str) -> IO[str]:
     return open(pipe, mode, encoding="utf-8", errors="surrogateescape", newline="")
 
 
-@functools.cache
+_STARTING = threading.Lock()
+
+
 def _origin() -> "tuple[socket.socket, subprocess.Popen[bytes]]":
-    """What to send requests to; the process behind it ends with this one."""
+    """What to send requests to, one for all threads."""
+    with _STARTING:
+        return _start_origin()
+
+
+@functools.cache
+def _start_origin() -> "tuple[socket.socket, subprocess.Popen[bytes]]":
+    """Start the process to fork from, which ends with this one."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     code = f"from tests.processes import serve; exec(serve({theirs.fileno()}))"
     origin = subprocess.Popen(

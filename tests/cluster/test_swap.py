@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +102,20 @@ def test_a_lock_that_is_being_renewed_is_not_taken_for_lost(cluster: Cluster) ->
             over.set()
         renewing.result()
         lock.release()
+
+
+@pytest.mark.long
+def test_what_was_changed_at_one_node_is_seen_at_the_others(cluster: Cluster) -> None:
+    """By the next job, which may ask another one."""
+    first, *others = cluster.urls
+    with ExitStack() as stack:
+        writing, *reading = (stack.enter_context(connected(url)) for url in (cluster.url, *others))
+        for name in ("seen-1", "seen-2"):
+            writing.create_collection(name, meta())
+        for number in range(100):
+            name, now = f"seen-{1 + number % 2}", replace(meta(), public_url=f"{first}/{number}")
+            writing.set_metadata(name, now)
+            assert [store.metadata(name) for store in reading] == [now, now]
+            writing.move_alias("seen", name)
+            assert [store.aliases()["seen"] for store in reading] == [name, name]
+        writing.drop_collection("seen-1")

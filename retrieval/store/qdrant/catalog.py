@@ -88,6 +88,7 @@ class Catalog:
             quantization_config=quantization_config(layout) or models.Disabled.DISABLED,
             metadata=meta.to_json(),
         )
+        self._wait_for_metadata(collection, meta)
         self._spaces[collection] = (meta.dim, layout)
 
     def defer_indexing(self, collection: str) -> None:
@@ -133,6 +134,10 @@ class Catalog:
         except Locked as error:
             now = self.aliases().get(alias)
             raise Locked(f"{error.message}; {alias} points at {now} now", hint=error.hint) from error
+        self._connection.wait_for_each(
+            self._client.get_aliases,
+            lambda said: any(a.alias_name == alias and a.collection_name == collection for a in said.aliases),
+        )
         if (found := self.aliases().get(alias)) != collection:
             raise StoreError(
                 f"{alias} at {self.location} points at {found} now, just after it was moved to {collection}"
@@ -183,11 +188,18 @@ class Catalog:
         """Replace the metadata."""
         check_same_space(collection, self.metadata(collection), meta)
         self._job(self._client.update_collection, collection, metadata=meta.to_json())
+        self._wait_for_metadata(collection, meta)
         self._spaces.pop(collection, None)
 
     def close(self) -> None:
         """Close the connections."""
         self._connection.close()
+
+    def _wait_for_metadata(self, collection: str, meta: CollectionMeta) -> None:
+        self._connection.wait_for_each(
+            lambda: self._client.get_collection(collection),
+            lambda found: CollectionMeta.from_json(collection, found.config.metadata) == meta,
+        )
 
     def _take(self, collection: str) -> None:
         if self._connection.guard:

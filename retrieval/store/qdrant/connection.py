@@ -39,6 +39,9 @@ OLDEST_SERVER = (1, 16)
 """The first version with collection metadata."""
 MAX_IDLE = 32
 """Idle connections to keep open; by default, on loopback, the client opens one for each request (0.5 ms)."""
+NODE_SECONDS = 1.0
+"""How long a node may take to show a change."""
+AGREE_SECONDS = 10.0
 NEXT_NODE_SECONDS = 0.01
 """Seconds before the next node is tried, until every node was tried once."""
 
@@ -150,11 +153,29 @@ class Connection:
         time_limits = self._limits
         return self._call(lambda: function(*args, **kwargs), time_limits.job, time_limits.job_deadline)
 
-    def ask_each(self, function: Callable[[], T]) -> "dict[str, T | StoreUnavailable]":
-        """Call the function once for each node, all at the same time; returns URL → answer, or why there is none."""
+    def wait_for_each(self, function: Callable[[], T], shows: Callable[[T], bool]) -> None:
+        """Wait, at most AGREE_SECONDS, until each node that answers shows a change: they apply it one after the other.
+
+        So that another job, which asks another node, does not begin with what was before.
+
+        function: reads the changed part
+        shows: whether an answer has the change
+        """
+        end = time.monotonic() + AGREE_SECONDS
+        while len(self._nodes) > 1 and time.monotonic() < end:
+            answers = self.ask_each(function, NODE_SECONDS).values()
+            if all(isinstance(answer, StoreUnavailable) or shows(answer) for answer in answers):
+                return
+            time.sleep(NEXT_NODE_SECONDS)
+
+    def ask_each(self, function: Callable[[], T], seconds: float | None = None) -> "dict[str, T | StoreUnavailable]":
+        """Call the function once for each node, all at the same time; returns URL → answer, or why there is none.
+
+        seconds: time limit, by default that of a query
+        """
 
         def ask(node: str) -> T | StoreUnavailable:
-            self._try.set((node, self._limits.query))
+            self._try.set((node, seconds or self._limits.query))
             try:
                 return function()
             except QDRANT_ERRORS as error:
