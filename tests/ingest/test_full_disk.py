@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from retrieval.errors import StoreUnavailable
 from retrieval.schema.records import Point
 from tests.cli.conftest import Call, copy, finished
 from tests.conftest import need
+from tests.errors import raises
 from tests.ingest.conftest import ALIAS, DIGITS
 from tests.ingest.jobs import Place, same_points, until
 from tests.store import servers
+from tests.store.conftest import connected, meta
 
 MOUNT = 'mount -t tmpfs -o size=600m none "$0" && echo mounted && exec cat'
 
@@ -81,6 +84,15 @@ def test_a_server_whose_disk_is_full(
         leave(disk, 20)
         place.ingest(digits, "--force").error(1, url, "disk is full", "make room")
         same_points(place.points(), uninterrupted)  # it can be searched
-        (disk / "filler").unlink()
+        with connected(url) as store:
+            live = store.aliases()[ALIAS]
+            (disk / "filler").unlink()
+            store.create_collection("other", meta())
+            leave(disk, 0)
+            with raises(StoreUnavailable, url, "disk is full", hint="make room"):
+                store.move_alias(ALIAS, "other")
+            assert store.aliases()[ALIAS] in (live, "other"), "never missing"
+            (disk / "filler").unlink()
+            store.move_alias(ALIAS, live)
         assert place.ingest(digits, "--force", "--json").object["encoded"] == DIGITS
         same_points(place.points(), uninterrupted)

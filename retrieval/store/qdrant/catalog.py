@@ -124,13 +124,10 @@ class Catalog:
         """
         self._take(collection)
         check_alias(self, alias, collection)
-        moves: list[Any] = []
-        if alias in self.aliases():
-            moves.append(models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias)))
-        create = models.CreateAlias(collection_name=collection, alias_name=alias)
-        moves.append(models.CreateAliasOperation(create_alias=create))
+        # Creating moves it; deleting it first would lose it if the server's disk is full in between.
+        move = models.CreateAlias(collection_name=collection, alias_name=alias)
         try:
-            self._job(self._client.update_collection_aliases, moves)
+            self._job(self._client.update_collection_aliases, [models.CreateAliasOperation(create_alias=move)])
         except Locked as error:
             now = self.aliases().get(alias)
             raise Locked(f"{error.message}; {alias} points at {now} now", hint=error.hint) from error
