@@ -138,7 +138,8 @@ def record_sources(
         labelled=tuple(sorted(labelled)),
         public_url=public_url or meta.public_url,
     )
-    if known != meta:
+    # always on a server: what one says may be in its memory only, if its disk was full when it was told
+    if known != meta or store.server:
         store.set_metadata(collection, known)
     return known
 

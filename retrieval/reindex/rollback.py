@@ -72,7 +72,9 @@ def rollback(store: Store, alias: str, settings: Settings, *, as_it_was: bool = 
         saved_models.load_by_fingerprint(settings.models, old.model)
         synced = SyncCounts() if as_it_was else sync_earlier(store, held, left, back)
         held.check()
-        if not interrupted:
+        if interrupted:
+            swap(store, alias, back)  # once more: a server whose disk was full has it in memory only
+        else:
             leave_collection(store, alias, back, left, meta)
         adopt_default_model(settings.models, meta.model, old.model)
         for name in dict.fromkeys([left, *marked]):

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.ingest.jobs import Place, same_points, until
 from tests.store import servers
 from tests.store.conftest import connected, meta
 
+PUBLIC = "http://127.0.0.1:1"
 MOUNT = 'mount -t tmpfs -o size=600m none "$0" && echo mounted && exec cat'
 
 
@@ -94,5 +96,15 @@ def test_a_server_whose_disk_is_full(
             assert store.aliases()[ALIAS] in (live, "other"), "never missing"
             (disk / "filler").unlink()
             store.move_alias(ALIAS, live)
-        assert place.ingest(digits, "--force", "--json").object["encoded"] == DIGITS
-        same_points(place.points(), uninterrupted)
+            assert place.ingest(digits, "--force", "--json").object["encoded"] == DIGITS
+            same_points(place.points(), uninterrupted)
+            leave(disk, 0)
+            with raises(StoreUnavailable, url, "disk is full", hint="make room"):
+                store.set_metadata(live, replace(store.metadata(live), public_url=PUBLIC))
+            (disk / "filler").unlink()
+        assert place.ingest(digits, "--public-url", PUBLIC).code == 0
+        servers.kill(disk / "qdrant")
+        port = url.rsplit(":", 1)[1]
+        assert servers.qdrant("start", "--dir", str(disk / "qdrant"), "--http-port", port).returncode == 0
+        with connected(url) as store:
+            assert store.metadata(live).public_url == PUBLIC, "in the server's memory only"

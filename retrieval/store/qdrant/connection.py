@@ -41,7 +41,7 @@ MAX_IDLE = 32
 """Idle connections to keep open; by default, on loopback, the client opens one for each request (0.5 ms)."""
 NODE_SECONDS = 1.0
 """How long a node may take to show a change."""
-AGREE_SECONDS = 10.0
+AGREE_SECONDS = 5.0
 NEXT_NODE_SECONDS = 0.01
 """Seconds before the next node is tried, until every node was tried once."""
 
