@@ -12,6 +12,7 @@ from tests.store import servers
 # Before anything imports JAX, for this process and those that it starts, unless the caller has other wishes.
 # A training step is then compiled in a third of the time and computes the same: most tests take a few steps only.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.pop("PYTHONUNBUFFERED", None)  # as it is for users
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

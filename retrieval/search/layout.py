@@ -124,7 +124,9 @@ def main() -> None:
     if hasattr(os, "nice"):
         os.nice(5)
     codes = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
-    np.save(sys.stdout.buffer, lay_out(codes), allow_pickle=False)
+    answer = io.BytesIO()  # NumPy cannot write an array into a buffered pipe
+    np.save(answer, lay_out(codes), allow_pickle=False)
+    sys.stdout.buffer.write(answer.getvalue())
 
 
 if __name__ == "__main__":

@@ -103,6 +103,10 @@ def test_ctrl_c_while_a_thread_starts_or_ends_is_only_ctrl_c(moment: str, monkey
             with contextlib.closing(prefetch((page for page in pages), 1)) as batches:
                 next(batches)
 
-    with pytest.raises(KeyboardInterrupt):
-        read()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores Ctrl-C
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            read()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert closed.is_set()
