@@ -70,8 +70,11 @@ def main() -> None:
     try:
         code = make_app([asked] if known else COMMANDS)(standalone_mode=False)
         if code == INTERRUPTED:
-            echo("interrupted: run the same command again to resume", err=True)
+            raise KeyboardInterrupt
         sys.exit(code)
+    except KeyboardInterrupt:  # also while the command is imported
+        echo("interrupted: run the same command again to resume", err=True)
+        sys.exit(INTERRUPTED)
     except Mistake as mistake:
         if is_request_for_help(mistake):
             mistake.show()

@@ -1,5 +1,6 @@
 """Ctrl-C and kill -9 in the middle of the work: no traceback, nothing lost, and a rerun ends where it should."""
 
+import importlib
 import json
 import os
 import signal
@@ -117,3 +118,12 @@ def test_training_stopped_by_ctrl_c_goes_on_to_the_same_model(own_home: Path, pi
     assert checkpointed()
     assert done_well(*job, "--json", home=own_home).object["fingerprint"] == expected
     assert not checkpointed()
+
+
+def test_ctrl_c_while_a_command_is_imported(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: str) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(importlib, "import_module", interrupt)
+    done = call("status")
+    assert (done.code, done.out, done.err.count("\n")) == (130, "", 1)
