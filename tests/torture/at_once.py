@@ -14,6 +14,7 @@ from tests.torture import faults, model
 from tests.torture.jobs import FEW, REFUSED, Jobs
 from tests.torture.model import Alias, Ingest
 from tests.torture.operations import MODELS, Operation
+from tests.torture.run import Wrong
 
 FOLLOWS_SECONDS = 30.0
 """Until a service answers from the new collection, at most."""
@@ -61,6 +62,8 @@ class Torture(Jobs):
         service = self.start(job, ["serve", "--port", "0", "--rate", "0"])
         try:
             url, end = service.find(r"http://[0-9.:]+"), time.monotonic() + FOLLOWS_SECONDS
+            if not url:
+                self.fail(service.wait(), "the service must start")
             while httpx.get(f"{url}/readyz", timeout=FOLLOWS_SECONDS).status_code != 200 and time.monotonic() < end:
                 time.sleep(0.02)
             yield url
@@ -72,8 +75,11 @@ class Torture(Jobs):
 
     def ask(self, url: str, job: Operation, states: Sequence[Alias], wanted: Sequence[Alias] = ()) -> bool:
         """Whether the service's hits are those of a wanted state; raises Wrong if they are of none of the states."""
-        with (self.folder / "query.png").open("rb") as image:
+        image = (self.folder / "query.png").read_bytes()
+        try:
             answer = httpx.post(f"{url}/api/search", files={"image": image}, data={"k": "5"}, timeout=FOLLOWS_SECONDS)
+        except httpx.HTTPError as error:
+            raise Wrong(f"the service does not answer: {error}") from error
         found = Done(answer.status_code, answer.text, "")
         if answer.status_code == 503:
             return False
