@@ -24,6 +24,7 @@ class Nodes:
         self._now, self._moving = 0, threading.Lock()
         self.urls = [node for node, _ in self._nodes]
         self.secure = all(url.startswith("https:") for url in self.urls)
+        self.encrypted = any(url.startswith("https:") for url in self.urls)
         self.loopback = all(loopback for _, loopback in self._nodes)
         self.unencrypted = next((url for url, local in self._nodes if not local and not url.startswith("https:")), None)
         """A node that is reached unencrypted over a network; None if there is none."""

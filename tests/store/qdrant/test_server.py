@@ -212,6 +212,15 @@ def test_keys(qdrant_binary: Path, tmp_path: Path) -> None:
             resolve(store, "images")
 
 
+def test_certificates_are_read_only_where_something_is_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[object] = []
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *which, **named: read.append((which, named)))
+    ServerStore("http://127.0.0.1:1").close()
+    assert not read
+    ServerStore("http://127.0.0.1:1,https://localhost:2").close()
+    assert read
+
+
 def test_a_collection_that_another_job_made_at_the_same_moment(
     qdrant_url: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
