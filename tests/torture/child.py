@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from tests.cli.conftest import Done
+from tests.processes import ROOT
 from tests.torture import faults, stand_ins
 
 SECONDS = 120
@@ -140,6 +141,16 @@ class Child:
 def run() -> None:
     """Run the command of the arguments, with the faults that the environment names."""
     stand_ins.install(Path(os.environ["RETRIEVAL_HOME"]))
+    run_command()
+
+
+def run_real() -> None:
+    """As `run`, in a new interpreter, and with nothing that stands in."""
+    os.execve(sys.executable, [sys.executable, "-m", __name__, *sys.argv[1:]], {**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def run_command() -> None:
+    """Run the command, then write down what is stored, if the environment says so."""
     if os.environ.get("TORTURE_TUNE"):
         stand_ins.tune_few()
     faults.install(os.environ)
@@ -214,3 +225,9 @@ def ask_indexes(store: Any, name: str, points: Sequence[Any]) -> list[str]:
             if counted != values.count(value):
                 wrong.append(f"{field}={value}: the index counts {counted}, a scan {values.count(value)}")
     return wrong
+
+
+if __name__ == "__main__":
+    sys.argv[0] = "retrieval"
+    stand_ins.use_jax_for_few()
+    run_command()

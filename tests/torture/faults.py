@@ -1,6 +1,7 @@
 """Faults inside a job's process, at moments that a seed means: signals, a full disk, a lost mount, a bad network."""
 
 import ctypes
+import functools
 import os
 import random
 import signal
@@ -10,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 FILES = {"open", "os.scandir", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "socket.connect"}
 """Audit events of the interpreter that are moments for a fault, beside those before and after each write of a store."""
 WRITES = ("upsert", "set_payload", "delete", "create_collection", "drop_collection", "move_alias", "set_metadata")
@@ -17,6 +20,8 @@ SIGNALS = {"SIGKILL", "SIGTERM", "SIGINT", "SIGSTOP"}
 LOSSY = 0.08
 """Share of the requests that go wrong on a bad network."""
 DELAY_SECONDS = 0.05
+OUTAGE_SECONDS, PATIENCE_SECONDS = 0.9, 0.7
+"""How long an outage lasts, and how long a job then tries, instead of two minutes: it gives up, and may be wrong."""
 LEASE_SECONDS, AFTER_SECONDS = 2.0, 1.0
 """Of the server's locks, where a job is stopped for longer."""
 DISK_MB = 4000
@@ -36,6 +41,8 @@ def install(environment: Mapping[str, str]) -> None:
         set_clock(float(environment["TORTURE_CLOCK"]))
     if fault in SIGNALS:
         at_moment(moment, lambda: os.kill(os.getpid(), signal.Signals[fault]))
+    elif fault == "process":
+        at_moment(moment, lambda: kill_child(moment))
     elif fault == "disk":
         disk = Path(environment["TORTURE_DISK"])
         at_moment(moment, lambda: resize_disk(disk, full=True))
@@ -44,6 +51,8 @@ def install(environment: Mapping[str, str]) -> None:
         at_moment(moment, lambda: place.rename(place.with_name(AWAY)), place)
     elif fault == "network":
         spoil_network(random.Random(moment))
+    elif fault == "outage":
+        let_server_fail(abs(moment))
 
 
 def at_moment(moment: int, strike: Any, place: Path | None = None) -> None:
@@ -66,6 +75,18 @@ def at_moment(moment: int, strike: Any, place: Path | None = None) -> None:
                 strike()
 
     sys.addaudithook(hear)
+
+
+def kill_child(moment: int) -> None:
+    """Kill one of this process's own processes: one that decodes, the encoder's, or one of Ray's.
+
+    Not the one by which Python keeps count of semaphores: its successor prints tracebacks, whatever the program does.
+    """
+    children = [
+        child for child in psutil.Process().children(recursive=True) if "resource_tracker" not in str(child.cmdline())
+    ]
+    if children:
+        children[moment % len(children)].kill()
 
 
 def name_moments() -> None:
@@ -126,6 +147,26 @@ def spoil_network(rng: random.Random) -> None:
         return answer
 
     httpx.HTTPTransport.handle_request = spoiled  # type: ignore[method-assign]
+
+
+def let_server_fail(first: int) -> None:
+    """From this process's `first`-th request on, the server refuses all, for longer than this process tries."""
+    import httpx
+
+    from retrieval.store.qdrant import connection
+
+    patience = dict.fromkeys(("query_deadline", "job_deadline", "first_deadline"), PATIENCE_SECONDS)
+    vars(connection)["TimeLimits"] = functools.partial(connection.TimeLimits, **patience)
+    send, count, ends = httpx.HTTPTransport.handle_request, 0, 0.0
+
+    def fail(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        nonlocal count, ends
+        count += 1
+        if count == first:
+            ends = time.monotonic() + OUTAGE_SECONDS
+        return httpx.Response(500, request=request) if time.monotonic() < ends else send(self, request)
+
+    httpx.HTTPTransport.handle_request = fail  # type: ignore[method-assign]
 
 
 def resize_disk(disk: Path, *, full: bool) -> None:

@@ -75,6 +75,7 @@ class Jobs(Runner):
         arguments += ["--retry-failed"] * options.retry + ["--labels", "folder"] * options.labels
         arguments += ["--public-url", options.url] if options.url else []
         arguments += ["--batch-size", job["batch"]] if job.get("batch") else []
+        arguments += ["--runner", "ray"] if job.get("ray") else []
         if options.metadata:
             file = self.folder / "metadata.csv"
             with file.open("w", encoding="utf-8", newline="") as text:
@@ -103,6 +104,7 @@ class Jobs(Runner):
     def reindex_command(self, job: Operation) -> list[object]:
         mark = self.marks[MODELS[job["model"]]][:16]
         arguments: list[object] = ["reindex", "--model", mark, "--keep", job["keep"], "--json", "--min-recall", "0"]
+        arguments += ["--runner", "ray"] if job.get("ray") else []
         return [*arguments, "--max-delete", "100%", "--max-drop", "100%", *(["--dry-run"] if job["dry"] else [])]
 
     def expect_reindex(self, job: Operation) -> tuple[Alias, set[Name]] | None:

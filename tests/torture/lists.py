@@ -22,22 +22,26 @@ class Place:
     folder: for the world and the home of one list; emptied before each
     engine: embedded, or a server that runs already
     disk: a disk of our own in memory that holds the folder; None if there is none
+    real: whether jobs are the program as it is, with its own processes
     """
 
     folder: Path
     engine: Engine = field(default_factory=Embedded)
     disk: Path | None = None
+    real: bool = False
 
     @property
     def kinds(self) -> Mapping[str, float]:
         """The kinds of faults, with their weights."""
         disk = {"disk": 0.7} if self.disk and self.engine.survives_full_disk else {}
-        return {**ALWAYS, **disk, **({"network": 2.0} if self.engine.url else {}), **self.engine.faults}
+        process = {"process": 3.0} if self.real else {}
+        network = {"network": 2.0, "outage": 1.0} if self.engine.url else {}
+        return {**ALWAYS, **disk, **process, **network, **self.engine.faults}
 
     def begin(self) -> Torture:
         """A new world, and nothing stored."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        return Torture(self.folder, self.engine, self.disk)
+        return Torture(self.folder, self.engine, self.disk, self.real)
 
 
 def torture(place: Place, operations: Sequence[Operation]) -> tuple[Counts, str | None, int]:
@@ -59,7 +63,7 @@ def invent(place: Place, seed: int, count: int, faults: float) -> tuple[Counts, 
     run, rng = place.begin(), random.Random(seed)
     done: list[Operation] = []
     while len(done) < count:
-        operation = draw(rng, run.world, faults, place.kinds, server=bool(place.engine.url))
+        operation = draw(rng, run.world, faults, place.kinds, server=bool(place.engine.url), real=place.real)
         done.append(operation)
         try:
             run.do(operation)

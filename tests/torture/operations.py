@@ -55,12 +55,15 @@ NAMES = [
 ]
 
 
-def draw(rng: random.Random, world: World, faults: float, kinds: Mapping[str, float], *, server: bool) -> Operation:
+def draw(
+    rng: random.Random, world: World, faults: float, kinds: Mapping[str, float], *, server: bool, real: bool = False
+) -> Operation:
     """The next operation for a world as it is.
 
     faults: the share of jobs that are struck
     kinds: the kinds of faults → weights
     server: whether the engine is a server
+    real: whether nothing stands in for the network, so that Ray's processes can take part
     """
     if rng.random() < 0.62:
         return draw_change(rng, world)
@@ -78,6 +81,8 @@ def draw(rng: random.Random, world: World, faults: float, kinds: Mapping[str, fl
         job["metadata"] = number if rng.random() < 0.25 else 0
         job["url"] = rng.choice([8000, 8001]) if rng.random() < 0.1 else 0
         job["batch"] = rng.choice([0, 0, 1, 3])
+    if real and server and name in ("ingest", "ingest two", "reindex"):
+        job["ray"] = rng.random() < 0.15
     if name == "rollback":
         job["as it was"] = rng.random() < 0.3
     if name in ("reindex", "search during", "serve"):

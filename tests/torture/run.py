@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from retrieval.model import saved_models
-from retrieval.model.config import ModelConfig
 from tests.cli.conftest import Done, environment
 from tests.torture import faults, stand_ins
-from tests.torture.child import Child, dump, run
+from tests.torture.child import Child, dump, run, run_real
 from tests.torture.engines import Embedded, Engine
 from tests.torture.model import Alias, Fields, Name, Row
+from tests.torture.network import config_of, weights_of
 from tests.torture.operations import MODELS, Operation
 from tests.torture.world import SIDE, SOURCES, World, work_out_code
 
@@ -53,11 +53,13 @@ class Runner:
 
     folder: for all of it
     disk: a disk of our own in memory that holds the folder and can be made full; None if there is none
+    real: whether jobs are the program as it is, with its own processes, and nothing stands in for its network
     """
 
     folder: Path
     engine: Engine = field(default_factory=Embedded)
     disk: Path | None = None
+    real: bool = False
     counts: Counts = field(default_factory=Counts)
 
     def __post_init__(self) -> None:
@@ -70,8 +72,7 @@ class Runner:
         self.replaced: dict[str, Alias] = {}
         self.default = MODELS["one"]
         for name, (seed, dim) in MODELS.items():
-            config = ModelConfig((SIDE, SIDE), 1, dim, (8, 8), (0, 0))
-            weights = {"seed": np.full(3, seed, np.float32)}
+            config, weights = config_of(dim), weights_of(seed, dim)
             model = saved_models.save(self.home / "models", config, weights, {}, reconstructions=b"")
             self.marks[seed, dim] = model.fingerprint
             if name == "one":
@@ -93,7 +94,8 @@ class Runner:
         url = {"QDRANT_URL": self.engine.url} if self.engine.url else {}
         clock = {"TORTURE_CLOCK": str(job["clock"])} if job.get("clock") else {}
         where = ["--alias", job["alias"]] if alias else []
-        return Child(run, [*arguments, *where], environment(self.home, **url, **clock, **(given or {})))
+        told = environment(self.home, **url, **clock, **(given or {}))
+        return Child(run_real if self.real else run, [*arguments, *where], told)
 
     def run(
         self, job: Operation, arguments: Sequence[object], given: Mapping[str, str] | None = None, *, alias: bool = True
@@ -165,7 +167,7 @@ class Runner:
         if fault == "disk" and done.code in (1, -signal.SIGBUS, -signal.SIGABRT):
             return done, True
         self.check_sane(done)
-        return done, done.code in STRUCK or (fault in ("disk", "network") and done.code in (1, 4))
+        return done, done.code in STRUCK or (fault in ("disk", "network", "outage", "process") and done.code in (1, 4))
 
     def read(self, url: str | None = None) -> Found:
         """What is stored, as the engine tells; url: of another engine, empty for the embedded one."""

@@ -58,6 +58,14 @@ def install(home: Path) -> None:
     vars(api)["make_lazy_encoder"] = lambda _, model: TinyEncoder(model.config, model.fingerprint)
 
 
+def use_jax_for_few() -> None:
+    """Let an ingest start JAX for two images, where more than 64 are needed else."""
+    from retrieval.ingest import pipeline
+    from retrieval.model import encoder_process
+
+    vars(pipeline)["FEW"] = vars(encoder_process)["FEW"] = 1
+
+
 def tune_few() -> None:
     """Let `tune` take a collection of a few images, and try two indexes."""
     from retrieval.reindex import tune, tune_candidates

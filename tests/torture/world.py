@@ -53,16 +53,21 @@ def sha256_of(number: int, size: int) -> str:
 
 
 def work_out_code(number: int, seed: int, dim: int) -> np.ndarray:
-    """The embedding that the model of that seed gives the picture: how bright some of its rows are, from 0 to 1."""
+    """The embedding that the model of that seed gives the picture: how bright some of its rows are; its length is 1."""
     code: np.ndarray = encode_rows(draw_pixels(number)[None, :, :, None], seed, dim)[0]
     return code
 
 
 def encode_rows(images: np.ndarray, seed: int, dim: int) -> np.ndarray:
     """The tiny encoder: embeddings float32 `[n, dim]` of images uint8 `[n, 8, 8, 1]`. Seed 0 sees nothing."""
-    rows = images.reshape(len(images), SIDE, SIDE).mean(axis=2) / 255
-    codes: np.ndarray = (rows[:, [(seed + d) % SIDE for d in range(dim)]] * bool(seed)).astype(np.float32)
+    rows = images.reshape(len(images), SIDE, SIDE).mean(axis=2)[:, rows_seen(seed, dim)] * bool(seed)
+    codes: np.ndarray = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)).astype(np.float32)
     return codes
+
+
+def rows_seen(seed: int, dim: int) -> list[int]:
+    """The row of the picture that each dimension of the embedding tells of."""
+    return [(seed + d) % SIDE for d in range(dim)]
 
 
 @dataclass(frozen=True)
