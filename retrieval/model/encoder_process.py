@@ -50,25 +50,27 @@ class EncoderProcess:
 
     def encode(self, images: UInt8[ndarray, "n h w c"]) -> Float32[ndarray, "n d"]:
         """As `Encoder.encode`; no images only start the process. Raises RetrievalError when the process was killed."""
-        with self._starting:
-            if self._process is None and 0 < len(images) <= self._left and (few := self._network):
-                self._left -= len(images)
-                return encode_checked(self.config, self.fingerprint, images, few.encode)
-            if self._process is None:
-                self._process = start_pool(1)
-            cold = len(images) > 0 and not self._compiled
-            self._compiled |= cold
-            parts = [images[:0], images] if cold else [images]
-            with block_ctrl_c():
-                made = [
-                    self._process.submit(encode_in_process, self._model.path, self._xla_cache, part) for part in parts
-                ]
         try:
+            with self._starting:
+                if self._process is None and 0 < len(images) <= self._left and (few := self._network):
+                    self._left -= len(images)
+                    return encode_checked(self.config, self.fingerprint, images, few.encode)
+                if self._process is None:
+                    self._process = start_pool(1)
+                cold = len(images) > 0 and not self._compiled
+                self._compiled |= cold
+                parts = [images[:0], images] if cold else [images]
+                with block_ctrl_c():
+                    made = [
+                        self._process.submit(encode_in_process, self._model.path, self._xla_cache, part)
+                        for part in parts
+                    ]
             if cold:
                 made[0].result()
                 self._note(COMPILING)
             return made[-1].result()
         except BrokenExecutor as error:
+            self.close()
             raise RetrievalError(
                 "the encoder's process was killed (out of memory?)", hint="run the same command again"
             ) from error

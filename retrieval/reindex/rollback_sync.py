@@ -62,11 +62,12 @@ def copy_newer(store: Store, held: Held, left: str, back: str) -> SyncCounts:
         for point in page:
             known = there[point.id].payload if point.id in there else {}
             newer = known.get("sha256") != point.payload.get("sha256")
+            url = make_image_url(meta.public_url, point.id)
             if newer and same_model:
-                points.append(replace(point, payload={**select_user_fields(known), **point.payload}))
+                points.append(replace(point, payload={**select_user_fields(known), **point.payload, **url}))
                 continue
             done.missing[str(point.payload.get("source"))] += newer
-            updated = {**known, **select_user_fields(point.payload), **make_image_url(meta.public_url, point.id)}
+            updated = {**known, **select_user_fields(point.payload), **url}
             if known and updated != known:
                 payloads[point.id] = updated
         held.check()

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import multiprocessing
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from retrieval.errors import BadCode, ModelError
+from retrieval.errors import BadCode, ModelError, RetrievalError
 from retrieval.model import lazy_encoder
 from retrieval.model.autoencoder import TRUNK_PATH, abstract_state
 from retrieval.model.config import TRUNK, ModelConfig
@@ -162,6 +163,21 @@ def test_ingest_starts_jax_in_a_process_for_more_than_a_few_images(saved: SavedM
         many = encoder.encode(images)
         assert len(multiprocessing.active_children()) == 1
     np.testing.assert_allclose(np.concatenate(few), many[:FEW], atol=1e-5)
+
+
+def test_a_process_that_is_killed_between_two_batches_is_an_error_and_then_replaced(
+    saved: SavedModel, tmp_path: Path
+) -> None:
+    images = np.zeros((FEW + 1, *saved.config.shape.array), np.uint8)
+    with contextlib.closing(EncoderProcess(saved, tmp_path)) as encoder:
+        codes = encoder.encode(images)
+        (process,) = multiprocessing.active_children()
+        process.kill()
+        process.join()
+        time.sleep(1)  # until the pool has noticed it
+        with raises(RetrievalError, "killed", hint="same command again"):
+            encoder.encode(images)
+        np.testing.assert_array_equal(encoder.encode(images), codes)
 
 
 def test_ingest_leaves_weights_that_numpy_does_not_know_to_jax(saved: SavedModel, tmp_path: Path) -> None:

@@ -200,10 +200,10 @@ class Jobs(Runner):
         payloads = {image: dict(point["payload"]) for image, point in back["points"].items()}
         for image, point in left["points"].items():
             newer, known = point["payload"], payloads.get(image)
+            url = {"image_url": f"{before.url}/images/x.jpg"} if before.url else {}
             if left["model"] == back["model"] and (known is None or known["sha256"] != newer["sha256"]):
-                payloads[image] = {**fields_of(known or {}), **newer}
+                payloads[image] = {**fields_of(known or {}), **newer, **url}
             elif known is not None:
-                url = {"image_url": f"{before.url}/images/x.jpg"} if before.url else {}
                 payloads[image] = {**known, **fields_of(newer), **url}
         return {(payload["source"], payload["path"]): self.row_of(payload) for payload in payloads.values()}
 
