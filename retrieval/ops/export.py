@@ -324,7 +324,7 @@ def write_parquet(
 
 def write_npz(file: BinaryIO, whole: BinaryIO, columns: Sequence[Column], dim: int) -> None:
     """Write the Parquet file's columns as arrays that numpy loads without pickle, a few rows at a time."""
-    parquet = pq.ParquetFile(whole)
+    parquet = pq.ParquetFile(whole, pre_buffer=False)
     rows = parquet.metadata.num_rows
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         codes = (pc.list_flatten(part).to_numpy() for part in read_column(parquet, "code"))
@@ -344,9 +344,12 @@ def write_npz(file: BinaryIO, whole: BinaryIO, columns: Sequence[Column], dim: i
 
 
 def read_column(parquet: pq.ParquetFile, name: str) -> Iterator[pa.ChunkedArray]:
-    """A column, in pieces of PAGE rows."""
+    """A column, in pieces of PAGE rows.
+
+    Without Arrow's threads: one that lets go of a Python file while the interpreter ends would abort the process.
+    """
     for group in range(parquet.metadata.num_row_groups):
-        column = parquet.read_row_group(group, columns=[name]).column(name)
+        column = parquet.read_row_group(group, columns=[name], use_threads=False).column(name)
         yield from (column.slice(start, PAGE) for start in range(0, len(column), PAGE))
 
 

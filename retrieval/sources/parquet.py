@@ -109,7 +109,7 @@ class Parquet:
         """The paths stored with the images, an Arrow array of strings; None if there are none."""
         if self._columns.path is None:
             return None
-        return pc.struct_field(self._file.read([self._columns.path]).column(0), 0).combine_chunks()
+        return pc.struct_field(self._file.read([self._columns.path], use_threads=False).column(0), 0).combine_chunks()
 
     def _read_labels(self, group: int) -> list[str | None] | None:
         """The labels of a row group; None if they were not requested or there is no column of labels."""
@@ -117,7 +117,7 @@ class Parquet:
             return None
         try:
             with self._rows.turn:
-                column = self._file.read_row_group(group, [self._columns.label]).column(0)
+                column = self._file.read_row_group(group, [self._columns.label], use_threads=False).column(0)
         except Exception as error:  # pyarrow's, and by URL each protocol's own
             raise SourceError(f"{self.spec}: its labels cannot be read: {one_line(error)}") from error
         return [self._columns.label_of(value) for value in column.to_pylist()]

@@ -93,7 +93,8 @@ class Rows:
         size = sum(c.total_uncompressed_size for c in columns if c.path_in_schema == self._column)
         mean = max(1, size // of_group.num_rows)
         rows = min(MOST_ROWS, max(1, BATCH_BYTES // mean))
-        batches = self._file.iter_batches(rows, row_groups=[group], columns=[self._column])
+        # no threads of Arrow's: one that lets go of a remote file while the interpreter ends would abort the process
+        batches = self._file.iter_batches(rows, row_groups=[group], columns=[self._column], use_threads=False)
         return RowCursor(batches, self.starts[group], self.starts[group + 1])
 
     def _advance(self, cursor: RowCursor) -> int:

@@ -4,6 +4,8 @@ import hashlib
 import io
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,6 +36,37 @@ def put(path: Path, columns: dict[str, pa.Array], features: dict[str, Any] | Non
         table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     pq.write_table(table, path, **options)
     return path
+
+
+THREADS = """
+import io, os, sys
+import pyarrow as pa
+from retrieval.ops.export import write_npz, write_parquet
+from retrieval.sources.base import Root
+from retrieval.sources.parquet import Parquet
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+before = threads()
+with open(sys.argv[1], "rb") as file:
+    source = Parquet("p", Root("memory://p"), file, 0, None, labels=True)
+    assert len([entry.fetch() for entry in source.entries()]) == 2
+exported = pa.table({"id": ["a"], "code": pa.array([[1, 2]], pa.list_(pa.float32()))})
+with io.BytesIO() as whole:
+    write_parquet(whole, [exported], exported.schema, {}, lambda written: None)
+    write_npz(io.BytesIO(), whole, [], 2)
+print(threads() - before)
+"""
+"""Reads Parquet files that are files of Python's, as one by URL is; prints how many threads that left behind."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads in /proc")
+def test_no_thread_of_arrow_is_left_that_could_let_go_of_a_file_while_python_ends(tmp_path: Path) -> None:
+    labels = pa.array([0, 1])
+    file = put(tmp_path / "p.parquet", {"image": images([b"a", b"b"], ["a", "b"]), "label": labels}, FEATURES)
+    done = subprocess.run([sys.executable, "-c", THREADS, str(file)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
 
 
 def images(data: Sequence[bytes | None], paths: Sequence[str | None]) -> pa.Array:

@@ -1,7 +1,6 @@
 """Faults inside a job's process, at moments that a seed means: signals, a full disk, a lost mount, a bad network."""
 
 import ctypes
-import functools
 import os
 import random
 import signal
@@ -155,8 +154,12 @@ def let_server_fail(first: int) -> None:
 
     from retrieval.store.qdrant import connection
 
-    patience = dict.fromkeys(("query_deadline", "job_deadline", "first_deadline"), PATIENCE_SECONDS)
-    vars(connection)["TimeLimits"] = functools.partial(connection.TimeLimits, **patience)
+    class Impatient(connection.TimeLimits):
+        def __init__(self) -> None:
+            deadlines = ("query_deadline", "job_deadline", "first_deadline")
+            super().__init__(**dict.fromkeys(deadlines, PATIENCE_SECONDS))
+
+    vars(connection)["TimeLimits"] = Impatient
     send, count, ends = httpx.HTTPTransport.handle_request, 0, 0.0
 
     def fail(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
