@@ -1,12 +1,13 @@
 """The engines that are tortured: embedded, a real server, a cluster of three; how each is emptied, hurt and healed."""
 
 import contextlib
+import datetime as dt
 import os
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import httpx
 
@@ -14,6 +15,8 @@ from tests.cluster.nodes import Cluster
 from tests.store import servers
 
 HEAL_SECONDS = 60.0
+FRESH_SECONDS = 10.0
+"""For so long after a node could not be reached, a re-index refuses to start."""
 
 
 class Embedded:
@@ -105,7 +108,7 @@ class Nodes(Server):
             self._cluster.start()
 
     def heal(self) -> None:
-        """Wait until every replica of every collection is active."""
+        """Wait until every replica of every collection is active, and no node has just failed to reach another."""
         end = time.monotonic() + HEAL_SECONDS
         while time.monotonic() < end:
             with contextlib.suppress(httpx.HTTPError, KeyError):
@@ -115,17 +118,23 @@ class Nodes(Server):
         raise AssertionError(f"the cluster is not whole after {HEAL_SECONDS:.0f} s")
 
     def _find_troubles(self, url: str) -> bool:
+        cluster = ask(f"{url}/cluster")
+        now = dt.datetime.fromisoformat(cluster["consensus_thread_status"]["last_update"])
+        failures = [
+            dt.datetime.fromisoformat(f["latest_error_timestamp"]) for f in cluster["message_send_failures"].values()
+        ]
+        if any((now - failure).total_seconds() < FRESH_SECONDS for failure in failures):
+            return True
         names = [each["name"] for each in ask(f"{url}/collections")["collections"]]
         says = [ask(f"{url}/collections/{name}/cluster") for name in names]
         replicas = [each for one in says for each in one["local_shards"] + one["remote_shards"]]
         return any(each["state"] != "Active" for each in replicas) or any(one["shard_transfers"] for one in says)
 
 
-def ask(url: str) -> "dict[str, list[dict[str, str]]]":
+def ask(url: str) -> Any:
     answer = httpx.get(url, timeout=10)
     answer.raise_for_status()
-    found: dict[str, list[dict[str, str]]] = answer.json()["result"]
-    return found
+    return answer.json()["result"]
 
 
 def freeze(folder: Path, seconds: float) -> None:
