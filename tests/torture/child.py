@@ -22,8 +22,8 @@ from tests.cli.conftest import Done
 from tests.processes import ROOT
 from tests.torture import faults, stand_ins
 
-SECONDS = 120
-"""Deadline of a command."""
+SECONDS, REAL_SECONDS = 120, 600
+"""Deadlines of a command, without and with JAX and processes of its own."""
 IMPORTED = (
     *("retrieval.cli", "retrieval.cli.commands.ingest", "retrieval.cli.commands.reindex", "retrieval.ingest.job"),
     *("retrieval.reindex.job", "retrieval.store.edge.engine", "retrieval.store.qdrant.server", "psutil"),
@@ -52,6 +52,7 @@ class Child:
         self, function: Callable[[], None], arguments: Sequence[object], environment: Mapping[str, str]
     ) -> None:
         import_all()
+        self._seconds = REAL_SECONDS if function is run_real else SECONDS
         self._outputs = [tempfile.TemporaryFile(), tempfile.TemporaryFile()]  # noqa: SIM115 - closed by `wait`
         sys.stdout.flush()
         self._status: int | None = None
@@ -121,7 +122,7 @@ class Child:
 
     def wait(self) -> Done:
         """Exit code and outputs; kills the process at the deadline."""
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + self._seconds
         while not self.ended():
             if time.monotonic() > end:
                 os.kill(self.pid, signal.SIGKILL)

@@ -53,6 +53,13 @@ def test_fixed_seeds(engine: str, seed: int, count: int, tmp_path: Path) -> None
     assert " 0 kills" not in done.stdout
 
 
+def test_a_fixed_seed_of_the_program_as_it_is(tmp_path: Path) -> None:
+    options = ["--real", "--engine", "embedded", "--seed", "1", "--ops", "20", "--minutes", "0"]
+    done = run(str(ROOT / "scripts" / "torture"), *options, folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " 0 struck" not in done.stdout
+
+
 def test_a_lost_point_is_found_and_the_list_is_shortened(tmp_path: Path) -> None:
     done = run("-c", LOSSY, str(tmp_path / "torture"), folder=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
