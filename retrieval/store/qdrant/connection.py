@@ -133,7 +133,7 @@ class Connection:
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE),
                 check_compatibility=False,  # warns; `_check_version` asks instead
                 trust_env=self._nodes.secure,  # no proxy ever sees plain http
-                verify=self._nodes.encrypted or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # to read all takes 15 ms
+                verify=self._nodes.encrypted or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # else 13 ms for certificates
             )
         enforce_time_limits(self.client.http.client._client)
         self.client.http.client.add_middleware(self._send)
