@@ -25,36 +25,43 @@ class Torture(Jobs):
 
     def do_search_during(self, job: Operation) -> None:
         """Searches while a re-index runs: each answer is of the old or the new collection, or a clear error."""
-        name, query = job["alias"], self.write_query(job)
+        query = self.write_query(job)
         if (expected := self.expect_reindex(job)) is None:
             return
-        before, after = self.aliases[name], expected[0]
+        before, answers = self.aliases[job["alias"]], list[Done]()
         child = self.start(job, self.reindex_command(job))
-        states = [before] if job["dry"] or after.model == MODELS["blind"] else [before, after]
         while not child.ended():
-            done = self.run(job, ["search", query, "--json", "--keep-copies"])
-            if done.code == 0 and not any(self.is_right(done, job["number"], state) for state in states):
-                self.fail(done, "that is neither of the old nor of the new collection")
+            answers.append(self.run(job, ["search", query, "--json", "--keep-copies"]))
+        self.conclude_reindex(job, self.check_sane(child.wait()), *expected)
+        for done in answers:
             if done.code and not done.err.startswith("error: "):
                 self.fail(done, "that is no clear error")
-        self.conclude_reindex(job, self.check_sane(child.wait()), after, expected[1])
+            if not done.code:
+                self.check_answer(done, job, [before, self.aliases[job["alias"]]])
 
     def do_serve(self, job: Operation) -> None:
         """A service beside a re-index: each answer is of the old or the new collection, in the end of the new one."""
         if (expected := self.expect_reindex(job)) is None:
             return
-        before, after = self.aliases[job["alias"]], expected[0]
-        states = [before] if job["dry"] or after.model == MODELS["blind"] else [before, after]
+        before, answers = self.aliases[job["alias"]], list[Done | None]()
         self.write_query(job)
         with self.serving(job) as url:
             child = self.start(job, self.reindex_command(job))
             while not child.ended():
-                self.ask(url, job, states)
-            self.conclude_reindex(job, self.check_sane(child.wait()), after, expected[1])
-            end = time.monotonic() + FOLLOWS_SECONDS
-            while not self.ask(url, job, [before, after], [self.aliases[job["alias"]]]):
+                answers.append(self.ask(url))
+            self.conclude_reindex(job, self.check_sane(child.wait()), *expected)
+            after, end = self.aliases[job["alias"]], time.monotonic() + FOLLOWS_SECONDS
+            while not (last := self.ask(url)) or not self.is_right(last, job["number"], after, copies=False):
+                answers.append(last)
                 if time.monotonic() > end:
-                    self.fail(child.wait(), "the service does not answer from the new collection")
+                    self.fail(last or child.wait(), "the service does not answer from the new collection")
+        for answer in filter(None, answers):
+            self.check_answer(answer, job, [before, after], copies=False)
+
+    def check_answer(self, done: Done, job: Operation, states: Sequence[Alias], *, copies: bool = True) -> None:
+        """The hits are those of one of the states, as they are known once the re-index is over."""
+        if not any(self.is_right(done, job["number"], state, copies=copies) for state in states):
+            self.fail(done, "that is neither of the old nor of the new collection")
 
     @contextlib.contextmanager
     def serving(self, job: Operation) -> Iterator[str]:
@@ -73,21 +80,17 @@ class Torture(Jobs):
             done = service.wait()
         self.expect(self.check_sane(done), 0)
 
-    def ask(self, url: str, job: Operation, states: Sequence[Alias], wanted: Sequence[Alias] = ()) -> bool:
-        """Whether the service's hits are those of a wanted state; raises Wrong if they are of none of the states."""
+    def ask(self, url: str) -> Done | None:
+        """What the service answers; None where it says that it cannot answer now."""
         image = (self.folder / "query.png").read_bytes()
         try:
             answer = httpx.post(f"{url}/api/search", files={"image": image}, data={"k": "5"}, timeout=FOLLOWS_SECONDS)
         except httpx.HTTPError as error:
             raise Wrong(f"the service does not answer: {error}") from error
-        found = Done(answer.status_code, answer.text, "")
-        if answer.status_code == 503:
-            return False
-        if answer.status_code != 200:
-            self.fail(found, "the service must answer")
-        if not any(self.is_right(found, job["number"], state, copies=False) for state in states):
-            self.fail(found, "the service's answer is of neither collection")
-        return any(self.is_right(found, job["number"], state, copies=False) for state in wanted)
+        found = Done(0, answer.text, "")
+        if answer.status_code not in (200, 503):
+            self.fail(found, f"the service must answer, and said {answer.status_code}")
+        return found if answer.status_code == 200 else None
 
     def do_two_jobs(self, job: Operation) -> None:
         """Two ingests at once: both are done, or one of them finds the other at work."""
