@@ -114,9 +114,7 @@ def test_a_way_back_to_codes_of_the_same_model_loses_nothing(store: Store, place
     assert (store.metadata(old).public_url, store.count(old)) == (URL, PICTURES + 2)
 
 
-def test_new_images_get_the_public_url_too_whether_the_way_back_is_cut_off_or_not(
-    store: Store, place: Place, root: Path
-) -> None:
+def test_a_way_back_gives_new_images_the_public_url_too(store: Store, place: Place, root: Path) -> None:
     _, left = grown(store, place, root, OLD)
     new = [point for page in store.scroll(left) for point in page if point.payload["path"].endswith("more.png")]
     store.set_payload(left, {p.id: {k: v for k, v in p.payload.items() if k != "image_url"} for p in new})

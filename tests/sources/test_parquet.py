@@ -65,7 +65,8 @@ print(threads() - before)
 def test_no_thread_of_arrow_is_left_that_could_let_go_of_a_file_while_python_ends(tmp_path: Path) -> None:
     labels = pa.array([0, 1])
     file = put(tmp_path / "p.parquet", {"image": images([b"a", b"b"], ["a", "b"]), "label": labels}, FEATURES)
-    done = subprocess.run([sys.executable, "-c", THREADS, str(file)], capture_output=True, text=True, check=False)
+    reads = [sys.executable, "-c", THREADS, str(file)]
+    done = subprocess.run(reads, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
 
 

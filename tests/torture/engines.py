@@ -1,7 +1,6 @@
 """The engines that are tortured: embedded, a real server, a cluster of three; how each is emptied, hurt and healed."""
 
 import contextlib
-import datetime as dt
 import os
 import signal
 import time
@@ -10,13 +9,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
+from qdrant_client.models import ClusterStatusOneOf1
 
+from retrieval.store.qdrant.health import unreachable_peers
 from tests.cluster.nodes import Cluster
 from tests.store import servers
 
 HEAL_SECONDS = 60.0
-FRESH_SECONDS = 10.0
-"""For so long after a node could not be reached, a re-index refuses to start."""
 
 
 class Embedded:
@@ -118,12 +117,7 @@ class Nodes(Server):
         raise AssertionError(f"the cluster is not whole after {HEAL_SECONDS:.0f} s")
 
     def _find_troubles(self, url: str) -> bool:
-        cluster = ask(f"{url}/cluster")
-        now = dt.datetime.fromisoformat(cluster["consensus_thread_status"]["last_update"])
-        failures = [
-            dt.datetime.fromisoformat(f["latest_error_timestamp"]) for f in cluster["message_send_failures"].values()
-        ]
-        if any((now - failure).total_seconds() < FRESH_SECONDS for failure in failures):
+        if unreachable_peers(ClusterStatusOneOf1.model_validate(ask(f"{url}/cluster"))):  # as a re-index asks
             return True
         names = [each["name"] for each in ask(f"{url}/collections")["collections"]]
         says = [ask(f"{url}/collections/{name}/cluster") for name in names]

@@ -1,5 +1,6 @@
 """Faults inside a job's process, at moments that a seed means: signals, a full disk, a lost mount, a bad network."""
 
+import contextlib
 import ctypes
 import os
 import random
@@ -81,11 +82,10 @@ def kill_child(moment: int) -> None:
 
     Not the one by which Python keeps count of semaphores: its successor prints tracebacks, whatever the program does.
     """
-    children = [
-        child for child in psutil.Process().children(recursive=True) if "resource_tracker" not in str(child.cmdline())
-    ]
-    if children:
-        children[moment % len(children)].kill()
+    with contextlib.suppress(psutil.Error):  # it may end at the same moment
+        children = psutil.Process().children(recursive=True)
+        if killable := [child for child in children if "resource_tracker" not in str(child.cmdline())]:
+            killable[moment % len(killable)].kill()
 
 
 def name_moments() -> None:
